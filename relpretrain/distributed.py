@@ -1,0 +1,110 @@
+"""Rank, world size and collectives; everything is the identity without a process group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """True inside an initialised process group of more than one process."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """This process's number, 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a process group."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, without gradient."""
+    if not is_distributed():
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def gather_sizes(rows: int, device: torch.device) -> list[int]:
+    """How many rows each process has, by rank."""
+    if not is_distributed():
+        return [rows]
+    sizes = torch.zeros(world_size(), dtype=torch.long, device=device)
+    sizes[rank()] = rows
+    dist.all_reduce(sizes)
+    return [int(size) for size in sizes]
+
+
+def gather(tensor: Tensor, sizes: list[int]) -> Tensor:
+    """Concatenate a tensor's rows over all processes, in rank order, with gradient.
+
+    The backward pass sums the gradients of all processes, so that each row receives what every process's loss
+    says of it. With a mean over processes afterwards (DDP) the gradient is that of the joint batch.
+
+    Args:
+        tensor: (rows, ...), where the number of rows may differ between processes.
+        sizes: Rows by rank, from `gather_sizes`.
+    """
+    if not is_distributed():
+        return tensor
+    gathered: Tensor = _Gather.apply(tensor, sizes)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded.contiguous())
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        start = sum(ctx.sizes[: rank()])
+        return total[start : start + ctx.sizes[rank()]], None
+
+
+def mean_over_ranks(total: Tensor, count: Tensor | float) -> Tensor:
+    """Turn a process's sum of losses into its share of the mean over the joint batch.
+
+    The mean of the returned values over processes (which DDP takes of their gradients) is sum of sums / sum of counts,
+    whatever the counts of the single processes. An empty joint batch gives a zero that keeps its graph.
+    """
+    number = torch.as_tensor(count, dtype=torch.float32, device=total.device)
+    return total * world_size() / sum_over_ranks(number).clamp(min=1.0)
+
+
+def touch(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """Tie parameters to a loss without changing its value or any gradient.
+
+    DDP waits for every parameter in every step (`find_unused_parameters=False`), and a step of one batch type leaves
+    the heads of the others alone. Their gradients stay undefined, which DDP counts as zeros.
+    """
+    wanted = [p for p in parameters if p.requires_grad]
+    tied: Tensor = _Touch.apply(loss, *wanted) if wanted else loss
+    return tied
+
+
+class _Touch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.number = len(parameters)
+        return loss.view_as(loss)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return grad, *(None for _ in range(ctx.number))

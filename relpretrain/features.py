@@ -1,0 +1,180 @@
+"""Features of one step: each computed on first use, and shared by all objectives of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from relpretrain.types import Backbone, Batch, ImageFeatures, Pairs, Regions, Teacher
+
+
+def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Which patches a box touches; at least one.
+
+    X-VLM's rule: columns floor(x_min / patch) to ceil(x_max / patch), kept inside the grid; rows likewise.
+
+    Args:
+        boxes: (cx, cy, w, h) as shares of the image, (n, 4).
+        grid: Rows and columns of patches.
+
+    Returns:
+        (n, rows * columns), bool, row by row from the top left.
+    """
+    rows, columns = grid
+    centre, half = boxes[:, :2].double(), boxes[:, 2:].double() / 2
+    size = boxes.new_tensor([columns, rows], dtype=torch.float64)
+    # Boxes that end on a patch border must not spill over it by rounding.
+    low = ((centre - half) * size + 1e-4).floor().clamp(min=0).minimum(size - 1)
+    high = ((centre + half) * size - 1e-4).ceil().minimum(size).maximum(low + 1)
+    x, y = torch.arange(columns, device=boxes.device), torch.arange(rows, device=boxes.device)
+    in_x = (x >= low[:, :1]) & (x < high[:, :1])  # (n, columns)
+    in_y = (y >= low[:, 1:]) & (y < high[:, 1:])  # (n, rows)
+    return (in_y[:, :, None] & in_x[:, None, :]).flatten(1)
+
+
+class Features:
+    """Lazy features of a batch under a backbone.
+
+    Args:
+        backbone: The model.
+        batch: What the step trains on.
+        wanted: The pairs that objectives of this step will view; their regions are encoded in one pass with the images.
+        generator: Where random choices of this step (negatives) are drawn from, on the CPU.
+        teacher: Momentum copy for distillation, or None.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        batch: Batch,
+        wanted: Sequence[Pairs],
+        generator: torch.Generator | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.batch = batch
+        self.generator = generator
+        self.teacher = teacher
+        self._regions = {id(p): p for p in wanted if p.boxes is not None}
+        self._views: dict[int, View] = {}
+
+    def view(self, pairs: Pairs) -> View:
+        """The features of texts and of the images or regions that they are paired with."""
+        if id(pairs) not in self._views:
+            self._views[id(pairs)] = View(self, pairs)
+        return self._views[id(pairs)]
+
+    @cached_property
+    def images(self) -> ImageFeatures:
+        """Tokens of the batch's images and of all regions wanted in this step."""
+        if not self._regions:
+            return self.backbone.encode_image(self.batch.images)
+        regions = list(self._regions.values())
+        index = torch.cat([p.image_index for p in regions])
+        masks = [patch_mask(p.boxes, self.backbone.patch_grid) for p in regions if p.boxes is not None]
+        return self.backbone.encode_image(self.batch.images, Regions(index, torch.cat(masks)))
+
+    def regions(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of the regions of `pairs`."""
+        if id(pairs) not in self._regions:
+            raise ValueError(
+                "These regions were not announced: an objective must name the pairs it views in `Objective.views`."
+            )
+        start = 0
+        for key, other in self._regions.items():
+            if key == id(pairs):
+                break
+            start += len(other)
+        tokens, mask = self.images.region_tokens, self.images.region_mask
+        if tokens is None or mask is None:
+            raise ValueError(f"{type(self.backbone).__name__}.encode_image returned no region tokens.")
+        return tokens[start : start + len(pairs)], mask[start : start + len(pairs)]
+
+    @cached_property
+    def taught(self) -> Features | None:
+        """The same batch under the teacher's model."""
+        if self.teacher is None:
+            return None
+        return Features(self.teacher.model, self.batch, list(self._regions.values()))
+
+
+class View:
+    """Texts paired with images or regions, as the backbone sees them: what ITC, ITM and MLM run on.
+
+    n is the number of pairs.
+    """
+
+    def __init__(self, features: Features, pairs: Pairs) -> None:
+        self.features = features
+        self.backbone = features.backbone
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def image(self) -> tuple[Tensor, Tensor]:
+        """Image tokens (n, 1 + patches, dim) and mask (n, 1 + patches), regions visually masked."""
+        if self.pairs.boxes is not None:
+            return self.features.regions(self.pairs)
+        return self.whole_image
+
+    @cached_property
+    def whole_image(self) -> tuple[Tensor, Tensor]:
+        """Tokens and mask of each pair's whole image."""
+        images, index = self.features.images, self.pairs.image_index
+        return images.tokens[index], images.mask[index]
+
+    @cached_property
+    def text(self) -> Tensor:
+        """Text tokens (n, length, dim)."""
+        return self.backbone.encode_text(self.pairs.text.ids, self.pairs.text.mask)
+
+    @cached_property
+    def image_embedding(self) -> Tensor:
+        """Unit vectors of the images (n, embed_dim)."""
+        return self.backbone.project_image(self.image[0])
+
+    @cached_property
+    def text_embedding(self) -> Tensor:
+        """Unit vectors of the texts (n, embed_dim)."""
+        return self.backbone.project_text(self.text)
+
+    @cached_property
+    def fused(self) -> Tensor:
+        """Text tokens fused with their own image (n, length, fusion_dim)."""
+        return self.backbone.fuse(self.text, self.pairs.text.mask, *self.image)
+
+    @cached_property
+    def image_ids(self) -> Tensor:
+        """Identity of what each text is paired with, (n,): the image, or the image together with the box."""
+        ids = self.features.batch.image_ids[self.pairs.image_index]
+        if self.pairs.boxes is None:
+            return ids
+        corners = (self.pairs.boxes * 4096).round().long()
+        for column in corners.unbind(1):
+            ids = ids * 1_000_003 + column  # wraps around; a polynomial hash
+        return ids
+
+    @cached_property
+    def taught(self) -> View | None:
+        """The same pairs under the teacher, without gradient; None without one."""
+        taught = self.features.taught
+        return None if taught is None else taught.view(self.pairs)
+
+    @cached_property
+    def similarities(self) -> tuple[Tensor, Tensor]:
+        """Cosines over temperature inside this process, images to texts and texts to images, (n, n) each.
+
+        With a teacher the other side is the teacher's, as in the official ALBEF code.
+        """
+        image, text = self.image_embedding.float(), self.text_embedding.float()
+        other_image, other_text = image, text
+        if self.taught is not None:
+            with torch.no_grad():
+                other_image, other_text = self.taught.image_embedding.float(), self.taught.text_embedding.float()
+        temperature = self.backbone.temperature.float()
+        return image @ other_text.T / temperature, text @ other_image.T / temperature

@@ -1,0 +1,260 @@
+"""What travels between the rooms: typed batches, loss records and the protocols of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+_Record = TypeVar("_Record", bound="Movable")
+
+IGNORE = -100
+"""Label that a cross-entropy leaves out."""
+
+
+class Movable:
+    """A dataclass of tensors that moves to a device (or into pinned memory) as one."""
+
+    def _map(self: _Record, function: Any) -> _Record:
+        changes: dict[str, Any] = {}
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changes[f.name] = function(value)
+            elif isinstance(value, Movable):
+                changes[f.name] = value._map(function)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def to(self: _Record, device: torch.device | str, non_blocking: bool = False) -> _Record:
+        """Return a copy whose tensors are on `device`."""
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self: _Record) -> _Record:
+        """Return a copy whose tensors are in page-locked memory."""
+        return self._map(lambda t: t.pin_memory())
+
+
+@dataclass
+class TextBatch(Movable):
+    """Token ids of n texts, right-padded, beginning with the tokenizer's [CLS].
+
+    Args:
+        ids: Token ids, (n, length), int64.
+        mask: True at real tokens, (n, length), bool.
+        masked_ids: `ids` with words masked for MLM, (n, length); None where no text is masked.
+        labels: The original ids at masked positions and -100 elsewhere, (n, length); None likewise.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    masked_ids: Tensor | None = None
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class Pairs(Movable):
+    """Texts, each paired with an image of the batch or with a region of one.
+
+    Args:
+        text: The n texts.
+        image_index: Which image of the batch each text belongs to, (n,), int64.
+        text_ids: Identity of each text, (n,), int64; equal numbers mean the same text.
+        boxes: (cx, cy, w, h) as shares of the image, (n, 4); None when texts describe whole images.
+        whole: True where a row of a region batch stands for its whole image, (n,), bool; None if none does.
+    """
+
+    text: TextBatch
+    image_index: Tensor
+    text_ids: Tensor
+    boxes: Tensor | None = None
+    whole: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+@dataclass(kw_only=True)
+class Batch(Movable):
+    """One step's samples: one type of data from one dataset.
+
+    Args:
+        images: Normalised images, (batch, 3, height, width).
+        image_ids: Identity of each image, (batch,), int64; equal numbers mean the same image.
+        pairs: The texts. Captions, region texts or verbalised graphs, by the type of the batch.
+        stream: Name of the stream that the batch comes from.
+        objectives: Names of the objectives that consume it.
+        step: The step that the batch belongs to.
+        keys: Where each sample comes from, as "dataset/shard/key".
+    """
+
+    images: Tensor
+    image_ids: Tensor
+    pairs: Pairs
+    stream: str = ""
+    objectives: tuple[str, ...] = ()
+    step: int = 0
+    keys: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(kw_only=True)
+class CaptionBatch(Batch):
+    """Images with captions."""
+
+
+@dataclass(kw_only=True)
+class RegionBatch(Batch):
+    """Images with texts for boxes in them; `pairs.boxes` is set."""
+
+
+@dataclass(kw_only=True)
+class GraphBatch(Batch):
+    """Images with scene graphs: `pairs` are verbalised graphs (VSG), the rest are triplets (MRC).
+
+    Args:
+        entities: Labels of entities paired with their boxes, e rows.
+        subjects: Row of `entities` of each triplet's subject, (triplets,), int64.
+        objects: Row of `entities` of each triplet's object, (triplets,), int64.
+        relations: Relation of each triplet, as annotated.
+    """
+
+    entities: Pairs
+    subjects: Tensor
+    objects: Tensor
+    relations: tuple[str, ...]
+
+
+class Regions(NamedTuple):
+    """Regions of a batch of images: which image, and which of its patches are visible."""
+
+    image_index: Tensor  # (regions,), int64
+    patch_mask: Tensor  # (regions, patches), bool, row by row from the top left
+
+
+class ImageFeatures(NamedTuple):
+    """Tokens of whole images, and of the regions that were asked for. Index 0 stands for all ([CLS])."""
+
+    tokens: Tensor  # (batch, 1 + patches, dim)
+    mask: Tensor  # (batch, 1 + patches), bool
+    region_tokens: Tensor | None = None  # (regions, 1 + patches, dim)
+    region_mask: Tensor | None = None  # (regions, 1 + patches), bool
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What an objective needs of a model. Ours satisfy it; an adapter makes others satisfy it."""
+
+    fusion_dim: int
+    """Width of the fused tokens."""
+    patch_grid: tuple[int, int]
+    """Rows and columns of the patches that `encode_image` returns for the model's own image size."""
+
+    @property
+    def temperature(self) -> Tensor:
+        """Divisor of the cosine similarities, a scalar tensor."""
+        ...
+
+    def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        """Encode (batch, 3, height, width) once, and the regions out of the same pass."""
+        ...
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode (n, length) ids to (n, length, dim)."""
+        ...
+
+    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim)."""
+        ...
+
+    def project_image(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        ...
+
+    def project_text(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, embed_dim) of text tokens (n, length, dim)."""
+        ...
+
+    def match_logits(self, fused: Tensor) -> Tensor:
+        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        ...
+
+    def word_logits(self, fused: Tensor) -> Tensor:
+        """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""
+        ...
+
+
+@runtime_checkable
+class BoxBackbone(Backbone, Protocol):
+    """A backbone that also predicts boxes."""
+
+    def boxes(self, fused: Tensor) -> Tensor:
+        """(cx, cy, w, h) as shares of the image, (n, 4), of fused tokens (n, length, fusion_dim)."""
+        ...
+
+
+class Queue(Protocol):
+    """Embeddings of earlier steps that serve as further negatives (ALBEF, section 3.2)."""
+
+    image: Tensor  # (embed_dim, size)
+    text: Tensor  # (embed_dim, size)
+    image_ids: Tensor  # (size,), -1 where unknown
+    text_ids: Tensor  # (size,), -1 where unknown
+
+
+class Teacher(Protocol):
+    """A momentum copy of a backbone and what distillation needs beside it (ALBEF, section 3.3)."""
+
+    model: Backbone
+    queue: Queue | None
+
+    @property
+    def alpha(self) -> float:
+        """Share of the soft targets, in [0, 1]."""
+        ...
+
+    def update(self, student: Any) -> None:
+        """Move the copy towards the student: before the features of a step are computed."""
+        ...
+
+    def enqueue(self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> None:
+        """Put a step's embeddings (n, embed_dim) into the queue: after its losses."""
+        ...
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """Says how well texts match images: what the zero-shot benchmarks ask of a model."""
+
+    def encode_images(self, images: Sequence[Any]) -> Any:
+        """Encode PIL images; the result is indexable by image and handed back to `score`."""
+        ...
+
+    def score(self, image_features: Any, index: Sequence[int], texts: Sequence[str]) -> Tensor:
+        """Match logits (n, 2) of each text with image `index[i]` of the encoded ones; index 1 means match."""
+        ...
+
+
+@dataclass
+class ObjectiveOutput:
+    """What an objective returns.
+
+    Args:
+        loss: Weighted sum of `parts`: the scalar to add.
+        parts: Each loss by name, unweighted scalars.
+        count: How many terms went into the loss on this process; 0 means that nothing happened and nothing is logged.
+        metrics: Further scalars worth logging, such as accuracies.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    count: int = 0
+    metrics: dict[str, Tensor] = field(default_factory=dict)

@@ -1,0 +1,34 @@
+"""Fixtures for all tests."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors are faster, and sums reproducible, on one thread."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def _folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder shared/{name} beside the checkout, which is absent")
+    return folder
+
+
+@pytest.fixture
+def realdata() -> Path:
+    """Real photos, annotations, benchmark files and recorded scores."""
+    return _folder("realdata")
+
+
+@pytest.fixture
+def golden() -> Path:
+    """Recorded outputs of the official ALBEF and X-VLM code."""
+    return _folder("golden")
