@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from relpretrain.distributed import rank
 from relpretrain.types import Backbone, Batch, ImageFeatures, Pairs, Regions, Teacher
 
 
@@ -33,6 +34,12 @@ def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
     in_x = (x >= low[:, :1]) & (x < high[:, :1])  # (n, columns)
     in_y = (y >= low[:, 1:]) & (y < high[:, 1:])  # (n, rows)
     return (in_y[:, :, None] & in_x[:, None, :]).flatten(1)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """CPU generator for the random choices of a step on this process, the same whenever the step is repeated."""
+    mixed = (seed * 1_000_003 + step) * 1_000_003 + rank()
+    return torch.Generator().manual_seed(mixed % 2**63)
 
 
 class Features:

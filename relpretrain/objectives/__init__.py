@@ -1,0 +1,12 @@
+"""Objectives: one file each, an equation as a pure function and a thin module around it."""
+
+from relpretrain.objectives.base import Objective, ViewObjective, ViewSum
+from relpretrain.objectives.box import BOX
+from relpretrain.objectives.contrastive import ITC
+from relpretrain.objectives.language import MLM
+from relpretrain.objectives.masked_region import VMA
+from relpretrain.objectives.matching import ITM
+from relpretrain.objectives.relation import MRC
+from relpretrain.objectives.scene_graph import VSG
+
+__all__ = ["BOX", "ITC", "ITM", "MLM", "MRC", "VMA", "VSG", "Objective", "ViewObjective", "ViewSum"]

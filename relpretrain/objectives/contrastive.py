@@ -1,0 +1,110 @@
+"""Image-text contrastive learning (ITC)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relpretrain.config_record import recorded
+from relpretrain.distributed import gather, gather_sizes, mean_over_ranks, rank
+from relpretrain.features import View
+from relpretrain.objectives.base import Term, ViewObjective
+from relpretrain.objectives.negatives import same_pair
+
+
+def contrastive_losses(
+    logits: Tensor,
+    positive: Tensor,
+    excluded: Tensor | None = None,
+    soft_targets: Tensor | None = None,
+    alpha: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of each row with its positive, softened by a teacher's targets.
+
+    ALBEF, equations 1 and 2, and 6 with soft targets: (1 - alpha) * H(hard, p) + alpha * H(soft, p).
+
+    Args:
+        logits: Similarities over temperature, (n, m).
+        positive: Column of each row's own pair, (n,).
+        excluded: Columns that are no negatives of a row, (n, m), bool; the positive is never excluded.
+        soft_targets: The teacher's distribution over columns, (n, m).
+        alpha: Share of the soft targets.
+
+    Returns:
+        (n,) losses in fp32.
+    """
+    logits = logits.float()
+    if excluded is not None:
+        excluded = excluded.scatter(1, positive[:, None], False)
+        logits = logits.masked_fill(excluded, float("-inf"))
+    log_probability = logits.log_softmax(dim=1)
+    hard = -log_probability.gather(1, positive[:, None]).squeeze(1)
+    if soft_targets is None:
+        return hard
+    if excluded is not None:
+        log_probability = log_probability.masked_fill(excluded, 0.0)
+    soft = -(soft_targets * log_probability).sum(dim=1)
+    return (1 - alpha) * hard + alpha * soft
+
+
+def _soft_targets(logits: Tensor, positive: Tensor, excluded: Tensor) -> Tensor:
+    excluded = excluded.scatter(1, positive[:, None], False)
+    return logits.masked_fill(excluded, float("-inf")).softmax(dim=1)
+
+
+class ITC(ViewObjective):
+    """Image-text contrastive loss over the joint batch of all processes.
+
+    (CE(image -> texts) + CE(text -> images)) / 2 with cosines over a learned temperature (ALBEF, section 3.2). Features
+    are gathered over processes with gradients: value and gradient are those of the joint batch. Pairs that share an
+    image or a text are left out of each other's denominators.
+
+    With a teacher the keys are the teacher's embeddings, followed by its queue, and the targets are softened by
+    `teacher.alpha` (ALBEF, section 3.3). Deviation from the official code: the teacher's embeddings of all processes
+    serve as keys, not only this one's.
+
+    Args:
+        weight: Factor of the loss.
+    """
+
+    needs = ("encode_image", "encode_text", "project_image", "project_text")
+
+    @recorded
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+    def term(self, view: View) -> Term:
+        """Compute the loss on n pairs."""
+        image, text = view.image_embedding.float(), view.text_embedding.float()
+        temperature = view.backbone.temperature.float()
+        sizes = gather_sizes(len(view), image.device)
+        positive = torch.arange(len(view), device=image.device) + sum(sizes[: rank()])
+        image_ids, text_ids = view.image_ids, view.pairs.text_ids
+        key_image_ids, key_text_ids = gather(image_ids, sizes), gather(text_ids, sizes)
+        if view.taught is None:
+            excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
+            to_text = image @ gather(text, sizes).T / temperature
+            to_image = text @ gather(image, sizes).T / temperature
+            losses = contrastive_losses(to_text, positive, excluded) + contrastive_losses(to_image, positive, excluded)
+        else:
+            teacher = view.features.teacher
+            assert teacher is not None
+            with torch.no_grad():
+                taught_image, taught_text = view.taught.image_embedding.float(), view.taught.text_embedding.float()
+                key_image, key_text = gather(taught_image, sizes), gather(taught_text, sizes)
+                if teacher.queue is not None:
+                    key_image = torch.cat([key_image, teacher.queue.image.T.float()])
+                    key_text = torch.cat([key_text, teacher.queue.text.T.float()])
+                    key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
+                    key_text_ids = torch.cat([key_text_ids, teacher.queue.text_ids])
+                excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
+                soft_text = _soft_targets(taught_image @ key_text.T / temperature, positive, excluded)
+                soft_image = _soft_targets(taught_text @ key_image.T / temperature, positive, excluded)
+            to_text = image @ key_text.T / temperature
+            to_image = text @ key_image.T / temperature
+            losses = contrastive_losses(to_text, positive, excluded, soft_text, teacher.alpha) + contrastive_losses(
+                to_image, positive, excluded, soft_image, teacher.alpha
+            )
+        loss = mean_over_ranks(losses.sum() / 2, len(view))
+        accuracy = (to_text.detach().argmax(dim=1) == positive).float().mean()
+        return Term(loss, len(view), {"accuracy": accuracy})

@@ -1,0 +1,83 @@
+"""Masked language modelling (MLM) with the image in sight."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relpretrain.config_record import recorded
+from relpretrain.distributed import mean_over_ranks
+from relpretrain.features import View
+from relpretrain.objectives.base import Term, ViewObjective
+from relpretrain.types import IGNORE, Backbone
+
+
+def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None, alpha: float = 0.0) -> Tensor:
+    """Cross-entropy of the words at masked positions (ALBEF, equation 3, and 7 with a teacher's soft targets).
+
+    Args:
+        logits: (positions, vocabulary).
+        labels: (positions,).
+        soft_targets: The teacher's distribution, (positions, vocabulary).
+        alpha: Share of the soft targets.
+
+    Returns:
+        (positions,) losses in fp32.
+    """
+    hard = F.cross_entropy(logits.float(), labels, reduction="none")
+    if soft_targets is None:
+        return hard
+    soft = -(soft_targets * logits.float().log_softmax(dim=1)).sum(dim=1)
+    return (1 - alpha) * hard + alpha * soft
+
+
+def masked_word_logits(backbone: Backbone, view: View, positions: Tensor) -> Tensor:
+    """Vocabulary logits at masked positions of a view's texts, fused with the view's images.
+
+    Args:
+        backbone: The model.
+        view: n pairs with masked texts.
+        positions: True at the masked positions, (n, length), bool.
+
+    Returns:
+        (positions, vocabulary); the vocabulary head runs nowhere else.
+    """
+    text = view.pairs.text
+    assert text.masked_ids is not None
+    fused = backbone.fuse(backbone.encode_text(text.masked_ids, text.mask), text.mask, *view.image)
+    return backbone.word_logits(fused[positions])
+
+
+class MLM(ViewObjective):
+    """Predict masked words from the rest of the text and the image.
+
+    Which words are masked is decided where texts are tokenised: whole words, 25 % of the tokens by the paper's setting.
+
+    Args:
+        weight: Factor of the loss.
+    """
+
+    needs = ("encode_image", "encode_text", "fuse", "word_logits")
+
+    @recorded
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+    def term(self, view: View) -> Term:
+        """Compute the loss on n pairs; without masked words it is a zero of count 0."""
+        text = view.pairs.text
+        if text.labels is None:
+            raise ValueError("MLM needs masked texts, but this batch has none: its collation must mask words.")
+        positions = text.labels != IGNORE
+        labels = text.labels[positions]
+        logits = masked_word_logits(view.backbone, view, positions)
+        soft, alpha = None, 0.0
+        if view.taught is not None and view.features.teacher is not None:
+            alpha = view.features.teacher.alpha
+            with torch.no_grad():
+                soft = masked_word_logits(view.taught.backbone, view.taught, positions).float().softmax(dim=1)
+        loss = mean_over_ranks(word_losses(logits, labels, soft, alpha).sum(), len(labels))
+        if len(labels) == 0:
+            return Term(loss, 0, {})
+        return Term(loss, len(labels), {"accuracy": (logits.detach().argmax(dim=1) == labels).float().mean()})

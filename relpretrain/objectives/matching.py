@@ -1,0 +1,69 @@
+"""Image-text matching (ITM) with hard negatives."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from relpretrain.config_record import recorded
+from relpretrain.distributed import mean_over_ranks
+from relpretrain.features import View
+from relpretrain.objectives.base import Term, ViewObjective
+from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
+
+
+def matching_losses(positive: Tensor, image_negative: Tensor, text_negative: Tensor) -> Tensor:
+    """Binary cross-entropy of matched and mismatched pairs (ALBEF, equation 4); index 1 means match.
+
+    Args:
+        positive: Logits of the pairs, (n, 2).
+        image_negative: Logits of each text with another image, (n, 2).
+        text_negative: Logits of each image with another text, (n, 2).
+
+    Returns:
+        (3, n) losses in fp32, in this order.
+    """
+    logits = torch.stack([positive, image_negative, text_negative]).float()
+    losses = -logits.log_softmax(dim=-1)
+    return torch.stack([losses[0, :, 1], losses[1, :, 0], losses[2, :, 0]])
+
+
+class ITM(ViewObjective):
+    """Does the text match the image? Each pair, each text with a hard other image, each image with a hard other text.
+
+    Hard negatives are drawn inside this process's batch by their contrastive similarity (ALBEF, section 3.2), never
+    among pairs that share the image or the text; a pair without an allowed negative contributes its positive alone.
+
+    Args:
+        weight: Factor of the loss.
+    """
+
+    needs = ("encode_image", "encode_text", "project_image", "project_text", "fuse", "match_logits")
+
+    @recorded
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+    def term(self, view: View) -> Term:
+        """Compute the loss on n pairs."""
+        forbidden = same_pair(view.image_ids, view.pairs.text_ids, view.image_ids, view.pairs.text_ids)
+        to_text, to_image = view.similarities
+        other_image, found_image = draw_hard_negatives(to_image, forbidden, view.features.generator)
+        other_text, found_text = draw_hard_negatives(to_text, forbidden, view.features.generator)
+
+        (image, image_mask), text, text_mask = view.image, view.text, view.pairs.text.mask
+        negatives = view.backbone.fuse(
+            torch.cat([text, text[other_text]]),
+            torch.cat([text_mask, text_mask[other_text]]),
+            torch.cat([image[other_image], image]),
+            torch.cat([image_mask[other_image], image_mask]),
+        )
+        positive = view.backbone.match_logits(view.fused)
+        negative = view.backbone.match_logits(negatives)
+        losses = matching_losses(positive, *negative.chunk(2))
+        counted = torch.stack([torch.ones_like(found_image), found_image, found_text])
+        loss = mean_over_ranks((losses * counted).sum(), counted.sum())
+        right = (losses.detach() < math.log(2)) & counted  # a chance above 1/2 for the right answer
+        return Term(loss, len(view), {"accuracy": right.sum() / counted.sum()})

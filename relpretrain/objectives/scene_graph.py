@@ -1,0 +1,40 @@
+"""Verbalised scene graphs (VSG)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from relpretrain.config_record import recorded
+from relpretrain.objectives.base import ViewSum
+from relpretrain.objectives.contrastive import ITC
+from relpretrain.objectives.language import MLM
+from relpretrain.objectives.matching import ITM
+from relpretrain.types import Batch, GraphBatch
+
+
+class VSG(ViewSum):
+    """ITC + ITM + MLM between an image and its verbalised scene graph (arXiv 2305.14281, section 3.1).
+
+    The text "[CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..." is treated exactly as a caption. No parameters of its own.
+
+    Args:
+        max_relations: Triplets in one text, K; what the data side verbalises unless a stream says otherwise.
+        itc: Weight of the contrastive loss.
+        itm: Weight of the matching loss.
+        mlm: Weight of the masked words' loss.
+        weight: Factor of their sum.
+
+    Raises:
+        ValueError: If `max_relations` is below 1.
+    """
+
+    consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
+
+    @recorded
+    def __init__(
+        self, max_relations: int = 8, itc: float = 1.0, itm: float = 1.0, mlm: float = 1.0, weight: float = 1.0
+    ) -> None:
+        if max_relations < 1:
+            raise ValueError(f"max_relations must be at least 1, got {max_relations}.")
+        super().__init__({"itc": ITC(itc), "itm": ITM(itm), "mlm": MLM(mlm)}, weight)
+        self.max_relations = max_relations

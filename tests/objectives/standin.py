@@ -1,0 +1,115 @@
+"""A few linear layers that satisfy the Backbone protocol, and batches for them."""
+
+import torch
+from torch import Tensor, nn
+
+from relpretrain.types import CaptionBatch, GraphBatch, ImageFeatures, Pairs, RegionBatch, Regions, TextBatch
+
+WORDS, WIDTH, GRID, SIDE = 20, 8, (2, 2), 4
+
+
+class StandIn(nn.Module):
+    """Patches are averaged where visible; text tokens see their own sum and the image's."""
+
+    fusion_dim = WIDTH
+    patch_grid = GRID
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.patch = nn.Linear(3 * 4, WIDTH)
+        self.words = nn.Embedding(WORDS, WIDTH)
+        self.text_layer = nn.Linear(WIDTH, WIDTH)
+        self.fusion = nn.Linear(2 * WIDTH, WIDTH)
+        self.image_head, self.text_head = nn.Linear(WIDTH, 6), nn.Linear(WIDTH, 6)
+        self.match_head, self.word_head, self.box_head = (nn.Linear(WIDTH, k) for k in (2, WORDS, 4))
+        self.log_temperature = nn.Parameter(torch.tensor(-1.0))
+        self.image_calls: list[int] = []
+
+    @property
+    def temperature(self) -> Tensor:
+        return self.log_temperature.exp()
+
+    def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        self.image_calls.append(len(images))
+        patches = images.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        patches = torch.tanh(self.patch(patches))  # (batch, patches, dim)
+        tokens = torch.cat([patches.mean(1, keepdim=True), patches], dim=1)
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        if regions is None:
+            return ImageFeatures(tokens, mask)
+        own, visible = patches[regions.image_index], regions.patch_mask[..., None]
+        first = (own * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
+        region_mask = torch.cat([torch.ones(len(own), 1, dtype=torch.bool), regions.patch_mask], dim=1)
+        return ImageFeatures(tokens, mask, torch.cat([first, own], dim=1), region_mask)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        words = self.words(ids)
+        weight = mask[..., None] / mask.sum(1)[:, None, None]
+        return torch.tanh(self.text_layer(words + (words * weight).sum(1, keepdim=True)))
+
+    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        weight = image_mask[..., None] / image_mask.sum(1)[:, None, None]
+        seen = (image * weight).sum(1, keepdim=True).expand(-1, text.shape[1], -1)
+        return torch.tanh(self.fusion(torch.cat([text * seen, text + seen], dim=-1)))
+
+    def project_image(self, tokens: Tensor) -> Tensor:
+        return nn.functional.normalize(self.image_head(tokens[:, 0]), dim=-1)
+
+    def project_text(self, tokens: Tensor) -> Tensor:
+        return nn.functional.normalize(self.text_head(tokens[:, 0]), dim=-1)
+
+    def match_logits(self, fused: Tensor) -> Tensor:
+        return self.match_head(fused[:, 0])
+
+    def word_logits(self, fused: Tensor) -> Tensor:
+        return self.word_head(fused)
+
+    def boxes(self, fused: Tensor) -> Tensor:
+        return self.box_head(fused[:, 0]).sigmoid()
+
+
+def texts(n: int, length: int = 6, seed: int = 0) -> TextBatch:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, WORDS, (n, length), generator=generator)
+    lengths = torch.randint(3, length + 1, (n, 1), generator=generator)
+    mask = torch.arange(length) < lengths
+    ids = ids * mask
+    labels = torch.full_like(ids, -100)
+    labels[:, 1] = ids[:, 1]
+    masked = ids.clone()
+    masked[:, 1] = 2
+    return TextBatch(ids, mask, masked, labels)
+
+
+def images(n: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed + 100))
+
+
+def captions(n: int = 5, seed: int = 0) -> CaptionBatch:
+    pairs = Pairs(texts(n, seed=seed), torch.arange(n), torch.arange(n) + 1000)
+    return CaptionBatch(images=images(n, seed), image_ids=torch.arange(n) + 10 * seed, pairs=pairs)
+
+
+BOXES = torch.tensor([[0.25, 0.25, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.75, 0.5, 0.5, 1.0], [0.5, 0.75, 1.0, 0.5]])
+
+
+def regions(n: int = 4, seed: int = 0) -> RegionBatch:
+    pairs = Pairs(texts(n, seed=seed), torch.arange(n) % 2, torch.arange(n), BOXES[:n])
+    return RegionBatch(images=images(2, seed), image_ids=torch.tensor([5, 6]), pairs=pairs)
+
+
+def graphs(seed: int = 0, relations: tuple[str, ...] = ("on", "under", "unheard of")) -> GraphBatch:
+    entities = Pairs(texts(4, seed=seed + 1), torch.tensor([0, 0, 1, 1]), torch.arange(4), BOXES)
+    pairs = Pairs(texts(2, seed=seed), torch.arange(2), torch.arange(2))
+    subjects = torch.tensor([0, 2, 1])[: len(relations)]
+    objects = torch.tensor([1, 3, 0])[: len(relations)]
+    return GraphBatch(
+        images=images(2, seed),
+        image_ids=torch.tensor([1, 2]),
+        pairs=pairs,
+        entities=entities,
+        subjects=subjects,
+        objects=objects,
+        relations=relations,
+    )

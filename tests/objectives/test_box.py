@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from relpretrain.features import Features
+from relpretrain.objectives import BOX
+from relpretrain.objectives.box import box_losses
+from tests.objectives.standin import StandIn, captions, regions
+
+
+def naive_giou(a, b):
+    """GIoU of two (cx, cy, w, h) boxes from its definition: IoU - (hull - union) / hull."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
+    left, right = max(ax - aw / 2, bx - bw / 2), min(ax + aw / 2, bx + bw / 2)
+    top, bottom = max(ay - ah / 2, by - bh / 2), min(ay + ah / 2, by + bh / 2)
+    inter = max(right - left, 0) * max(bottom - top, 0)
+    union = aw * ah + bw * bh - inter
+    hull = (max(ax + aw / 2, bx + bw / 2) - min(ax - aw / 2, bx - bw / 2)) * (
+        max(ay + ah / 2, by + bh / 2) - min(ay - ah / 2, by - bh / 2)
+    )
+    return inter / union - (hull - union) / hull
+
+
+def test_equals_the_definition_box_by_box():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(2, 50, 4, generator=generator) * 0.5 + 0.1
+    l1, giou = box_losses(*boxes)
+    for k in range(50):
+        a, b = boxes[0, k].tolist(), boxes[1, k].tolist()
+        assert float(l1[k]) == pytest.approx(sum(abs(x - y) for x, y in zip(a, b, strict=True)), rel=1e-5)
+        assert float(giou[k]) == pytest.approx(1 - naive_giou(a, b), rel=1e-4, abs=1e-6)
+
+
+def test_a_perfect_box_costs_nothing():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    l1, giou = box_losses(boxes, boxes)
+    assert float(l1) == 0
+    assert float(giou) == pytest.approx(0, abs=1e-5)
+
+
+def test_rows_for_whole_images_are_left_out():
+    model, batch = StandIn(), regions()
+    view = Features(model, batch, [batch.pairs]).view(batch.pairs)
+    predicted = model.boxes(model.fuse(view.text, batch.pairs.text.mask, *view.whole_image))
+    l1, giou = box_losses(predicted, batch.pairs.boxes)
+    batch.pairs.whole = torch.tensor([False, True, False, False])
+    output = BOX()(Features(model, batch, [batch.pairs]))
+    kept = [0, 2, 3]
+    assert output.count == 3
+    assert float(output.parts["l1"]) == pytest.approx(float(l1[kept].mean()), rel=1e-5)
+    assert float(output.parts["giou"]) == pytest.approx(float(giou[kept].mean()), rel=1e-5)
+
+
+def test_all_rows_whole_is_a_finite_zero():
+    batch = regions()
+    batch.pairs.whole = torch.ones(4, dtype=torch.bool)
+    output = BOX()(Features(StandIn(), batch, [batch.pairs]))
+    assert output.count == 0
+    assert float(output.loss) == 0
+
+
+def test_the_box_is_predicted_from_the_whole_image():
+    """If the region were masked, its box could be read off the mask."""
+    model, batch = StandIn(), regions()
+    images = batch.images.clone().requires_grad_()
+    batch.images = images
+    BOX()(Features(model, batch, [batch.pairs])).loss.backward()
+    outside = images.grad[0, :, 2:, :]  # boxes 0 and 2 of image 0 do not cover its lower left
+    assert outside.abs().sum() > 0
+
+
+def test_batches_without_boxes_are_refused():
+    batch = captions(3)
+    with pytest.raises(ValueError, match="regions"):
+        BOX()(Features(StandIn(), batch, [batch.pairs]))

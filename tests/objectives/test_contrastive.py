@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+
+from relpretrain.features import Features
+from relpretrain.objectives import ITC
+from relpretrain.objectives.contrastive import contrastive_losses
+from tests.objectives.standin import StandIn, captions
+
+
+def naive(image, text, temperature, image_ids, text_ids):
+    """ALBEF's equations 1 and 2, one pair at a time."""
+    n, total = len(image), 0.0
+    for rows, columns in ((image, text), (text, image)):
+        for i in range(n):
+            scores = [float(rows[i] @ columns[j]) / temperature for j in range(n)]
+            allowed = [
+                j for j in range(n) if j == i or not (image_ids[i] == image_ids[j] or text_ids[i] == text_ids[j])
+            ]
+            total += math.log(sum(math.exp(scores[j]) for j in allowed)) - scores[i]
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("shared", ["nothing", "image", "text"])
+def test_equals_a_loop_over_pairs(shared):
+    batch = captions(6)
+    if shared == "image":
+        batch.image_ids[3] = batch.image_ids[1]
+    if shared == "text":
+        batch.pairs.text_ids[0] = batch.pairs.text_ids[5]
+    view = Features(StandIn(), batch, [batch.pairs]).view(batch.pairs)
+    expected = naive(
+        view.image_embedding,
+        view.text_embedding,
+        float(view.backbone.temperature),
+        batch.image_ids.tolist(),
+        batch.pairs.text_ids.tolist(),
+    )
+    assert float(ITC().term(view).loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_does_not_depend_on_the_order_of_pairs():
+    batch, order = captions(6), torch.tensor([3, 1, 5, 0, 2, 4])
+    loss = ITC()(Features(StandIn(), batch, [batch.pairs])).loss
+    batch.pairs.image_index = batch.pairs.image_index[order]
+    batch.pairs.text_ids = batch.pairs.text_ids[order]
+    for name in ("ids", "mask"):
+        setattr(batch.pairs.text, name, getattr(batch.pairs.text, name)[order])
+    assert float(ITC()(Features(StandIn(), batch, [batch.pairs])).loss) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_a_batch_of_one_image_has_no_negatives_and_no_loss():
+    batch = captions(3)
+    batch.image_ids[:] = 7
+    assert float(ITC()(Features(StandIn(), batch, [batch.pairs])).loss) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_soft_targets_mix_by_alpha():
+    logits, positive = torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 1])
+    soft = torch.tensor([[0.5, 0.5], [0.2, 0.8]])
+    hard = contrastive_losses(logits, positive)
+    full = contrastive_losses(logits, positive, soft_targets=soft, alpha=1.0)
+    log_p = logits.log_softmax(1)
+    assert torch.allclose(full, -(soft * log_p).sum(1))
+    mixed = contrastive_losses(logits, positive, soft_targets=soft, alpha=0.4)
+    assert torch.allclose(mixed, 0.6 * hard + 0.4 * full)
+
+
+def test_half_precision_logits_are_summed_in_single():
+    losses = contrastive_losses(torch.randn(4, 4).bfloat16(), torch.arange(4))
+    assert losses.dtype == torch.float32
+
+
+def test_the_weight_scales_the_loss_but_not_the_part():
+    batch = captions(4)
+    output = ITC(weight=0.5)(Features(StandIn(), batch, [batch.pairs]))
+    assert float(output.loss) == pytest.approx(0.5 * float(output.parts["itc"]))
+    assert output.count == 4

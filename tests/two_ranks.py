@@ -1,0 +1,26 @@
+"""Run a function on two gloo processes and collect what each returns."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def _enter(rank, function, folder, arguments):
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    try:
+        torch.save(function(rank, *arguments), Path(folder) / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def run(function, *arguments):
+    """Call `function(rank, *arguments)` on ranks 0 and 1; return both results."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.start_processes(_enter, (function, folder, arguments), nprocs=2, start_method="spawn")
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(2)]
