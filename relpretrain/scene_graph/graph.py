@@ -1,0 +1,228 @@
+"""Scene graphs: entities with boxes, and relations between them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+from relpretrain.scene_graph.errors import FlipRefused, GraphError
+from relpretrain.scene_graph.geometry import Box, holds
+from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
+
+ROUNDING = 1.0
+"""How many pixels a box may reach over the border of its image, as the annotation's rounding; it is then clipped."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Something in an image.
+
+    Args:
+        label: What it is, of one or several words.
+        box: Where it is.
+        attributes: What it is like, such as ("red", "wooden").
+
+    Raises:
+        GraphError: If the label is empty or the box not finite or without inside.
+    """
+
+    label: str
+    box: Box
+    attributes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str) or not self.label.strip():
+            raise GraphError("empty_label", f"an entity needs a label, got {self.label!r}")
+        object.__setattr__(self, "box", _checked_box(self.box))
+        object.__setattr__(self, "attributes", tuple(self.attributes))
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A triplet: how one entity of a graph relates to another.
+
+    Args:
+        subject: Index of the first entity.
+        relation: How it relates, such as "in front of".
+        object: Index of the second entity.
+
+    Raises:
+        GraphError: If the relation is empty.
+    """
+
+    subject: int
+    relation: str
+    object: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.relation, str) or not self.relation.strip():
+            raise GraphError("empty_relation", f"a relation needs a name, got {self.relation!r}")
+
+
+@dataclass(frozen=True)
+class SceneGraph:
+    """Entities of an image and relations between them.
+
+    Args:
+        entities: The entities, in the order of the annotation.
+        relations: Triplets over indices of `entities`.
+
+    Raises:
+        GraphError: If a relation names an entity that is not there.
+    """
+
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entities", tuple(self.entities))
+        object.__setattr__(self, "relations", tuple(self.relations))
+        for relation in self.relations:
+            for index in (relation.subject, relation.object):
+                if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(self.entities):
+                    raise GraphError(
+                        "relation_without_entity",
+                        f"relation {relation.relation!r} names entity {index!r} of {len(self.entities)}",
+                    )
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], width: float, height: float) -> SceneGraph:
+        """Read the graph of a sample's record (the sample format of the shards).
+
+        Args:
+            record: Its keys "entities" and "relations" are read; both may be absent or empty.
+            width: Width of the image in pixels.
+            height: Height of the image in pixels.
+
+        Raises:
+            GraphError: If anything is malformed, or a box reaches more than `ROUNDING` pixels over the border.
+        """
+        entities = [_entity(item, width, height) for item in _items(record, "entities")]
+        relations = []
+        for item in _items(record, "relations"):
+            try:
+                relations.append(Relation(item["subject"], item["relation"], item["object"]))
+            except (KeyError, TypeError) as error:
+                raise GraphError(
+                    "malformed_relation", f"expected subject, relation and object, got {item!r}"
+                ) from error
+        return cls(tuple(entities), tuple(relations))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return {"entities": [...], "relations": [...]} of plain types, as `from_json` reads it."""
+        return {
+            "entities": [
+                {"label": e.label, "box": list(e.box), "attributes": list(e.attributes)} for e in self.entities
+            ],
+            "relations": [{"subject": r.subject, "relation": r.relation, "object": r.object} for r in self.relations],
+        }
+
+    def flip(self, width: float) -> SceneGraph:
+        """Mirror the graph horizontally: boxes, and left and right within relations.
+
+        Args:
+            width: Width of the image, in the boxes' unit.
+
+        Raises:
+            FlipRefused: If a label or attribute speaks of left or right, or a relation does so in a way that cannot
+                be exchanged.
+        """
+        for entity in self.entities:
+            for text in (entity.label, *entity.attributes):
+                if mentions_side(text):
+                    raise FlipRefused("side_in_label", f"a flip would make {text!r} of {entity.label!r} untrue")
+        return SceneGraph(
+            tuple(replace(e, box=e.box.flip(width)) for e in self.entities),
+            tuple(replace(r, relation=mirror_relation(r.relation)) for r in self.relations),
+        )
+
+    def crop(self, box: Box, min_visible: float = 0.5) -> tuple[SceneGraph, Counter[str]]:
+        """Cut the graph to a part of its image; coordinates then count from the part's corner.
+
+        Args:
+            box: The part that stays.
+            min_visible: Share of an entity's area that must stay, else the entity goes.
+
+        Returns:
+            The graph, and what was dropped: "entity_cropped" (too little of it stays), "relation_lost_entity" (its
+            subject or object went) and "relation_untrue" (a spatial relation that was true of the whole boxes and is
+            not of the clipped ones).
+        """
+        dropped: Counter[str] = Counter()
+        kept: dict[int, int] = {}
+        entities: list[Entity] = []
+        for index, entity in enumerate(self.entities):
+            visible = entity.box.clip(box).shift(-box.x_min, -box.y_min)
+            if visible.area <= 0 or visible.area < min_visible * entity.box.area:
+                dropped["entity_cropped"] += 1
+                continue
+            kept[index] = len(entities)
+            entities.append(replace(entity, box=visible))
+
+        relations: list[Relation] = []
+        for relation in self.relations:
+            if relation.subject not in kept or relation.object not in kept:
+                dropped["relation_lost_entity"] += 1
+                continue
+            cut = Relation(kept[relation.subject], relation.relation, kept[relation.object])
+            was = holds(cut.relation, self.entities[relation.subject].box, self.entities[relation.object].box)
+            if was and not holds(cut.relation, entities[cut.subject].box, entities[cut.object].box):
+                dropped["relation_untrue"] += 1
+                continue
+            relations.append(cut)
+        return SceneGraph(tuple(entities), tuple(relations)), dropped
+
+    def resize(self, scale_x: float, scale_y: float) -> SceneGraph:
+        """Multiply all x by `scale_x` and all y by `scale_y` (both positive)."""
+        return replace(self, entities=tuple(replace(e, box=e.box.scale(scale_x, scale_y)) for e in self.entities))
+
+
+def fit_box(box: Box, width: float, height: float) -> Box:
+    """Clip a box that reaches over its image by no more than `ROUNDING` pixels.
+
+    Raises:
+        GraphError: If it reaches further ("box_outside_image").
+    """
+    frame = Box(0.0, 0.0, width, height)
+    if not Box(-ROUNDING, -ROUNDING, width + ROUNDING, height + ROUNDING).contains(box):
+        raise GraphError("box_outside_image", f"box {_shown(box)} leaves its image of {width:g} x {height:g} pixels")
+    return _checked_box(box.clip(frame))
+
+
+def _items(record: Mapping[str, Any], key: str) -> Sequence[Any]:
+    items = record.get(key)
+    if items is None:
+        return ()
+    if not isinstance(items, list | tuple):
+        raise GraphError(f"malformed_{key}", f"expected a list of {key}, got {items!r}")
+    return items
+
+
+def _entity(item: Any, width: float, height: float) -> Entity:
+    if not isinstance(item, Mapping) or "label" not in item or "box" not in item:
+        raise GraphError("malformed_entity", f"expected an entity with label and box, got {item!r}")
+    attributes = item.get("attributes") or ()
+    if not isinstance(attributes, list | tuple) or not all(isinstance(a, str) for a in attributes):
+        raise GraphError("malformed_entity", f"expected a list of attributes, got {attributes!r}")
+    return Entity(item["label"], fit_box(_checked_box(item["box"]), width, height), tuple(attributes))
+
+
+def _checked_box(values: Any) -> Box:
+    if (
+        not isinstance(values, list | tuple)
+        or len(values) != 4
+        or not all(isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    ):
+        raise GraphError("malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {values!r}")
+    box = Box(*(float(v) for v in values))
+    if box.width <= 0 or box.height <= 0:
+        raise GraphError("empty_box", f"expected x_min < x_max and y_min < y_max, got {_shown(box)}")
+    return box
+
+
+def _shown(box: Box) -> str:
+    return "[" + ", ".join(f"{v:g}" for v in box) + "]"

@@ -1,0 +1,59 @@
+"""What a horizontal flip does to words."""
+
+from __future__ import annotations
+
+import re
+
+from relpretrain.scene_graph.errors import FlipRefused
+
+_SIDE = re.compile(r"(?<![a-z])(left|right)(?=(?:most|wards?|hand|handed)?(?![a-z]))", re.IGNORECASE)
+_OTHER = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+
+# "to the left of", "facing left", "on the upper right"
+_BEFORE = re.compile(
+    r"(?:^|(?<![a-z])(?:the|to|on|at|in|from|toward|towards|facing|looking|pointing|turning|turned|leaning|moving|going"
+    r"|upper|lower|top|bottom|far|immediate|its|his|her|their))[\s_-]*$",
+    re.IGNORECASE,
+)
+# "left of", "left side of", "right-hand"; the end of the relation
+_AFTER = re.compile(
+    r"(?:most|wards?|hand(?:ed)?)(?![a-z])|[\s_-]+(?:of|side|hand|end|edge|half|part|corner|from)(?![a-z])|\s*$",
+    re.IGNORECASE,
+)
+# "right behind": the word only stresses the one that follows
+_STRESS = re.compile(
+    r"[\s_]+(?:next|beside|behind|in|inside|above|below|under|underneath|beneath|over|on|by|at|near|across|against"
+    r"|around|before|after|outside|up|down|through|between)(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def mentions_side(text: str) -> bool:
+    """Whether a text speaks of left or right, in whatever sense ("left-hand" does, "bright" does not)."""
+    return _SIDE.search(text) is not None
+
+
+def mirror_relation(relation: str) -> str:
+    """Say what a relation becomes when the image is flipped horizontally.
+
+    Left and right are exchanged where they are directions ("at the left side of", "facing right"), and stay where
+    "right" only stresses another word ("right behind").
+
+    Raises:
+        FlipRefused: If left or right is neither ("left behind", "right to").
+    """
+
+    def swap(match: re.Match[str]) -> str:
+        word = match.group(1)
+        before, after = relation[: match.start()], relation[match.end() :]
+        if (
+            word.lower() == "right"
+            and _STRESS.match(after)
+            and not re.search(r"(?<![a-z])the[\s_]*$", before, re.IGNORECASE)
+        ):
+            return word
+        if _BEFORE.search(before) and _AFTER.match(after):
+            return _OTHER.get(word) or _OTHER[word.lower()]
+        raise FlipRefused("ambiguous_side", f"cannot tell what a flip makes of the relation {relation!r}")
+
+    return _SIDE.sub(swap, relation)

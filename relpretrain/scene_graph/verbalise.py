@@ -1,0 +1,78 @@
+"""Choosing triplets of a scene graph, and putting them into words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from relpretrain.scene_graph.graph import Relation, SceneGraph
+from relpretrain.scene_graph.vocabulary import RelationVocabulary
+
+
+def triplet_text(graph: SceneGraph, relation: Relation) -> str:
+    """Put one triplet into words: "subject relation object"."""
+    subject, object_ = graph.entities[relation.subject], graph.entities[relation.object]
+    return " ".join(f"{subject.label} {relation.relation} {object_.label}".split())
+
+
+def verbalise(
+    graph: SceneGraph,
+    k: int,
+    rng: np.random.Generator,
+    fits: Callable[[list[str]], bool] | None = None,
+) -> list[str]:
+    """Put up to `k` random triplets of a graph into words, in reading order (VSG, arXiv 2305.14281, section 3.1).
+
+    Triplets are drawn without replacement, and those that read alike count as one. In the order in which they were
+    drawn, each stays only if all of it fits beside those that stayed before. What stayed is sorted by the centre of
+    the subject's box: top to bottom, then left to right, then in the order of the annotation. (The paper names the
+    centre but no order of axes and no rule for ties.)
+
+    Args:
+        graph: The scene graph.
+        k: How many triplets to draw, K in the paper.
+        rng: Source of randomness.
+        fits: Whether these texts together are short enough; None sets no limit.
+
+    Returns:
+        One "subject relation object" for each triplet; empty if the graph has none.
+    """
+    drawn: dict[str, int] = {}
+    for index in rng.permutation(len(graph.relations)).tolist():
+        if len(drawn) >= k:
+            break
+        drawn.setdefault(triplet_text(graph, graph.relations[index]), index)
+
+    kept: list[str] = []
+    for text in drawn:
+        if fits is None or fits([*kept, text]):
+            kept.append(text)
+
+    def position(text: str) -> tuple[float, float, int]:
+        x, y = graph.entities[graph.relations[drawn[text]].subject].box.center
+        return y, x, drawn[text]
+
+    return sorted(kept, key=position)
+
+
+def choose_relations(
+    graph: SceneGraph, k: int, rng: np.random.Generator, vocabulary: RelationVocabulary | None = None
+) -> list[Relation]:
+    """Draw up to `k` different triplets without replacement, for classification (MRC).
+
+    Args:
+        graph: The scene graph.
+        k: How many triplets to draw.
+        rng: Source of randomness.
+        vocabulary: If given, triplets with other relations are left out.
+
+    Returns:
+        Triplets that relate two different entities, in the order in which they were drawn.
+    """
+    candidates = [
+        relation
+        for relation in dict.fromkeys(graph.relations)
+        if relation.subject != relation.object and (vocabulary is None or relation.relation in vocabulary)
+    ]
+    return [candidates[i] for i in rng.permutation(len(candidates))[:k].tolist()]

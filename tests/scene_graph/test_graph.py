@@ -1,0 +1,181 @@
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relpretrain.scene_graph import Box, Entity, FlipRefused, GraphError, Relation, SceneGraph, holds
+from tests.scene_graph.strategies import HEIGHT, WIDTH, boxes, graphs
+
+quick = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+def truths(graph):
+    return [holds(r.relation, graph.entities[r.subject].box, graph.entities[r.object].box) for r in graph.relations]
+
+
+def two(relation, first=(0, 0, 10, 10), second=(20, 0, 30, 10), labels=("cat", "dog")):
+    entities = Entity(labels[0], Box(*first)), Entity(labels[1], Box(*second))
+    return SceneGraph(entities, (Relation(0, relation, 1),))
+
+
+@quick
+@given(graphs())
+def test_flip_twice_is_identity_and_keeps_truth(graph):
+    flipped = graph.flip(WIDTH)
+    assert truths(flipped) == truths(graph)
+    assert flipped.flip(WIDTH) == graph
+
+
+@quick
+@given(graphs(), boxes(), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_crop_stays_inside_and_true(graph, window, min_visible):
+    cropped, dropped = graph.crop(window, min_visible)
+    frame = Box(0, 0, window.width, window.height)
+    assert all(frame.contains(e.box) and e.box.area > 0 for e in cropped.entities)
+    assert len(graph.entities) == len(cropped.entities) + dropped["entity_cropped"]
+    lost = dropped["relation_lost_entity"] + dropped["relation_untrue"]
+    assert len(graph.relations) == len(cropped.relations) + lost
+    # every relation that stayed belongs to one of before, and a true one is still true
+    kept = [
+        i
+        for i, e in enumerate(graph.entities)
+        if (part := e.box.clip(window)).area > 0 and part.area >= min_visible * e.box.area
+    ]
+    before = {(r.subject, r.relation, r.object): t for r, t in zip(graph.relations, truths(graph), strict=True)}
+    for relation, now in zip(cropped.relations, truths(cropped), strict=True):
+        was = before[kept[relation.subject], relation.relation, kept[relation.object]]
+        assert now or not was
+
+
+@quick
+@given(graphs(), st.sampled_from([0.25, 0.5, 2.0]), st.sampled_from([0.5, 1.0, 4.0]))
+def test_resize_scales_and_keeps_truth(graph, x, y):
+    resized = graph.resize(x, y)
+    assert truths(resized) == truths(graph)
+    assert resized.resize(1 / x, 1 / y) == graph
+
+
+@quick
+@given(graphs())
+def test_json_round_trip(graph):
+    assert SceneGraph.from_json(graph.to_json(), WIDTH, HEIGHT) == graph
+
+
+def test_flip_swaps_sides_and_boxes():
+    flipped = two("to the left of").flip(40)
+    assert flipped.relations[0].relation == "to the right of"
+    assert flipped.entities[0].box == (30, 0, 40, 10)
+
+
+@pytest.mark.parametrize("labels", [("left shoe", "dog"), ("cat", "Right-hand door")])
+def test_flip_refuses_sides_in_labels(labels):
+    with pytest.raises(FlipRefused) as error:
+        two("near", labels=labels).flip(40)
+    assert error.value.reason == "side_in_label"
+
+
+def test_flip_refuses_sides_in_attributes():
+    with pytest.raises(FlipRefused, match="leftmost"):
+        SceneGraph((Entity("cup", Box(0, 0, 1, 1), ("leftmost",)),)).flip(40)
+
+
+def test_crop_drops_a_relation_that_becomes_untrue():
+    # the wide cat's centre is left of the dog's, but not once its left part is cut off
+    graph = two("to the left of", (0, 0, 60, 10), (30, 0, 40, 10))
+    cropped, dropped = graph.crop(Box(25, 0, 64, 48))
+    assert cropped.relations == ()
+    assert dropped == {"relation_untrue": 1}
+    assert len(cropped.entities) == 2
+
+
+def test_crop_keeps_what_boxes_cannot_judge_and_what_was_untrue_before():
+    for relation in ("chasing", "to the right of"):
+        cropped, dropped = two(relation, (0, 0, 60, 10), (30, 0, 40, 10)).crop(Box(25, 0, 50, 48), 0.3)
+        assert [r.relation for r in cropped.relations] == [relation]
+        assert not dropped
+
+
+def test_crop_drops_entity_and_its_relations_and_renumbers():
+    entities = tuple(Entity(label, Box(x, 0, x + 10, 10)) for label, x in (("a", 0), ("b", 20), ("c", 30)))
+    graph = SceneGraph(entities, (Relation(0, "near", 1), Relation(1, "near", 2)))
+    cropped, dropped = graph.crop(Box(6, 2, 50, 20))
+    assert cropped.relations == (Relation(0, "near", 1),)
+    assert cropped.entities[0] == Entity("b", Box(14, 0, 24, 8))
+    assert dropped == {"entity_cropped": 1, "relation_lost_entity": 1}
+
+
+def test_crop_threshold_is_inclusive():
+    graph = SceneGraph((Entity("a", Box(0, 0, 10, 10)),))
+    assert len(graph.crop(Box(5, 0, 20, 20), 0.5)[0].entities) == 1
+    assert len(graph.crop(Box(5.25, 0, 20, 20), 0.5)[0].entities) == 0
+
+
+ENTITY = {"label": "cat", "box": [0, 0, 5, 5], "attributes": ["red"]}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"entities": {"label": "cat"}}, "malformed_entities"),
+        ({"entities": ["cat"]}, "malformed_entity"),
+        ({"entities": [{"label": "cat"}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"attributes": "red"}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"label": " "}]}, "empty_label"),
+        ({"entities": [ENTITY | {"label": 3}]}, "empty_label"),
+        ({"entities": [ENTITY | {"box": [0, 0, 5]}]}, "malformed_box"),
+        ({"entities": [ENTITY | {"box": [0, 0, 5, "5"]}]}, "malformed_box"),
+        ({"entities": [ENTITY | {"box": [0, 0, float("nan"), 5]}]}, "malformed_box"),
+        ({"entities": [ENTITY | {"box": [0, 0, 0, 5]}]}, "empty_box"),
+        ({"entities": [ENTITY | {"box": [5, 0, 0, 5]}]}, "empty_box"),
+        ({"entities": [ENTITY | {"box": [0, 0, 15, 5]}]}, "box_outside_image"),
+        ({"entities": [ENTITY | {"box": [-3, 0, 5, 5]}]}, "box_outside_image"),
+        ({"entities": [ENTITY | {"box": [10.1, 0, 10.5, 5]}]}, "empty_box"),
+        ({"entities": [ENTITY], "relations": "near"}, "malformed_relations"),
+        ({"entities": [ENTITY], "relations": [[0, "near", 0]]}, "malformed_relation"),
+        ({"entities": [ENTITY], "relations": [{"subject": 0, "object": 0}]}, "malformed_relation"),
+        ({"entities": [ENTITY], "relations": [{"subject": 0, "relation": "", "object": 0}]}, "empty_relation"),
+        (
+            {"entities": [ENTITY], "relations": [{"subject": 0, "relation": "on", "object": 1}]},
+            "relation_without_entity",
+        ),
+        (
+            {"entities": [ENTITY], "relations": [{"subject": -1, "relation": "on", "object": 0}]},
+            "relation_without_entity",
+        ),
+        (
+            {"entities": [ENTITY], "relations": [{"subject": "0", "relation": "on", "object": 0}]},
+            "relation_without_entity",
+        ),
+    ],
+)
+def test_malformed_records(record, reason):
+    with pytest.raises(GraphError) as error:
+        SceneGraph.from_json(record, 10, 10)
+    assert error.value.reason == reason
+    copy = pickle.loads(pickle.dumps(error.value))
+    assert (copy.reason, str(copy)) == (reason, str(error.value))
+
+
+def test_absent_and_null_parts_are_empty():
+    assert SceneGraph.from_json({}, 10, 10) == SceneGraph()
+    graph = SceneGraph.from_json({"entities": [{"label": "cat", "box": [0, 0, 5, 5]}], "relations": None}, 10, 10)
+    assert graph.entities[0].attributes == ()
+
+
+def test_rounding_is_clipped():
+    graph = SceneGraph.from_json({"entities": [ENTITY | {"box": [-1, 0, 10.5, 11]}]}, 10, 10)
+    assert graph.entities[0].box == (0, 0, 10, 10)
+
+
+def test_frozen_and_hashable():
+    graph = two("near")
+    assert hash(graph) == hash(two("near"))
+    with pytest.raises(AttributeError):
+        graph.entities = ()
+    with pytest.raises(GraphError):
+        Entity("cat", Box(0, 0, 0, 1))
+
+
+def test_box_relative():
+    assert Box(0, 10, 20, 20).relative(40, 20) == (0.25, 0.75, 0.5, 0.5)
