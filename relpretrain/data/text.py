@@ -1,0 +1,329 @@
+"""Texts to token ids: captions, verbalised graphs, and whole words masked for MLM."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import ssl
+import string
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import BertWordPieceTokenizer
+from tokenizers import Tokenizer as BackendTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from relpretrain.types import IGNORE, TextBatch
+
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+NO_WORD = -1
+"""Word number of a special token."""
+
+Masked = tuple[list[int], list[int]]
+"""The ids of a text with words masked, and the labels: original ids where masked and -100 elsewhere."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised text.
+
+    Args:
+        ids: Token ids.
+        words: Number of the word that each token belongs to, -1 for special tokens.
+    """
+
+    ids: list[int]
+    words: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_tokenizer(name_or_folder: str | Path) -> Any:
+    """Load a fast tokenizer that has [CLS], [SEP], [MASK] and [PAD] tokens.
+
+    Args:
+        name_or_folder: A name on the Hugging Face hub, such as "bert-base-uncased", or a folder. In a folder with
+            nothing but a `vocab.txt` it is read as an uncased WordPiece vocabulary.
+
+    Raises:
+        ValueError: If there is no such tokenizer, the hub cannot be reached, or the tokenizer lacks what is needed.
+    """
+    folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        tokenizer = _from_folder(folder)
+    elif _is_path(str(name_or_folder)):
+        raise ValueError(
+            f"There is no tokenizer folder {str(name_or_folder)!r}. Give a folder with tokenizer.json or vocab.txt "
+            "(generated shards come with one in tokenizer/), or a hub name such as 'bert-base-uncased'."
+        )
+    else:
+        tokenizer = _from_hub(str(name_or_folder))
+    missing = [token for name, token in SPECIAL_TOKENS.items() if getattr(tokenizer, name) is None]
+    if not tokenizer.is_fast or missing:
+        what = f"has no token for {', '.join(missing)}" if missing else "has no fast version"
+        raise ValueError(f"The tokenizer {str(name_or_folder)!r} {what}. Use one of BERT's kind.")
+    return tokenizer
+
+
+def _is_path(name: str) -> bool:
+    """Whether something that does not exist was meant as a path, so that the hub need not be asked."""
+    parent = Path(name).parent
+    return name.startswith((".", "/", "~", "\\")) or name.count("/") > 1 or (parent != Path(".") and parent.is_dir())
+
+
+def _from_folder(folder: Path) -> Any:
+    if not (folder / "tokenizer.json").is_file() and (folder / "vocab.txt").is_file():
+        configured = (folder / "tokenizer_config.json").is_file() or (folder / "config.json").is_file()
+        if not configured:
+            return _from_vocabulary(folder / "vocab.txt")
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"The folder {str(folder)!r} holds no tokenizer that can be read ({_first_line(error)}). "
+            "It should hold tokenizer.json (with tokenizer_config.json) or vocab.txt."
+        ) from error
+
+
+def _from_vocabulary(path: Path) -> Any:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    missing = [token for token in SPECIAL_TOKENS.values() if token not in lines]
+    if missing:
+        raise ValueError(f"The vocabulary {str(path)!r} lacks {', '.join(missing)}. Add a line for each.")
+    backend = BertWordPieceTokenizer(str(path), lowercase=True)
+    return rebuild_tokenizer(backend.to_str(), SPECIAL_TOKENS)
+
+
+def rebuild_tokenizer(backend: str, special_tokens: dict[str, str]) -> Any:
+    """Make a fast tokenizer of its JSON string and its special tokens by name."""
+    return PreTrainedTokenizerFast(tokenizer_object=BackendTokenizer.from_str(backend), **special_tokens)
+
+
+def _from_hub(name: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)  # what was downloaded before
+    except (OSError, ValueError, KeyError):
+        pass
+    remedy = "Give the name of a tokenizer on the hub, or a folder with tokenizer.json or vocab.txt."
+    if not _hub_is_reachable():
+        raise ValueError(
+            f"The tokenizer {name!r} is neither a folder nor in the local cache, and huggingface.co cannot be reached. "
+            "Give a folder with tokenizer.json or vocab.txt, or download the tokenizer beforehand."
+        )
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"The tokenizer {name!r} cannot be loaded ({_first_line(error)}). {remedy}") from error
+
+
+def _hub_is_reachable() -> bool:
+    """Ask the hub once: its own client takes most of a minute to give up."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+        return False
+    request = urllib.request.Request(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)
+    except OSError:
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+class TextEncoder:
+    """Turns captions and triplets into tokens; remembers recent texts, which small data sets repeat.
+
+    Args:
+        tokenizer: A fast tokenizer, see `load_tokenizer`.
+        max_tokens: Limit of a text's length, special tokens included.
+        separator: Whether a caption ends with [SEP]. The official ALBEF and X-VLM weights were trained without.
+    """
+
+    def __init__(self, tokenizer: Any, max_tokens: int, separator: bool = True) -> None:
+        if max_tokens < 3:
+            raise ValueError(f"max_tokens is {max_tokens}, but [CLS], one token and [SEP] need 3.")
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.separator = separator
+        self._tokens = lru_cache(maxsize=16_384)(self._tokenize)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextEncoder, (self.tokenizer, self.max_tokens, self.separator)
+
+    def caption(self, text: str) -> Tokens:
+        """Encode a text as [CLS] X [SEP] (without [SEP] if so set), cut to the limit."""
+        ids, words = self._tokens(text)
+        room = self.max_tokens - 1 - self.separator
+        return self._wrap(list(ids[:room]), list(words[:room]), self.separator)
+
+    def triplets(self, texts: Sequence[str]) -> Tokens:
+        """Encode triplets as [CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..., in the given order.
+
+        Raises:
+            ValueError: If they do not fit the limit; choose as many as `fits` allows.
+        """
+        ids: list[int] = []
+        words: list[int] = []
+        first = 0
+        for text in texts:
+            own_ids, own_words = self._tokens(text)
+            ids += [*own_ids, self.tokenizer.sep_token_id]
+            words += [w if w == NO_WORD else first + w for w in own_words]
+            words.append(NO_WORD)
+            first = max(words, default=NO_WORD) + 1
+        if len(ids) + 1 > self.max_tokens:
+            raise ValueError(
+                f"{len(texts)} triplets take {len(ids) + 1} tokens, but the limit is {self.max_tokens}. "
+                "Raise max_tokens or verbalise fewer relations."
+            )
+        return self._wrap(ids, words, separator=False)
+
+    def triplet_length(self, text: str) -> int:
+        """Tokens that a triplet adds to a text, its [SEP] included."""
+        return len(self._tokens(text)[0]) + 1
+
+    def fits(self, texts: Iterable[str]) -> bool:
+        """Whether `triplets` of these texts stays within the limit."""
+        return 1 + sum(map(self.triplet_length, texts)) <= self.max_tokens
+
+    def _wrap(self, ids: list[int], words: list[int], separator: bool) -> Tokens:
+        end = [self.tokenizer.sep_token_id] if separator else []
+        return Tokens([self.tokenizer.cls_token_id, *ids, *end], [NO_WORD, *words, *[NO_WORD for _ in end]])
+
+    def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        encoding = self.tokenizer(
+            text, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )
+        words = (NO_WORD if w is None else w for w in encoding.word_ids(0))
+        return tuple(encoding["input_ids"]), tuple(words)
+
+
+@lru_cache(maxsize=8)
+def _ordinary_ids(tokenizer: Any) -> np.ndarray:
+    return np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+
+
+def mask_words(tokens: Tokens, fraction: float, rng: np.random.Generator, tokenizer: Any) -> Masked:
+    """Mask whole words for MLM.
+
+    Words are taken in random order until they hold about `fraction` of the tokens (special ones aside); a text with a
+    word gets at least one masked. Of the tokens chosen 80 % become [MASK], 10 % another token that is not special, and
+    10 % stay, each drawn on its own as in BERT's whole-word masking.
+
+    Args:
+        tokens: The text.
+        fraction: Share of the tokens to mask; 0 masks nothing.
+        rng: Where the choices are drawn from.
+        tokenizer: Whose [MASK] and vocabulary are used.
+
+    Returns:
+        The ids with words masked, and the labels.
+    """
+    masked, labels = list(tokens.ids), [IGNORE] * len(tokens)
+    places: dict[int, list[int]] = {}
+    for place, word in enumerate(tokens.words):
+        if word != NO_WORD:
+            places.setdefault(word, []).append(place)
+    if not places or fraction <= 0:
+        return masked, labels
+    words = list(places.values())
+    order = rng.permutation(len(words)).tolist()
+    # The random half token on either side makes the share come out right on average, whatever the rounding.
+    wanted = fraction * sum(map(len, words)) + rng.random() - 0.5
+    chosen = list(words[order[0]])
+    for number in order[1:]:
+        if len(chosen) + len(words[number]) / 2 > wanted:
+            break
+        chosen += words[number]
+    ordinary = _ordinary_ids(tokenizer)
+    mask_id = tokenizer.mask_token_id
+    for place, action in zip(chosen, rng.random(len(chosen)).tolist(), strict=True):
+        labels[place] = tokens.ids[place]
+        if action < 0.8:
+            masked[place] = mask_id
+        elif action < 0.9:
+            masked[place] = int(ordinary[rng.integers(len(ordinary))])
+    return masked, labels
+
+
+def collate_texts(tokens: Sequence[Tokens], pad_id: int, masked: Sequence[Masked] | None = None) -> TextBatch:
+    """Pad texts on the right to the longest one.
+
+    Args:
+        tokens: The n texts.
+        pad_id: Id of the padding token.
+        masked: What `mask_words` gave for each of them, or None where nothing is masked.
+    """
+    lengths = torch.tensor([len(t) for t in tokens], dtype=torch.long)
+    longest = max(map(len, tokens), default=1)
+    ids = _padded([t.ids for t in tokens], longest, pad_id)
+    mask = torch.arange(longest) < lengths[:, None]
+    if masked is None:
+        return TextBatch(ids, mask)
+    masked_ids = _padded([m[0] for m in masked], longest, pad_id)
+    return TextBatch(ids, mask, masked_ids, _padded([m[1] for m in masked], longest, IGNORE))
+
+
+def _padded(rows: Sequence[list[int]], length: int, value: int) -> torch.Tensor:
+    padded = [row + [value] * (length - len(row)) for row in rows]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), length)
+
+
+def text_identity(text: str) -> int:
+    """Give a text a stable 63-bit number; texts that differ only in case or white space share it."""
+    plain = " ".join(text.lower().split())
+    return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def clean_caption(text: str, max_words: int) -> str:
+    """Clean a caption as the official ALBEF and X-VLM code does (its `pre_caption`).
+
+    Lower case, without punctuation, hyphens and slashes as spaces, at most `max_words` words. What has no word left
+    becomes an empty string.
+    """
+    text = re.sub(r"[,.'!?\"()*#:;~]", "", text.lower())
+    text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
+    text = re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:max_words])
+
+
+def write_wordpiece(words: Iterable[str], folder: str | Path) -> Path:
+    """Write a small uncased WordPiece tokenizer that `load_tokenizer` reads.
+
+    Besides the words it holds single letters, digits and punctuation, so that no English text is unknown to it.
+
+    Args:
+        words: Its words; texts of several words are split at white space.
+        folder: Where to write its `vocab.txt`; made if absent.
+
+    Returns:
+        The folder.
+    """
+    letters = string.ascii_lowercase + string.digits
+    whole = sorted({word for text in words for word in text.lower().split()})
+    vocabulary = [*SPECIAL_TOKENS.values(), *string.punctuation, *letters, *(f"##{c}" for c in letters), *whole]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)) + "\n", encoding="utf-8")
+    return folder
