@@ -110,7 +110,7 @@ class RelationVocabulary:
             path = bundled[str(path_or_name)]
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is not a relation vocabulary: expected JSON with a list of strings under 'names'"
             ) from error
