@@ -1,0 +1,285 @@
+"""Where every sample of a shard lies and what it holds, so that any of them is one read away."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relpretrain.data.config import Kind
+from relpretrain.data.shards import IMAGE_EXTENSIONS, cache_folder, local_copy, write_atomically
+
+_VERSION = 1
+_PARTS = ("image", "json", "txt")
+_COLUMNS: dict[Kind, int] = {"captions": 0, "regions": 1, "graphs": 2}
+
+
+class RawSample(NamedTuple):
+    """The bytes of one sample; `json` and `txt` are None where the shard has none."""
+
+    key: str
+    image: bytes
+    json: bytes | None
+    txt: bytes | None
+
+
+class Problem(NamedTuple):
+    """A sample that the index leaves out."""
+
+    reason: str
+    key: str
+
+
+@dataclass
+class ShardIndex:
+    """Positions and counts of a shard's samples, in file order.
+
+    Args:
+        path: The tar on this machine.
+        name: Its name without folder and ending.
+        offsets: First byte of image, json and txt, (samples, 3), int64; -1 where absent.
+        sizes: Their bytes, (samples, 3), int64.
+        counts: Captions, entities and relations, (samples, 3), int32.
+        keys: Names of the samples.
+        problems: What was left out: without image, without annotation, malformed, repeated, cut off.
+    """
+
+    path: Path
+    name: str
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    counts: NDArray[np.int32]
+    keys: list[str] = field(repr=False)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def eligible(self, kind: Kind) -> NDArray[np.int64]:
+        """Rows that have something for batches of a type: a caption, an entity, a relation."""
+        return np.flatnonzero(self.counts[:, _COLUMNS[kind]] > 0)
+
+    def read(self, row: int) -> RawSample:
+        """Read a sample's bytes, all in one go."""
+        offsets, sizes = self.offsets[row], self.sizes[row]
+        start = int(offsets[offsets >= 0].min())
+        stop = int((offsets + sizes).max())
+        data = os.pread(_open(str(self.path)).fileno(), stop - start, start)
+        if len(data) < stop - start:
+            raise OSError(f"Shard {self.path} is shorter than when it was indexed: it changed during the run.")
+        parts = [
+            data[o - start : o - start + n] if o >= 0 else None
+            for o, n in zip(offsets.tolist(), sizes.tolist(), strict=True)
+        ]
+        return RawSample(self.keys[row], parts[0] or b"", parts[1], parts[2])
+
+    @classmethod
+    def of(cls, shard: str) -> ShardIndex:
+        """The index of a shard: the stored one if it is of this very file, else a new one, stored if possible.
+
+        It is kept beside the shard, or in the cache folder where that cannot be written.
+
+        Raises:
+            ValueError: If the file is no tar.
+            OSError: If it cannot be read.
+        """
+        path = local_copy(shard).absolute()
+        stat = path.stat()
+        stamp = np.array([_VERSION, stat.st_size, stat.st_mtime_ns], dtype=np.int64)
+        name = Path(shard).stem if path == Path(shard).absolute() else path.stem
+        places = [
+            path.with_name(f".{path.name}.index.npz"),
+            cache_folder() / "indexes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.npz",
+        ]
+        for place in places:
+            stored = cls._load(place, path, name, stamp)
+            if stored is not None:
+                return stored
+        index = scan(path, name)
+        for place in places:
+            if index._save(place, stamp):
+                break
+        return index
+
+    @classmethod
+    def _load(cls, place: Path, path: Path, name: str, stamp: NDArray[np.int64]) -> ShardIndex | None:
+        try:
+            with np.load(place, allow_pickle=False) as data:
+                if not np.array_equal(data["stamp"], stamp):
+                    return None
+                text = json.loads(data["text"].tobytes())
+                problems = [Problem(*problem) for problem in text["problems"]]
+                return cls(path, name, data["offsets"], data["sizes"], data["counts"], text["keys"], problems)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def _save(self, place: Path, stamp: NDArray[np.int64]) -> bool:
+        text = np.frombuffer(json.dumps({"keys": self.keys, "problems": self.problems}).encode(), dtype=np.uint8)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, stamp=stamp, offsets=self.offsets, sizes=self.sizes, counts=self.counts, text=text)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.parent.stat().st_mode & 0o222:
+                return False  # asked of the mode, for root may write anywhere
+            write_atomically(place, buffer.getvalue())
+        except OSError:
+            return False
+        return True
+
+
+@functools.lru_cache(maxsize=64)
+def _open(path: str) -> IO[bytes]:
+    return open(path, "rb", buffering=0)  # positioned reads only, so that forked workers may share it
+
+
+def captions_of(record: Mapping[str, Any], txt: str | None) -> list[str]:
+    """Captions of a sample: ours (`captions`), or those of img2dataset (`caption`, else the txt member).
+
+    Raises:
+        ValueError: If they are not texts.
+    """
+    captions = record.get("captions") or []
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise ValueError("captions must be a list of strings")
+    if not captions and "captions" not in record:
+        caption = record.get("caption") or txt or ""
+        if not isinstance(caption, str):
+            raise ValueError("caption must be a string")
+        captions = [caption]
+    return [caption.strip() for caption in captions if caption.strip()]
+
+
+def scan(path: Path, name: str) -> ShardIndex:
+    """Index a tar by reading it once.
+
+    Raises:
+        ValueError: If the file is no uncompressed tar.
+    """
+    offsets: list[list[int]] = []
+    sizes: list[list[int]] = []
+    counts: list[tuple[int, int, int]] = []
+    keys: list[str] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    with path.open("rb") as file:
+        for key, members, whole in _groups(file, path):
+            reason = _refusal(key, members, seen, whole)
+            seen.add(key)
+            if reason is None:
+                try:
+                    counts.append(_count(file, members))
+                except ValueError:
+                    reason = "malformed_json"
+            if reason is not None:
+                problems.append(Problem(reason, key))
+                continue
+            keys.append(key)
+            offsets.append([members.get(part, (-1, 0))[0] for part in _PARTS])
+            sizes.append([members.get(part, (-1, 0))[1] for part in _PARTS])
+    shape = (len(keys), 3)
+    return ShardIndex(
+        path,
+        name,
+        np.array(offsets, dtype=np.int64).reshape(shape),
+        np.array(sizes, dtype=np.int64).reshape(shape),
+        np.array(counts, dtype=np.int32).reshape(shape),
+        keys,
+        problems,
+    )
+
+
+_Members = dict[str, tuple[int, int]]  # part -> offset, size
+
+
+def _groups(file: IO[bytes], path: Path) -> Iterator[tuple[str, _Members, bool]]:
+    """Neighbouring members of one name, and whether the shard goes on whole after them."""
+    key: str | None = None
+    members: _Members = {}
+    whole = False
+    for found in _files(file, path):
+        if found is None:
+            whole = True
+            break
+        new, part, place = found
+        # A part that comes twice begins a new sample of the same name, which is then refused as repeated.
+        if key is not None and (new != key or part in members):
+            yield key, members, True
+            members = {}
+        key = new
+        if part is not None:
+            members[part] = place
+    if key is not None:
+        yield key, members, whole
+    if not whole and {"image", "json"} <= members.keys():
+        yield "(end of shard)", {}, False
+
+
+def _files(file: IO[bytes], path: Path) -> Iterator[tuple[str, str | None, tuple[int, int]] | None]:
+    """Name, part and place of each file in a tar; a final None if the tar ends as it should."""
+    size = path.stat().st_size
+    end = 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps them all
+                end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
+                folder, _, base = member.name.rpartition("/")
+                stem, _, ending = base.partition(".")
+                if not member.isreg() or not stem:
+                    continue
+                if member.offset_data + member.size > size:
+                    return
+                ending = ending.lower()
+                part = "image" if ending in IMAGE_EXTENSIONS else ending if ending in _PARTS[1:] else None
+                yield (f"{folder}/{stem}" if folder else stem), part, (member.offset_data, member.size)
+    except tarfile.ReadError as error:
+        if end == 0:
+            file.seek(0)
+            packed = file.read(2) == b"\x1f\x8b"
+            remedy = "gunzip it first: samples are read by position" if packed else str(error)
+            raise ValueError(f"Shard {path} is not an uncompressed tar file ({remedy}).") from None
+        return
+    file.seek(end)
+    block = file.read(512)
+    if len(block) == 512 and not any(block):  # the block of zeros that ends a tar
+        yield None
+
+
+def _refusal(key: str, members: _Members, seen: set[str], whole: bool) -> str | None:
+    if not whole and not ("image" in members and "json" in members):
+        return "truncated_shard"
+    if key in seen:
+        return "repeated_key"
+    if "image" not in members:
+        return "missing_image"
+    if "json" not in members and "txt" not in members:
+        return "missing_annotation"
+    return None
+
+
+def _count(file: IO[bytes], members: _Members) -> tuple[int, int, int]:
+    position = file.tell()
+    texts = {}
+    for part in members.keys() & {"json", "txt"}:
+        file.seek(members[part][0])
+        texts[part] = file.read(members[part][1])
+    file.seek(position)
+    record = json.loads(texts.get("json", b"{}"))
+    if not isinstance(record, dict):
+        raise ValueError("a record must be an object")
+    captions = captions_of(record, texts.get("txt", b"").decode(errors="replace"))
+    entities, relations = record.get("entities") or [], record.get("relations") or []
+    if not isinstance(entities, list) or not isinstance(relations, list):
+        raise ValueError("entities and relations must be lists")
+    return len(captions), len(entities), len(relations)

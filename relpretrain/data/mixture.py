@@ -1,0 +1,167 @@
+"""Which samples make up step t: a pure function of (seed, step), whatever the number of workers and processes.
+
+Streams are drawn by their ratios, datasets within a stream uniformly. What a step draws of its dataset depends only on
+how often it was drawn before, which is counted block by block; so any step is found without going through those before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relpretrain.data.config import Stream
+
+_BLOCK = 4096  # steps drawn together
+_WINDOW = 8  # shards whose samples are shuffled together
+
+
+class Row(NamedTuple):
+    """Where a sample lies: the dataset, the number of its shard there, and the row of the shard's index."""
+
+    dataset: str
+    shard: int
+    row: int
+
+
+def number_of(*parts: object) -> int:
+    """A stable 63-bit number of some texts or numbers."""
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class Plan:
+    """The samples of every step of a run.
+
+    Args:
+        streams: The streams by name; one with ratio 0 is off.
+        eligible: Rows that may be drawn, by stream, dataset and shard.
+        seed: Not negative.
+
+    Raises:
+        ValueError: If a ratio is negative, all are zero, or a stream that is on has a dataset without rows.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Stream],
+        eligible: Mapping[str, Mapping[str, Sequence[NDArray[np.int64]]]],
+        seed: int = 0,
+    ) -> None:
+        if seed < 0:
+            raise ValueError(f"seed={seed} must not be negative.")
+        if any(not (0 <= stream.ratio < float("inf")) for stream in streams.values()):
+            ratios = {name: stream.ratio for name, stream in streams.items()}
+            raise ValueError(f"Ratios of streams must be finite and not negative: {ratios}.")
+        self.streams = {name: stream for name, stream in streams.items() if stream.ratio > 0}
+        if not self.streams:
+            raise ValueError("No stream has a ratio above 0: nothing would be trained on.")
+        self.seed = seed
+        total = sum(stream.ratio for stream in self.streams.values())
+        self.shares = {name: stream.ratio / total for name, stream in self.streams.items()}
+        self._choices = [(name, dataset) for name, stream in self.streams.items() for dataset in stream.datasets]
+        shares = [self.shares[name] / len(self.streams[name].datasets) for name, _ in self._choices]
+        self._borders = np.cumsum(shares)[:-1]
+        self._decks = {c: _Deck(eligible[c[0]][c[1]], [seed, number_of("samples", *c)]) for c in self._choices}
+        for (name, dataset), deck in self._decks.items():
+            if deck.size == 0:
+                raise ValueError(f"Stream {name!r} draws from dataset {dataset!r}, which has no sample for it.")
+        self._before = [np.zeros(len(self._choices), dtype=np.int64)]  # draws before each block
+        self._block: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
+
+    def stream_of(self, step: int) -> str:
+        """Name of the stream that a step draws."""
+        return self._choices[self._choice(step)][0]
+
+    def dataset_of(self, step: int) -> str:
+        """Name of the dataset that a step draws."""
+        return self._choices[self._choice(step)][1]
+
+    def rows(self, step: int) -> list[Row]:
+        """The samples of a step's joint batch.
+
+        The samples of a dataset pass without replacement, each once per pass, in a new order every pass; a batch may
+        hold the end of one pass and the beginning of the next.
+        """
+        choice = self._choice(step)
+        name, dataset = self._choices[choice]
+        block, offset = divmod(step, _BLOCK)
+        earlier = int(self._before[block][choice]) + int(np.count_nonzero(self._drawn(block)[:offset] == choice))
+        size = self.streams[name].batch_size
+        return [Row(dataset, *place) for place in self._decks[name, dataset].deal(earlier * size, size)]
+
+    def sizes(self) -> dict[tuple[str, str], int]:
+        """Samples per pass, by stream and dataset."""
+        return {choice: deck.size for choice, deck in self._decks.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all that decides which samples a step holds."""
+        streams = {name: [s.kind, s.batch_size, s.ratio, list(s.datasets)] for name, s in self.streams.items()}
+        decks = [[*choice, deck.sizes.tolist()] for choice, deck in self._decks.items()]
+        return hashlib.sha256(json.dumps([self.seed, streams, decks]).encode()).hexdigest()[:16]
+
+    def _choice(self, step: int) -> int:
+        if step < 0:
+            raise ValueError(f"step={step} must not be negative.")
+        block, offset = divmod(step, _BLOCK)
+        while len(self._before) <= block:
+            counts = np.bincount(self._drawn(len(self._before) - 1), minlength=len(self._choices))
+            self._before.append(self._before[-1] + counts)
+        return int(self._drawn(block)[offset])
+
+    def _drawn(self, block: int) -> NDArray[np.int64]:
+        if self._block[0] != block:
+            rng = np.random.default_rng([self.seed, number_of("streams"), block])
+            self._block = block, np.searchsorted(self._borders, rng.random(_BLOCK), side="right")
+        return self._block[1]
+
+
+class _Deck:
+    """The samples of one dataset, dealt pass after pass.
+
+    Shards come in a new order every pass; the samples of a window of neighbouring shards are shuffled together, so
+    that reads stay near each other.
+    """
+
+    def __init__(self, eligible: Sequence[NDArray[np.int64]], seed: list[int]) -> None:
+        self.eligible = eligible
+        self.seed = seed
+        self.sizes = np.array([len(rows) for rows in eligible], dtype=np.int64)
+        self.size = int(self.sizes.sum())
+        self._pass: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._window: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+
+    def deal(self, start: int, count: int) -> list[tuple[int, int]]:
+        """(shard, row) of `count` samples from position `start` on, counted over all passes."""
+        dealt: list[tuple[int, int]] = []
+        while len(dealt) < count:
+            number, offset = divmod(start + len(dealt), self.size)
+            order, ends = self._order(number)
+            window = int(np.searchsorted(ends, offset, side="right"))
+            first = int(ends[window - 1]) if window else 0
+            cards = self._shuffled(number, window, order)[offset - first :][: count - len(dealt)]
+            dealt += [(shard, row) for shard, row in cards.tolist()]
+        return dealt
+
+    def _order(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pass's order of shards, and how many samples its windows have up to the end of each."""
+        if self._pass is None or self._pass[0] != number:
+            order = np.random.default_rng([*self.seed, number]).permutation(len(self.sizes))
+            windows = np.add.reduceat(self.sizes[order], np.arange(0, len(order), _WINDOW))
+            self._pass = number, order, np.cumsum(windows)
+        return self._pass[1], self._pass[2]
+
+    def _shuffled(self, number: int, window: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(samples, 2): shard and row of the window's samples."""
+        if self._window is None or self._window[0] != (number, window):
+            shards = order[window * _WINDOW : (window + 1) * _WINDOW]
+            rows = np.concatenate([self.eligible[s] for s in shards])
+            cards = np.stack([np.repeat(shards, self.sizes[shards]), rows], axis=1)
+            rng = np.random.default_rng([*self.seed, number, window])
+            self._window = (number, window), rng.permutation(cards)
+        return self._window[1]

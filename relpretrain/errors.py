@@ -1,0 +1,35 @@
+"""What goes wrong with a user's settings or data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ConfigError(ValueError):
+    """Settings that cannot work, all of them together, found before training.
+
+    Args:
+        problems: One line each: the value, what is expected, the remedy.
+    """
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class BadSample(ValueError):
+    """A sample that is left out of its batch.
+
+    Args:
+        reason: A short snake_case word by which such samples are counted.
+        detail: What exactly is wrong.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class TooManyBadSamples(RuntimeError):
+    """More samples of a dataset are bad than the run tolerates."""
