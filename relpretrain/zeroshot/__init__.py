@@ -1,0 +1,1 @@
+"""Zero-shot benchmarks: what a model knows without having been trained for it."""

@@ -1,0 +1,53 @@
+"""Finds the images of a benchmark, which its annotations know by file name only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+
+class ImageFinder:
+    """Looks for images in folders: at the very path first, then by file name at any depth.
+
+    Benchmarks such as VALSE draw their images from several data sets, so that there may be several folders; the first
+    one that has an image provides it.
+
+    Args:
+        folders: Where to look; a folder that does not exist is passed over.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+    def find(self, name: str) -> Path | None:
+        """The path of an image, or None.
+
+        Raises:
+            ValueError: If a folder holds different images of that file name.
+        """
+        for folder in self.folders:
+            if (folder / name).is_file():
+                return folder / name
+        for index in self._by_name:
+            found = index.get(os.path.basename(name), [])
+            if len({path.stat().st_size for path in found}) > 1:
+                raise ValueError(f"Two different images are called {name!r}: {found[0]} and {found[1]}. Keep one of "
+                                 "them, or name the folder to use with --images.")  # fmt: skip
+            if found:
+                return found[0]
+        return None
+
+    @cached_property
+    def _by_name(self) -> list[dict[str, list[Path]]]:
+        """The files of each folder at any depth, by file name."""
+        indices = []
+        for folder in self.folders:
+            index: dict[str, list[Path]] = {}
+            for root, folders, files in os.walk(folder, followlinks=True):
+                folders.sort()
+                for file in sorted(files):
+                    index.setdefault(file, []).append(Path(root, file))
+            indices.append(index)
+        return indices

@@ -1,0 +1,225 @@
+"""The zero-shot command: scores a checkpoint on benchmarks, or reports and compares stored scores."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from relpretrain.types import PairScorer
+from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items
+from relpretrain.zeroshot.scorer import MatchScorer
+from relpretrain.zeroshot.scores import (
+    Comparison,
+    compare,
+    find_split,
+    read_scores,
+    score_file_name,
+    shared_files,
+    split_of,
+    task_of,
+    write_scores,
+)
+from relpretrain.zeroshot.table import Table
+from relpretrain.zeroshot.tasks import TASKS, Source, Task
+from relpretrain.zeroshot.tasks.base import suggest
+
+
+def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+        program: The program's name in messages.
+
+    Returns:
+        0, or 2 after a mistake, which is named in one line on the standard error.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(program).parse_args(argv)
+        report = _run(args, [program, *map(shlex.quote, argv)])
+        report.print()
+        if args.out:
+            report.write(args.out)
+    except (ValueError, OSError) as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A split whose items can be scored.
+
+    Args:
+        task: The task.
+        split: Name of the split.
+        items: Its items, located.
+        notes: What was left out.
+    """
+
+    task: Task
+    split: str
+    items: list[Any]
+    notes: tuple[str, ...]
+
+
+def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str, str]]:
+    """Read the items of tasks and find their images: everything that can fail before a model is needed.
+
+    Returns:
+        The splits to score, and the hash of each task's data.
+    """
+    ready, hashes = [], {}
+    for name in tasks:
+        task = TASKS[name]
+        splits = task.items(source)
+        hashes[f"data {name}"] = hash_items(splits)
+        for split, items in splits.items():
+            located, notes = task.locate(items, source)
+            ready.append(Ready(task, split, located, notes))
+    return ready, hashes
+
+
+def evaluate(scorer: PairScorer, ready: Sequence[Ready], seed: int = 0, out: Path | None = None) -> list[Table]:
+    """Score splits and summarise them.
+
+    Args:
+        scorer: The model.
+        ready: What to score, from `prepare`.
+        seed: Seed of the intervals.
+        out: Folder for the score files, or None.
+    """
+    tables = []
+    for part in ready:
+        records = part.task.score(scorer, part.items)
+        if out is not None:
+            write_scores(out / "scores" / score_file_name(part.task.name, part.split), records)
+        table = part.task.summarise(records, part.split, seed)
+        tables.append(replace(table, notes=(*table.notes, *part.notes)))
+    return tables
+
+
+def _run(args: argparse.Namespace, command: list[str]) -> Report:
+    if sum(bool(mode) for mode in (args.checkpoint, args.scores, args.compare)) != 1:
+        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B.")
+    for name in args.tasks or ():
+        if name not in TASKS:
+            raise ValueError(suggest(name, TASKS, "task"))
+    if args.data is not None and not args.data.exists():
+        raise ValueError(f"There is no data folder or item file {args.data}.")
+    for folder in args.images:
+        if not folder.is_dir():
+            raise ValueError(f"There is no image folder {folder}.")
+    if args.checkpoint:
+        return _run_checkpoint(args, command)
+    metadata = describe(command, args.seed)
+    if args.compare:
+        return Report((), tuple(_compare(args)), metadata)
+    tables = []
+    for path in args.scores:
+        records = read_scores(path)
+        task, split, notes = _identify(args, records, path)
+        table = task.summarise(records, split, args.seed)
+        tables.append(replace(table, notes=(*table.notes, *notes, f"scores of {path.name}")))
+        metadata[f"scores {path.name}"] = hash_files(path)
+    return Report(tuple(tables), (), metadata)
+
+
+def _run_checkpoint(args: argparse.Namespace, command: list[str]) -> Report:
+    if not args.checkpoint.exists():
+        raise ValueError(f"There is no checkpoint {args.checkpoint}.")
+    if args.data is None:
+        raise ValueError("Scoring a checkpoint needs --data DIR, with a folder per task, or --data FILE.json.")
+    device = _device(args.device)
+    source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split))
+    ready, hashes = prepare(args.tasks or ["vsr", "valse"], source)
+
+    from relpretrain.checkpoint import load
+
+    loaded = load(args.checkpoint)
+    scorer = MatchScorer(loaded.backbone, loaded.preprocess, device, args.batch_size, args.clean, loaded.objectives)
+    tables = evaluate(scorer, ready, args.seed, args.out)
+    metadata = describe(command, args.seed, device) | {"weights": hash_files(args.checkpoint)} | hashes
+    return Report(tuple(tables), (), metadata)
+
+
+def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> tuple[Task, str, tuple[str, ...]]:
+    """Task, split and notes of a score file."""
+    name = task_of(records, path)
+    if args.tasks and name not in args.tasks:
+        raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
+    if args.data is None or name == "graphs":
+        return TASKS[name], "", ("not checked against the benchmark's annotations",)
+    splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
+    split, notes = find_split(records, splits, path, args.allow_missing)
+    return TASKS[name], split, notes
+
+
+def _compare(args: argparse.Namespace) -> list[Comparison]:
+    first, second = args.compare
+    names = (first.stem or str(first), second.stem or str(second))
+    names = names if names[0] != names[1] else (str(first), str(second))
+    comparisons = []
+    for a, b in shared_files(first, second):
+        before, after = read_scores(a), read_scores(b)
+        task, split, notes = _identify(args, before, a)
+        if task_of(after, b) != task.name:
+            raise ValueError(f"{a} holds scores of {task.name}, {b} of {task_of(after, b)}: nothing to compare.")
+        split = split or (split_of(a, task.name) if a != first else "")
+        comparison = compare(task, before, after, names, split, args.seed, args.allow_missing)
+        comparisons.append(replace(comparison, notes=(*comparison.notes, *notes)))
+    return comparisons
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (--help lists the options)")
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = _Parser(program, description="Zero-shot results of a checkpoint, or of stored scores.", allow_abbrev=False)
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the model to score")
+    parser.add_argument("--scores", type=Path, nargs="+", metavar="FILE", help="score files: tables without a model")
+    parser.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two score files, or two --out folders"
+    )
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)}; default: vsr valse")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the report and the score files")
+    parser.add_argument("--images", type=Path, action="append", default=[], metavar="DIR", help="further image folders")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="leave out items without image or score; n is shown"
+    )
+    parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="VSR splits, such as random_v1 or test")
+    parser.add_argument("--clean", action="store_true", help="clean texts as the official ALBEF and X-VLM code does")
+    parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at once (default: 32)")
+    parser.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals (default: 0)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number

@@ -1,0 +1,224 @@
+"""Probes on held-out scene graphs: are relations classified (MRC), and are masked relation words filled in?"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from relpretrain.features import Features
+from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
+from relpretrain.zeroshot.scorer import MatchScorer
+from relpretrain.zeroshot.table import Table, make_row
+from relpretrain.zeroshot.tasks.base import Outcome, Record, Source, require
+
+RELATIONS_PER_IMAGE = 4
+"""Triplets taken from an image: its first ones."""
+
+_PROBES = {"mrc": "relation classification (MRC)", "words": "masked relation words"}
+
+
+@dataclass(frozen=True)
+class GraphItem:
+    """An image of a shard with some of its triplets.
+
+    Args:
+        shard: Path of the shard.
+        offset: Where the encoded image begins in it.
+        size: Bytes of the encoded image.
+        triplets: (number, subject, relation, object): the number identifies the triplet in the split.
+    """
+
+    shard: Path
+    offset: int
+    size: int
+    triplets: tuple[tuple[int, Any, str, Any], ...]
+    scale: tuple[int, int]  # width and height in pixels, which boxes refer to
+
+    def image(self) -> Image.Image:
+        """Decode the image."""
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            return Image.open(io.BytesIO(file.read(self.size))).convert("RGB")
+
+
+class GraphProbes:
+    """Top-1 accuracy of two questions about the triplets of held-out graph shards.
+
+    MRC: which relation of the vocabulary holds between two entities, each seen alone? Needs a model that was trained
+    with the MRC objective. Masked relation words: with exactly the relation's tokens masked in "subject relation
+    object", are all of them predicted, out of the whole word vocabulary?
+    """
+
+    name = "graphs"
+    protocol = "graphs-1: top-1, at most 4 triplets per image; masked words: all tokens right, full vocabulary"
+
+    def items(self, source: Source) -> dict[str, list[GraphItem]]:
+        """The images with triplets in the shards below DIR/validation, or below DIR itself where that is absent."""
+        if source.is_item_file:
+            raise ValueError(f"Task 'graphs' reads a folder of shards; {source.path} is a file.")
+        folder = source.path / "validation"
+        folder = folder if folder.is_dir() else source.path
+        shards = sorted(folder.rglob("*.tar"))
+        items = [item for item in _read(shards) if item.triplets]
+        if not items:
+            raise ValueError(f"No triplets below {folder} ({len(shards)} *.tar shards found); 'graphs' needs held-out "
+                             "shards with scene graphs.")  # fmt: skip
+        return {folder.name if folder != source.path else "": items}
+
+    def locate(self, items: Sequence[GraphItem], source: Source) -> tuple[list[GraphItem], tuple[str, ...]]:
+        """Images come with the shards: nothing to find."""
+        return list(items), ()
+
+    def score(self, scorer: PairScorer, items: Sequence[GraphItem]) -> list[Record]:
+        """Answer both questions for every triplet; without an MRC head only the second."""
+        if not isinstance(scorer, MatchScorer):
+            raise ValueError(f"Task 'graphs' needs a MatchScorer, got {type(scorer).__name__}.")
+        heads = [objective for objective in scorer.objectives.values() if hasattr(objective, "vocabulary")]
+        mrc = heads[0] if heads else None
+        known = mrc.vocabulary.names if mrc else {relation for item in items for _, _, relation, _ in item.triplets}
+        size = max(1, scorer.batch_size // RELATIONS_PER_IMAGE)
+        records: list[Record] = []
+        for start in range(0, len(items), size):
+            records += _answer(scorer, mrc, items[start : start + size], len(known))
+        return records
+
+    def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
+        """Whether each question was answered rightly, by probe and triplet."""
+        for record in records:
+            require(record, ("id", "probe", "label", "correct", "choices"), "A record of task 'graphs'")
+        return {
+            (r["probe"], r["id"]): Outcome(_PROBES.get(r["probe"], str(r["probe"])), bool(r["correct"]))
+            for r in records
+        }
+
+    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+        """Accuracy of each probe, beside chance and the share of the most frequent relation."""
+        self.outcomes(records)
+        rows = []
+        for probe, title in _PROBES.items():
+            asked = [r for r in records if r["probe"] == probe]
+            if asked:
+                _, most = Counter(r["label"] for r in asked).most_common(1)[0]
+                floor = {"chance": 1 / asked[0]["choices"], "majority": most / len(asked)}
+                rows.append(make_row(title, len(asked), sum(bool(r["correct"]) for r in asked), seed, **floor))
+        return Table(self.name, split, self.protocol, tuple(rows))
+
+
+def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
+    from relpretrain.data.shards import IMAGE_EXTENSIONS
+    from relpretrain.scene_graph import GraphError, SceneGraph
+
+    number = 0
+    for shard in shards:
+        members: dict[str, tuple[int, int]] = {}
+        graphs: dict[str, dict[str, Any]] = {}
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                key, _, ending = member.name.rpartition(".")
+                if ending in IMAGE_EXTENSIONS:
+                    members[key] = (member.offset_data, member.size)
+                elif ending == "json" and (file := tar.extractfile(member)) is not None:
+                    graphs[key] = json.load(file)
+        for key in (key for key in graphs if key in members):
+            record = graphs[key]
+            try:
+                graph = SceneGraph.from_json(record, record.get("width", 0), record.get("height", 0))
+            except GraphError:
+                continue  # the training data's own checks count these
+            chosen = graph.relations[:RELATIONS_PER_IMAGE]
+            ends = [(graph.entities[r.subject], r.relation, graph.entities[r.object]) for r in chosen]
+            triplets = tuple((number + i, *end) for i, end in enumerate(ends))
+            number += len(triplets)
+            yield GraphItem(shard, *members[key], triplets, (record["width"], record["height"]))
+
+
+@torch.inference_mode()
+def _answer(scorer: MatchScorer, mrc: Any, items: Sequence[GraphItem], choices: int) -> list[Record]:
+    batch, labels = _batch(scorer, items)
+    features = Features(scorer.backbone, batch, [batch.entities] if mrc is not None else [])
+    numbers = [number for item in items for number, _, _, _ in item.triplets]
+    records = _words(scorer, features, numbers, labels, choices)
+    if mrc is None:
+        return records
+    predicted = mrc.logits(features).argmax(dim=1).tolist()
+    for number, relation, guess in zip(numbers, batch.relations, predicted, strict=True):
+        index = mrc.vocabulary.index(relation)
+        if index is not None:
+            answer = {"label": mrc.vocabulary.names[index], "predicted": mrc.vocabulary.names[guess]}
+            records.append({"probe": "mrc", **answer, "correct": guess == index, "choices": choices, "id": number})
+    return records
+
+
+def _words(
+    scorer: MatchScorer, features: Features, numbers: Sequence[int], labels: Tensor, choices: int
+) -> list[Record]:
+    """Fill in the masked words; `labels` are (triplets, length), -100 where a token is visible."""
+    batch, tokenizer = features.batch, scorer.preprocess.tokenizer
+    assert isinstance(batch, GraphBatch)
+    masked = labels >= 0
+    guesses = torch.full_like(labels, -1)
+    fused = features.view(batch.pairs).fused
+    guesses[masked] = features.backbone.word_logits(fused[masked]).argmax(dim=1)
+    records = []
+    for row, number in enumerate(numbers):
+        wanted, guess = labels[row][masked[row]], guesses[row][masked[row]]
+        if len(wanted):  # a relation beyond the text limit has no token left
+            answer = {"label": batch.relations[row], "predicted": tokenizer.decode(guess.tolist())}
+            correct = bool((wanted == guess).all())
+            records.append({"probe": "words", **answer, "correct": correct, "choices": choices, "id": number})
+    return records
+
+
+def _batch(scorer: MatchScorer, items: Sequence[GraphItem]) -> tuple[GraphBatch, Tensor]:
+    """One batch of all triplets, `pairs` being their texts with the relation masked, and what was masked."""
+    rows = [(i, item, *triplet[1:]) for i, item in enumerate(items) for triplet in item.triplets]
+    ends = [(i, item, entity) for i, item, subject, _, target in rows for entity in (subject, target)]
+    encoded = [_mask_relation(scorer.preprocess, s.label, relation, o.label) for _, _, s, relation, o in rows]
+    length = max(len(ids) for ids, _ in encoded)
+    pad = scorer.preprocess.tokenizer.pad_token_id
+    ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in encoded])
+    labels = torch.tensor([wanted + [-100] * (length - len(wanted)) for _, wanted in encoded])
+    mask = torch.arange(length) < torch.tensor([len(ids) for ids, _ in encoded])[:, None]
+    numbers = torch.arange(len(ends))
+    batch = GraphBatch(
+        images=scorer.preprocess.images([item.image() for item in items]),
+        image_ids=torch.arange(len(items)),
+        pairs=Pairs(TextBatch(ids, mask), torch.tensor([i for i, *_ in rows]), torch.arange(len(rows))),
+        entities=Pairs(
+            text=scorer.preprocess.texts([entity.label for _, _, entity in ends]),
+            image_index=torch.tensor([i for i, _, _ in ends]),
+            text_ids=numbers,
+            boxes=torch.tensor([_share(entity.box, *item.scale) for _, item, entity in ends]),
+        ),
+        subjects=numbers[::2],
+        objects=numbers[1::2],
+        relations=tuple(relation for _, _, _, relation, _ in rows),
+    )
+    return batch.to(scorer.device), labels.to(scorer.device)
+
+
+def _mask_relation(preprocess: Any, subject: str, relation: str, target: str) -> tuple[list[int], list[int]]:
+    """Ids of "subject relation object" with the relation's tokens masked, and labels: -100 but for those."""
+    tokenizer = preprocess.tokenizer
+    parts = [tokenizer.encode(text, add_special_tokens=False) for text in (subject, relation, target)]
+    end = [tokenizer.sep_token_id] if preprocess.separator else []
+    ids = [tokenizer.cls_token_id, *parts[0], *[tokenizer.mask_token_id] * len(parts[1]), *parts[2], *end]
+    labels = [-100] * (1 + len(parts[0])) + parts[1] + [-100] * (len(parts[2]) + len(end))
+    return ids[: preprocess.max_tokens], labels[: preprocess.max_tokens]
+
+
+def _share(box: Any, width: int, height: int) -> list[float]:
+    """A box as (cx, cy, w, h), as shares of its image."""
+    x_min, y_min, x_max, y_max = box
+    centre = [(x_min + x_max) / 2 / width, (y_min + y_max) / 2 / height]
+    return [*centre, (x_max - x_min) / width, (y_max - y_min) / height]

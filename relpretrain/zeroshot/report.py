@@ -1,0 +1,174 @@
+"""Reports of zero-shot results: for the terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from relpretrain.version import __version__
+from relpretrain.zeroshot.scores import Comparison
+from relpretrain.zeroshot.table import Table
+
+JSON_NAME = "zero_shot.json"
+MARKDOWN_NAME = "zero_shot.md"
+
+_TITLES = {"true": "true %", "chance": "chance %", "majority": "majority %", "auroc": "AUROC"}
+_TITLES |= {"calibration_error": "calibration error", "ties": "ties"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables, comparisons and where they come from.
+
+    Args:
+        tables: Results.
+        comparisons: Models side by side.
+        metadata: Version, hashes, hardware, command: what it takes to get the figures again.
+    """
+
+    tables: tuple[Table, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The report as JSON, accuracies as shares."""
+        state = {"metadata": self.metadata, "tables": [table.to_dict() for table in self.tables]}
+        if self.comparisons:
+            state["comparisons"] = [comparison.to_dict() for comparison in self.comparisons]
+        return json.dumps(state, indent=1, allow_nan=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """The report as Markdown tables, accuracies in percent."""
+        parts = ["# Zero-shot results\n"]
+        for title, header, rows, notes in _grids(self):
+            parts.append(f"## {title}\n")
+            parts.append(markdown_table(header, rows))
+            parts += [f"- {note}" for note in notes]
+            parts.append("")
+        parts += [f"- {key}: {value}" for key, value in self.metadata.items()]
+        return "\n".join(parts) + "\n"
+
+    def print(self, console: Console | None = None) -> None:
+        """Print the tables to the terminal."""
+        console = console or Console()
+        if not console.is_terminal:
+            console = Console(file=console.file, width=140)
+        for title, header, rows, notes in _grids(self):
+            table = RichTable(title=title, title_justify="left")
+            for number, name in enumerate(header):
+                table.add_column(name, justify="right" if number else "left", no_wrap=True)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+            for note in notes:
+                console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+
+    def write(self, folder: Path) -> None:
+        """Write the report into a folder, as JSON and Markdown."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / JSON_NAME).write_text(self.to_json(), encoding="utf-8")
+        (folder / MARKDOWN_NAME).write_text(self.to_markdown(), encoding="utf-8")
+
+
+def read_report(path: Path) -> Report:
+    """Read the tables and metadata of a JSON report.
+
+    Raises:
+        ValueError: If the file is not one.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return Report(tuple(Table.from_dict(table) for table in state["tables"]), (), state["metadata"])
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
+
+
+def describe(command: Sequence[str], seed: int, device: str = "") -> dict[str, Any]:
+    """What every report says of its making: version, seed, command and hardware."""
+    processor = f"{platform.machine()}, {os.cpu_count()} CPUs"
+    gpu = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else ""
+    made = {"relpretrain": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    hardware = ", ".join(filter(None, (gpu, processor, platform.system())))
+    return made | {"hardware": hardware, "device": device, "seed": seed, "command": " ".join(command)}
+
+
+def hash_files(path: Path) -> str:
+    """SHA-256 of a file, or of all files in a folder with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_items(splits: Mapping[str, Sequence[Any]]) -> str:
+    """SHA-256 of a task's items as they were read (texts, labels, image names; not the images' pixels)."""
+    digest = hashlib.sha256()
+    for name, items in splits.items():
+        digest.update(name.encode())
+        for item in items:
+            shown = [item.image, item.texts, item.records] if hasattr(item, "texts") else [str(item.triplets)]
+            digest.update(json.dumps(shown, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first column flush left and the others flush right."""
+    rule = [":--", *["--:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows]) + "\n"
+
+
+Grid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
+
+
+def _grids(report: Report) -> list[Grid]:
+    """Title, header, rows and notes of every table and comparison, as strings."""
+    return [*map(_table_grid, report.tables), *map(_comparison_grid, report.comparisons)]
+
+
+def _table_grid(table: Table) -> Grid:
+    details = list(dict.fromkeys(name for row in table.rows for name in row.details))
+    header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
+    rows = []
+    for row in table.rows:
+        shown = [_percent(row.accuracy), f"{_percent(row.low)}-{_percent(row.high)}"] if row.n else ["-", "-"]
+        rows.append([row.category, f"{row.n:,}", *shown, *(_detail(name, row.details.get(name)) for name in details)])
+    return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
+
+
+def _comparison_grid(comparison: Comparison) -> Grid:
+    first, second = comparison.names
+    header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p"]
+    rows = []
+    for row in comparison.rows:
+        paired = row.paired
+        interval = f"{100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
+        rows.append([first, row.category, f"{row.n:,}", _percent(row.first), "", "", ""])
+        rows.append([second, row.category, f"{row.n:,}", _percent(row.second), f"{100 * paired.difference:+.2f}"])
+        rows[-1] += [interval, f"{paired.p_value:.2g}"]
+    return comparison.title, header, rows, comparison.notes
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _detail(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name == "ties":
+        return f"{value:,}"
+    return f"{value:.3f}" if name in ("auroc", "calibration_error") else _percent(value)

@@ -1,0 +1,210 @@
+"""Score files: one JSON line per scored text, enough to compute every table again without the model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relpretrain.zeroshot.statistics import Paired, compare_paired
+from relpretrain.zeroshot.table import OVERALL
+from relpretrain.zeroshot.tasks.base import Item, Outcome, Record, Task
+
+_SIGNS = {"instrument": "valse", "relation": "vsr", "probe": "graphs"}
+"""A key that only one task's records have."""
+
+
+def score_file_name(task: str, split: str) -> str:
+    """Name of the score file of a split, inside the folder `scores` of a report."""
+    return re.sub(r"[^\w.-]", "_", f"{task}.{split}".strip(".")) + ".jsonl"
+
+
+def split_of(path: Path, task: str) -> str:
+    """The split in a name that `score_file_name` made."""
+    return path.stem.removeprefix(task).strip(".")
+
+
+def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
+    """The score files to compare: two files, or those that two report folders both have.
+
+    Raises:
+        ValueError: If two folders have none in common.
+    """
+    if not (first.is_dir() and second.is_dir()):
+        return [(first, second)]
+    names = sorted(p.name for p in (first / "scores").glob("*.jsonl") if (second / "scores" / p.name).exists())
+    if not names:
+        raise ValueError(f"{first} and {second} have no score file in common (scores/*.jsonl in both).")
+    return [(first / "scores" / name, second / "scores" / name) for name in names]
+
+
+def write_scores(path: Path, records: Sequence[Record]) -> None:
+    """Write a score file, in the form of the published files of fine-grained-evals."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def read_scores(path: Path) -> list[Record]:
+    """Read a score file.
+
+    Raises:
+        ValueError: If it does not exist, is empty, or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no score file {path}.")
+    records: list[Record] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(line) if line.strip() else None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Line {number} of {path} is not valid JSON: {error}") from error
+        if record is not None and not isinstance(record, dict):
+            raise ValueError(f"Line {number} of {path} is not a JSON object.")
+        if record is not None:
+            score = record.get("score", 0.0)
+            if isinstance(score, bool) or not isinstance(score, int | float):
+                raise ValueError(f"Line {number} of {path}: the score must be a number, not {score!r}.")
+            records.append({"id": len(records)} | record)
+    if not records:
+        raise ValueError(f"{path} holds no scores.")
+    return records
+
+
+def task_of(records: Sequence[Record], path: Path) -> str:
+    """Name of the task whose scores these are.
+
+    Raises:
+        ValueError: If they look like no task's.
+    """
+    for key, task in _SIGNS.items():
+        if key in records[0]:
+            return task
+    raise ValueError(f"{path} is no score file of a known task: its lines have {', '.join(records[0])}.")
+
+
+def find_split(
+    records: Sequence[Record], splits: Mapping[str, Sequence[Item]], path: Path, allow_missing: bool = False
+) -> tuple[str, tuple[str, ...]]:
+    """Find the split that a score file is of, by comparing its lines with the annotations.
+
+    Args:
+        records: The score file's lines.
+        splits: The annotated items by split.
+        path: The file, for messages.
+        allow_missing: Whether items of the split may lack scores.
+
+    Returns:
+        Name of the split, and a note if items lack scores.
+
+    Raises:
+        ValueError: If the lines fit no split, or a part of one only.
+    """
+    candidates = {}
+    for name, items in splits.items():
+        expected = [record for item in items for record in item.records]
+        keys = sorted(expected[0])
+        wanted = {_signature(record, keys) for record in expected}
+        if all(_signature(record, keys) in wanted for record in records):
+            candidates[name] = len(expected)
+    for name, size in sorted(candidates.items(), key=lambda candidate: candidate[1]):
+        if len(records) >= size:
+            return name, ()
+        part = f"{path.name} has {len(records)} of the {size} scores of {name or 'the task'}"
+        if allow_missing:
+            return name, (part,)
+        raise ValueError(f"{part}; --allow-missing accepts that.")
+    sizes = ", ".join(f"{name or 'all'}: {sum(len(i.records) for i in items)}" for name, items in splits.items())
+    raise ValueError(f"The {len(records)} scores of {path} belong to none of the annotated splits ({sizes}): their "
+                     "labels or ids differ from the annotations.")  # fmt: skip
+
+
+def _signature(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(record.get(key) for key in keys)
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """Two models on the same items of one category.
+
+    Args:
+        category: Name of the category.
+        n: Number of items.
+        first: Accuracy of the first model, a share.
+        second: Accuracy of the second.
+        paired: Their difference.
+    """
+
+    category: str
+    n: int
+    first: float
+    second: float
+    paired: Paired
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models side by side on one split of one task.
+
+    Args:
+        task: Name of the task.
+        split: Name of the split.
+        names: What the two models are called.
+        rows: The row over all items first, then the categories.
+        notes: What a reader must know.
+    """
+
+    task: str
+    split: str
+    names: tuple[str, str]
+    rows: tuple[ComparisonRow, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Task, split and names."""
+        return f"{self.task} {self.split}".strip() + f": {self.names[0]} and {self.names[1]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        rows = [vars(row) | {"paired": row.paired._asdict()} for row in self.rows]
+        head = {"task": self.task, "split": self.split, "names": list(self.names), "notes": list(self.notes)}
+        return head | {"rows": rows}
+
+
+def compare(
+    task: Task,
+    first: Sequence[Record],
+    second: Sequence[Record],
+    names: tuple[str, str],
+    split: str = "",
+    seed: int = 0,
+    allow_missing: bool = False,
+) -> Comparison:
+    """Compare two score files of the same items.
+
+    Raises:
+        ValueError: If they are not of the same items and that is not allowed, or share none.
+    """
+    a, b = task.outcomes(first), task.outcomes(second)
+    shared = [key for key in a if key in b]
+    differ = f"{names[0]} has {len(a)} items, {names[1]} {len(b)}, and they share {len(shared)}"
+    if not shared or (len(shared) < max(len(a), len(b)) and not allow_missing):
+        remedy = "; --allow-missing compares the shared ones" if shared else ""
+        raise ValueError(f"A paired comparison needs the same items: {differ}{remedy}.")
+    if any(a[key].category != b[key].category for key in shared):
+        raise ValueError(f"{names[0]} and {names[1]} disagree on the categories of items: they are of different data.")
+    notes = (differ,) if len(shared) < max(len(a), len(b)) else ()
+    categories = list(dict.fromkeys(a[key].category for key in shared if a[key].category))
+    rows = [_row(OVERALL, [a[key] for key in shared], [b[key] for key in shared], seed)]
+    for category in categories if len(categories) > 1 else []:
+        keys = [key for key in shared if a[key].category == category]
+        rows.append(_row(category, [a[key] for key in keys], [b[key] for key in keys], seed))
+    return Comparison(task.name, split, names, tuple(rows if task.name != "graphs" else rows[1:] or rows), notes)
+
+
+def _row(category: str, first: Sequence[Outcome], second: Sequence[Outcome], seed: int) -> ComparisonRow:
+    a, b = [o.correct for o in first], [o.correct for o in second]
+    return ComparisonRow(category, len(a), sum(a) / len(a), sum(b) / len(b), compare_paired(a, b, seed))
