@@ -1,0 +1,126 @@
+"""What ALBEF, X-VLM and the momentum teacher have in common: encoders, projections and the word head."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relpretrain.backbones import text as text_module
+from relpretrain.backbones import vision as vision_module
+from relpretrain.backbones.official import convert_bert
+from relpretrain.backbones.sizes import Sizes
+from relpretrain.types import ImageFeatures, Regions
+
+TEMPERATURE_RANGE = (0.001, 0.5)
+
+
+class Encoders(nn.Module):
+    """An image, a text and a fusion encoder, the projections to the contrastive space and the word head.
+
+    Args:
+        sizes: All numbers.
+        checkpointing: Recompute activations in the backward pass, for less memory.
+    """
+
+    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.vision = vision_module.build_vision(sizes, checkpointing)
+        self.text = text_module.TextEncoder(sizes, checkpointing)
+        self.fusion = text_module.FusionEncoder(sizes, checkpointing)
+        self.word_head = text_module.WordHead(sizes)
+        self.image_projection = nn.Linear(sizes.vision_width, sizes.embed_dim)
+        self.text_projection = nn.Linear(sizes.text_width, sizes.embed_dim)
+        self.fusion_dim = sizes.text_width
+        self.patch_grid = sizes.patch_grid
+
+    def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        """Encode (batch, 3, height, width) once, and the regions out of the same pass."""
+        features: ImageFeatures = self.vision(images, regions)
+        return features
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode (n, length) ids to (n, length, dim)."""
+        tokens: Tensor = self.text(ids, mask)
+        return tokens
+
+    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim)."""
+        tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
+        return tokens
+
+    def project_image(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        return F.normalize(self.image_projection(tokens[:, 0]), dim=-1)
+
+    def project_text(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, embed_dim) of text tokens (n, length, dim)."""
+        return F.normalize(self.text_projection(tokens[:, 0]), dim=-1)
+
+    def word_logits(self, fused: Tensor) -> Tensor:
+        """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""
+        logits: Tensor = self.word_head(fused, self.text.words.weight)
+        return logits
+
+    def load_pretrained(self, image: str | None, text: str | None) -> None:
+        """Load image weights through timm and text weights through transformers.
+
+        Args:
+            image: Name of a timm model; None leaves the image encoder new.
+            text: Name or folder of a Hugging Face BERT with its language modelling head; None leaves the text and
+                fusion encoders new. Cross-attention always stays new.
+
+        Raises:
+            ValueError: If a weight is missing, unexpected or of another shape.
+        """
+        if image is not None:
+            vision_module.load_pretrained(self.vision, image)
+        if text is None:
+            return
+        state = convert_bert(_hugging_face_bert(text, self.sizes.text_heads), self.sizes.text_layers)
+        wanted = {
+            key: value
+            for key, value in self.state_dict().items()
+            if key.startswith(("text.", "fusion.", "word_head.")) and ".cross" not in key
+        }
+        vision_module.check_weights(f"BERT {text!r}", wanted, state)
+        self.load_state_dict(state, strict=False)
+
+
+class Temperature(nn.Module):
+    """The learned divisor of the cosines, kept inside [0.001, 0.5].
+
+    It is moved back into the range in place whenever it is used, as the official code does, so that its gradient does
+    not vanish at the border. One value in a vector: FSDP refuses scalars.
+
+    Args:
+        initial: Its first value.
+    """
+
+    def __init__(self, initial: float = 0.07) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.full((1,), initial))
+
+    def forward(self) -> Tensor:
+        """The temperature, a scalar tensor."""
+        self.value.data.clamp_(*TEMPERATURE_RANGE)
+        return self.value[0]
+
+
+def _hugging_face_bert(name: str, heads: int) -> dict[str, Tensor]:
+    from transformers import AutoModelForMaskedLM
+
+    model, info = AutoModelForMaskedLM.from_pretrained(name, output_loading_info=True)
+    if model.config.model_type != "bert":
+        raise ValueError(f"{name!r} is a {model.config.model_type} model; the text weights must be those of a BERT.")
+    if model.config.num_attention_heads != heads:
+        raise ValueError(
+            f"{name!r} has {model.config.num_attention_heads} attention heads, the model has text_heads={heads}; "
+            "choose the size that fits."
+        )
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key and "decoder" not in key)
+    if missing:
+        raise ValueError(f"{name!r} lacks weights of a BERT with its language modelling head: {', '.join(missing)}.")
+    state: dict[str, Tensor] = model.state_dict()
+    return state

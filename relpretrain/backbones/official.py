@@ -1,0 +1,303 @@
+"""The checkpoints of the official ALBEF and X-VLM code, and of BERT: their names for our weights.
+
+Pure functions of state dicts. Nothing is dropped but what holds no information: copies of tied weights (they are
+compared first) and index tables that are computed from the sizes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+# Inside a layer: their name -> our name, and which of how many stacked parts it is.
+_LAYER: dict[str, tuple[str, int, int]] = {
+    "attention.self.query": ("attention.qkv", 0, 3),
+    "attention.self.key": ("attention.qkv", 1, 3),
+    "attention.self.value": ("attention.qkv", 2, 3),
+    "attention.output.dense": ("attention.out", 0, 1),
+    "attention.output.LayerNorm": ("attention_norm", 0, 1),
+    "crossattention.self.query": ("cross.q", 0, 1),
+    "crossattention.self.key": ("cross.kv", 0, 2),
+    "crossattention.self.value": ("cross.kv", 1, 2),
+    "crossattention.output.dense": ("cross.out", 0, 1),
+    "crossattention.output.LayerNorm": ("cross_norm", 0, 1),
+    "intermediate.dense": ("up", 0, 1),
+    "output.dense": ("down", 0, 1),
+    "output.LayerNorm": ("ffn_norm", 0, 1),
+}
+_BERT = {
+    "bert.embeddings.word_embeddings": "text.words",
+    "bert.embeddings.position_embeddings": "text.positions",
+    "bert.embeddings.token_type_embeddings": "text.types",
+    "bert.embeddings.LayerNorm": "text.norm",
+    "cls.predictions.transform.dense": "word_head.dense",
+    "cls.predictions.transform.LayerNorm": "word_head.norm",
+    "cls.predictions": "word_head",
+}
+_HEADS = {
+    "vision_proj": "image_projection",
+    "text_proj": "text_projection",
+    "itm_head": "match_head",
+    "bbox_head": "box_head",
+}
+_BERT_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)")
+_COPIES = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+_UNUSED_BERT = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)|bert\.pooler\..*|cls\.seq_relationship\..*")
+_VIT = re.compile(
+    r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|norm\.(weight|bias)"
+    r"|blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
+)
+_SWIN = re.compile(
+    r"patch_embed\.(proj|norm)\.(weight|bias)|norm\.(weight|bias)"
+    r"|layers\.\d+\.blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
+    r"|layers\.\d+\.blocks\.\d+\.attn\.relative_position_bias_table"
+    r"|layers\.\d+\.downsample\.(norm\.weight|norm\.bias|reduction\.weight)"
+)
+_SWIN_TABLES = re.compile(r"layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)")
+_STAGE = re.compile(r"layers\.(\d+)\.downsample\.")
+
+RAMP_DONE = 1 << 40
+"""Updates of a converted teacher: official checkpoints are written after the epoch of the ramp."""
+
+
+def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
+    """Rename the weights of a BERT with its language modelling head.
+
+    Args:
+        state: Names as in Hugging Face's BertForMaskedLM or the official text encoders.
+        text_layers: How many layers belong to the text encoder; the rest belong to the fusion encoder.
+
+    Raises:
+        ValueError: If a name is unknown, or the last matrix of the head is not the word embeddings.
+    """
+    state = {_with_bert(key): value for key, value in state.items()}
+    for copy, original in _COPIES.items():
+        if copy in state and not torch.equal(state[copy], state.get(original, state[copy])):
+            raise ValueError(f"{copy} differs from {original}: the word head of this checkpoint is not tied.")
+    parts: dict[str, dict[int, Tensor]] = {}
+    unknown = []
+    for key, value in state.items():
+        if key in _COPIES or _UNUSED_BERT.fullmatch(key):
+            continue
+        place = _bert_place(key, text_layers)
+        if place is None:
+            unknown.append(key)
+        else:
+            parts.setdefault(place[0], {})[place[1]] = value
+    _refuse(unknown)
+    return {name: torch.cat([p[i] for i in sorted(p)]) if len(p) > 1 else p[0] for name, p in parts.items()}
+
+
+def convert_albef(state: Mapping[str, Tensor]) -> State:
+    """Turn the weights of an official ALBEF pretraining checkpoint into those of our `ALBEF`.
+
+    Momentum copies become the teacher's, and the queues its queue (their identities unknown).
+
+    Args:
+        state: The official state dict.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    student = {key: value for key, value in state.items() if "_m." not in key and "queue" not in key}
+    teacher = {key.replace("_m.", ".", 1): value for key, value in state.items() if "_m." in key}
+    ours = _convert(student, "visual_encoder.")
+    if teacher:
+        ours |= {f"teacher.model.{key}": value for key, value in _convert(teacher, "visual_encoder.").items()}
+        ours["teacher._extra_state"] = torch.tensor([RAMP_DONE])
+    if "image_queue" in state:
+        ids = state.get("idx_queue", torch.full((1, state["image_queue"].shape[1]), -1))[0].clamp(min=-1)
+        ours |= {
+            "teacher.queue.image": state["image_queue"],
+            "teacher.queue.text": state["text_queue"],
+            "teacher.queue.image_ids": ids,
+            "teacher.queue.text_ids": ids.clone(),
+            "teacher.queue.pointer": state["queue_ptr"],
+        }
+    _refuse([key for key in state if "queue" in key and key not in _QUEUE])
+    return ours
+
+
+def convert_xvlm(state: Mapping[str, Tensor]) -> State:
+    """Turn the weights of an official X-VLM pretraining checkpoint (ViT or Swin) into those of our `XVLM`.
+
+    Args:
+        state: The official state dict.
+
+    Raises:
+        ValueError: If a name is unknown; the CLIP and RoBERTa variants are not served.
+    """
+    return _convert(state, "vision_encoder.")
+
+
+def official_parts(state: Mapping[str, Tensor], text_layers: int, vision: str = "visual_encoder.") -> State:
+    """Give weights (or gradients) of our model without its teacher their official names: the way back.
+
+    Args:
+        state: Tensors by our names.
+        text_layers: Layers of the text encoder.
+        vision: How the official code calls the image encoder: "visual_encoder." (ALBEF) or "vision_encoder." (X-VLM).
+    """
+    layer_names: dict[str, dict[int, str]] = {}
+    for theirs, (ours, part, _) in _LAYER.items():
+        layer_names.setdefault(ours, {})[part] = theirs
+    named = {ours: theirs for theirs, ours in _HEADS.items()}
+    named |= {ours: f"text_encoder.{theirs}" for theirs, ours in _BERT.items()}
+    result: State = {}
+    for key, value in state.items():
+        prefix, _, last = key.rpartition(".")
+        layer = re.fullmatch(r"(text|fusion)\.layers\.(\d+)\.(.+)", prefix)
+        head = re.match(r"(match_head|box_head)(.*)", prefix)
+        if layer:
+            number = int(layer[2]) + (text_layers if layer[1] == "fusion" else 0)
+            names = layer_names[layer[3]]
+            for part, piece in enumerate(value.chunk(len(names))):
+                result[f"text_encoder.bert.encoder.layer.{number}.{names[part]}.{last}"] = piece
+        elif key.startswith("vision.trunk."):
+            back = _STAGE.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", key.removeprefix("vision.trunk."))
+            result[vision + back] = value
+        elif key == "scale.value":
+            result["temp"] = value.reshape(())
+        elif head:
+            result[f"{named[head[1]]}{head[2]}.{last}"] = value
+        else:
+            result[f"{named[prefix]}.{last}"] = value
+    return result
+
+
+def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Read the arguments of our model off an official state dict.
+
+    Heads of attention leave no trace in a ViT or a BERT: they are taken to be 64 wide, as in all official models. The
+    same holds for a Swin's image size where no block has shifted windows: it is then left to the caller.
+
+    Args:
+        state: The official state dict of an ALBEF ("visual_encoder.") or an X-VLM ("vision_encoder.").
+
+    Returns:
+        Keywords of `ALBEF` or `XVLM`.
+    """
+    albef = any(key.startswith("visual_encoder.") for key in state)
+    prefix = "visual_encoder." if albef else "vision_encoder."
+    vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    text = {_with_bert(k.removeprefix("text_encoder.")): v for k, v in state.items() if k.startswith("text_encoder.")}
+    words = text["bert.embeddings.word_embeddings.weight"]
+    layers = {int(m[1]): m[2] for m in map(_BERT_LAYER.match, text) if m}
+    text_layers = _text_layers(text)
+    found: dict[str, Any] = {
+        "vocab_size": words.shape[0],
+        "text_width": words.shape[1],
+        "text_heads": max(words.shape[1] // 64, 1),
+        "text_ffn": text["bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
+        "text_layers": text_layers,
+        "fusion_layers": len(layers) - text_layers,
+        "max_positions": text["bert.embeddings.position_embeddings.weight"].shape[0],
+        "embed_dim": state["vision_proj.weight"].shape[0],
+        "patch_size": vision["patch_embed.proj.weight"].shape[-1],
+    }
+    found |= _vit_arguments(vision) if "pos_embed" in vision else _swin_arguments(vision)
+    if not albef:
+        found["vision"] = "vit" if "pos_embed" in vision else "swin"
+    elif any(key.startswith("visual_encoder_m.") for key in state):
+        found["momentum"] = 0.995
+        found["queue_size"] = state["image_queue"].shape[1] if "image_queue" in state else 0
+    return found
+
+
+_QUEUE = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
+
+
+def _vit_arguments(vision: State) -> dict[str, Any]:
+    width, patch = vision["pos_embed"].shape[2], vision["patch_embed.proj.weight"].shape[-1]
+    side = math.isqrt(vision["pos_embed"].shape[1] - 1)
+    return {
+        "image_size": side * patch,
+        "vision_width": width,
+        "vision_depth": 1 + max(int(m[1]) for m in map(re.compile(r"blocks\.(\d+)\.").match, vision) if m),
+        "vision_heads": max(width // 64, 1),
+        "vision_mlp_ratio": vision["blocks.0.mlp.fc1.weight"].shape[0] / width,
+    }
+
+
+def _swin_arguments(vision: State) -> dict[str, Any]:
+    blocks = [(int(m[1]), int(m[2])) for m in map(re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.").match, vision) if m]
+    stages = 1 + max(stage for stage, _ in blocks)
+    tables = [vision[f"layers.{s}.blocks.0.attn.relative_position_bias_table"] for s in range(stages)]
+    window = (math.isqrt(len(tables[0])) + 1) // 2
+    width = vision["patch_embed.proj.weight"].shape[0]
+    found = {
+        "vision_width": width << (stages - 1),
+        "vision_depth": [1 + max(b for s, b in blocks if s == stage) for stage in range(stages)],
+        "vision_heads": [table.shape[1] for table in tables],
+        "vision_mlp_ratio": vision["layers.0.blocks.0.mlp.fc1.weight"].shape[0] / width,
+        "window_size": window,
+    }
+    for stage in range(stages):
+        mask = vision.get(f"layers.{stage}.blocks.1.attn_mask")
+        if mask is not None:
+            patch = vision["patch_embed.proj.weight"].shape[-1]
+            found["image_size"] = math.isqrt(len(mask)) * window * (patch << stage)
+    return found
+
+
+def _convert(state: Mapping[str, Tensor], vision: str) -> State:
+    """Convert the weights of one model; `vision` is the official prefix of its image encoder."""
+    text: State = {}
+    ours: State = {}
+    unknown = []
+    for key, value in state.items():
+        head, _, rest = key.partition(".")
+        if key.startswith("text_encoder."):
+            text[_with_bert(rest)] = value
+        elif key == "temp":
+            ours["scale.value"] = value.reshape(1)
+        elif head in _HEADS:
+            ours[f"{_HEADS[head]}.{rest}"] = value
+        elif key.startswith(vision) and (_VIT.fullmatch(rest) or _SWIN.fullmatch(rest)):
+            # timm merges patches at the beginning of a stage, the official Swin at the end of the one before.
+            name = _STAGE.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", rest)
+            ours[f"vision.trunk.{name}"] = value
+        elif not (key.startswith(vision) and _SWIN_TABLES.fullmatch(rest)):
+            unknown.append(key)
+    _refuse(unknown)
+    return ours | convert_bert(text, _text_layers(text))
+
+
+def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:
+    """Our name of a weight, and which of the stacked parts it is."""
+    prefix, _, last = key.rpartition(".")
+    layer = _BERT_LAYER.fullmatch(prefix)
+    if layer and layer[2] in _LAYER:
+        number, (name, part, _) = int(layer[1]), _LAYER[layer[2]]
+        half, number = ("text", number) if number < text_layers else ("fusion", number - text_layers)
+        return f"{half}.layers.{number}.{name}.{last}", part
+    if prefix in _BERT:
+        return f"{_BERT[prefix]}.{last}", 0
+    return None
+
+
+def _text_layers(text: Mapping[str, Tensor]) -> int:
+    """The first layer that attends to images ends the text encoder."""
+    layers = {int(m[1]) for m in map(_BERT_LAYER.match, text) if m}
+    crossing = {int(m[1]) for m in map(_BERT_LAYER.match, text) if m and m[2].startswith("crossattention.")}
+    return min(crossing, default=len(layers))
+
+
+def _with_bert(key: str) -> str:
+    """Fine-tuning checkpoints leave out "bert."."""
+    return f"bert.{key}" if key.startswith(("embeddings.", "encoder.")) else key
+
+
+def _refuse(unknown: list[str]) -> None:
+    if unknown:
+        raise ValueError(f"{len(unknown)} unknown weights in the checkpoint: {', '.join(sorted(unknown))}.")

@@ -1,0 +1,171 @@
+"""BERT split in two: a text encoder, and a fusion encoder that attends to image tokens.
+
+n texts of L tokens, D their width, K image tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from relpretrain.backbones.sizes import Sizes
+
+INIT_STD = 0.02
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens to themselves, queries, keys and values out of one product."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Attend from tokens (n, L, D) to the visible among them; `mask` is (n, 1, 1, L), True at visible ones."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        p = self.dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        return self.out(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of text tokens to image tokens."""
+
+    def __init__(self, width: int, image_width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(image_width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+        """Attend from (n, L, D) to the visible of (n, K, image width); `mask` is (n, 1, 1, K), True at visible ones."""
+        q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(image).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        p = self.dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        return self.out(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class Layer(nn.Module):
+    """A BERT layer: self-attention, cross-attention if `image_width` is given, two linear layers; norms come last.
+
+    Args:
+        sizes: Its numbers.
+        image_width: Width of the image tokens; None for a layer of text alone.
+    """
+
+    def __init__(self, sizes: Sizes, image_width: int | None = None) -> None:
+        super().__init__()
+        width, heads, dropout, eps = sizes.text_width, sizes.text_heads, sizes.dropout, sizes.text_norm_eps
+        self.attention = SelfAttention(width, heads, dropout)
+        self.attention_norm = nn.LayerNorm(width, eps)
+        if image_width is not None:
+            self.cross = CrossAttention(width, image_width, heads, dropout)
+            self.cross_norm = nn.LayerNorm(width, eps)
+        self.up = nn.Linear(width, sizes.text_ffn)
+        self.down = nn.Linear(sizes.text_ffn, width)
+        self.ffn_norm = nn.LayerNorm(width, eps)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, image: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
+        """Turn tokens (n, L, D) into tokens (n, L, D); masks as in the attentions."""
+        x = self.attention_norm(x + self.drop(self.attention(x, mask)))
+        if image is not None:
+            x = self.cross_norm(x + self.drop(self.cross(x, image, image_mask)))
+        return self.ffn_norm(x + self.drop(self.down(F.gelu(self.up(x)))))  # type: ignore[no-any-return]
+
+
+class TextEncoder(nn.Module):
+    """Embeddings and the first layers of BERT.
+
+    Args:
+        sizes: Its numbers.
+        checkpointing: Recompute activations in the backward pass, for less memory.
+    """
+
+    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.checkpointing = checkpointing
+        self.words = nn.Embedding(sizes.vocab_size, sizes.text_width)
+        self.positions = nn.Embedding(sizes.max_positions, sizes.text_width)
+        self.types = nn.Embedding(2, sizes.text_width)  # all tokens are of type 0, as in ALBEF and X-VLM
+        self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
+        self.drop = nn.Dropout(sizes.dropout)
+        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.text_layers))
+        self.apply(init_weights)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode ids (n, L) to tokens (n, L, D); `mask` (n, L) is True at real tokens."""
+        length = ids.shape[1]
+        if length > self.positions.num_embeddings:
+            raise ValueError(
+                f"A text of {length} tokens is longer than the model's max_positions={self.positions.num_embeddings}; "
+                "lower max_tokens of the data or raise max_positions."
+            )
+        x = self.words(ids) + (self.positions.weight[:length] + self.types.weight[0])
+        x = self.drop(self.norm(x))
+        return run_layers(self.layers, self.checkpointing, x, mask.bool()[:, None, None])
+
+
+class FusionEncoder(nn.Module):
+    """The remaining layers of BERT, each with cross-attention to image tokens.
+
+    Args:
+        sizes: Its numbers.
+        checkpointing: Recompute activations in the backward pass, for less memory.
+    """
+
+    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.checkpointing = checkpointing
+        self.layers = nn.ModuleList(Layer(sizes, sizes.vision_width) for _ in range(sizes.fusion_layers))
+        self.apply(init_weights)
+
+    def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Let text tokens (n, L, D) attend to image tokens (n, K, image width): (n, L, D)."""
+        masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
+        return run_layers(self.layers, self.checkpointing, text, masks[0], image, masks[1])
+
+
+class WordHead(nn.Module):
+    """BERT's head for masked language modelling; its last matrix is that of the word embeddings.
+
+    Args:
+        sizes: Its numbers.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.dense = nn.Linear(sizes.text_width, sizes.text_width)
+        self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(sizes.vocab_size))
+        self.apply(init_weights)
+
+    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """Vocabulary logits (positions, vocabulary) of hidden states (positions, D); `words` is (vocabulary, D)."""
+        return F.linear(self.norm(F.gelu(self.dense(hidden))), words, self.bias)
+
+
+def run_layers(layers: nn.ModuleList, checkpointing: bool, x: Tensor, *rest: Tensor) -> Tensor:
+    """Run layers one after the other, each with the same further arguments."""
+    for layer in layers:
+        if checkpointing and torch.is_grad_enabled():
+            x = checkpoint(layer, x, *rest, use_reentrant=False)
+        else:
+            x = layer(x, *rest)
+    return x
+
+
+def init_weights(module: nn.Module) -> None:
+    """BERT's initial weights: normal with deviation 0.02, biases 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INIT_STD)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,184 @@
+"""Image encoders: timm's ViT and Swin, with regions out of the same pass.
+
+B images, N patches, R regions, D the width of the tokens.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from timm.models.swin_transformer import SwinTransformer, WindowAttention
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from relpretrain.backbones.sizes import Sizes
+from relpretrain.types import ImageFeatures, Regions
+
+
+class ViT(nn.Module):
+    """A ViT whose last blocks run on whole images and, in the same pass, on copies that attend inside a region.
+
+    The copies begin as the tokens of their image, so they know its context. In the last `region_depth` blocks the keys
+    are the region's patches and [CLS] (X-VLM, official code: `local_attn_depth`). All tokens come out; the mask says
+    which belong to the region.
+
+    Args:
+        sizes: Its numbers.
+        checkpointing: Recompute activations in the backward pass, for less memory.
+    """
+
+    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.image_size = sizes.image_size
+        self.patch_grid = sizes.patch_grid
+        self.width = sizes.vision_width
+        self.checkpointing = checkpointing
+        self.trunk = VisionTransformer(
+            img_size=sizes.image_size,
+            patch_size=sizes.patch_size,
+            num_classes=0,
+            embed_dim=sizes.vision_width,
+            depth=sizes.vision_depth,
+            num_heads=sizes.vision_heads,
+            mlp_ratio=sizes.vision_mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
+            drop_path_rate=sizes.drop_path,
+        )
+        self.shared_depth = len(self.trunk.blocks) - sizes.region_depth
+
+    def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        """Encode images (B, 3, height, width) and regions of them."""
+        _check_size(images, self.image_size)
+        trunk = self.trunk
+        x = trunk.patch_embed(images)  # (B, N, D)
+        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], 1) + trunk.pos_embed
+        whole = _all(x)
+        if regions is None:
+            return ImageFeatures(trunk.norm(self._run(x, 0, None, None)), whole)
+        x = self._run(x, 0, self.shared_depth, None)
+        visible = _with_cls(regions.patch_mask)
+        mask = torch.cat([whole, visible])[:, None, None]  # (B + R, heads, queries, keys)
+        x = torch.cat([x, x.index_select(0, regions.image_index)])
+        x = trunk.norm(self._run(x, self.shared_depth, None, mask))
+        return ImageFeatures(x[: len(images)], whole, x[len(images) :], visible)
+
+    def _run(self, x: Tensor, start: int, end: int | None, mask: Tensor | None) -> Tensor:
+        for block in self.trunk.blocks[start:end]:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, mask, use_reentrant=False)
+            else:
+                x = block(x, attn_mask=mask)
+        return x
+
+
+class Swin(nn.Module):
+    """A Swin encoder; [CLS] is the mean of the patches, and a region's [CLS] is the mean of its own (X-VLM).
+
+    Region tokens are [mean of the region's patches ; all patches of the image]: the mask hides those outside it from
+    whoever attends to them.
+
+    Args:
+        sizes: Its numbers.
+        checkpointing: Recompute activations in the backward pass, for less memory.
+    """
+
+    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+        super().__init__()
+        depths, heads = sizes.vision_depth, sizes.vision_heads
+        assert not isinstance(depths, int)  # `Sizes` has checked it
+        self.image_size = sizes.image_size
+        self.patch_grid = sizes.patch_grid
+        self.width = sizes.vision_width
+        self.trunk = SwinTransformer(
+            img_size=sizes.image_size,
+            patch_size=sizes.patch_size,
+            num_classes=0,
+            embed_dim=sizes.vision_width >> (len(depths) - 1),
+            depths=depths,
+            num_heads=heads,
+            window_size=sizes.window_size,
+            mlp_ratio=sizes.vision_mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
+            drop_path_rate=sizes.drop_path,
+        )
+        self.trunk.set_grad_checkpointing(checkpointing)
+        for module in self.trunk.modules():
+            if isinstance(module, WindowAttention):
+                module.fused_attn = True  # timm leaves scaled_dot_product_attention off here by default
+
+    def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        """Encode images (B, 3, height, width) and regions of them."""
+        _check_size(images, self.image_size)
+        patches = self.trunk.forward_features(images).flatten(1, 2)  # (B, N, D)
+        tokens = torch.cat([patches.mean(1, keepdim=True), patches], 1)
+        whole = _all(tokens)
+        if regions is None:
+            return ImageFeatures(tokens, whole)
+        patches = patches.index_select(0, regions.image_index)  # (R, N, D)
+        share = regions.patch_mask.to(patches.dtype)
+        share = share / share.sum(1, keepdim=True).clamp(min=1)
+        cls = share[:, None] @ patches  # (R, 1, D)
+        return ImageFeatures(tokens, whole, torch.cat([cls, patches], 1), _with_cls(regions.patch_mask))
+
+
+def build_vision(sizes: Sizes, checkpointing: bool = False) -> ViT | Swin:
+    """Build the image encoder that `sizes.vision` names."""
+    return (Swin if sizes.vision == "swin" else ViT)(sizes, checkpointing)
+
+
+def load_pretrained(encoder: ViT | Swin, name: str) -> None:
+    """Load the weights of a pretrained timm model, its position embeddings resized to the encoder's image size.
+
+    Args:
+        encoder: What to load them into.
+        name: Name of a timm model, such as "vit_base_patch16_224.augreg_in21k".
+
+    Raises:
+        ValueError: If a weight is missing, unexpected or of another shape; only the classifier head may be left over.
+    """
+    kwargs: dict[str, Any] = {"num_classes": 0, "img_size": encoder.image_size}
+    given = timm.create_model(name, pretrained=True, **kwargs).state_dict()
+    check_weights(f"timm model {name!r}", encoder.trunk.state_dict(), given, ignored=("head.",))
+    encoder.trunk.load_state_dict({key: given[key] for key in encoder.trunk.state_dict()})
+
+
+def check_weights(
+    source: str, wanted: dict[str, Tensor], given: dict[str, Tensor], ignored: tuple[str, ...] = ()
+) -> None:
+    """Raise a ValueError that lists every weight that is missing, unexpected or of another shape.
+
+    Args:
+        source: Where the weights come from, for the message.
+        wanted: Weights of the model.
+        given: Weights of the source.
+        ignored: Beginnings of names that the source may have beyond the model.
+    """
+    missing = sorted(set(wanted) - set(given))
+    unexpected = sorted(key for key in set(given) - set(wanted) if not key.startswith(ignored or ("\0",)))
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in sorted(set(wanted) & set(given))
+        if given[key].shape != wanted[key].shape
+    ]
+    faults = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
+    lines = [f"{len(names)} {what}: {', '.join(names)}" for what, names in faults if names]
+    if lines:
+        raise ValueError(f"Weights of {source} do not fit the model; {'; '.join(lines)}.")
+
+
+def _all(tokens: Tensor) -> Tensor:
+    return tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
+
+
+def _with_cls(patch_mask: Tensor) -> Tensor:
+    return torch.cat([patch_mask.new_ones(len(patch_mask), 1), patch_mask], 1)
+
+
+def _check_size(images: Tensor, size: int) -> None:
+    if images.shape[-2:] != (size, size):
+        got = "x".join(str(side) for side in images.shape[-2:])
+        raise ValueError(f"Images of {got} pixels given to a model for {size}x{size}; set image_size to match.")

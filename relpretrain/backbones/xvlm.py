@@ -1,0 +1,84 @@
+"""X-VLM (Zeng et al., 2022, arXiv 2111.08276)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from relpretrain.backbones import sizes
+from relpretrain.backbones.encoders import Encoders, Temperature
+
+
+class XVLM(Encoders):
+    """ALBEF's architecture for images and their regions, with a head that predicts boxes.
+
+    Satisfies `relpretrain.types.BoxBackbone`.
+
+    `init_args` holds plain arguments that build the same model again, without pretrained weights.
+
+    Args:
+        size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.sizes`).
+        vision: "vit" (its last blocks attend inside a region) or "swin" (a region is the mean of its patches).
+        image_size: Height and width of the images in pixels.
+        patch_size: Height and width of a patch in pixels; None for the size's own.
+        vocab_size: Number of words of the tokenizer.
+        dropout: Rate of dropout in the text and fusion encoders.
+        temperature: Initial divisor of the cosines.
+        checkpointing: Recompute activations in the backward pass, for less memory.
+        pretrained_image: Name of a timm model whose weights the image encoder starts from.
+        pretrained_text: Name or folder of a Hugging Face BERT whose weights the text and fusion encoders start from.
+        overrides: Further numbers, see `relpretrain.backbones.sizes.choose`.
+    """
+
+    teacher: None = None
+
+    def __init__(
+        self,
+        size: str = "base",
+        vision: str = "vit",
+        image_size: int = 224,
+        patch_size: int | None = None,
+        vocab_size: int = 30522,
+        dropout: float = 0.1,
+        temperature: float = 0.07,
+        checkpointing: bool = False,
+        pretrained_image: str | None = None,
+        pretrained_text: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        chosen = sizes.choose(
+            size=size,
+            vision=vision,
+            image_size=image_size,
+            patch_size=patch_size,
+            vocab_size=vocab_size,
+            dropout=dropout,
+            **overrides,
+        )
+        super().__init__(chosen, checkpointing)
+        self.match_head = _head(chosen.text_width, 2)
+        self.box_head = _head(chosen.text_width, 4)
+        self.scale = Temperature(temperature)
+        self.load_pretrained(pretrained_image, pretrained_text)
+        self.init_args: dict[str, Any] = sizes.overrides(chosen) | {"checkpointing": checkpointing}
+
+    @property
+    def temperature(self) -> Tensor:
+        """Divisor of the cosine similarities, a scalar tensor."""
+        scale: Tensor = self.scale()
+        return scale
+
+    def match_logits(self, fused: Tensor) -> Tensor:
+        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        logits: Tensor = self.match_head(fused[:, 0])
+        return logits
+
+    def boxes(self, fused: Tensor) -> Tensor:
+        """(cx, cy, w, h) as shares of the image, (n, 4), of fused tokens (n, length, fusion_dim)."""
+        logits: Tensor = self.box_head(fused[:, 0])
+        return logits.sigmoid()
+
+
+def _head(width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(), nn.Linear(2 * width, outputs))
