@@ -287,7 +287,7 @@ def collate_texts(tokens: Sequence[Tokens], pad_id: int, masked: Sequence[Masked
 
 def _padded(rows: Sequence[list[int]], length: int, value: int) -> torch.Tensor:
     padded = [row + [value] * (length - len(row)) for row in rows]
-    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), length)
+    return torch.from_numpy(np.array(padded, np.int64).reshape(len(rows), length))
 
 
 def text_identity(text: str) -> int:
