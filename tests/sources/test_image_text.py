@@ -1,0 +1,91 @@
+import json
+from collections import Counter
+
+import pytest
+
+from relpretrain.sources import read_image_text
+from tests.sources.helpers import write_image, write_json
+
+EXPECTED = {"a.jpg": ["a cat", "one, two"], "sub/b.png": ["a dog"]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_image(tmp_path / "a.jpg")
+    write_image(tmp_path / "sub/b.png")
+    return tmp_path
+
+
+def read(folder, captions=None):
+    dropped = Counter()
+    samples = list(read_image_text(folder, captions, dropped=dropped))
+    return {s.record["image_id"]: s.record["captions"] for s in samples}, +dropped
+
+
+def table(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+ROWS = [
+    {"image": "a.jpg", "caption": "a cat"},
+    {"image": "sub/b.png", "text": "a dog"},
+    {"file": "a.jpg", "text": "one, two"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", 'image,caption\na.jpg,a cat\nsub/b.png,a dog\na.jpg,"one, two"\n'),
+        ("t.tsv", "n\ttext\tfile_name\n1\ta cat\ta.jpg\n2\ta dog\tsub/b.png\n3\tone, two\ta.jpg\n"),
+        ("t.jsonl", "\n".join(json.dumps(row) for row in ROWS) + "\n\n"),
+        ("t.json", json.dumps(ROWS)),
+        ("t.json", json.dumps({"a.jpg": ["a cat", "one, two"], "sub/b.png": "a dog"})),
+    ],
+)
+def test_tables(folder, name, text):
+    assert read(folder, table(folder, name, text)) == (EXPECTED, {})
+
+
+def test_text_files_beside_images(folder):
+    table(folder, "a.txt", "a cat\n\none,  two\n")
+    table(folder / "sub", "b.txt", "a dog")
+    assert read(folder) == (EXPECTED, {})
+
+
+def test_the_ending_follows_the_content(tmp_path):
+    write_image(tmp_path / "a.jpg", image_format="PNG")
+    (sample,) = read_image_text(tmp_path, write_json(tmp_path / "t.json", {"a.jpg": "x"}), dropped=Counter())
+    assert sample.extension == "png"
+
+
+def test_counts_what_it_drops(folder):
+    rows = {"a.jpg": ["", None, "a cat"], "sub/b.png": " ", "c.jpg": "gone"}
+    kept, dropped = read(folder, write_json(folder / "t.json", rows))
+    assert kept == {"a.jpg": ["a cat"]}
+    assert dropped == {"empty_caption": 3, "image_without_annotation": 1, "missing_image": 1}
+
+    (folder / "a.txt").write_bytes(b"\xff\xfe\xfa")
+    assert read(folder) == ({}, {"unreadable_caption_file": 1, "missing_caption_file": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "picture,caption\na.jpg,x\n", "line 2 has no image: expected one of image, .* got picture, caption"),
+        ("t.csv", "image,title\na.jpg,x\n", "has no caption"),
+        ("t.jsonl", '{"image": "a.jpg", "caption": "x"}\n{', "line 2 is no JSON"),
+        ("t.json", "3", "a list or an object"),
+        ("t.json", '["a.jpg"]', "item 0 should be an object"),
+        ("t.xlsx", "", "expected .csv, .tsv, .json or .jsonl"),
+    ],
+)
+def test_refuses_wrong_tables(folder, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(folder, table(folder, name, text))
+
+
+def test_refuses_an_absent_table(folder):
+    with pytest.raises(ValueError, match="cannot read captions"):
+        read(folder, folder / "absent.csv")
