@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class ConfigError(ValueError):
@@ -33,3 +34,16 @@ class BadSample(ValueError):
 
 class TooManyBadSamples(RuntimeError):
     """More samples of a dataset are bad than the run tolerates."""
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, or one that does not fit."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """End of a line about an unknown name: the nearest known one, else all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""

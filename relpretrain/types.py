@@ -92,6 +92,7 @@ class Batch(Movable):
         objectives: Names of the objectives that consume it.
         step: The step that the batch belongs to.
         keys: Where each sample comes from, as "dataset/shard/key".
+        skipped: What the batch lost, as (dataset, reason, "shard/key"); reasons of lost parts begin with "part: ".
     """
 
     images: Tensor
@@ -101,6 +102,7 @@ class Batch(Movable):
     objectives: tuple[str, ...] = ()
     step: int = 0
     keys: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

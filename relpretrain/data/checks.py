@@ -1,0 +1,193 @@
+"""What can be known of a recipe's data before training: every problem one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from relpretrain.data.collate import BATCH_TYPES
+from relpretrain.data.config import Kind, Stream
+from relpretrain.data.index import ShardIndex
+from relpretrain.data.ledger import too_many
+from relpretrain.data.loading import uneven
+from relpretrain.data.mixture import Plan
+from relpretrain.data.shards import resolve_shards
+from relpretrain.data.text import TextEncoder
+from relpretrain.errors import suggest
+from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
+
+_LOOK = 64  # graphs looked at for the text limit
+_NEEDS: dict[Kind, str] = {"captions": "captions", "regions": "entities", "graphs": "relations"}
+
+
+def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
+    """Values that no data could satisfy."""
+    problems = []
+    for name, stream in streams.items():
+        where = f"Stream {name!r}"
+        if stream.kind not in get_args(Kind):
+            problems.append(f"{where}: kind={stream.kind!r} must be one of {', '.join(get_args(Kind))}.")
+        if not stream.datasets:
+            problems.append(f"{where} names no dataset: give datasets={{name: shards}}.")
+        problems += [
+            f"{where}: the name of dataset {dataset!r} must not hold '/'."
+            for dataset in stream.datasets
+            if "/" in dataset
+        ]
+        for field in ("batch_size", "entities_per_image", "relations_per_text", "relations_per_image"):
+            if getattr(stream, field) < 1:
+                problems.append(f"{where}: {field}={getattr(stream, field)} must be at least 1.")
+        if not 0 < stream.min_scale <= 1:
+            problems.append(f"{where}: min_scale={stream.min_scale:g} must be above 0 and at most 1.")
+        if not 0 <= stream.flip <= 1:
+            problems.append(f"{where}: flip={stream.flip:g} must be a chance between 0 and 1.")
+        if stream.batch_size % world_size:
+            problems.append(uneven(name, stream.batch_size, world_size))
+    return problems
+
+
+def find(
+    streams: Mapping[str, Stream], known: dict[str, ShardIndex], problems: list[str]
+) -> dict[str, dict[str, list[ShardIndex]]]:
+    """Resolve and index the shards of all streams, by stream and dataset.
+
+    Args:
+        streams: The streams.
+        known: Indexes by shard; new ones are added.
+        problems: Where what is missing or broken is noted.
+    """
+    found: dict[str, dict[str, list[ShardIndex]]] = {}
+    noted: set[str] = set()
+    for name, stream in streams.items():
+        found[name] = {}
+        for dataset, patterns in stream.datasets.items():
+            indexes = found[name][dataset] = []
+            try:
+                for shard in resolve_shards(patterns):
+                    if shard not in known:
+                        known[shard] = ShardIndex.of(shard)
+                    indexes.append(known[shard])
+            except (OSError, ValueError) as error:
+                if str(error) not in noted:
+                    problems.append(f"Stream {name!r}, dataset {dataset!r}: {error}")
+                noted.add(str(error))
+                indexes.clear()
+    return found
+
+
+def holdings(
+    streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]], max_bad_fraction: float
+) -> list[str]:
+    """Streams that ask for what their shards do not hold, and shards with too many bad samples."""
+    problems = []
+    judged = set()
+    for name, stream in streams.items():
+        for dataset, indexes in shards[name].items():
+            if not indexes:
+                continue  # noted before
+            have = [sum(len(index.eligible(kind)) for index in indexes) for kind in BATCH_TYPES]
+            if not sum(len(index.eligible(stream.kind)) for index in indexes):
+                names = indexes[0].name if len(indexes) == 1 else f"{indexes[0].name} ... {indexes[-1].name}"
+                problems.append(
+                    f"Stream {name!r} (kind {stream.kind}, ratio {stream.ratio:g}) needs samples with "
+                    f"{_NEEDS[stream.kind]}, but dataset {dataset!r} has none: its {len(indexes)} shard(s) ({names}) "
+                    f"hold {sum(map(len, indexes))} samples, {have[0]} with captions, {have[1]} with entities, "
+                    f"{have[2]} with relations. Give it other shards, or set its ratio to 0."
+                )
+            bad = Counter((dataset, problem.reason, index.name) for index in indexes for problem in index.problems)
+            seen = sum(len(index) + len(index.problems) for index in indexes)
+            if sum(bad.values()) > max_bad_fraction * seen and dataset not in judged:
+                first = {
+                    (dataset, problem.reason): f"{index.name}/{problem.key}"
+                    for index in reversed(indexes)
+                    for problem in reversed(index.problems)
+                }
+                problems.append(too_many(dataset, bad, first, seen, max_bad_fraction))
+            judged.add(dataset)
+    return problems
+
+
+def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[str]:
+    """Streams that name objectives which are not there, or which consume another type of batch.
+
+    Args:
+        streams: The streams.
+        known: The module's objectives by name.
+    """
+    problems = []
+    for name, stream in streams.items():
+        if not stream.objectives:
+            problems.append(
+                f"Stream {name!r} names no objective, of: {', '.join(known)}. Set its ratio to 0 to pause it."
+            )
+        for objective in stream.objectives:
+            if objective not in known:
+                problems.append(
+                    f"Stream {name!r}: the model has no objective {objective!r}, but {', '.join(known)}"
+                    f"{suggest(objective, known)}"
+                )
+                continue
+            consumes = known[objective].consumes
+            if stream.kind in BATCH_TYPES and not issubclass(BATCH_TYPES[stream.kind], tuple(consumes)):
+                fits = [kind for kind, batch in BATCH_TYPES.items() if issubclass(batch, tuple(consumes))]
+                problems.append(
+                    f"Stream {name!r} gives {stream.kind}, but objective {objective!r} "
+                    f"({type(known[objective]).__name__}) takes {' or '.join(fits) or 'another type'}."
+                )
+    return problems
+
+
+def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder: TextEncoder) -> list[str]:
+    """A text limit into which not one triplet of a graph fits."""
+    shortest: list[tuple[int, str]] = []
+    for index in indexes:
+        for row in index.eligible("graphs")[: _LOOK - len(shortest)].tolist():
+            try:
+                graph = SceneGraph.from_json(json.loads(index.read(row).json or b"{}"), math.inf, math.inf)
+            except (GraphError, ValueError):
+                continue  # counted in training
+            if graph.relations:
+                texts = [triplet_text(graph, relation) for relation in graph.relations]
+                shortest.append(min((1 + encoder.triplet_length(text), text) for text in texts))
+    over = [pair for pair in shortest if pair[0] > stream.max_tokens]
+    if not over:
+        return []
+    length, text = max(over)
+    return [
+        f"Stream {name!r}: max_tokens={stream.max_tokens} is too short for one triplet in {len(over)} of "
+        f"{len(shortest)} graphs looked at; {text!r} takes {length} tokens. Set max_tokens to at least {length}."
+    ]
+
+
+def workers(num_workers: int, plan: Plan) -> list[str]:
+    """More workers than the machine or the shards can serve."""
+    if num_workers < 0:
+        return [f"num_workers={num_workers} must not be negative."]
+    most = 4 * (os.cpu_count() or 1)
+    batches = sum(math.ceil(size / plan.streams[name].batch_size) for (name, _), size in plan.sizes().items())
+    if num_workers > batches:
+        return [
+            f"num_workers={num_workers} is more workers than the shards can serve: one pass over all streams is "
+            f"{batches} batches. Set num_workers to at most {min(batches, most)}."
+        ]
+    if num_workers > most:
+        return [
+            f"num_workers={num_workers} is more than this machine can serve: it has {os.cpu_count()} processors. Set "
+            f"num_workers to at most {most}."
+        ]
+    return []
+
+
+def image_size(size: int, backbone: Any) -> list[str]:
+    """An image size other than the model's."""
+    if size < 1:
+        return [f"image_size={size} must be at least 1."]
+    expected = getattr(backbone, "image_size", None)
+    sides = {int(side) for side in (expected if isinstance(expected, list | tuple) else [expected or size])}
+    if sides == {size}:
+        return []
+    return [f"image_size={size} of the data differs from the backbone's image_size={expected}. Set both to the same."]

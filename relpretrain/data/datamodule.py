@@ -1,0 +1,289 @@
+"""The data of a run, for Lightning."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import ChainDataset, DataLoader, IterableDataset
+
+from relpretrain.data import checks
+from relpretrain.data.collate import TextWriter
+from relpretrain.data.config import Stream
+from relpretrain.data.index import ShardIndex
+from relpretrain.data.ledger import Ledger
+from relpretrain.data.loading import Batches, StepDataset
+from relpretrain.data.mixture import Plan
+from relpretrain.data.pipeline import Pipeline
+from relpretrain.data.preprocess import Preprocess
+from relpretrain.data.shards import resolve_shards
+from relpretrain.data.text import TextEncoder, load_tokenizer
+from relpretrain.distributed import rank, world_size
+from relpretrain.errors import ConfigError
+from relpretrain.types import Batch
+
+_VALIDATION_SEED = 0  # the same batches in every run
+
+
+class RelationDataModule(LightningDataModule):
+    """Streams of captions, regions and scene graphs, mixed by ratio.
+
+    Which samples a step holds, and every random choice on them, is a pure function of (seed, step), whatever the
+    number of workers and processes. A resumed run goes on with exactly the next batch.
+
+    Args:
+        streams: Where training batches come from; one with ratio 0 is off.
+        tokenizer: A Hugging Face tokenizer by name, or a folder.
+        image_size: Side of the images that the model sees, in pixels.
+        seed: Of all random choices.
+        num_workers: Processes that prepare batches; 0 prepares them in this one.
+        validation: Streams that validation batches come from.
+        validation_batches: Batches of each, at most one pass; not augmented, and the same in every run.
+        mask_fraction: Share of the tokens masked for MLM.
+        separator: Whether a text ends with [SEP].
+        max_bad_fraction: Share of a dataset's samples that may be bad; beyond it the run stops.
+        prefetch: Batches that each worker prepares ahead.
+    """
+
+    def __init__(
+        self,
+        streams: dict[str, Stream],
+        tokenizer: str,
+        image_size: int = 224,
+        seed: int = 0,
+        num_workers: int = 0,
+        validation: dict[str, Stream] | None = None,
+        validation_batches: int = 8,
+        mask_fraction: float = 0.25,
+        separator: bool = True,
+        max_bad_fraction: float = 0.05,
+        prefetch: int = 2,
+    ) -> None:
+        super().__init__()
+        self.streams = {name: stream for name, stream in streams.items() if stream.ratio != 0}
+        self.tokenizer_name = tokenizer
+        self.image_size = image_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.validation = {
+            name: dataclasses.replace(stream, min_scale=1.0, flip=0.0, color=False)
+            for name, stream in (validation or {}).items()
+        }
+        self.validation_batches = validation_batches
+        self.mask_fraction = mask_fraction
+        self.separator = separator
+        self.max_bad_fraction = max_bad_fraction
+        self.prefetch = prefetch
+        self.plan: Plan | None = None
+        self.ledger = Ledger(max_bad_fraction)
+        self._tokenizer: Any = None
+        self._train: StepDataset | None = None
+        self._val: list[StepDataset] = []
+        self._next = 0
+        self._resumed: dict[str, Any] | None = None
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What turns images and texts into the model's input in evaluation; a checkpoint keeps it."""
+        limits = [stream.max_tokens for stream in (*self.streams.values(), *self.validation.values())]
+        return Preprocess(self._load_tokenizer(), self.image_size, max(limits, default=40), self.separator)
+
+    def prepare_data(self) -> None:
+        """Copy remote shards and store indexes, on one process of each machine. Problems are told by `setup`."""
+        for stream in (*self.streams.values(), *self.validation.values()):
+            for patterns in stream.datasets.values():
+                with contextlib.suppress(OSError, ValueError):
+                    for shard in resolve_shards(patterns):
+                        ShardIndex.of(shard)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find and index the shards, and check all that can be known before training.
+
+        Raises:
+            ConfigError: All problems together, one line each.
+        """
+        if self.plan is not None:
+            return
+        problems: list[str] = []
+        streams = {**{f"validation {name}": stream for name, stream in self.validation.items()}, **self.streams}
+        problems += self._check_settings(streams)
+        shards = checks.find(streams, {}, problems)
+        problems += checks.holdings(streams, shards, self.max_bad_fraction)
+        try:
+            tokenizer = self._load_tokenizer()
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            for name, stream in streams.items():
+                problems += self._check_texts(name, stream, shards[name], tokenizer)
+        if problems:
+            raise ConfigError(problems)
+        self._plan(shards)
+        assert self.plan is not None
+        if problems := checks.workers(self.num_workers, self.plan):
+            self.plan = None
+            raise ConfigError(problems)
+        if rank() == 0:
+            print("\n".join(self.describe()), flush=True)
+
+    def describe(self) -> list[str]:
+        """The plan for a person."""
+        if self.plan is None:
+            return []
+        lines = [f"Data plan, seed {self.seed}:"]
+        for name, stream in self.plan.streams.items():
+            sizes = {dataset: size for (of, dataset), size in self.plan.sizes().items() if of == name}
+            held = ", ".join(f"{dataset} {size:,}" for dataset, size in sizes.items())
+            lines.append(
+                f"  {name}: {100 * self.plan.shares[name]:.1f} % of the steps, {stream.batch_size} images each "
+                f"({stream.kind}), samples per pass: {held}; for {', '.join(stream.objectives) or 'no objective'}"
+            )
+        return lines
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches for ever, from the next step on."""
+        if self._train is None or self.plan is None:
+            raise ConfigError("There is no training data: call setup() first.")
+        if self._resumed is not None:
+            if self._resumed["plan"] != self.plan.fingerprint:
+                warnings.warn(
+                    f"The data differs from the checkpoint's (seed, streams or shards): step {self._next} goes on with "
+                    "the new plan, and samples of the running pass may come again or not at all.",
+                    stacklevel=2,
+                )
+            self._resumed = None
+        self._train.start = self._next
+        return self._loader(self._train, self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """The validation batches, stream after stream; `Batch.stream` says which one it is."""
+        if not self._val:
+            return []
+        chained: IterableDataset[Batch] = ChainDataset(self._val)
+        return self._loader(chained, min(self.num_workers, 1))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note bad samples, and the step that comes next."""
+        if isinstance(batch, Batch):
+            self.ledger.add(batch)
+            if self.trainer is None or self.trainer.training:
+                self._next = batch.step + 1
+                if self._train is not None:
+                    self._train.start = self._next
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"next_step": self._next, "plan": "" if self.plan is None else self.plan.fingerprint}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on after the last batch of a checkpoint."""
+        self._next = int(state_dict["next_step"])
+        self._resumed = dict(state_dict)
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """What this process lost so far: counts by dataset and reason."""
+        return self.ledger.report()
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Report what was lost."""
+        lines = self.ledger.lines()
+        if lines and stage in (None, "fit"):
+            where = f" (process {rank()})" if world_size() > 1 else ""
+            print("\n  ".join([f"Left out of the data{where}:", *lines]), flush=True)
+
+    def _load_tokenizer(self) -> Any:
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.tokenizer_name)
+        return self._tokenizer
+
+    def _check_settings(self, streams: Mapping[str, Stream]) -> list[str]:
+        problems = checks.settings(streams, world_size())
+        if not self.streams:
+            problems.append("No stream has a ratio above 0: nothing would be trained on.")
+        if any(not 0 < stream.ratio < math.inf for stream in self.streams.values()):
+            ratios = ", ".join(f"{name} {stream.ratio:g}" for name, stream in self.streams.items())
+            problems.append(f"Ratios must be finite and not negative: {ratios}.")
+        if self.seed < 0:
+            problems.append(f"seed={self.seed} must not be negative.")
+        for name in ("mask_fraction", "max_bad_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                problems.append(f"{name}={getattr(self, name):g} must be a share between 0 and 1.")
+        module = None if self.trainer is None else self.trainer.lightning_module
+        problems += checks.image_size(self.image_size, getattr(module, "backbone", None))
+        known = getattr(module, "objectives", None)
+        if known is not None:
+            problems += checks.objectives(streams, dict(known.items()))
+        return problems
+
+    def _check_texts(
+        self, name: str, stream: Stream, shards: Mapping[str, list[ShardIndex]], tokenizer: Any
+    ) -> list[str]:
+        try:
+            encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator)
+        except ValueError as error:
+            return [f"Stream {name!r}: {error}"]
+        if stream.kind != "graphs":
+            return []
+        found = [checks.text_limit(name, stream, indexes, encoder) for indexes in shards.values()]
+        return [problem for problems in found for problem in problems][:1]
+
+    def _plan(self, shards: Mapping[str, Mapping[str, list[ShardIndex]]]) -> None:
+        own = {name: shards[name] for name in self.streams}
+        held = {f: shards[f"validation {f}"] for f in self.validation}
+        self._train = StepDataset(self._batches(self.streams, own, self.seed), self._next)
+        self.plan = self._train.batches.plan
+        self._val = []
+        for name, stream in self.validation.items():
+            batches = self._batches({name: dataclasses.replace(stream, ratio=1.0)}, held, _VALIDATION_SEED)
+            whole = sum(batches.plan.sizes().values()) // stream.batch_size
+            self._val.append(StepDataset(batches, stop=min(self.validation_batches, max(whole, 1))))
+        sizes = {dataset: size for (_, dataset), size in self.plan.sizes().items()}
+        self.ledger = Ledger(self.max_bad_fraction, sizes)
+        noted = set()
+        for datasets in shards.values():
+            for dataset, indexes in datasets.items():
+                for index in indexes:
+                    if (dataset, index.path) not in noted:
+                        self.ledger.add_index(dataset, index)
+                    noted.add((dataset, index.path))
+
+    def _batches(
+        self, streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, list[ShardIndex]]], seed: int
+    ) -> Batches:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        tokenizer = self._load_tokenizer()
+        pipelines = {}
+        for name, stream in streams.items():
+            encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator)
+            vocabulary = getattr(module, "relation_vocabulary", None)
+            pipelines[name] = Pipeline(
+                stream, self.image_size, TextWriter(stream, encoder, self.mask_fraction, vocabulary)
+            )
+        eligible = {
+            name: {dataset: [i.eligible(stream.kind) for i in shards[name][dataset]] for dataset in stream.datasets}
+            for name, stream in streams.items()
+        }
+        plan = Plan(streams, eligible, seed)
+        return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
+
+    def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_same,  # type: ignore[arg-type]  # without batch_size it gets single items
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            prefetch_factor=self.prefetch if workers > 0 else None,
+        )
+
+
+def _same(batch: Batch) -> Batch:
+    return batch

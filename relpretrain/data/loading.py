@@ -1,0 +1,129 @@
+"""Batches by step: what data workers run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from relpretrain.data.collate import Example, collate
+from relpretrain.data.index import ShardIndex
+from relpretrain.data.mixture import Plan, number_of
+from relpretrain.data.pipeline import Pipeline, Work
+from relpretrain.errors import TooManyBadSamples
+from relpretrain.types import Batch
+
+
+class Batches:
+    """Makes the batch of any step.
+
+    Args:
+        plan: Which samples a step holds.
+        shards: Indexes of the shards of each dataset, by stream.
+        pipelines: By stream.
+        pad_id: Id of the padding token.
+        rank: Number of this process.
+        world_size: Number of processes; each makes its slice of the joint batch.
+
+    Raises:
+        ValueError: If a joint batch cannot be divided evenly.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
+        pipelines: Mapping[str, Pipeline],
+        pad_id: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        for name, stream in plan.streams.items():
+            if stream.batch_size % world_size:
+                raise ValueError(uneven(name, stream.batch_size, world_size))
+        self.plan = plan
+        self.shards = shards
+        self.pipelines = pipelines
+        self.pad_id = pad_id
+        self.rank = rank
+        self.world_size = world_size
+
+    def __getitem__(self, step: int) -> Batch:
+        """This process's batch of a step: a pure function of the plan, the step and the slice.
+
+        Raises:
+            TooManyBadSamples: If none of its samples is good.
+        """
+        name = self.plan.stream_of(step)
+        stream = self.plan.streams[name]
+        rows = self.plan.rows(step)
+        size = len(rows) // self.world_size
+        examples: list[Example] = []
+        skipped: list[tuple[str, str, str]] = []
+        for slot in range(self.rank * size, (self.rank + 1) * size):
+            dataset, shard, row = rows[slot]
+            rng = np.random.default_rng([self.plan.seed, number_of("sample", name), step, slot])
+            work = Work(dataset, self.shards[name][dataset][shard], row, rng)
+            example, lost = self.pipelines[name](work)
+            skipped += [(dataset, reason, work.place) for reason in lost]
+            if example is not None:
+                examples.append(example)
+        if not examples:
+            places = ", ".join(f"{place} ({reason})" for _, reason, place in skipped[:3])
+            raise TooManyBadSamples(
+                f"Dataset {rows[0].dataset!r}: all {size} samples of step {step} (stream {name!r}) are bad: {places}"
+                f"{', ...' if size > 3 else ''}. Repair or remove the shard, or enlarge the batch."
+            )
+        return collate(
+            stream.kind,
+            examples,
+            self.pad_id,
+            stream=name,
+            objectives=tuple(stream.objectives),
+            step=step,
+            skipped=tuple(skipped),
+        )
+
+
+def uneven(stream: str, batch_size: int, world_size: int) -> str:
+    """One line on a batch that does not divide by the number of processes."""
+    return (
+        f"Stream {stream!r}: batch_size={batch_size} is the joint batch of all processes and must be a multiple of "
+        f"their number, {world_size}."
+    )
+
+
+class StepDataset(IterableDataset[Batch]):
+    """Batches in the order of their steps; worker w of W makes every W-th of them.
+
+    Args:
+        batches: Makes a step's batch.
+        start: First step.
+        stop: Step before which to end, or None to go on for ever.
+    """
+
+    def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:
+        self.batches = batches
+        self.stop = stop
+        # Shared with the workers: they outlive an epoch, and the next one begins where training stands.
+        self._start = torch.tensor(start, dtype=torch.long)
+        self._start.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def start(self) -> int:
+        """First step of the next iteration."""
+        return int(self._start)
+
+    @start.setter
+    def start(self, step: int) -> None:
+        self._start.fill_(step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this worker's batches."""
+        worker = get_worker_info()
+        step, stride = (self.start, 1) if worker is None else (self.start + worker.id, worker.num_workers)
+        while self.stop is None or step < self.stop:
+            yield self.batches[step]
+            step += stride
