@@ -80,7 +80,8 @@ def generate(
     if not 0 <= relational_captions <= 1:
         raise ValueError(f"relational_captions is {relational_captions}, but a share lies between 0 and 1.")
     out = Path(out)
-    (out / "world.json").unlink(missing_ok=True)
+    if overwrite:
+        (out / "world.json").unlink(missing_ok=True)
 
     def scenes(split: str, count: int) -> Iterator[tuple[Scene, np.random.Generator]]:
         for number in range(count):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WORDS = ("a", "an", "the", "and", "is", "are", "there", "no", ".")
+WORDS = ("a", "an", "the", "and", "is", "there", ".")
 """All words besides those of labels and relations."""
 
 

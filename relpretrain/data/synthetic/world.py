@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,8 +95,7 @@ class World:
         """Draw a scene in which at least one relation is true."""
         kinds = self.kinds
         labels = [kinds[i] for i in rng.permutation(len(kinds))[: self.objects]]
-        while True:
-            boxes = self._boxes(rng)
+        for boxes in self._layouts(rng):
             relations = tuple(
                 Relation(i, name, j)
                 for i, j in itertools.permutations(range(self.objects), 2)
@@ -111,8 +110,8 @@ class World:
     def _shrink(self) -> float:
         return math.sqrt(2 / self.objects)
 
-    def _boxes(self, rng: np.random.Generator) -> list[Box]:
-        """Boxes in whole pixels, at least one pixel apart."""
+    def _layouts(self, rng: np.random.Generator) -> Iterator[list[Box]]:
+        """Boxes in whole pixels, at least one pixel apart: one layout after the other, without end."""
         low, high = (round(share * self._shrink * self.image_size) for share in SIDES)
         while True:
             sides = rng.integers(low, high + 1, (16, self.objects, 1))
@@ -120,10 +119,9 @@ class World:
             ends = corners + sides
             # (tries, objects, objects): True where two boxes, one of them grown by a pixel, overlap
             overlap = ((corners[:, :, None] <= ends[:, None]) & (corners[:, None] <= ends[:, :, None])).all(-1)
-            apart = np.flatnonzero(overlap.sum((1, 2)) == self.objects)
-            if len(apart):
-                values = np.concatenate([corners, ends], 2)[apart[0]].astype(float).tolist()
-                return [Box(*value) for value in values]
+            apart = overlap.sum((1, 2)) == self.objects
+            for values in np.concatenate([corners, ends], 2)[apart].astype(float).tolist():
+                yield [Box(*value) for value in values]
 
 
 def true_relation(subject: Box, object: Box, image_size: int) -> str | None:

@@ -1,0 +1,256 @@
+import io
+import json
+import re
+import tarfile
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from relpretrain.data.synthetic import RELATIONS, World, generate
+from relpretrain.data.synthetic.render import COLORS, SHAPES, coverage
+from relpretrain.data.text import TextEncoder, load_tokenizer
+from relpretrain.scene_graph import RelationVocabulary, SceneGraph, holds
+
+SIZES = {
+    "images_captions": 300,
+    "images_regions": 20,
+    "images_graphs": 60,
+    "images_validation": 20,
+    "items_vsr": 90,
+    "items_valse": 60,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return generate(tmp_path_factory.mktemp("world"), **SIZES)
+
+
+def _samples(folder):
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            files = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+        for name in sorted(n for n in files if n.endswith(".json")):
+            yield files[name.replace(".json", ".png")], json.loads(files[name])
+
+
+def _relation_of(text):
+    """Subject, relation and object that a text names."""
+    thing = r"(?:an?|the) (\w+ \w+)"
+    match = re.fullmatch(rf"{thing} (?:is )?({'|'.join(RELATIONS)}) {thing}\.?", text, re.IGNORECASE)
+    return match and tuple(match.group(1, 2, 3))
+
+
+def _seen(image):
+    """What is in an image and where, found by its pixels alone: {label: centre}."""
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    found = {}
+    for color in ("red", "green", "blue"):
+        near = (abs(pixels - np.array(COLORS[color])) <= 20).all(-1)
+        for x0, y0, x1, y1 in _blobs(near):
+            area, side = near[y0:y1, x0:x1].sum(), (x1 - x0)
+            shape = "square" if area == side * (y1 - y0) else "circle"
+            found[f"{color} {shape}"] = ((x0 + x1) / 2, (y0 + y1) / 2)
+    return found
+
+
+def _blobs(mask):
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    while left:
+        blob, front = set(), [left.pop()]
+        while front:
+            y, x = front.pop()
+            blob.add((y, x))
+            near = {(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)} & left
+            left -= near
+            front += near
+        ys, xs = [y for y, _ in blob], [x for _, x in blob]
+        yield min(xs), min(ys), max(xs) + 1, max(ys) + 1
+
+
+def _true(seen, subject, relation, object):
+    if subject not in seen or object not in seen:
+        return False
+    dx, dy = np.subtract(seen[object], seen[subject])
+    along, across = {
+        "left of": (dx, dy), "right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)
+    }[relation]  # fmt: skip
+    return along > 1.5 * abs(across)
+
+
+def test_shards_hold_what_their_names_say(folder):
+    for split in ("captions", "regions", "graphs", "validation"):
+        samples = list(_samples(folder / split))
+        assert len(samples) == SIZES[f"images_{split}"]
+        for png, record in samples:
+            assert Image.open(io.BytesIO(png)).size == (record["width"], record["height"]) == (32, 32)
+            assert bool(record.get("captions")) == (split in ("captions", "validation"))
+            assert len(record.get("entities", ())) == (0 if split == "captions" else 2)
+            assert bool(record.get("relations")) == (split in ("graphs", "validation"))
+
+
+@pytest.mark.parametrize("split", ["graphs", "validation"])
+def test_every_relation_is_true_of_its_boxes_and_of_the_pixels(folder, split):
+    for png, record in _samples(folder / split):
+        graph = SceneGraph.from_json(record, 32, 32)
+        seen = _seen(Image.open(io.BytesIO(png)))
+        assert {e.label for e in graph.entities} == set(seen)
+        assert all(e.box.center == pytest.approx(seen[e.label], abs=1) for e in graph.entities)
+        assert len(graph.relations) == 2
+        for r in graph.relations:
+            subject, object = graph.entities[r.subject], graph.entities[r.object]
+            assert holds(r.relation, subject.box, object.box)
+            assert _true(seen, subject.label, r.relation, object.label)
+
+
+def test_captions_are_true_and_a_share_mentions_a_relation(folder):
+    relational, orders = 0, Counter()
+    for png, record in _samples(folder / "captions"):
+        (caption,) = record["captions"]
+        seen = _seen(Image.open(io.BytesIO(png)))
+        if relation := _relation_of(caption):
+            relational += 1
+            assert _true(seen, *relation)
+        else:
+            named = re.findall(r"(?:a|the) (\w+ \w+)", caption, re.IGNORECASE)
+            assert set(named) == set(seen)
+            orders[seen[named[0]] < seen[named[1]]] += 1  # the order of naming tells nothing
+    assert 0.04 < relational / 300 < 0.17
+    assert 0.4 < orders[True] / orders.total() < 0.6
+
+
+def test_vsr_labels_tell_the_truth_and_are_balanced(folder):
+    for split, count in (("dev", 30), ("test", 60)):
+        lines = (folder / f"benchmarks/vsr/synthetic/{split}.jsonl").read_text().splitlines()
+        items = [json.loads(line) for line in lines]
+        assert len(items) == count
+        assert sum(item["label"] for item in items) == count // 2
+        for item in items:
+            subject, relation, object = _relation_of(item["caption"])
+            assert relation == item["relation"]
+            seen = _seen(Image.open(folder / "benchmarks/images" / item["image"]))
+            assert {subject, object} == set(seen)
+            assert _true(seen, subject, relation, object) == bool(item["label"])
+
+
+@pytest.mark.parametrize("piece", ["relations", "actant-swap"])
+def test_valse_relation_captions_are_true_and_foils_false(folder, piece):
+    items = json.loads((folder / f"benchmarks/valse/{piece}.json").read_text())
+    assert len(items) == 60
+    for item in items.values():
+        seen = _seen(Image.open(folder / "benchmarks/images" / item["image_file"]))
+        caption, foil = _relation_of(item["caption"]), _relation_of(item["foil"])
+        assert _true(seen, *caption)
+        assert not _true(seen, *foil)
+        if piece == "relations":
+            assert caption[::2] == foil[::2]
+            assert (caption[1], foil[1]) == (item["classes"], item["classes_foil"])
+        else:
+            assert caption == foil[::-1]
+        assert item["mturk"]["caption"] == 3
+
+
+@pytest.mark.parametrize("piece", ["existence", "foil-it"])
+def test_valse_noun_captions_are_true_and_foils_false(folder, piece):
+    for item in json.loads((folder / f"benchmarks/valse/{piece}.json").read_text()).values():
+        seen = _seen(Image.open(folder / "benchmarks/images" / item["image_file"]))
+        assert set(re.findall(r"a (\w+ \w+)", item["caption"])) <= set(seen)
+        assert item["classes"] in seen
+        assert item["classes_foil"] not in seen
+        assert item["foil"] == item["caption"].replace(item["classes"], item["classes_foil"])
+
+
+def test_wording_alone_tells_nothing(folder):
+    items = json.loads((folder / "benchmarks/valse/relations.json").read_text()).values()
+    for key in ("classes", "classes_foil"):
+        counts = Counter(item[key] for item in items)
+        assert set(counts) == set(RELATIONS)
+        assert max(counts.values()) < 30
+
+
+def test_the_tokenizer_knows_every_word(folder):
+    encoder = TextEncoder(load_tokenizer(folder / "tokenizer"), 30)
+    texts = [c for _, record in _samples(folder / "captions") for c in record["captions"]]
+    valse = json.loads((folder / "benchmarks/valse/existence.json").read_text())
+    texts += [i["caption"] for i in valse.values()] + list(RELATIONS)
+    for text in texts:
+        words = [w for w in encoder.caption(text).words if w >= 0]
+        assert len(words) == len(set(words))  # no word is in pieces
+
+
+def test_the_vocabulary_holds_the_relations_and_their_inverses(folder):
+    vocabulary = RelationVocabulary.load(folder / "relations.json")
+    assert tuple(vocabulary.names) == RELATIONS
+    assert vocabulary.inverses["left of"] == "right of"
+    assert vocabulary.inverses["below"] == "above"
+
+
+def test_equal_seeds_give_equal_bytes_and_no_scene_comes_twice(tmp_path):
+    small = dict.fromkeys(SIZES, 6)
+    one, same, other = (generate(tmp_path / str(i), seed=s, **small) for i, s in enumerate((1, 1, 2)))
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(same) for p in same.rglob("*") if p.is_file())
+    assert all((one / f).read_bytes() == (same / f).read_bytes() for f in files)
+    assert (one / "graphs/shard-000000.tar").read_bytes() != (other / "graphs/shard-000000.tar").read_bytes()
+
+    images = [png for split in ("captions", "regions", "graphs", "validation") for png, _ in _samples(one / split)]
+    images += [p.read_bytes() for p in (one / "benchmarks/images").iterdir()]
+    assert len(images) == len(set(images)) == 4 * 6 + 6 + 6
+
+
+def test_shards_are_not_replaced_unasked(tmp_path):
+    small = dict.fromkeys(SIZES, 3)
+    generate(tmp_path, **small)
+    before = (tmp_path / "world.json").read_text()
+    with pytest.raises(FileExistsError, match="overwrite"):
+        generate(tmp_path, seed=1, **small)
+    assert (tmp_path / "world.json").read_text() == before
+    generate(tmp_path, seed=1, overwrite=True, **small)
+    assert json.loads((tmp_path / "world.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("objects", [2, 3, 5])
+def test_worlds_with_more_objects_keep_them_apart(objects):
+    world = World(48, objects, ("triangle", "cross", "diamond"), ("orange", "black", "cyan"))
+    for seed in range(20):
+        graph = world.scene(np.random.default_rng(seed)).graph
+        assert len({e.label for e in graph.entities}) == objects
+        boxes = [e.box for e in graph.entities]
+        for i, one in enumerate(boxes):
+            assert one.clip(type(one)(0, 0, 48, 48)) == one
+            assert not any(one.clip(other).area for other in boxes[:i])
+
+
+def test_a_world_annotates_only_its_relations():
+    world = World(relations=("left of", "right of"))
+    names = {r.relation for seed in range(30) for r in world.scene(np.random.default_rng(seed)).graph.relations}
+    assert names == {"left of", "right of"}
+
+
+def test_shapes_fill_their_boxes_and_differ():
+    drawn = {shape: coverage(shape, 11)[:, :, 0] for shape in SHAPES}
+    for mask in drawn.values():
+        assert (mask.max(0) > 0).all()
+        assert (mask.max(1) > 0).all()
+    assert len({mask.tobytes() for mask in drawn.values()}) == len(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shapes": ("sqare", "circle")}, "There is no shape 'sqare'.*Did you mean 'square'"),
+        ({"colors": ("red",)}, "2 kinds, but 2 different objects and a foil need 3"),
+        ({"relations": ("left",)}, "There is no relation 'left'.*Did you mean 'left of'"),
+        ({"objects": 1}, "objects is 1"),
+        ({"image_size": 8}, "image_size is 8"),
+        ({"colors": ("red", "red")}, "each once"),
+        ({"relations": ("left of",)}, "a foil needs another one"),
+        ({"relational_captions": 2.0}, "a share lies between 0 and 1"),
+    ],
+)
+def test_an_impossible_world_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        generate(tmp_path / "world", **changes)
+    assert not (tmp_path / "world").exists()
