@@ -83,11 +83,13 @@ def _disjoint(s: Box, o: Box) -> bool:
     return s.clip(o).area == 0
 
 
-# "to the left of", "at the left side of", "sitting on the left-hand side of", "left": any verb, then the phrase
-_SIDEWAYS = (
-    r"(?:.* )?(?:(?:to|on|at|in|from) )?(?:the )?(?:far |immediate )?{}(?:[ -]?hand)?(?: side)?(?: (?:of|from))?"
+# "to the left of", "at the left side of", "parked on the left-hand side of", "left": any verb, then the phrase
+_SIDEWAYS = r"(?:.* )?(?:(?:to|on|at|in|from) )?(?:the )?(?:far |immediate )?{}(?:(?:[ -]hand)? side)?(?: (?:of|from))?"
+# verbs that leave a preposition its place in the image, unlike "draped over" or "covered in"
+_VERB = (
+    r"(?:(?:is|are|standing|sitting|lying|laying|hanging|flying|floating|hovering|parked|located|placed|resting|sleeping"
+    r"|walking|growing|mounted) )*(?:directly |right |just )?"
 )
-_VERB = r"(?:(?:is|are|\w+ing|\w+ed) )*(?:directly |right |just )?"
 _RULES: list[tuple[re.Pattern[str], Callable[[Box, Box], bool]]] = [
     (re.compile(_SIDEWAYS.format("left")), _left),
     (re.compile(_SIDEWAYS.format("right")), lambda s, o: _left(o, s)),
@@ -118,7 +120,7 @@ def holds(relation: str, subject: Box, object: Box) -> bool | None:
     Returns:
         None where the relation is not one about positions in the image ("wearing", "behind").
     """
-    name = normalise(relation.replace("_", " "))
+    name = re.sub(r" (?:a|an|the)$", "", normalise(relation.replace("_", " ")))
     for pattern, rule in _RULES:
         if pattern.fullmatch(name):
             return rule(subject, object)

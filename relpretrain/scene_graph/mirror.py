@@ -20,6 +20,8 @@ _AFTER = re.compile(
     r"(?:most|wards?|hand(?:ed)?)(?![a-z])|[\s_-]+(?:of|side|hand|end|edge|half|part|corner|from)(?![a-z])|\s*$",
     re.IGNORECASE,
 )
+# "parked left of": clear whatever comes before
+_CLEAR = re.compile(r"[\s_-]+(?:(?:hand[\s_-]+)?side|of)(?![a-z])", re.IGNORECASE)
 # "right behind": the word only stresses the one that follows
 _STRESS = re.compile(
     r"[\s_]+(?:next|beside|behind|in|inside|above|below|under|underneath|beneath|over|on|by|at|near|across|against"
@@ -52,7 +54,7 @@ def mirror_relation(relation: str) -> str:
             and not re.search(r"(?<![a-z])the[\s_]*$", before, re.IGNORECASE)
         ):
             return word
-        if _BEFORE.search(before) and _AFTER.match(after):
+        if _CLEAR.match(after) or (_BEFORE.search(before) and _AFTER.match(after)):
             return _OTHER.get(word) or _OTHER[word.lower()]
         raise FlipRefused("ambiguous_side", f"cannot tell what a flip makes of the relation {relation!r}")
 

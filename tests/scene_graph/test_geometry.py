@@ -6,7 +6,15 @@ LEFT, RIGHT = Box(0, 0, 10, 10), Box(20, 5, 30, 15)
 BIG = Box(0, 0, 40, 40)
 LEFT_WORDS = [
     *("left of", "to the left of", "on the left of", "at the left side of", "on the left side of", "to left of"),
-    *("left", "on the left-hand side of", "Standing to the  Left of", "to_the_left_of", "parked on the left of"),
+    *(
+        "left",
+        "on the left-hand side of",
+        "Standing to the  Left of",
+        "to_the_left_of",
+        "parked on the left of",
+        "parked left of",
+        "left of a",
+    ),
 ]
 
 
@@ -40,7 +48,20 @@ def test_inside_and_outside():
 
 
 @pytest.mark.parametrize(
-    "name", ["on", "wearing", "behind", "in front of", "right behind", "leftover of", "near", "has"]
+    "name",
+    [
+        "on",
+        "wearing",
+        "behind",
+        "in front of",
+        "right behind",
+        "leftover of",
+        "near",
+        "has",
+        "draped over",
+        "covered in",
+        "held in the left hand of",
+    ],
 )
 def test_not_spatial(name):
     assert holds(name, LEFT, RIGHT) is None
