@@ -52,11 +52,11 @@ class Encoders(nn.Module):
 
     def project_image(self, tokens: Tensor) -> Tensor:
         """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
-        return F.normalize(self.image_projection(tokens[:, 0]), dim=-1)
+        return F.normalize(self.image_projection(tokens[:, 0]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
         """Unit vectors (n, embed_dim) of text tokens (n, length, dim)."""
-        return F.normalize(self.text_projection(tokens[:, 0]), dim=-1)
+        return F.normalize(self.text_projection(tokens[:, 0]).float(), dim=-1)
 
     def word_logits(self, fused: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""

@@ -62,7 +62,7 @@ class ViT(nn.Module):
         x = self._run(x, 0, self.shared_depth, None)
         visible = _with_cls(regions.patch_mask)
         mask = torch.cat([whole, visible])[:, None, None]  # (B + R, heads, queries, keys)
-        x = torch.cat([x, x.index_select(0, regions.image_index)])
+        x = torch.cat([x, x[regions.image_index]])
         x = trunk.norm(self._run(x, self.shared_depth, None, mask))
         return ImageFeatures(x[: len(images)], whole, x[len(images) :], visible)
 
@@ -118,7 +118,7 @@ class Swin(nn.Module):
         whole = _all(tokens)
         if regions is None:
             return ImageFeatures(tokens, whole)
-        patches = patches.index_select(0, regions.image_index)  # (R, N, D)
+        patches = patches[regions.image_index]  # (R, N, D)
         share = regions.patch_mask.to(patches.dtype)
         share = share / share.sum(1, keepdim=True).clamp(min=1)
         cls = share[:, None] @ patches  # (R, 1, D)
