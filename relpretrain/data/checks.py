@@ -87,7 +87,7 @@ def holdings(
     judged = set()
     for name, stream in streams.items():
         for dataset, indexes in shards[name].items():
-            if not indexes:
+            if not indexes or stream.kind not in BATCH_TYPES:
                 continue  # noted before
             have = [sum(len(index.eligible(kind)) for index in indexes) for kind in BATCH_TYPES]
             if not sum(len(index.eligible(stream.kind)) for index in indexes):
@@ -126,10 +126,7 @@ def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[
             )
         for objective in stream.objectives:
             if objective not in known:
-                problems.append(
-                    f"Stream {name!r}: the model has no objective {objective!r}, but {', '.join(known)}"
-                    f"{suggest(objective, known)}"
-                )
+                problems.append(f"Stream {name!r}: unknown objective {objective!r}{suggest(objective, known)}")
                 continue
             consumes = known[objective].consumes
             if stream.kind in BATCH_TYPES and not issubclass(BATCH_TYPES[stream.kind], tuple(consumes)):

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from relpretrain.data.collate import TextWriter, collate
+from relpretrain.data.sample import Sample
+from relpretrain.data.text import TextEncoder, load_tokenizer, text_identity
+from relpretrain.scene_graph import RelationVocabulary, SceneGraph
+from relpretrain.types import CaptionBatch, GraphBatch, RegionBatch
+
+from .small import record, stream, tokenizer
+
+
+@pytest.fixture
+def write(tmp_path):
+    loaded = load_tokenizer(tokenizer(tmp_path))
+
+    def examples(kind, count=3, vocabulary=None, **options):
+        of = stream(kind, "unused", **options)
+        writer = TextWriter(of, TextEncoder(loaded, of.max_tokens), vocabulary=vocabulary)
+        made = []
+        for i in range(count):
+            content = record(i)
+            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", content["captions"])
+            sample.graph = SceneGraph.from_json(content, 40, 30)
+            made.append(writer(torch.full((3, 30, 40), float(i)), sample, np.random.default_rng(i)))
+        return made, loaded
+
+    return examples
+
+
+def _texts(pairs, loaded):
+    return [loaded.decode(ids[mask]) for ids, mask in zip(pairs.text.ids, pairs.text.mask, strict=True)]
+
+
+def test_captions(write):
+    examples, loaded = write("captions", 20)
+    batch = collate("captions", examples, loaded.pad_token_id, stream="x", step=7)
+    assert isinstance(batch, CaptionBatch)
+    assert (batch.stream, batch.step, batch.keys[3]) == ("x", 7, "d/s/3")
+    assert batch.images[:, 0, 0, 0].tolist() == list(range(20))
+    assert batch.pairs.image_index.tolist() == list(range(20))
+    texts = _texts(batch.pairs, loaded)
+    assert set(texts) == {"[CLS] a red cat sits beside the dog [SEP]", "[CLS] the dog on a tree [SEP]"}
+    same = torch.tensor([[a == b for b in texts] for a in texts])
+    assert torch.equal(batch.pairs.text_ids[:, None] == batch.pairs.text_ids, same)
+    assert len(set(batch.image_ids.tolist())) == 20
+    masked = batch.pairs.text.labels >= 0
+    assert masked.any(1).all()
+    assert torch.equal(batch.pairs.text.labels[masked], batch.pairs.text.ids[masked])
+    assert batch.pairs.boxes is None
+
+
+def test_regions(write):
+    examples, loaded = write("regions", 8, entities_per_image=2)
+    batch = collate("regions", examples, loaded.pad_token_id)
+    assert isinstance(batch, RegionBatch)
+    assert batch.pairs.image_index.tolist() == [i for i in range(8) for _ in range(2)]
+    expected = {
+        "[CLS] red cat [SEP]": (8 / 40, 11 / 30, 14 / 40, 18 / 30),
+        "[CLS] dog [SEP]": (28 / 40, 16 / 30, 20 / 40, 24 / 30),
+        "[CLS] small tree [SEP]": (17.5 / 40, 19.5 / 30, 25 / 40, 19 / 30),
+        "[CLS] green tree [SEP]": (17.5 / 40, 19.5 / 30, 25 / 40, 19 / 30),
+    }
+    texts = _texts(batch.pairs, loaded)
+    assert set(texts) == set(expected)
+    assert torch.allclose(batch.pairs.boxes, torch.tensor([expected[text] for text in texts]))
+
+
+def test_graphs(write):
+    examples, loaded = write("graphs", 6, relations_per_text=3, relations_per_image=2)
+    batch = collate("graphs", examples, loaded.pad_token_id)
+    assert isinstance(batch, GraphBatch)
+    assert set(_texts(batch.pairs, loaded)) == {"[CLS] cat beside dog [SEP] dog on tree [SEP] tree under cat [SEP]"}
+    assert batch.pairs.text_ids[0] == text_identity("cat beside dog [SEP] dog on tree [SEP] tree under cat")
+    assert len(batch.relations) == 12
+    assert batch.entities.text.masked_ids is None
+    assert len(batch.entities) == 18  # two triplets of this graph share an entity, which has one row
+    words = [text.split()[1] for text in _texts(batch.entities, loaded)]
+    true = {("cat", "beside", "dog"), ("dog", "on", "tree"), ("tree", "under", "cat")}
+    images = batch.entities.image_index
+    for s, relation, o in zip(batch.subjects, batch.relations, batch.objects, strict=True):
+        assert (words[s], relation, words[o]) in true
+        assert images[s] == images[o]
+    assert torch.allclose(batch.entities.boxes[words.index("dog")], torch.tensor((28 / 40, 16 / 30, 20 / 40, 24 / 30)))
+
+
+def test_triplets_stay_in_the_vocabulary(write):
+    examples, loaded = write("graphs", 6, vocabulary=RelationVocabulary(["on"]), relations_per_image=2)
+    assert collate("graphs", examples, loaded.pad_token_id).relations == ("on",) * 6
+    examples, loaded = write("graphs", 2, vocabulary=RelationVocabulary(["near"]))
+    batch = collate("graphs", examples, loaded.pad_token_id)
+    assert (len(batch.entities), batch.relations, batch.entities.boxes.shape) == (0, (), (0, 4))
+    assert len(batch.pairs) == 2
+
+
+def test_tight_limit_keeps_whole_triplets(write):
+    examples, loaded = write("graphs", 4, max_tokens=9, relations_per_text=3)
+    for text in _texts(collate("graphs", examples, loaded.pad_token_id).pairs, loaded):
+        triplets = text.removeprefix("[CLS] ").removesuffix(" [SEP]").split(" [SEP] ")
+        assert set(triplets) < {"cat beside dog", "dog on tree", "tree under cat"}
+        assert len(triplets) == 2

@@ -1,0 +1,352 @@
+import copy
+import dataclasses
+import io
+import os
+from collections import Counter
+from itertools import islice
+from types import SimpleNamespace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from relpretrain.data import datamodule as module_file
+from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.preprocess import Preprocess
+from relpretrain.errors import ConfigError, TooManyBadSamples
+from relpretrain.types import Batch, CaptionBatch, GraphBatch, RegionBatch
+
+from .small import picture, stream, tokenizer, write_shards
+from .test_index import write_tar
+
+KINDS = {"captions": (2.0, 6), "regions": (1.0, 4), "graphs": (1.0, 4)}
+
+
+@pytest.fixture
+def make(tmp_path):
+    shards = write_shards(tmp_path / "shards")
+    name = tokenizer(tmp_path)
+
+    def data(streams=None, **options):
+        chosen = streams or {k: stream(k, shards, b, ratio=r) for k, (r, b) in KINDS.items()}
+        return RelationDataModule(chosen, name, **{"image_size": 16, **options})
+
+    data.shards, data.folder = shards, tmp_path
+    return data
+
+
+def _run(data, count):
+    data.setup()
+    return list(islice(iter(data.train_dataloader()), count))
+
+
+def _tensors(batch, prefix=""):
+    for field in dataclasses.fields(batch):
+        value = getattr(batch, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _tensors(value, prefix + field.name + ".")
+        else:
+            yield prefix + field.name, value
+
+
+def _equal(a, b):
+    assert type(a) is type(b)
+    for (name, x), (_, y) in zip(_tensors(a), _tensors(b), strict=True):
+        assert torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y, name
+
+
+def test_streams_give_their_types(make):
+    batches = _run(make(), 40)
+    assert Counter(type(b) for b in batches) == Counter(
+        {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}[b.stream] for b in batches
+    )
+    assert {b.stream: b.objectives for b in batches}["graphs"] == ("vsg", "mrc")
+    assert [b.step for b in batches] == list(range(40))
+    assert all(b.images.shape == (KINDS[b.stream][1], 3, 16, 16) for b in batches)
+
+
+def test_every_key_once_per_pass(make):
+    captions = [b for b in _run(make(), 60) if b.stream == "captions"][:16]
+    keys = [key for batch in captions for key in batch.keys]
+    expected = {f"small/s-{i // 5:06d}/k{i:03d}" for i in range(24)}
+    for i in range(0, 96, 24):
+        assert set(keys[i : i + 24]) == expected
+    assert keys[:24] != keys[24:48]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(make, workers):
+    for a, b in zip(_run(make(), 9), _run(make(num_workers=workers), 9), strict=True):
+        _equal(a, b)
+
+
+def test_seed_changes_everything(make):
+    a, b = _run(make(seed=1), 12), _run(make(seed=2), 12)
+    assert [x.keys for x in a] != [x.keys for x in b]
+
+
+def test_passes_are_augmented_and_masked_anew(make):
+    only = {"captions": stream("captions", make.shards, 24)}
+    first, second = _run(make(only), 2)
+    assert set(first.keys) == set(second.keys)
+    places = [second.keys.index(key) for key in first.keys]
+    assert not torch.equal(first.images, second.images[places])
+
+
+def test_ranks_take_slices_of_the_joint_batch(make, monkeypatch):
+    whole = _run(make(), 12)
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr(module_file, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(module_file, "world_size", lambda: 2)
+        parts.append(_run(make(), 12))
+    for joint, left, right in zip(whole, *parts, strict=True):
+        assert left.stream == right.stream == joint.stream
+        assert left.keys + right.keys == joint.keys
+        assert torch.equal(torch.cat([left.images, right.images]), joint.images)
+        assert torch.equal(torch.cat([left.pairs.text_ids, right.pairs.text_ids]), joint.pairs.text_ids)
+        masked = [b.pairs.text.labels[b.pairs.text.labels >= 0] for b in (left, right, joint)]
+        assert torch.equal(torch.cat(masked[:2]), masked[2])
+        if isinstance(joint, GraphBatch):
+            assert left.relations + right.relations == joint.relations
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_start_at_any_step(make, workers):
+    expected = _run(make(), 12)
+    data = make(num_workers=workers)
+    data.setup()
+    data.load_state_dict({"next_step": 7, "plan": data.plan.fingerprint})
+    for a, b in zip(expected[7:], islice(iter(data.train_dataloader()), 5), strict=True):
+        _equal(a, b)
+
+
+def test_changed_data_is_announced_on_resume(make):
+    before, after = make(seed=1), make(seed=2)
+    before.setup()
+    after.setup()
+    after.load_state_dict(before.state_dict())
+    with pytest.warns(UserWarning, match="differs from the checkpoint's"):
+        after.train_dataloader()
+
+
+class _Model(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen = []
+
+    def training_step(self, batch, index):
+        assert isinstance(batch, Batch)
+        self.seen.append((batch.step, batch.keys))
+        return self.weight * batch.images.sum()
+
+    def validation_step(self, batch, index):
+        self.seen.append(("val", batch.stream, batch.keys))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def _fit(data, folder, steps, resume=None, **options):
+    model = _Model()
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, default_root_dir=folder,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **options,
+    )  # fmt: skip
+    trainer.fit(model, data, ckpt_path=resume)
+    return model.seen, trainer
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_resumes_with_exactly_the_next_batch(make, tmp_path, workers):
+    expected, _ = _fit(make(), tmp_path, 14)
+    first, trainer = _fit(make(num_workers=workers), tmp_path, 5, enable_checkpointing=False)
+    trainer.save_checkpoint(tmp_path / "stop.ckpt")
+    second, _ = _fit(make(num_workers=workers), tmp_path, 14, resume=tmp_path / "stop.ckpt")
+    assert first + second == expected
+    assert [step for step, _ in expected] == list(range(14))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_epochs_go_on_where_the_last_ended(make, tmp_path, workers):
+    data = make(num_workers=workers)
+    seen, _ = _fit(data, tmp_path, 12, limit_train_batches=4, enable_checkpointing=False)
+    assert [step for step, _ in seen] == list(range(12))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_validation_is_fixed_and_leaves_training_alone(make, tmp_path):
+    validation = {
+        "held": stream("captions", make.shards, 8),
+        "graphs": stream("graphs", make.shards, 6, min_scale=0.5),
+    }
+    options = {"val_check_interval": 4, "limit_train_batches": 8, "enable_checkpointing": False}
+    seen, _ = _fit(make(validation=validation, validation_batches=3), tmp_path, 8, **options)
+    rounds = [entry for entry in seen if entry[0] == "val"]
+    assert [entry[1] for entry in rounds] == (["held"] * 3 + ["graphs"] * 3) * 2
+    assert rounds[:6] == rounds[6:]
+    assert [entry[0] for entry in seen if entry[0] != "val"] == list(range(8))
+    other = make(seed=5, validation=validation, validation_batches=3)
+    other.setup()
+    batches = list(other.val_dataloader())
+    assert [("val", b.stream, b.keys) for b in batches] == rounds[:6]
+    size = 16
+    shown = Preprocess(other._tokenizer, size).images([_image(batches[0].keys[0])])
+    assert torch.allclose(shown[0], batches[0].images[0])
+
+
+def _image(key):
+    from PIL import Image
+
+    return Image.open(io.BytesIO(picture(int(key[-3:]))))
+
+
+def test_bad_samples_are_counted_where_they_are(make):
+    broken = {3: picture(3)[:700], 11: b"nothing"}
+    shards = write_shards(make.folder / "bad", image=lambda i: broken.get(i) or picture(i), prefix="b")
+    data = make({"captions": stream("captions", shards, 8)}, max_bad_fraction=0.1)
+    for batch in _run(data, 3):
+        data.on_after_batch_transfer(batch, 0)
+        assert len(batch) + len(batch.skipped) == 8
+    assert data.report() == {"small": {"not_an_image": 1, "truncated_image": 1}}
+    assert "small: truncated_image: 1 samples (first: b-000000/k003)" in data.ledger.lines()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_run_stops_when_too_many_are_bad(make, tmp_path, workers):
+    shards = write_shards(make.folder / "bad", image=lambda i: picture(i)[: 700 if 5 <= i < 10 else None], prefix="b")
+    data = make({"captions": stream("captions", shards, 8)}, num_workers=workers)
+    with pytest.raises(TooManyBadSamples, match=r"'small': 5 of 24 samples are bad .* 'b-000001' with 5 of truncated"):
+        _fit(data, tmp_path, 50, enable_checkpointing=False)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batch_without_a_good_sample_stops(make, workers):
+    shards = write_shards(make.folder / "bad", image=lambda i: b"nothing")
+    with pytest.raises(TooManyBadSamples, match=r"all 8 samples of step 0 .*not_an_image"):
+        _run(make({"captions": stream("captions", shards, 8)}, num_workers=workers), 1)
+
+
+def test_checkpoint_gets_the_preprocessing(make):
+    preprocess = make().preprocess
+    assert (preprocess.image_size, preprocess.max_tokens) == (16, 36)
+
+
+def test_plan_is_printed(make, capsys):
+    make(seed=3).setup()
+    printed = capsys.readouterr().out
+    assert "seed 3" in printed
+    assert "captions: 50.0 % of the steps, 6 images each (captions), samples per pass: small 24; for itc" in printed
+
+
+def _objective(*consumes):
+    return SimpleNamespace(consumes=consumes)
+
+
+OBJECTIVES = {
+    "itc": _objective(CaptionBatch),
+    "vma": _objective(RegionBatch),
+    "vsg": _objective(GraphBatch),
+    "mrc": _objective(GraphBatch),
+}
+
+
+def _problems(data, objectives=None, backbone=None):
+    data.trainer = SimpleNamespace(
+        lightning_module=SimpleNamespace(objectives=objectives or OBJECTIVES, backbone=backbone)
+    )
+    with pytest.raises(ConfigError) as caught:
+        data.setup("fit")
+    assert str(caught.value).splitlines() == caught.value.problems
+    return caught.value.problems
+
+
+def test_all_problems_are_told_at_once(make):
+    streams = {
+        "a": stream("captions", "nowhere/*.tar", objectives=["itcc"]),
+        "b": stream("graphs", make.shards, objectives=["itc"], max_tokens=4),
+        "c": stream("regions", write_shards(make.folder / "plain", graph=False), 3, ratio=2.0, flip=7.0),
+        "off": stream("captions", "nothing here", ratio=0.0),
+    }
+    problems = _problems(make(streams, mask_fraction=2.0), backbone=SimpleNamespace(image_size=224))
+    expected = [
+        "Stream 'a', dataset 'small': Shard pattern 'nowhere/*.tar' matches no file",
+        "Stream 'a': unknown objective 'itcc'; did you mean 'itc'?",
+        "Stream 'b' gives graphs, but objective 'itc' (SimpleNamespace) takes captions.",
+        "Stream 'b': max_tokens=4 is too short for one triplet in 24 of 24 graphs looked at; 'cat beside dog' takes 5 ",
+        "Stream 'c' (kind regions, ratio 2) needs samples with entities, but dataset 'small' has none: its 5 shard(s) "
+        "(s-000000 ... s-000004) hold 24 samples, 24 with captions, 0 with entities, 0 with relations.",
+        "Stream 'c': flip=7 must be a chance between 0 and 1.",
+        "mask_fraction=2 must be a share",
+        "image_size=16 of the data differs from the backbone's image_size=224",
+    ]
+    for line in expected:
+        assert sum(problem.startswith(line) for problem in problems) == 1, line
+    assert len(problems) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"num_workers": 10_000},
+            r"num_workers=10000 is more workers than the shards can serve: one pass .* 16 batches",
+        ),
+        ({"num_workers": -1}, "must not be negative"),
+        ({"seed": -1}, "seed=-1"),
+        ({"image_size": 0}, "image_size=0"),
+        ({"tokenizer": "./no/such/folder"}, "no tokenizer folder"),
+    ],
+)
+def test_settings_that_cannot_work(make, options, message):
+    data = make(**{k: v for k, v in options.items() if k != "tokenizer"})
+    data.tokenizer_name = options.get("tokenizer", data.tokenizer_name)
+    with pytest.raises(ConfigError, match=message):
+        data.setup()
+
+
+def test_more_workers_than_processors(make, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with pytest.raises(ConfigError, match="num_workers=5 is more than this machine"):
+        make(num_workers=5).setup()
+
+
+def test_batch_must_divide_by_the_processes(make, monkeypatch):
+    monkeypatch.setattr(module_file, "world_size", lambda: 4)
+    with pytest.raises(ConfigError, match=r"'captions': batch_size=6 .* multiple of their number, 4"):
+        make().setup()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ratio": -1.0}, {"ratio": 0.0}, {"batch_size": 0}, {"kind": "videos"}, {"datasets": {}}]
+)
+def test_stream_that_cannot_work(make, changes):
+    with pytest.raises(ConfigError):
+        make({"x": dataclasses.replace(stream("captions", make.shards), **changes)}).setup()
+
+
+def test_shards_with_too_many_unusable_samples(make):
+    members = [
+        (f"{i}.{e}", c)
+        for i in range(9)
+        for e, c in (("png", picture(i)), ("json", b"{" if i > 6 else b'{"caption": "a"}'))
+    ]
+    (make.folder / "b").mkdir()
+    data = make({"web": stream("captions", write_tar(make.folder / "b" / "x.tar", members))})
+    with pytest.raises(ConfigError, match=r"2 of 9 samples are bad .*malformed_json 2.*'x' with 2"):
+        data.setup()
+    data = make(copy.deepcopy(data.streams), max_bad_fraction=0.3)
+    data.setup()
+    assert data.report() == {"small": {"malformed_json": 2}}
+
+
+def test_web_shards_as_they_are(make, realdata, monkeypatch):
+    monkeypatch.setenv("RELPRETRAIN_CACHE", str(make.folder / "cache"))
+    data = make({"web": stream("captions", str(realdata / "webdataset"), 8)}, image_size=32)
+    batches = _run(data, 4)
+    assert len({key for batch in batches for key in batch.keys}) == 32
+    assert not any(batch.skipped for batch in batches)

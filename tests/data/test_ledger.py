@@ -1,0 +1,60 @@
+from types import SimpleNamespace
+
+import pytest
+
+from relpretrain.data.index import Problem
+from relpretrain.data.ledger import Ledger
+from relpretrain.errors import TooManyBadSamples
+
+
+def _batch(good, bad, reason="truncated_image", shard="s1"):
+    skipped = tuple(("d", reason, f"{shard}/k{i}") for i in range(bad))
+    return SimpleNamespace(keys=tuple(f"d/s/{i}" for i in range(good)), skipped=skipped)
+
+
+def test_counts_by_dataset_and_reason():
+    ledger = Ledger(0.5)
+    ledger.add(_batch(8, 2))
+    ledger.add(_batch(9, 1, "box_outside_image"))
+    ledger.add(_batch(9, 1, shard="s2"))
+    ledger.add_index("web", SimpleNamespace(name="s0", problems=[Problem("missing_image", "k9")]))
+    assert ledger.report() == {"d": {"box_outside_image": 1, "truncated_image": 3}, "web": {"missing_image": 1}}
+    assert "web: missing_image: 1 samples (first: s0/k9)" in ledger.lines()
+
+
+def test_run_stops_over_the_share_and_says_where():
+    ledger = Ledger(0.05)
+    ledger.add(_batch(150, 10))  # 6 %, but of too few to tell
+    with pytest.raises(TooManyBadSamples) as caught:
+        ledger.add(_batch(39, 1, "empty_box", "s2"))
+    message = str(caught.value)
+    for part in (
+        "'d'",
+        "11 of 200",
+        "5.5 %",
+        "max_bad_fraction=0.05",
+        "truncated_image 10, empty_box 1",
+        "'s1'",
+        "s1/k0",
+    ):
+        assert part in message
+
+
+def test_share_that_is_allowed_goes_on():
+    ledger = Ledger(0.05)
+    for _ in range(20):
+        ledger.add(_batch(95, 5))
+
+
+def test_small_dataset_is_judged_after_one_pass():
+    ledger = Ledger(0.05, {"d": 20})
+    ledger.add(_batch(8, 2))
+    with pytest.raises(TooManyBadSamples, match="4 of 20"):
+        ledger.add(_batch(8, 2))
+
+
+def test_lost_parts_are_reported_but_not_bad():
+    ledger = Ledger(0.0, {"d": 4})
+    ledger.add(SimpleNamespace(keys=("d/s/k",) * 8, skipped=(("d", "part: entity_cropped", "s/k"),) * 8))
+    assert ledger.report() == {"d": {"part: entity_cropped": 8}}
+    assert ledger.lines() == ["d: entity_cropped: 8 samples, in part (first: s/k)"]
