@@ -40,7 +40,8 @@ def read_curves(path: Path) -> dict[str, Curve]:
     points: dict[str, list[tuple[float, float]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if "step" not in (reader.fieldnames or ()):
+        columns = list(reader.fieldnames or ())
+        if "step" not in columns:
             raise ValueError(f"{path} has no column 'step': it is not a log of Lightning's CSVLogger.")
         for row in reader:
             for name, cell in row.items():
@@ -49,24 +50,31 @@ def read_curves(path: Path) -> dict[str, Curve]:
                     points.setdefault(name, []).append((float(row["step"]), value))
     if not points:
         raise ValueError(f"{path} holds no logged values.")
-    return {name: (np.array([s for s, _ in xy]), np.array([v for _, v in xy])) for name, xy in points.items()}
+    return {
+        name: (np.array([s for s, _ in points[name]]), np.array([v for _, v in points[name]]))
+        for name in columns
+        if name in points
+    }
 
 
-def smooth(values: NDArray[np.float64], span: float | None = None) -> NDArray[np.float64]:
-    """Exponential moving average that is unbiased from the first value on; infinite values are passed over.
+def smooth(values: NDArray[np.float64], window: int | None = None) -> NDArray[np.float64]:
+    """Centred moving average, over fewer values at the ends; values that are not finite are passed over.
 
     Args:
         values: (n,).
-        span: About how many values it averages over; a twentieth of them, at least 1, if None.
+        window: How many values it averages over; a twentieth of them, at least 1, if None.
+
+    Returns:
+        (n,); NaN where no value of the window is finite.
     """
-    keep = 1 - 1 / max(1.0, len(values) / 20 if span is None else span)
-    total = weight = 0.0
-    result = np.empty(len(values))
-    for i, value in enumerate(values):
-        if math.isfinite(value):
-            total, weight = keep * total + value, keep * weight + 1
-        result[i] = total / weight if weight else math.nan
-    return result
+    half = max(1, len(values) // 20 if window is None else window) // 2
+    finite = np.isfinite(values)
+    totals = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    number = counts[high] - counts[low]
+    return np.where(number > 0, (totals[high] - totals[low]) / np.maximum(number, 1), np.nan)
 
 
 def panel_of(column: str) -> str:
@@ -119,7 +127,6 @@ def _draw(axes: Any, curve: Curve, colour: str, label: str) -> None:
     finite = values[np.isfinite(values)]
     if len(finite):  # a single spike must not flatten the curve
         low, high = np.percentile(finite, [0.5, 99.5])
-        low, high = min(low, np.nanmin(shown)), max(high, np.nanmax(shown))
         margin = 0.05 * (high - low) or 0.5
         before = axes.get_ylim() if len(axes.lines) > 2 else (low - margin, high + margin)
         axes.set_ylim(min(low - margin, before[0]), max(high + margin, before[1]))

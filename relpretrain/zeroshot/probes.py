@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from relpretrain.data.index import ShardIndex
 from relpretrain.features import Features
+from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
 from relpretrain.zeroshot.scorer import MatchScorer
 from relpretrain.zeroshot.table import Table, make_row
@@ -32,23 +33,20 @@ class GraphItem:
     """An image of a shard with some of its triplets.
 
     Args:
-        shard: Path of the shard.
-        offset: Where the encoded image begins in it.
-        size: Bytes of the encoded image.
-        triplets: (number, subject, relation, object): the number identifies the triplet in the split.
+        index: The shard.
+        row: Row of the sample in it.
+        triplets: (number, subject, relation, object); the number identifies the triplet in the split.
+        scale: Width and height that the boxes refer to, in pixels.
     """
 
-    shard: Path
-    offset: int
-    size: int
-    triplets: tuple[tuple[int, Any, str, Any], ...]
-    scale: tuple[int, int]  # width and height in pixels, which boxes refer to
+    index: ShardIndex
+    row: int
+    triplets: tuple[tuple[int, Entity, str, Entity], ...]
+    scale: tuple[int, int]
 
     def image(self) -> Image.Image:
         """Decode the image."""
-        with self.shard.open("rb") as file:
-            file.seek(self.offset)
-            return Image.open(io.BytesIO(file.read(self.size))).convert("RGB")
+        return Image.open(io.BytesIO(self.index.read(self.row).image)).convert("RGB")
 
 
 class GraphProbes:
@@ -96,10 +94,8 @@ class GraphProbes:
         """Whether each question was answered rightly, by probe and triplet."""
         for record in records:
             require(record, ("id", "probe", "label", "correct", "choices"), "A record of task 'graphs'")
-        return {
-            (r["probe"], r["id"]): Outcome(_PROBES.get(r["probe"], str(r["probe"])), bool(r["correct"]))
-            for r in records
-        }
+        asked = {(r["probe"], r["id"]): r for r in records}
+        return {key: Outcome(_PROBES.get(key[0], str(key[0])), bool(r["correct"])) for key, r in asked.items()}
 
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
         """Accuracy of each probe, beside chance and the share of the most frequent relation."""
@@ -115,31 +111,20 @@ class GraphProbes:
 
 
 def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
-    from relpretrain.data.shards import IMAGE_EXTENSIONS
-    from relpretrain.scene_graph import GraphError, SceneGraph
-
     number = 0
     for shard in shards:
-        members: dict[str, tuple[int, int]] = {}
-        graphs: dict[str, dict[str, Any]] = {}
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                key, _, ending = member.name.rpartition(".")
-                if ending in IMAGE_EXTENSIONS:
-                    members[key] = (member.offset_data, member.size)
-                elif ending == "json" and (file := tar.extractfile(member)) is not None:
-                    graphs[key] = json.load(file)
-        for key in (key for key in graphs if key in members):
-            record = graphs[key]
+        index = ShardIndex.of(str(shard))
+        for row in index.eligible("graphs").tolist():
             try:
-                graph = SceneGraph.from_json(record, record.get("width", 0), record.get("height", 0))
-            except GraphError:
-                continue  # the training data's own checks count these
+                record = json.loads(index.read(row).json or b"{}")
+                graph = SceneGraph.from_json(record, record["width"], record["height"])
+            except (ValueError, KeyError, TypeError):
+                continue  # `relpretrain data doctor` counts and names malformed graphs
             chosen = graph.relations[:RELATIONS_PER_IMAGE]
             ends = [(graph.entities[r.subject], r.relation, graph.entities[r.object]) for r in chosen]
             triplets = tuple((number + i, *end) for i, end in enumerate(ends))
             number += len(triplets)
-            yield GraphItem(shard, *members[key], triplets, (record["width"], record["height"]))
+            yield GraphItem(index, row, triplets, (record["width"], record["height"]))
 
 
 @torch.inference_mode()

@@ -49,7 +49,7 @@ class Source:
         Raises:
             ValueError: If it is not there.
         """
-        folder = self.path / task
+        folder = next((root / task for root in self._roots if (root / task).is_dir()), self.path / task)
         if not folder.is_dir():
             there = sorted(p.name for p in self.path.iterdir() if p.is_dir()) if self.path.is_dir() else []
             what = f"it holds {', '.join(there) or 'no folders'}" if self.path.is_dir() else "no such folder"
@@ -60,7 +60,13 @@ class Source:
         """Where the images of a task are looked for."""
         if self.is_item_file:
             return ImageFinder([*self.images, self.path.parent])
-        return ImageFinder([*self.images, self.path / "images", self.path / task / "images"])
+        usual = [folder for root in self._roots for folder in (root / "images", root / task / "images")]
+        return ImageFinder([*self.images, *usual])
+
+    @property
+    def _roots(self) -> tuple[Path, Path]:
+        """Where task folders may be: generated data keeps them below its shards, in "benchmarks"."""
+        return self.path, self.path / "benchmarks"
 
     def listed_items(self, task: str) -> list[Record]:
         """The items of a task in an item file."""

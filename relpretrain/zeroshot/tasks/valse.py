@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from relpretrain.zeroshot.metrics import PairwiseAccuracy, pairwise_correct
+from relpretrain.zeroshot.decisions import count_by_category, pairwise_correct
 from relpretrain.zeroshot.table import OVERALL, Table, make_row
 from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, read_json, require
 
@@ -79,12 +79,12 @@ class VALSE(PairTask):
         """Accuracy over all items and per instrument, with ties."""
         _, instruments, captions, foils = _pairs(records)
         names = sorted(set(instruments), key=lambda n: (list(PIECES).index(n) if n in PIECES else len(PIECES), n))
-        metric = PairwiseAccuracy(names)
-        metric.update(captions, foils, torch.tensor([names.index(i) for i in instruments]))
-        counts = zip(
-            [*names, OVERALL], metric.total.tolist(), metric.correct.tolist(), metric.ties.tolist(), strict=True
-        )
-        rows = [make_row(name, n, correct, seed, ties=ties, chance=0.5) for name, n, correct, ties in counts]
+        category = torch.tensor([names.index(instrument) for instrument in instruments])
+        correct = pairwise_correct(captions, foils)
+        hits = (torch.ones_like(correct), correct, captions == foils)
+        counts = [count_by_category(hit, category, len(names)).tolist() for hit in hits]
+        named = zip([*names, OVERALL], *counts, strict=True)
+        rows = [make_row(name, n, right, seed, ties=ties, chance=0.5) for name, n, right, ties in named]
         return Table(self.name, split, self.protocol, (rows[-1], *rows[:-1]))
 
 

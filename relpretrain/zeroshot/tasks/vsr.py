@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from relpretrain.zeroshot.metrics import ThresholdAccuracy, auroc, calibration_error, threshold_correct
+from relpretrain.zeroshot.decisions import auroc, calibration_error, threshold_correct
 from relpretrain.zeroshot.table import OVERALL, Table, make_row
 from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, require, suggest
 
@@ -89,21 +89,19 @@ class VSR(PairTask):
         index = torch.tensor(
             [names.index(CATEGORY[r["relation"]]) if r["relation"] in CATEGORY else -1 for r in records]
         )
-        metric = ThresholdAccuracy(names)
-        metric.update(scores, labels, index)
-        counts = zip([*names, OVERALL], metric.total.tolist(), metric.correct.tolist(), strict=True)
+        right = threshold_correct(scores, labels)
         rows = []
-        for number, (name, n, correct) in enumerate(counts):
-            which = torch.ones_like(index, dtype=torch.bool) if name == OVERALL else index == number
+        for number, name in [(None, OVERALL), *enumerate(names)]:
+            which = torch.ones_like(right) if number is None else index == number
             details = {
                 "true": float(labels[which].double().mean()),
                 "auroc": float(auroc(scores[which], labels[which])),
                 "calibration_error": float(calibration_error(scores[which], labels[which])),
             }
-            rows.append(make_row(name, n, correct, seed, **details))
+            rows.append(make_row(name, int(which.sum()), int(right[which].sum()), seed, **details))
         unknown = sorted({r["relation"] for r in records if r["relation"] not in CATEGORY})
         notes = (f"relations without a category, counted overall only: {', '.join(unknown)}",) if unknown else ()
-        return Table(self.name, split, self.protocol, (rows[-1], *rows[:-1]), notes)
+        return Table(self.name, split, self.protocol, tuple(rows), notes)
 
 
 def select_splits(splits: dict[str, list[Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:

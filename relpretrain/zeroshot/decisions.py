@@ -1,0 +1,126 @@
+"""What makes an item right: the decision rules of the benchmarks, and figures of whole score lists, as pure functions.
+
+Categories are numbered; an item whose category is -1 counts overall and in no category.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def require_finite(scores: Tensor, what: str = "scores") -> Tensor:
+    """Return scores as float64, or refuse NaN and infinity, which would silently count as wrong answers.
+
+    Raises:
+        ValueError: Naming how many values are not finite, and the first.
+    """
+    scores = scores.double()
+    bad = (~torch.isfinite(scores)).nonzero().flatten()
+    if len(bad):
+        first = int(bad[0])
+        raise ValueError(f"{len(bad)} of {len(scores)} {what} are not finite numbers (first: item {first} is "
+                         f"{float(scores[first])}); the model or the score file is broken.")  # fmt: skip
+    return scores
+
+
+def pairwise_correct(positive: Tensor, negative: Tensor) -> Tensor:
+    """Whether the right text (or image) scores higher than the wrong one, strictly: a tie is not a win.
+
+    Args:
+        positive: Scores of the right ones, (items,).
+        negative: Scores of the wrong ones, (items,).
+
+    Returns:
+        (items,), bool.
+    """
+    return require_finite(positive) > require_finite(negative)
+
+
+def threshold_correct(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:
+    """Whether a match probability is on its label's side of a threshold; exactly on it means "true" (VSR).
+
+    Args:
+        scores: Match probabilities, (items,).
+        labels: 1 where the text is true of the image, else 0, (items,).
+        threshold: Lowest score that means "true".
+
+    Returns:
+        (items,), bool.
+
+    Raises:
+        ValueError: If a score is not a probability, or a label neither 0 nor 1.
+    """
+    scores, labels = probabilities(scores, labels)
+    return (scores >= threshold) == labels
+
+
+def auroc(scores: Tensor, labels: Tensor) -> Tensor:
+    """Chance that a true item scores higher than a false one; equal scores count half.
+
+    Args:
+        scores: (items,).
+        labels: 1 or 0, (items,).
+
+    Returns:
+        A scalar; NaN when a class is missing.
+    """
+    scores, labels = require_finite(scores), labels.bool()
+    _, inverse, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0)
+    ranks = (ends - (counts - 1) / 2)[inverse].double()  # ranks from 1, tied items share their mean rank
+    positives, negatives = labels.sum(), (~labels).sum()
+    wins = ranks[labels].sum() - positives * (positives + 1) / 2
+    area: Tensor = wins / (positives * negatives)
+    return area
+
+
+def calibration_error(scores: Tensor, labels: Tensor, bins: int = 10) -> Tensor:
+    """Expected calibration error: how far match probabilities are from the share of true items (Naeini et al., 2015).
+
+    Args:
+        scores: Match probabilities, (items,).
+        labels: 1 or 0, (items,).
+        bins: Number of bins of equal width over [0, 1].
+
+    Returns:
+        Mean distance between probability and share over the bins, weighted by items; NaN without items.
+    """
+    scores, labels = probabilities(scores, labels)
+    index = (scores * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64, device=scores.device).index_add_(0, index, scores - labels.double())
+    return gap.abs().sum() / len(scores)
+
+
+def probabilities(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores as float64 and labels as bool.
+
+    Raises:
+        ValueError: If a score is not a probability, or a label neither 0 nor 1.
+    """
+    scores = require_finite(scores)
+    outside = (scores < 0) | (scores > 1)
+    if outside.any():
+        raise ValueError(f"Match probabilities lie between 0 and 1; found {float(scores[outside][0])}. Logits need a "
+                         "softmax first.")  # fmt: skip
+    if not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"Labels must be 0 or 1; found {sorted(set(labels.tolist()))}.")
+    return scores, labels.bool()
+
+
+def count_by_category(hits: Tensor, category: Tensor | None, number: int) -> Tensor:
+    """Count hits per category, and overall at the end.
+
+    Args:
+        hits: Whether each item counts, (items,), bool.
+        category: Number of each item's category, (items,); None if no item has one.
+        number: How many categories there are.
+
+    Returns:
+        (number + 1,), int64.
+    """
+    counts = torch.zeros(number + 1, dtype=torch.long, device=hits.device)
+    counts[-1] = hits.sum()
+    if category is not None:
+        counts[:-1] = torch.bincount(category[hits & (category >= 0)], minlength=number)
+    return counts

@@ -1,0 +1,79 @@
+import math
+
+import numpy as np
+import pytest
+
+from relpretrain.zeroshot.statistics import bootstrap_interval, compare_paired, mcnemar
+
+
+def naive_bootstrap(values, samples=4000, seed=0):
+    rng = np.random.default_rng(seed)
+    means = [np.mean([values[rng.integers(len(values))] for _ in values]) for _ in range(samples)]
+    return np.quantile(means, [0.025, 0.975])
+
+
+@pytest.mark.parametrize("values", [[1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 0], [0.2, 0.9, 0.4, 0.4, 0.7, 0.1, 0.8]])
+def test_interval_agrees_with_a_loop_that_draws_items(values):
+    interval = bootstrap_interval(values)
+    assert interval.value == pytest.approx(np.mean(values))
+    assert (interval.low, interval.high) == pytest.approx(naive_bootstrap(values), abs=0.03)
+
+
+def test_interval_of_a_share_has_the_normal_width():
+    values = np.arange(2000) % 4 == 0
+    interval = bootstrap_interval(values)
+    half = 1.96 * math.sqrt(0.25 * 0.75 / 2000)
+    assert (interval.low, interval.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.002)
+
+
+def test_interval_depends_on_nothing_but_values_and_seed():
+    values = np.random.default_rng(0).random(50)
+    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values[::-1], seed=3)
+    assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
+
+
+def test_interval_of_equal_values_is_a_point():
+    assert bootstrap_interval([1, 1, 1]) == (1, 1, 1)
+
+
+def test_interval_of_nothing_is_undefined_and_nan_is_refused():
+    assert all(math.isnan(x) for x in bootstrap_interval([]))
+    with pytest.raises(ValueError, match="finite"):
+        bootstrap_interval([1.0, math.nan])
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 5), (2, 9), (12, 3), (31, 40)])
+def test_mcnemar_agrees_with_counting_coin_throws(gained, lost):
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    assert mcnemar(gained, lost) == mcnemar(lost, gained) == pytest.approx(min(1, 2 * tail))
+
+
+def test_mcnemar_of_thousands_of_items():
+    assert mcnemar(2000, 2000) == 1
+    assert 0 <= mcnemar(4000, 1000) < 1e-300
+
+
+def test_paired_comparison_by_hand():
+    first, second = [1, 1, 0, 0, 1, 0, 1, 0], [1, 0, 1, 1, 1, 1, 1, 0]
+    first, second = first * 20, second * 20
+    paired = compare_paired(first, second)
+    assert (paired.gained, paired.lost) == (60, 20)
+    assert paired.difference == pytest.approx(2 / 8)
+    low, high = naive_bootstrap(np.array(second) - np.array(first), samples=1000)
+    assert (paired.low, paired.high) == pytest.approx((low, high), abs=0.02)
+    assert paired.p_value == mcnemar(60, 20)
+
+
+def test_paired_comparison_is_sharper_than_two_intervals():
+    rng = np.random.default_rng(0)
+    first = rng.random(1000) < 0.6
+    second = first | (rng.random(1000) < 0.08)
+    paired = compare_paired(first, second)
+    assert paired.low > 0
+    assert bootstrap_interval(first).high > bootstrap_interval(second).low
+
+
+def test_paired_comparison_needs_the_same_items():
+    with pytest.raises(ValueError, match="same items"):
+        compare_paired([1, 0], [1, 0, 1])
