@@ -65,3 +65,10 @@ def test_inside_and_outside():
 )
 def test_not_spatial(name):
     assert holds(name, LEFT, RIGHT) is None
+
+
+def test_centres_decide():
+    tall, low = Box(0, 0, 10, 40), Box(0, 10, 10, 20)  # centres at 20 and 15
+    assert holds("above", low, tall) is True
+    assert holds("above", tall, low) is False
+    assert holds("left of", Box(0, 0, 40, 5), Box(10, 0, 20, 5)) is False
