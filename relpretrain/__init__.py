@@ -1,0 +1,57 @@
+"""Verbalised scene graphs (VSG) and masked relation classification (MRC) for vision-language pretraining.
+
+Three nouns and one verb: a sample (image, captions, entities, scene graph) becomes a typed batch; a backbone encodes
+it; an objective turns features into a loss; `add_relation_objectives(model)` attaches relation objectives to a model
+that exists. The public names below are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from relpretrain.version import __version__
+
+if TYPE_CHECKING:
+    from relpretrain.adapters import add_relation_objectives
+    from relpretrain.backbones import ALBEF, XVLM
+    from relpretrain.checkpoint import load
+    from relpretrain.objectives import MRC, VSG
+    from relpretrain.scene_graph import Entity, Relation, RelationVocabulary, SceneGraph
+
+_HOMES = {
+    "add_relation_objectives": "relpretrain.adapters",
+    "ALBEF": "relpretrain.backbones",
+    "XVLM": "relpretrain.backbones",
+    "load": "relpretrain.checkpoint",
+    "MRC": "relpretrain.objectives",
+    "VSG": "relpretrain.objectives",
+    "Entity": "relpretrain.scene_graph",
+    "Relation": "relpretrain.scene_graph",
+    "RelationVocabulary": "relpretrain.scene_graph",
+    "SceneGraph": "relpretrain.scene_graph",
+}
+
+__all__ = [
+    "ALBEF",
+    "MRC",
+    "VSG",
+    "XVLM",
+    "Entity",
+    "Relation",
+    "RelationVocabulary",
+    "SceneGraph",
+    "__version__",
+    "add_relation_objectives",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

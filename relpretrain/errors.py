@@ -43,7 +43,8 @@ class CheckpointError(ValueError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """End of a line about an unknown name: the nearest known one, else all of them."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    by_lower = {other.lower(): other for other in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {by_lower[close[0]]!r}?"
     return f"; known: {', '.join(names)}" if names else ""

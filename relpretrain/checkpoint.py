@@ -1,0 +1,215 @@
+"""What a checkpoint says of itself, and rebuilding a model from nothing but the file."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from relpretrain.data.preprocess import Preprocess
+from relpretrain.errors import CheckpointError
+from relpretrain.objectives import Objective
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.types import Backbone
+from relpretrain.version import __version__
+
+KEY = "relpretrain"
+"""Entry of a checkpoint that holds `describe`'s result, beside Lightning's own."""
+
+
+@dataclass
+class Loaded:
+    """A model out of a checkpoint, in evaluation mode.
+
+    Args:
+        backbone: The model.
+        preprocess: What prepares images and texts for it.
+        objectives: The objectives that it was trained with, by name, with their heads.
+        vocabulary: The relations that MRC tells apart; None without MRC.
+    """
+
+    backbone: Backbone
+    preprocess: Preprocess
+    objectives: dict[str, Objective]
+    vocabulary: RelationVocabulary | None
+
+
+def record(part: Any) -> dict[str, Any]:
+    """Say how an object was built, as `class_path` and `init_args` of plain types.
+
+    The arguments are its `config` (all numbers resolved, no pretrained weights) or else its `init_args` (see
+    `config_record.recorded`); None where it has neither, and then it cannot be rebuilt. A relation vocabulary is
+    kept itself, not the path that it was read from.
+    """
+    if isinstance(part, RelationVocabulary):
+        arguments: Any = part.to_json()
+    else:
+        arguments = getattr(part, "config", None)
+        if not isinstance(arguments, dict):
+            arguments = getattr(part, "init_args", None)
+        vocabulary = getattr(part, "vocabulary", None)
+        if arguments is not None and isinstance(vocabulary, RelationVocabulary):
+            arguments = {**arguments, "vocabulary": vocabulary}
+    cls = type(part)
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": _plain(arguments)}
+
+
+def describe(backbone: Any, objectives: Mapping[str, Objective], preprocess: Preprocess | None) -> dict[str, Any]:
+    """Everything that `load` needs beside the weights, as plain types."""
+    vocabulary = relation_vocabulary(objectives)
+    return {
+        "version": __version__,
+        "backbone": record(backbone),
+        "objectives": {name: record(objective) for name, objective in objectives.items()},
+        "preprocess": None if preprocess is None else preprocess.state(),
+        "vocabulary": None if vocabulary is None else vocabulary.to_json(),
+        "fingerprint": None if vocabulary is None else vocabulary.fingerprint,
+    }
+
+
+def relation_vocabulary(objectives: Mapping[str, Any]) -> RelationVocabulary | None:
+    """The vocabulary of the first objective that has one."""
+    for objective in objectives.values():
+        vocabulary = getattr(objective, "vocabulary", None)
+        if isinstance(vocabulary, RelationVocabulary):
+            return vocabulary
+    return None
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's tensors and plain types; code in it is not run.
+
+    Raises:
+        CheckpointError: If the file is missing or is no checkpoint of relpretrain.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "
+            "run any code, and is no checkpoint of relpretrain"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format") from error
+    if not isinstance(content, dict) or not isinstance(content.get(KEY), dict) or "state_dict" not in content:
+        found = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} was not written by relpretrain: it lacks the entry {KEY!r} (found: {found})")
+    return content
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Loaded:
+    """Rebuild a trained model; the file is all it takes.
+
+    Args:
+        path: A checkpoint that training wrote.
+        device: Where the model goes.
+
+    Raises:
+        CheckpointError: If the file is no such checkpoint, or its weights do not fit the model that it describes.
+    """
+    content = read(path)
+    described = content[KEY]
+    if described.get("preprocess") is None:
+        raise CheckpointError(f"{path} does not say how images and texts are prepared: train with RelationDataModule")
+    try:
+        backbone = cast(nn.Module, build(described["backbone"], nn.Module))
+        objectives = {name: build(state, Objective) for name, state in described["objectives"].items()}
+        for objective in objectives.values():
+            objective.attach(cast(Backbone, backbone))
+        state = content["state_dict"]
+        backbone.load_state_dict(_below(state, "backbone."), strict=True)
+        nn.ModuleDict(objectives).load_state_dict(_below(state, "objectives."), strict=True)
+        preprocess = Preprocess.from_state(described["preprocess"])
+    except CheckpointError:
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path} (relpretrain {described.get('version')}) does not fit this version: {reason}"
+        ) from error
+    for module in (backbone, *objectives.values()):
+        module.to(device).eval()
+    return Loaded(cast(Backbone, backbone), preprocess, objectives, relation_vocabulary(objectives))
+
+
+def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | None) -> None:
+    """Compare a checkpoint's relation vocabulary with a model's.
+
+    Raises:
+        CheckpointError: If both have one and they number relations differently.
+    """
+    if own is None or described.get("vocabulary") is None or described.get("fingerprint") == own.fingerprint:
+        return
+    stored = RelationVocabulary.from_json(described["vocabulary"])
+    differing = [
+        f"{number}: {theirs!r} / {ours!r}"
+        for number, (theirs, ours) in enumerate(zip_longest(stored.names, own.names))
+        if theirs != ours
+    ]
+    names = f"first differing names {', '.join(differing[:3])}" if differing else "their aliases differ"
+    raise CheckpointError(
+        f"the checkpoint's relation vocabulary has {len(stored)} relations, this model's has {len(own)}, and they are "
+        f"not the same ({names}): give MRC the vocabulary that the checkpoint was trained with"
+    )
+
+
+def build(state: Mapping[str, Any], base: type[Any]) -> Any:
+    """Build what `record` described.
+
+    Classes of relpretrain are imported; others must have been imported before, so that a file cannot name any code.
+
+    Raises:
+        CheckpointError: If the class is unknown, is not a `base`, or its arguments were not recorded.
+    """
+    path, arguments = str(state["class_path"]), state["init_args"]
+    module_name, _, name = path.rpartition(".")
+    if module_name.split(".")[0] == KEY:
+        importlib.import_module(module_name)
+    cls = getattr(sys.modules.get(module_name), name, None)
+    if cls is None:
+        raise CheckpointError(f"the checkpoint needs the class {path}: import {module_name or name} before loading")
+    if not isinstance(cls, type) or not issubclass(cls, base):
+        raise CheckpointError(f"the checkpoint names {path}, which is no {base.__name__}")
+    if arguments is None:
+        raise CheckpointError(
+            f"the checkpoint does not hold the arguments of {path}: give the class an attribute `config`, or decorate "
+            "its __init__ with relpretrain.config_record.recorded"
+        )
+    if cls is RelationVocabulary:
+        return RelationVocabulary.from_json(arguments)
+    return cls(**{key: _built(value) for key, value in arguments.items()})
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"class_path", "init_args"}:
+        return build(value, RelationVocabulary)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RelationVocabulary):
+        return record(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return None if isinstance(value, nn.Module) else str(value)
+
+
+def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

@@ -1,0 +1,145 @@
+"""The command line: training, data and zero-shot, each loaded only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, suggest
+from relpretrain.version import __version__
+
+HELP = """relpretrain: vision-language pretraining with visual relations
+
+usage: relpretrain COMMAND ...
+
+training (from a recipe; every setting can be overridden, as --trainer.max_steps 1000)
+  fit        train                         relpretrain fit -c recipes/quickstart.yaml
+  validate   losses on validation data     relpretrain validate -c RECIPE --ckpt_path CHECKPOINT
+  test, predict                            Lightning's own, for your modules' test and predict steps
+
+data and evaluation
+  data       convert, pack, check and show annotations and shards
+  zeroshot   score a checkpoint on VSR and VALSE
+
+`relpretrain COMMAND --help` explains a command, `relpretrain --version` names the version.
+`lightning fit -c RECIPE` and `python -m relpretrain fit -c RECIPE` are the same as `relpretrain fit -c RECIPE`.
+Set RELPRETRAIN_DEBUG=1 to see where an error comes from.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, or 2 after a mistake, told in one line each."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"relpretrain {__version__}")
+        return 0
+    command, *rest = arguments
+    try:
+        if command not in COMMANDS:
+            raise ConfigError(f"unknown command {command!r}{suggest(command, COMMANDS)}")
+        return COMMANDS[command](command, rest)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        lines = user_message(error)
+        if lines is None or os.environ.get("RELPRETRAIN_DEBUG") == "1":
+            raise
+        for line in lines:
+            print(f"relpretrain: error: {line}", file=sys.stderr)
+        return 2
+
+
+def lightning_main(argv: Sequence[str] | None = None) -> int:
+    """The `lightning` command: training is ours, anything else goes to `lightning.fabric.cli`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in TRAINING or arguments[0] in ("-h", "--help", "--version"):
+        return main(arguments)
+    try:
+        from lightning.fabric.cli import _main as fabric  # absent where click is not installed
+    except ImportError:
+        fabric = None
+    if fabric is None or arguments[0] not in fabric.commands:
+        known = sorted([*TRAINING, *(fabric.commands if fabric is not None else ())])
+        print(
+            f"relpretrain: error: lightning knows no command {arguments[0]!r}{suggest(arguments[0], known)}",
+            file=sys.stderr,
+        )
+        return 2
+    fabric(args=arguments, prog_name="lightning", standalone_mode=False)
+    return 0
+
+
+def user_message(error: BaseException) -> list[str] | None:
+    """The lines that tell a user what to change, or None where the error is not a user's.
+
+    A user's mistakes are the errors of our own checks: a ValueError raised inside relpretrain, a file that is missing,
+    and what the parser of the command line says.
+    """
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:  # from a data worker
+        last = [line for line in text.splitlines() if line.strip()][-1]
+        kind, _, message = last.partition(": ")
+        return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return [f"{error.filename} does not exist"]
+    if isinstance(error, ConfigError):
+        return [" ".join(problem.split()) for problem in error.problems]
+    if isinstance(error, (CheckpointError, TooManyBadSamples)) or type(error).__name__ == "MisconfigurationException":
+        return [" ".join(text.split())]
+    if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
+        return [f"{text}: install the missing package"]
+    if isinstance(error, (ValueError, FileNotFoundError)) and _ours(error, ""):
+        return [" ".join(text.split())]
+    return None
+
+
+def _ours(error: BaseException, worker_text: str) -> bool:
+    """Whether the error was raised by a line of this package."""
+    home = str(Path(__file__).parent)
+    if worker_text:
+        frames = [line for line in worker_text.splitlines() if line.strip().startswith('File "')]
+        return bool(frames) and home in frames[-1]
+    frames_here = traceback.extract_tb(error.__traceback__)
+    return bool(frames_here) and frames_here[-1].filename.startswith(home)
+
+
+def _train(command: str, arguments: list[str]) -> int:
+    from relpretrain.training.cli import run
+
+    run([command, *arguments])
+    return 0
+
+
+def _data(command: str, arguments: list[str]) -> int:
+    from relpretrain.data import commands
+
+    parser = _Parser(prog="relpretrain data", description=commands.__doc__)
+    commands.add_arguments(parser)
+    return int(commands.run(parser.parse_args(arguments)) or 0)
+
+
+def _zeroshot(command: str, arguments: list[str]) -> int:
+    from relpretrain.zeroshot.main import main as zeroshot
+
+    return int(zeroshot(arguments) or 0)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+TRAINING = ("fit", "validate", "test", "predict")
+COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
+    **dict.fromkeys(TRAINING, _train),
+    "data": _data,
+    "zeroshot": _zeroshot,
+}

@@ -1,0 +1,174 @@
+"""Training from a recipe: Lightning's command line, our defaults, all mistakes told before anything is built."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from relpretrain import checkpoint as checkpoints
+from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.errors import ConfigError
+from relpretrain.training.callbacks import LastCheckpoint, ProgressLine
+from relpretrain.training.module import RelationModule
+from relpretrain.training.recipe import mistakes, read_recipe
+from relpretrain.version import __version__
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "use_distributed_sampler": False,  # the plan of batches already knows rank and world size
+    "check_val_every_n_epoch": None,  # validation is counted in steps
+}
+
+
+def run(arguments: list[str]) -> RelationCLI:
+    """Run `fit`, `validate`, `test` or `predict` with its arguments.
+
+    Raises:
+        ConfigError: If the recipe or an argument is wrong, before training starts; one line for each mistake.
+        CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
+    """
+    _check_recipes(arguments[1:])
+    _quiet()
+    return RelationCLI(
+        RelationModule,
+        RelationDataModule,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults=TRAINER_DEFAULTS,
+        seed_everything_default=0,
+        parser_class=_Parser,
+        parser_kwargs={"default_env": False, "version": __version__},
+        auto_configure_optimizers=False,
+        args=arguments,
+    )
+
+
+class _Parser(LightningArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ConfigError(" ".join(message.split())) from ex
+
+
+class RelationCLI(LightningCLI):
+    """LightningCLI with one seed for all, precision by hardware, and checks of the checkpoint to go on from."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's folder, and let one seed rule initialisation, data, dropout and negatives."""
+        parser.add_argument("--run", default="runs/default", help="Folder of the run: metrics, settings, checkpoints.")
+        for target in ("model.seed", "data.seed"):
+            parser.link_arguments("seed_everything", target, compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse without Lightning's warning about arguments handed over."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Read the checkpoint early. The recipe says what the model is; Lightning would let the checkpoint say it."""
+        path = self._get(self.config, "ckpt_path") if self.config.get("subcommand") else None
+        named = path in ("best", "last", "hpc", "registry") or str(path).startswith("registry:")
+        self.resumed = None if path is None or named else checkpoints.read(Path(path))[checkpoints.KEY]
+
+    def _get(self, config: Any, key: str, default: Any = None) -> Any:
+        command = self.config.get("subcommand") if hasattr(self, "config") else None
+        return config.get(str(command), config).get(key, default)
+
+    def after_instantiate_classes(self) -> None:
+        """Compare the checkpoint's relation vocabulary with the model's."""
+        if self.resumed is not None:
+            checkpoints.check_vocabulary(self.resumed, self.model.relation_vocabulary)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Keep the run in its folder, choose the precision where the recipe leaves it open, show the progress."""
+        given = self._get(self.config_init, "trainer")
+        folder = Path(self._get(self.config_init, "run"))
+        if given.get("precision") is None:
+            kwargs["precision"] = precision(given.get("accelerator", "auto"))
+        if given.get("logger") in (None, True):
+            _keep_metrics(folder)
+            kwargs["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
+        if given.get("default_root_dir") is None:
+            kwargs["default_root_dir"] = folder
+        callbacks = given.get("callbacks") or []
+        callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(folder / "checkpoints")
+        if self.subcommand == "fit" and not given.get("fast_dev_run"):
+            callbacks.append(LastCheckpoint(folder / "checkpoints"))
+        if given.get("enable_progress_bar") is not False:
+            callbacks.append(ProgressLine())
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        found: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        if "weights_only" in found and found["weights_only"] is None:
+            found["weights_only"] = True  # Lightning's own default runs what a checkpoint holds
+        return found
+
+
+def precision(accelerator: str) -> str:
+    """Choose "bf16-mixed" where the hardware has it, else "32-true"."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def parameters(cls: type[Any]) -> tuple[str, ...]:
+    """Names of a class's constructor arguments, those that it passes on included."""
+    parser = ArgumentParser(exit_on_error=False)
+    added = parser.add_class_arguments(cls, "x", fail_untyped=False)
+    return tuple(dict.fromkeys(name.split(".")[1] for name in added if "." in name))
+
+
+def _keep_metrics(folder: Path) -> None:
+    """Put an earlier run's metrics aside: a new CSVLogger would delete them."""
+    metrics = folder / "metrics.csv"
+    if metrics.is_file() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        number = 1
+        while (kept := folder / f"metrics-{number}.csv").exists():
+            number += 1
+        metrics.rename(kept)
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says that no user can act on."""
+    # Lightning 2.6 on torch 2.11 and newer; nothing of ours.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # `_keep_metrics` has put them aside.
+    warnings.filterwarnings("ignore", message=r".*Experiment logs directory .* exists and is not empty.*")
+    # The datamodule's own state resumes the data, whatever the loader.
+    warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
+
+
+def _check_recipes(arguments: list[str]) -> None:
+    paths = _recipe_paths(arguments)
+    merged: dict[str, Any] = {}
+    for path in paths:
+        for key, value in read_recipe(path).items():
+            old = merged.get(key)
+            # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
+            merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    found = mistakes(merged, RelationModule, RelationDataModule, parameters)
+    if found:
+        where = " + ".join(paths)
+        raise ConfigError([f"{where}: {line}" for line in found])
+
+
+def _recipe_paths(arguments: list[str]) -> list[str]:
+    paths = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument in ("-c", "--config"):
+            paths.append(following)
+        elif argument.startswith(("--config=", "-c=")):
+            paths.append(argument.partition("=")[2])
+    return [path for path in paths if path]

@@ -1,0 +1,210 @@
+"""One training step: a batch, its features, the objectives that consume it, the sum."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from relpretrain import checkpoint as checkpoints
+from relpretrain.distributed import touch
+from relpretrain.errors import ConfigError, suggest
+from relpretrain.features import Features, step_generator
+from relpretrain.objectives import Objective
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.training import optim
+from relpretrain.training.callbacks import LossLog
+from relpretrain.training.optim import Optimizer
+from relpretrain.training.window import Window
+from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
+
+
+class RelationModule(pl.LightningModule):
+    """Trains a backbone with the objectives that each batch asks for.
+
+    Features are computed once per step and shared. Dropout and negatives are seeded by (seed, step, rank), so that a
+    resumed step equals the one it repeats. Losses are logged as "train/<objective>_<part>" and "val/...", and only
+    where they happened.
+
+    Args:
+        backbone: The model; satisfies `relpretrain.types.Backbone`.
+        objectives: The losses by name; streams refer to them by these names.
+        optimizer: AdamW's numbers and the learning rate's schedule.
+        seed: Of dropout and negatives.
+
+    Raises:
+        ValueError: If an objective cannot be computed on the backbone.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        objectives: dict[str, Objective],
+        optimizer: Optimizer = Optimizer(),  # noqa: B008  (frozen)
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not objectives:
+            raise ConfigError("model.objectives is empty: name at least one objective")
+        for objective in objectives.values():
+            objective.attach(cast(Backbone, backbone))
+        self.backbone = backbone
+        self.objectives = nn.ModuleDict(objectives)
+        self.optimizer = optimizer
+        self.seed = seed
+        self.validation = Window()
+        self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
+        self.save_hyperparameters(
+            {
+                "_instantiator": "lightning.pytorch.cli.instantiate_module",
+                "backbone": checkpoints.record(backbone),
+                "objectives": {name: checkpoints.record(objective) for name, objective in objectives.items()},
+                "optimizer": {**asdict(optimizer), "betas": list(optimizer.betas)},
+                "seed": seed,
+            }
+        )
+
+    @property
+    def relation_vocabulary(self) -> RelationVocabulary | None:
+        """The relations that MRC tells apart; None without MRC."""
+        return checkpoints.relation_vocabulary(dict(self.objectives.items()))
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The backbone's momentum copy; None if it has none."""
+        return cast("Teacher | None", getattr(self.backbone, "teacher", None))
+
+    def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
+        """Sum of the weighted losses of the objectives that the batch names."""
+        _seed_dropout(self.device, self.seed, batch.step)
+        teacher = self.teacher
+        if teacher is not None:
+            teacher.update(self.backbone)
+        features, outputs = self.losses(batch, step_generator(self.seed, batch.step), teacher)
+        if teacher is not None and teacher.queue is not None and isinstance(batch, CaptionBatch):
+            _enqueue(teacher, features)
+        loss = touch(_total(outputs, batch), self.parameters())
+        self.last = loss.detach(), outputs
+        return loss
+
+    def losses(
+        self, batch: Batch, generator: torch.Generator, teacher: Teacher | None = None
+    ) -> tuple[Features, dict[str, ObjectiveOutput]]:
+        """Run the batch's objectives on one set of features.
+
+        Raises:
+            ConfigError: If the batch names an objective that is unknown or does not consume its type.
+        """
+        chosen = {name: self._objective(name, batch) for name in self._names(batch)}
+        wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
+        features = Features(cast(Backbone, self.backbone), batch, wanted, generator, teacher)
+        return features, {name: objective(features) for name, objective in chosen.items()}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Note the same losses without dropout, teacher or changing negatives."""
+        _, outputs = self.losses(batch, step_generator(self.seed, batch_idx))
+        number = dataloader_idx * 1_000_000 + batch_idx
+        self.validation.add(number, batch.stream, _total(outputs, batch), outputs)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means as "val/...", which a ModelCheckpoint can monitor."""
+        for name, value in self.validation.means().items():
+            self.log(f"val/{name}", value, batch_size=1, rank_zero_only=False)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Give idle parameters a zero gradient, as one optimizer over all parameters would see.
+
+        DDP fills them with zeros too: training on one process and on many stays the same.
+        """
+        for parameter in self.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, and a schedule over the trainer's `max_steps`."""
+        # Never `estimated_stepping_batches`: reading it drops the loader's state on resume (Lightning#20550).
+        total = self.trainer.max_steps
+        if total < 1 and self.optimizer.decay != "constant":
+            raise ConfigError(
+                f"trainer.max_steps={total}: decay={self.optimizer.decay!r} needs the number of steps; set "
+                "--trainer.max_steps, or optimizer.decay=constant"
+            )
+        # Lightning refuses to clip gradients of a fused optimizer under mixed precision.
+        clips = bool(self.trainer.gradient_clip_val) and "mixed" in str(self.trainer.precision)
+        adamw, schedule = optim.build(self, self.optimizer, total, fused=self.device.type == "cuda" and not clips)
+        return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_callbacks(self) -> list[Any]:
+        """What logs the losses."""
+        return [LossLog()]
+
+    def setup(self, stage: str) -> None:
+        """Compare what the data gives with what the model takes."""
+        preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
+        config = getattr(self.backbone, "config", None)
+        if preprocess is None or not isinstance(config, dict):
+            return
+        if preprocess.image_size != config.get("image_size", preprocess.image_size):
+            raise ConfigError(
+                f"data.image_size={preprocess.image_size} but the backbone takes images of {config['image_size']} "
+                "pixels: set both to one size"
+            )
+        words = len(preprocess.tokenizer)
+        if words > config.get("vocab_size", words):
+            raise ConfigError(
+                f"the tokenizer has {words} words but the backbone only {config['vocab_size']}: set "
+                f"--model.backbone.vocab_size={words}"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what `relpretrain.load` needs."""
+        preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
+        objectives = {name: cast(Objective, objective) for name, objective in self.objectives.items()}
+        checkpoint[checkpoints.KEY] = checkpoints.describe(self.backbone, objectives, preprocess)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint with another relation vocabulary."""
+        checkpoints.check_vocabulary(checkpoint.get(checkpoints.KEY, {}), self.relation_vocabulary)
+
+    def _names(self, batch: Batch) -> tuple[str, ...]:
+        if batch.objectives:
+            return tuple(batch.objectives)
+        return tuple(name for name, o in self.objectives.items() if isinstance(batch, cast(Objective, o).consumes))
+
+    def _objective(self, name: str, batch: Batch) -> Objective:
+        if name not in self.objectives:
+            raise ConfigError(
+                f"stream {batch.stream!r} names the objective {name!r}, which the model does not have"
+                f"{suggest(name, self.objectives)}"
+            )
+        objective = cast(Objective, self.objectives[name])
+        if not isinstance(batch, objective.consumes):
+            raise ConfigError(
+                f"stream {batch.stream!r} gives {type(batch).__name__}s, which objective {name!r} "
+                f"({type(objective).__name__}) does not consume"
+            )
+        return objective
+
+
+def _total(outputs: dict[str, ObjectiveOutput], batch: Batch) -> Tensor:
+    return sum((output.loss for output in outputs.values()), start=batch.images.new_zeros((), dtype=torch.float32))
+
+
+def _enqueue(teacher: Teacher, features: Features) -> None:
+    pairs = features.batch.pairs
+    view = features.view(pairs)
+    if view.taught is None:
+        return
+    with torch.no_grad():
+        teacher.enqueue(view.taught.image_embedding, view.taught.text_embedding, view.image_ids, pairs.text_ids)
+
+
+def _seed_dropout(device: torch.device, seed: int, step: int) -> None:
+    mixed = int(torch.empty((), dtype=torch.int64).random_(generator=step_generator(seed, step)))
+    if device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
+    else:
+        torch.default_generator.manual_seed(mixed)
