@@ -24,6 +24,7 @@ from relpretrain.zeroshot.scores import (
     shared_files,
     split_of,
     task_of,
+    tell_apart,
     write_scores,
 )
 from relpretrain.zeroshot.table import Table
@@ -165,11 +166,12 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> tuple
 
 def _compare(args: argparse.Namespace) -> list[Comparison]:
     first, second = args.compare
-    names = (first.stem or str(first), second.stem or str(second))
-    names = names if names[0] != names[1] else (str(first), str(second))
+    names = tell_apart(first, second)
     comparisons = []
     for a, b in shared_files(first, second):
         before, after = read_scores(a), read_scores(b)
+        if a != first and args.tasks and task_of(before, a) not in args.tasks:
+            continue
         task, split, notes = _identify(args, before, a)
         if task_of(after, b) != task.name:
             raise ValueError(f"{a} holds scores of {task.name}, {b} of {task_of(after, b)}: nothing to compare.")
@@ -206,7 +208,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the report and the score files")
-    parser.add_argument("--images", type=Path, action="append", default=[], metavar="DIR", help="further image folders")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", action="extend", default=[], metavar="DIR", help="further image folders"
+    )
     parser.add_argument(
         "--allow-missing", action="store_true", help="leave out items without image or score; n is shown"
     )

@@ -61,11 +61,15 @@ class GraphProbes:
     protocol = "graphs-1: top-1, at most 4 triplets per image; masked words: all tokens right, full vocabulary"
 
     def items(self, source: Source) -> dict[str, list[GraphItem]]:
-        """The images with triplets in the shards below DIR/validation, or below DIR itself where that is absent."""
+        """The images with triplets in the shards of the validation folder, or below DIR itself where there is none.
+
+        The validation folder is DIR/validation; generated data has it beside DIR, if DIR is its "benchmarks".
+        """
         if source.is_item_file:
             raise ValueError(f"Task 'graphs' reads a folder of shards; {source.path} is a file.")
-        folder = source.path / "validation"
-        folder = folder if folder.is_dir() else source.path
+        beside = [source.path.parent / "validation"] if source.path.name == "benchmarks" else []
+        candidates = [source.path / "validation", *beside]
+        folder = next((folder for folder in candidates if folder.is_dir()), source.path)
         shards = sorted(folder.rglob("*.tar"))
         items = [item for item in _read(shards) if item.triplets]
         if not items:

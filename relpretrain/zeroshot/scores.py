@@ -27,6 +27,14 @@ def split_of(path: Path, task: str) -> str:
     return path.stem.removeprefix(task).strip(".")
 
 
+def tell_apart(first: Path, second: Path) -> tuple[str, str]:
+    """Short names of two paths: their last parts that differ, as "a" and "b" of runs/a/report and runs/b/report."""
+    for a, b in zip(reversed(first.resolve().parts), reversed(second.resolve().parts), strict=False):
+        if a != b:
+            return a.removesuffix(".jsonl"), b.removesuffix(".jsonl")
+    return str(first), str(second)
+
+
 def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
     """The score files to compare: two files, or those that two report folders both have.
 

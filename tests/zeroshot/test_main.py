@@ -40,6 +40,9 @@ def test_a_checkpoint_is_scored_and_its_scores_give_the_same_table(world, checkp
     assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "a"), "--out", str(tmp_path / "c")]) == 0
     rows = [c["rows"][0] for c in json.loads((tmp_path / "c" / "zero_shot.json").read_text())["comparisons"]]
     assert len(rows) == 4
+    only = ["--tasks", "vsr", "--out", str(tmp_path / "d")]
+    assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "a"), *only]) == 0
+    assert len(json.loads((tmp_path / "d" / "zero_shot.json").read_text())["comparisons"]) == 2
     assert all(row["paired"]["difference"] == 0 and row["paired"]["p_value"] == 1 for row in rows)
 
 

@@ -36,6 +36,10 @@ def test_every_held_out_triplet_is_asked_once_by_each_probe(scorer, items):
         assert row.low <= row.accuracy <= row.high
 
 
+def test_held_out_shards_are_found_beside_the_benchmarks(world, items):
+    assert len(GRAPHS.items(Source(world / "benchmarks"))["validation"]) == len(items)
+
+
 def test_answers_do_not_depend_on_the_batch(scorer, items):
     together = GRAPHS.score(scorer, items)
     scorer.batch_size = 4

@@ -1,5 +1,6 @@
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from relpretrain.zeroshot.scores import (
     score_file_name,
     split_of,
     task_of,
+    tell_apart,
     write_scores,
 )
 from relpretrain.zeroshot.tasks import TASKS, Source
@@ -155,6 +157,19 @@ def test_a_comparison_is_of_the_same_items(data):
     assert (shared.rows[0].n, shared.notes) == (3, (message,))
     with pytest.raises(ValueError, match=re.escape("they share 0")):
         compare(VSR, first[:1], second[1:], ("a", "b"), allow_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("runs/a/report", "runs/b/report", ("a", "b")),
+        ("x/scores/vsr.jsonl", "y/scores/vsr.jsonl", ("x", "y")),
+        ("albef_14m.jsonl", "x-vlm_16m.jsonl", ("albef_14m", "x-vlm_16m")),
+        ("same", "same", ("same", "same")),
+    ],
+)
+def test_two_paths_are_told_apart(first, second, names):
+    assert tell_apart(Path(first), Path(second)) == names
 
 
 def test_split_of_inverts_the_name(tmp_path):

@@ -91,7 +91,8 @@ class VSR(PairTask):
         )
         right = threshold_correct(scores, labels)
         rows = []
-        for number, name in [(None, OVERALL), *enumerate(names)]:
+        present = [(number, name) for number, name in enumerate(names) if (index == number).any()]
+        for number, name in [(None, OVERALL), *present]:
             which = torch.ones_like(right) if number is None else index == number
             details = {
                 "true": float(labels[which].double().mean()),
