@@ -7,10 +7,10 @@ import pytest
 
 import relpretrain
 
-ROOMS = (
-    "errors version config_record types distributed features scene_graph sources data backbones objectives checkpoint "
-    "adapters training zeroshot viz cli"
-).split()
+ROOMS = [
+    *("errors", "version", "config_record", "types", "distributed", "features", "scene_graph", "sources", "data"),
+    *("backbones", "objectives", "checkpoint", "adapters", "training", "zeroshot", "viz", "cli"),
+]
 HOME = Path(relpretrain.__file__).parent
 FOR_OBJECTIVES = {"errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives"}
 FILES = sorted(p for p in HOME.rglob("*.py") if p.parent != HOME or p.stem not in ("__init__", "__main__"))

@@ -170,7 +170,7 @@ class LastCheckpoint(pl.Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Save."""
         if trainer.checkpoint_callback is not None:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = True
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:

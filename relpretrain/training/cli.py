@@ -51,7 +51,10 @@ def run(arguments: list[str]) -> RelationCLI:
 
 
 class _Parser(LightningArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """Says what is wrong in one line, without the usage; takes options by their full names only."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
@@ -147,6 +150,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*Experiment logs directory .* exists and is not empty.*")
     # The datamodule's own state resumes the data, whatever the loader.
     warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable.*")
+    # A run without validation streams.
+    warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
 
 

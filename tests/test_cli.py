@@ -1,0 +1,184 @@
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from relpretrain import checkpoint as checkpoints
+from relpretrain import cli
+from relpretrain.backbones import XVLM
+from relpretrain.cli import lightning_main, main
+from relpretrain.objectives import MRC
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.version import __version__
+
+QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _closed_streams(monkeypatch):
+    """Lightning's log handlers keep the captured stderr of an earlier test."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+
+def errors(capsys):
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("relpretrain: error: ")]
+    assert "Traceback" not in captured.err
+    return [line.removeprefix("relpretrain: error: ") for line in lines]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Write a changed quickstart."""
+
+    def write(change):
+        content = yaml.safe_load(QUICKSTART.read_text())
+        change(content)
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return str(path)
+
+    return write
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = "import sys; from relpretrain.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("fit", "data", "zeroshot", "--version"))
+    assert time.perf_counter() - start < 10  # under a second on an idle machine
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "relpretrain", "fitt"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "relpretrain: error: unknown command 'fitt'; did you mean 'fit'?\n"
+
+
+def test_lightning_hands_training_to_us_and_the_rest_to_fabric(capsys, monkeypatch):
+    called = []
+    monkeypatch.setitem(cli.COMMANDS, "fit", lambda command, arguments: called.append(arguments) or 0)
+    assert lightning_main(["fit", "-c", "x.yaml"]) == 0
+    assert called == [["-c", "x.yaml"]]
+    assert lightning_main(["fabrik"]) == 2
+    assert errors(capsys)[0].startswith("lightning knows no command 'fabrik'")
+
+
+def test_a_missing_recipe_is_named(capsys, tmp_path):
+    (tmp_path / "albef.yaml").write_text("{}")
+    assert main(["fit", "-c", str(tmp_path / "albeff.yaml")]) == 2
+    assert errors(capsys) == [f"recipe {tmp_path / 'albeff.yaml'} does not exist; did you mean 'albef.yaml'?"]
+
+
+def test_what_is_not_yaml_is_named(capsys, tmp_path):
+    (tmp_path / "x.yaml").write_text("a: [1")
+    assert main(["fit", "-c", str(tmp_path / "x.yaml")]) == 2
+    (line,) = errors(capsys)
+    assert "is not YAML" in line
+
+
+def test_all_mistakes_of_a_recipe_are_told_at_once(capsys, recipe):
+    def spoil(content):
+        content["modle"] = {}
+        content["model"]["backbone"]["init_args"]["vocab_sise"] = 3
+        content["model"]["optimizer"]["learning_rate"] = 1
+        content["model"]["objectives"]["vsg"]["class_path"] = "VGS"
+        content["model"]["objectives"]["mrc"]["init_args"]["vocabulry"] = "gqa"
+        content["data"]["num_worker"] = 1
+        content["data"]["streams"]["captions"]["batchsize"] = 4
+        content["data"]["streams"]["captions"]["objectives"] = ["itc", "itmm", "mrc"]
+        content["data"]["streams"]["graphs"]["kind"] = "graph"
+        del content["data"]["streams"]["regions"]["datasets"]
+
+    path = recipe(spoil)
+    assert main(["fit", "-c", path]) == 2
+    found = [line.removeprefix(f"{path}: ") for line in errors(capsys)]
+    expected = [
+        ("unknown argument 'modle'", "'model'"),
+        ("model.optimizer: unknown argument 'learning_rate'", ""),
+        ("model.backbone: unknown argument 'vocab_sise'", "'vocab_size'"),
+        ("model.objectives.vsg: unknown objective 'VGS'", "'VSG'"),
+        ("model.objectives.mrc: unknown argument 'vocabulry'", "'vocabulary'"),
+        ("data: unknown argument 'num_worker'", "'num_workers'"),
+        ("data.streams.captions: unknown argument 'batchsize'", "'batch_size'"),
+        ("data.streams.captions.objectives: 'itmm' is not in model.objectives", "'itm'"),
+        ("data.streams.captions.objectives: 'mrc' consumes GraphBatch", "gives CaptionBatch"),
+        ("data.streams.regions: lacks datasets", ""),
+        ("data.streams.graphs.kind: unknown kind 'graph'", "'graphs'"),
+    ]
+    assert len(found) == len(expected), found
+    for line, (start, hint) in zip(found, expected, strict=True):
+        assert line.startswith(start), line
+        assert hint in line, line
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--model.objectives.vsg.init_args.weigth=0.5", "weigth"),
+        ("--trainer.max_step=3", "max_step"),
+        ("--data.image_size=big", "image_size"),
+        ("--model.optimizer.lr=-1", "lr=-1"),
+    ],
+)
+def test_a_wrong_override_is_one_line(argument, message, capsys):
+    assert main(["fit", "-c", str(QUICKSTART), "--model.objectives.mrc.init_args.vocabulary=gqa", argument]) == 2
+    (line,) = errors(capsys)
+    assert message in line
+
+
+def test_training_without_its_shards_ends_before_it_starts(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = time.perf_counter()
+    assert main(["fit", "-c", str(QUICKSTART)]) == 2
+    (line,) = errors(capsys)
+    assert "runs/quickstart/data/relations.json" in line
+    assert time.perf_counter() - start < 20
+
+
+def test_a_checkpoint_that_is_none_ends_training_before_it_starts(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("notes.ckpt").write_text("hello")
+    assert main(["fit", "-c", str(QUICKSTART), "--ckpt_path", "notes.ckpt"]) == 2
+    (line,) = errors(capsys)
+    assert line.startswith("notes.ckpt")
+    assert main(["fit", "-c", str(QUICKSTART), "--ckpt_path", "absent.ckpt"]) == 2
+    assert errors(capsys) == ["checkpoint absent.ckpt does not exist"]
+
+
+def test_another_relation_vocabulary_ends_training_before_it_starts(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mrc = {"mrc": MRC(RelationVocabulary(("on", "under")))}
+    content = {"state_dict": {}, checkpoints.KEY: checkpoints.describe(XVLM("tiny", image_size=32), mrc, None)}
+    torch.save(content, "other.ckpt")
+    options = ["--model.objectives.mrc.init_args.vocabulary=gqa", "--ckpt_path", "other.ckpt"]
+    assert main(["fit", "-c", str(QUICKSTART), *options]) == 2
+    (line,) = errors(capsys)
+    assert "has 2 relations, this model's has 310" in line
+    assert "'on' / " in line
+
+
+def test_wrong_data_arguments_are_one_line(capsys):
+    assert main(["data", "pakc"]) == 2
+    (line,) = errors(capsys)
+    assert "pakc" in line
+
+
+def test_what_is_no_mistake_of_a_user_keeps_its_traceback(monkeypatch):
+    def broken(command, arguments):
+        return int("a bug")
+
+    monkeypatch.setitem(cli.COMMANDS, "fit", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["fit"])

@@ -1,0 +1,122 @@
+"""Every recipe is parsed and run for a few steps, made small, on generated images."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import relpretrain
+from relpretrain.cli import main
+from relpretrain.data.synthetic import generate
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("**/*.yaml"))
+KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
+
+
+def test_all_recipes_are_found():
+    assert [path.stem for path in RECIPES] == ["albef", "quickstart", "realbef", "rex_vlm", "xvlm"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    few = {"images_captions": 24, "images_regions": 24, "images_graphs": 24, "images_validation": 12}
+    return generate(tmp_path_factory.mktemp("world") / "data", **few, items_vsr=3, items_valse=2)
+
+
+def overrides(recipe, world, batch_size=4):
+    """Point every stream at the generated shards."""
+    found = [f"--data.tokenizer={world / 'tokenizer'}", "--data.num_workers=0", "--trainer.accelerator=cpu"]
+    content = yaml.safe_load(recipe.read_text())
+    if "mrc" in content["model"]["objectives"]:
+        found.append(f"--model.objectives.mrc.init_args.vocabulary={world / 'relations.json'}")
+    for group in ("streams", "validation"):
+        for name, stream in content["data"].get(group, {}).items():
+            folder = "validation" if group == "validation" else KINDS[stream["kind"]]
+            found.append(f"--data.{group}.{name}.datasets={json.dumps({'world': str(world / folder)})}")
+            found.append(f"--data.{group}.{name}.batch_size={batch_size}")
+    return found
+
+
+SMALL = ["--model.backbone.size=tiny", "--model.backbone.image_size=32", "--data.image_size=32"]
+SCRATCH = ["--model.backbone.pretrained_image=null", "--model.backbone.pretrained_text=null"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_prints_its_settings(recipe, capsys, monkeypatch):
+    assert main(["fit", "-c", str(recipe), "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert set(printed["data"]["streams"]) == set(yaml.safe_load(recipe.read_text())["data"]["streams"])
+    assert printed["run"] == f"runs/{recipe.stem}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steps = ["--trainer.max_steps=7", "--trainer.log_every_n_steps=1", "--trainer.val_check_interval=5"]
+    options = [*overrides(recipe, world), *SMALL, *SCRATCH, *steps, "--run", "run"]
+    assert main(["fit", "-c", str(recipe), *options]) == 0
+    loaded = relpretrain.load("run/checkpoints/last.ckpt")
+    content = yaml.safe_load(recipe.read_text())
+    assert list(loaded.objectives) == list(content["model"]["objectives"])
+    assert (loaded.vocabulary is None) == ("mrc" not in loaded.objectives)
+    assert Path("run/config.yaml").is_file()
+    header = Path("run/metrics.csv").read_text().splitlines()[0]
+    for stream in content["data"]["streams"]:
+        assert f"train/{stream}_loss" in header, f"{stream} did not run in seven steps"
+
+
+def test_interrupted_training_goes_on_where_it_was(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = next(path for path in RECIPES if path.stem == "rex_vlm")
+    options = [*overrides(recipe, world), *SMALL, *SCRATCH, "--model.backbone.dropout=0.1"]
+    options += ["--model.optimizer.warmup_steps=3", "--model.optimizer.decay=constant"]
+    whole, half = ("--run", "whole", "--trainer.max_steps=6"), ("--run", "half", "--trainer.max_steps=3")
+    assert main(["fit", "-c", str(recipe), *options, *whole]) == 0
+    assert main(["fit", "-c", str(recipe), *options, *half]) == 0
+    rest = ["--trainer.max_steps=6", "--ckpt_path", "half/checkpoints/last.ckpt"]
+    assert main(["fit", "-c", str(recipe), *options, "--run", "rest", *rest]) == 0
+    a, b = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True) for run in ("whole", "rest"))
+    assert a["global_step"] == b["global_step"] == 6
+    for name, value in a["state_dict"].items():
+        assert torch.equal(value, b["state_dict"][name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem != "quickstart"], ids=lambda path: path.stem)
+def test_full_size_takes_two_steps_of_each_stream(recipe, tmp_path):
+    """The command of the recipes' headers, under 16 GiB."""
+    few = {"images_captions": 16, "images_regions": 16, "images_graphs": 16, "images_validation": 4}
+    world = generate(tmp_path / "data", image_size=224, **few, items_vsr=3, items_valse=2)
+    steps = {"albef": 2, "xvlm": 4, "realbef": 8, "rex_vlm": 16}[recipe.stem]
+    options = [*overrides(recipe, world, batch_size=2), *SCRATCH, f"--trainer.max_steps={steps}", "--run", "run"]
+    options += ["--trainer.log_every_n_steps=1", "--trainer.enable_checkpointing=false", "--trainer.callbacks=null"]
+    code = "import resource, sys; from relpretrain.cli import main; code = main(sys.argv[1:]); "
+    code += "print('GIB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20); sys.exit(code)"
+    command = [sys.executable, "-c", code, "fit", "-c", str(recipe), *options]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float(done.stdout.split("GIB")[1]) < 16
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    for stream in yaml.safe_load(recipe.read_text())["data"]["streams"]:
+        column = rows[0].split(",").index(f"train/{stream}_loss")
+        assert sum(bool(row.split(",")[column]) for row in rows[1:]) >= 2, stream
+
+
+def test_two_processes_train_on_mixed_batches_and_end(world, tmp_path):
+    recipe = next(path for path in RECIPES if path.stem == "quickstart")
+    options = [*overrides(recipe, world), "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6"]
+    options += ["--trainer.log_every_n_steps=2", "--trainer.val_check_interval=3", "--run", "run"]
+    command = [sys.executable, "-m", "relpretrain", "fit", "-c", str(recipe), *options]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert relpretrain.load(tmp_path / "run" / "checkpoints" / "last.ckpt").vocabulary is not None
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/captions_loss", "train/regions_loss", "train/graphs_loss", "val/mrc"} <= set(header)
