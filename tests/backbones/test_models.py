@@ -22,6 +22,16 @@ def test_they_satisfy_the_protocols(model):
     assert features.tokens.shape[1] == 1 + rows * columns
 
 
+def test_layer_norms_have_the_official_epsilons(model):
+    def epsilons(*parts):
+        return {m.eps for part in parts for m in part.modules() if isinstance(m, torch.nn.LayerNorm)}
+
+    assert epsilons(model.text, model.fusion, model.word_head) == {1e-12}
+    assert epsilons(model.vision) == ({1e-5} if model.sizes.vision == "swin" else {1e-6})
+    if isinstance(model, XVLM):
+        assert epsilons(model.match_head, model.box_head) == {1e-5}
+
+
 def test_shapes_of_everything(model):
     features = model.encode_image(torch.randn(2, 3, 64, 64))
     ids, mask = torch.randint(4, 50, (2, 6)), torch.ones(2, 6, dtype=torch.bool)

@@ -159,9 +159,12 @@ def test_pretrained_position_embeddings_are_resized(timm_file):
 
 
 def test_pretrained_weights_that_do_not_fit_are_listed(timm_file):
-    deeper = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 3, "vision_heads": 3})))
+    deeper = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 3})))
     with pytest.raises(ValueError, match=r"12 missing: blocks\.2\.attn\.proj\.bias"):
         load_pretrained(deeper, "vit_tiny_patch16_224")
+    shallower = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 1})))
+    with pytest.raises(ValueError, match=r"12 unexpected: blocks\.1\.attn\.proj\.bias"):
+        load_pretrained(shallower, "vit_tiny_patch16_224")
     wider = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_width": 96})))
     with pytest.raises(ValueError, match=r"of another shape: .*cls_token \(1, 1, 192\) instead of \(1, 1, 96\)"):
         load_pretrained(wider, "vit_tiny_patch16_224")
