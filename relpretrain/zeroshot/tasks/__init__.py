@@ -1,7 +1,7 @@
 """The zero-shot tasks, by the name that `--tasks` knows them by."""
 
-from relpretrain.zeroshot.probes import GraphProbes
 from relpretrain.zeroshot.tasks.base import Item, Source, Task
+from relpretrain.zeroshot.tasks.graphs import GraphProbes
 from relpretrain.zeroshot.tasks.valse import VALSE
 from relpretrain.zeroshot.tasks.vsr import VSR
 

@@ -54,7 +54,8 @@ class GraphProbes:
 
     MRC: which relation of the vocabulary holds between two entities, each seen alone? Needs a model that was trained
     with the MRC objective. Masked relation words: with exactly the relation's tokens masked in "subject relation
-    object", are all of them predicted, out of the whole word vocabulary?
+    object", are all of them predicted, out of the whole word vocabulary? The number of masks is a hint: chance and
+    majority, which are shown beside the accuracy, do not take it into account.
     """
 
     name = "graphs"

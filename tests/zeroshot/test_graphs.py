@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from relpretrain.checkpoint import load
-from relpretrain.zeroshot.probes import GraphProbes, _batch
 from relpretrain.zeroshot.scorer import ConstantScorer, MatchScorer
 from relpretrain.zeroshot.tasks.base import Source
+from relpretrain.zeroshot.tasks.graphs import GraphProbes, _batch
 
 GRAPHS = GraphProbes()
 
