@@ -236,7 +236,7 @@ class RelationDataModule(LightningDataModule):
 
     def _plan(self, shards: Mapping[str, Mapping[str, list[ShardIndex]]]) -> None:
         own = {name: shards[name] for name in self.streams}
-        held = {f: shards[f"validation {f}"] for f in self.validation}
+        held = {name: shards[f"validation {name}"] for name in self.validation}
         self._train = StepDataset(self._batches(self.streams, own, self.seed), self._next)
         self.plan = self._train.batches.plan
         self._val = []
@@ -244,7 +244,9 @@ class RelationDataModule(LightningDataModule):
             batches = self._batches({name: dataclasses.replace(stream, ratio=1.0)}, held, _VALIDATION_SEED)
             whole = sum(batches.plan.sizes().values()) // stream.batch_size
             self._val.append(StepDataset(batches, stop=min(self.validation_batches, max(whole, 1))))
-        sizes = {dataset: size for (_, dataset), size in self.plan.sizes().items()}
+        sizes: dict[str, int] = {}
+        for (_, dataset), size in self.plan.sizes().items():
+            sizes[dataset] = max(size, sizes.get(dataset, 0))
         self.ledger = Ledger(self.max_bad_fraction, sizes)
         noted = set()
         for datasets in shards.values():

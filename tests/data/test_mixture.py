@@ -26,6 +26,18 @@ def test_every_sample_once_per_pass(shards):
     expected = {("a", s, int(r)) for s, rows in enumerate(eligible["a"]) for r in rows}
     assert all(len(set(p)) == size and set(p) == expected for p in passes)
     assert passes[0] != passes[1]
+    if shards > 3:  # shards come in another order too, not only samples within a window
+        assert len({row.shard for p in passes for row in p[:20]}) > 8
+
+
+def test_passes_go_on_across_blocks_of_steps():
+    plan = _plan(x=1.0, y=2.0)
+    seen = {}
+    for t in range(9000):
+        seen.setdefault((plan.stream_of(t), plan.dataset_of(t)), []).extend(plan.rows(t))
+    for (_, dataset), rows in seen.items():
+        size = sum(map(len, SHARDS[dataset]))
+        assert all(len(set(rows[i : i + size])) == size for i in range(0, len(rows) - size, size))
 
 
 def test_streams_are_drawn_by_ratio_and_datasets_uniformly():
