@@ -147,7 +147,7 @@ class ProgressLine(ProgressBar):
         hidden = ("_accuracy", "_per_second", "_loss", "temperature")
         parts += [f"{name} {value:.3f}" for name, value in losses.items() if not name.endswith(hidden)]
         if rate is not None:
-            parts.append(f"{rate:.0f} images/s")
+            parts.append(f"{rate:.3g} images/s")
         if lr is not None:
             parts.append(f"lr {lr:.1e}")
         if total > 0 and steps > 0:

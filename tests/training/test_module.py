@@ -7,7 +7,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from relpretrain.backbones import ALBEF
 from relpretrain.errors import CheckpointError, ConfigError
+from relpretrain.objectives import ITC, VSG
 from relpretrain.training import RelationModule
 from tests.training.standin import batch, loader, module
 
@@ -153,3 +155,19 @@ def test_accumulated_batches_count_as_one_step(tmp_path):
     trainer = fit(tmp_path, model, 2, accumulate_grad_batches=3, gradient_clip_val=1.0)
     assert trainer.global_step == 2
     assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 2
+
+
+def test_a_teacher_follows_before_a_step_and_learns_captions_after_it():
+    backbone = ALBEF("tiny", image_size=4, patch_size=2, vocab_size=20, momentum=0.5, queue_size=16, dropout=0.0)
+    model = RelationModule(backbone, {"itc": ITC(), "vsg": VSG()})
+    name, taught = next(iter(backbone.teacher.model.named_parameters()))
+    with torch.no_grad():
+        dict(backbone.named_parameters())[name].add_(1.0)
+    before = taught.clone()
+    model.training_step(dataclasses.replace(batch(0), objectives=("itc",)))
+    assert torch.allclose(taught, before + 0.5)
+    queue = backbone.teacher.queue
+    assert int(queue.pointer) == 5
+    assert queue.text_ids[:5].tolist() == batch(0).pairs.text_ids.tolist()
+    model.training_step(dataclasses.replace(batch(2), objectives=("vsg",)))
+    assert int(queue.pointer) == 5  # graphs are no captions

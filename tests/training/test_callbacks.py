@@ -1,0 +1,58 @@
+import pytest
+from lightning.pytorch import Trainer
+
+from relpretrain.training import LastCheckpoint, ProgressLine
+from relpretrain.training.callbacks import Throughput
+from tests.training.standin import loader, module
+
+
+def test_throughput_counts_each_stream_in_its_own_time():
+    meter = Throughput()
+    meter.add("captions", 100, 1.0)
+    meter.add("captions", 100, 1.0)
+    meter.add("graphs", 30, 3.0)
+    assert meter.rates() == pytest.approx(
+        {"images_per_second": 46.0, "captions_images_per_second": 100.0, "graphs_images_per_second": 10.0}
+    )
+    assert meter.rates() == {}
+    meter.add("graphs", 30, 3.0)
+    assert set(meter.rates()) == {"images_per_second"}
+
+
+def fit(tmp_path, line, steps=4, **options):
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        log_every_n_steps=2,
+        logger=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[line, LastCheckpoint(tmp_path)],
+        **options,
+    )
+    trainer.fit(module(), loader())
+
+
+def test_progress_says_what_happened_since_the_last_line(tmp_path, capsys):
+    fit(tmp_path, ProgressLine(), enable_checkpointing=False)
+    first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("step "))
+    assert first.startswith("step 2/4")
+    assert all(word in first for word in ("loss ", "itc ", "box_l1 ", "images/s", "lr 1.0e-02", "left"))
+    assert "mrc" not in first
+    assert second.startswith("step 4/4")
+    assert "mrc " in second
+    assert "box" not in second
+
+
+def test_the_last_checkpoint_is_saved_whatever_the_interval(tmp_path, capsys):
+    fit(tmp_path, ProgressLine(), steps=3, enable_checkpointing=True)
+    assert (tmp_path / "last.ckpt").is_file()
+    out = capsys.readouterr().out
+    assert f"Checkpoint: {tmp_path / 'last.ckpt'}" in out
+    assert "relpretrain zeroshot --checkpoint" in out
+
+
+def test_no_checkpoint_where_none_is_wanted(tmp_path, capsys):
+    fit(tmp_path, ProgressLine(), steps=1, enable_checkpointing=False)
+    assert not (tmp_path / "last.ckpt").exists()
+    assert "Checkpoint" not in capsys.readouterr().out
