@@ -57,14 +57,13 @@ def add_relation_objectives(model: _Model, objectives: Sequence[Objective] | Non
                 "attach VSG, MRC, or an objective of your own that lists GraphBatch in `consumes`."
             )
         objective.attach(backbone)
-    reference = next(model.parameters())
-    attached = nn.ModuleDict(dict(zip(names, chosen, strict=True))).to(reference.device)
-    model.relation_objectives = attached
-    model.relation_backbone_path = path
-    model.relation_seed = seed
-    model.relation_losses = types.MethodType(relation_losses, model)
-    if callable(getattr(model, "training_step", None)):
-        model.training_step = types.MethodType(_with_relations(type(model).training_step), model)
+    host: Any = model
+    host.relation_objectives = nn.ModuleDict(dict(zip(names, chosen, strict=True))).to(next(model.parameters()).device)
+    host.relation_backbone_path = path
+    host.relation_seed = seed
+    host.relation_losses = types.MethodType(relation_losses, model)
+    if callable(getattr(host, "training_step", None)):
+        host.training_step = types.MethodType(_with_relations(type(host).training_step), model)
     return model
 
 

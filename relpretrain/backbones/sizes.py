@@ -36,6 +36,9 @@ class Sizes:
         max_positions: Longest text in tokens.
         embed_dim: Width of the contrastive embeddings.
         dropout: Rate of dropout in the text and the fusion encoder.
+        init_std: Deviation of new matrices. BERT's and ViT's 0.02 is made for a width of 768; narrow models need more,
+            or images hardly reach the fused text at first.
+        position_std: Deviation of a new ViT's position embeddings.
     """
 
     vision: Vision
@@ -59,6 +62,8 @@ class Sizes:
     max_positions: int
     embed_dim: int
     dropout: float
+    init_std: float
+    position_std: float
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""
@@ -118,15 +123,16 @@ class Sizes:
 
 _TEXT: dict[str, dict[str, Any]] = {
     "tiny": {"text_width": 64, "text_heads": 4, "text_ffn": 256, "text_layers": 2, "fusion_layers": 2}
-    | {"max_positions": 128, "embed_dim": 32},
+    | {"max_positions": 128, "embed_dim": 32, "init_std": 0.07},
     "small": {"text_width": 384, "text_heads": 6, "text_ffn": 1536, "text_layers": 3, "fusion_layers": 3}
-    | {"max_positions": 512, "embed_dim": 256},
+    | {"max_positions": 512, "embed_dim": 256, "init_std": 0.02},
     "base": {"text_width": 768, "text_heads": 12, "text_ffn": 3072, "text_layers": 6, "fusion_layers": 6}
-    | {"max_positions": 512, "embed_dim": 256},
+    | {"max_positions": 512, "embed_dim": 256, "init_std": 0.02},
 }
 
 _VIT: dict[str, dict[str, Any]] = {
-    "tiny": {"patch_size": 8, "vision_width": 64, "vision_depth": 3, "vision_heads": 4, "region_depth": 1},
+    "tiny": {"patch_size": 8, "vision_width": 64, "vision_depth": 3, "vision_heads": 4, "region_depth": 1}
+    | {"position_std": 0.2},
     "small": {"patch_size": 16, "vision_width": 384, "vision_depth": 12, "vision_heads": 6, "region_depth": 4},
     "base": {"patch_size": 16, "vision_width": 768, "vision_depth": 12, "vision_heads": 12, "region_depth": 4},
 }
@@ -139,8 +145,8 @@ _SWIN: dict[str, dict[str, Any]] = {
 
 _VISION: dict[str, dict[str, dict[str, Any]]] = {"vit": _VIT, "swin": _SWIN}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "vit": {"vision_norm_eps": 1e-6, "drop_path": 0.0, "window_size": 0},
-    "swin": {"vision_norm_eps": 1e-5, "drop_path": 0.1, "region_depth": 0, "patch_size": 4},
+    "vit": {"vision_norm_eps": 1e-6, "drop_path": 0.0, "window_size": 0, "position_std": 0.02},
+    "swin": {"vision_norm_eps": 1e-5, "drop_path": 0.1, "region_depth": 0, "patch_size": 4, "position_std": 0.0},
 }
 
 
@@ -167,6 +173,8 @@ def choose(
     fusion_layers: int | None = None,
     text_norm_eps: float = 1e-12,
     max_positions: int | None = None,
+    init_std: float | None = None,
+    position_std: float | None = None,
 ) -> Sizes:
     """Look up a size, and override numbers of it. None keeps the number of the table.
 
@@ -193,6 +201,8 @@ def choose(
         fusion_layers: Layers of the fusion encoder.
         text_norm_eps: Epsilon of their layer norms.
         max_positions: Longest text in tokens.
+        init_std: Deviation of new matrices.
+        position_std: Deviation of a new ViT's position embeddings.
 
     Raises:
         ValueError: If a name is unknown, or numbers do not fit together.

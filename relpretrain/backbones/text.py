@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from relpretrain.backbones.initial import init_weights
 from relpretrain.backbones.sizes import Sizes
-
-INIT_STD = 0.02
 
 
 class SelfAttention(nn.Module):
@@ -99,7 +98,7 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
         self.drop = nn.Dropout(sizes.dropout)
         self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.text_layers))
-        self.apply(init_weights)
+        init_weights(self, sizes.init_std)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode ids (n, L) to tokens (n, L, D); `mask` (n, L) is True at real tokens."""
@@ -126,7 +125,7 @@ class FusionEncoder(nn.Module):
         super().__init__()
         self.checkpointing = checkpointing
         self.layers = nn.ModuleList(Layer(sizes, sizes.vision_width) for _ in range(sizes.fusion_layers))
-        self.apply(init_weights)
+        init_weights(self, sizes.init_std)
 
     def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """Let text tokens (n, L, D) attend to image tokens (n, K, image width): (n, L, D)."""
@@ -146,7 +145,7 @@ class WordHead(nn.Module):
         self.dense = nn.Linear(sizes.text_width, sizes.text_width)
         self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
         self.bias = nn.Parameter(torch.zeros(sizes.vocab_size))
-        self.apply(init_weights)
+        init_weights(self, sizes.init_std)
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of hidden states (positions, D); `words` is (vocabulary, D)."""
@@ -161,11 +160,3 @@ def run_layers(layers: nn.ModuleList, checkpointing: bool, x: Tensor, *rest: Ten
         else:
             x = layer(x, *rest)
     return x
-
-
-def init_weights(module: nn.Module) -> None:
-    """BERT's initial weights: normal with deviation 0.02, biases 0."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=INIT_STD)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

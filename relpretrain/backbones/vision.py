@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from relpretrain.backbones.initial import init_weights
 from relpretrain.backbones.sizes import Sizes
 from relpretrain.types import ImageFeatures, Regions
 
@@ -49,6 +50,8 @@ class ViT(nn.Module):
             drop_path_rate=sizes.drop_path,
         )
         self.shared_depth = len(self.trunk.blocks) - sizes.region_depth
+        init_weights(self.trunk.blocks, sizes.init_std)
+        nn.init.normal_(self.trunk.pos_embed, std=sizes.position_std)
 
     def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them."""
@@ -106,6 +109,7 @@ class Swin(nn.Module):
             drop_path_rate=sizes.drop_path,
         )
         self.trunk.set_grad_checkpointing(checkpointing)
+        init_weights(self.trunk.layers, sizes.init_std)
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
                 module.fused_attn = True  # timm leaves scaled_dot_product_attention off here by default

@@ -39,8 +39,9 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             if "/" in dataset
         ]
         for field in ("batch_size", "entities_per_image", "relations_per_text", "relations_per_image"):
-            if getattr(stream, field) < 1:
-                problems.append(f"{where}: {field}={getattr(stream, field)} must be at least 1.")
+            value = getattr(stream, field)
+            if value is not None and value < 1:
+                problems.append(f"{where}: {field}={value} must be at least 1.")
         if not 0 < stream.min_scale <= 1:
             problems.append(f"{where}: min_scale={stream.min_scale:g} must be above 0 and at most 1.")
         if not 0 <= stream.flip <= 1:

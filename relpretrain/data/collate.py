@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relpretrain.data.config import Kind, Stream
+from relpretrain.data.config import Kind, Stream, settled
 from relpretrain.data.mixture import number_of
 from relpretrain.data.sample import Sample
 from relpretrain.data.text import Masked, TextEncoder, Tokens, collate_texts, mask_words, text_identity
@@ -68,6 +68,9 @@ class TextWriter:
     mask_fraction: float = 0.25
     vocabulary: RelationVocabulary | None = None
 
+    def __post_init__(self) -> None:
+        self.stream = settled(self.stream, {})
+
     def __call__(self, image: Tensor, sample: Sample, rng: np.random.Generator) -> Example:
         """Draw the texts of a sample whose boxes are in pixels of `image`.
 
@@ -98,14 +101,14 @@ class TextWriter:
         graph = sample.graph
         if not graph.relations:
             raise BadSample("no_relation")
-        triplets = verbalise(graph, self.stream.relations_per_text, rng, self.encoder.fits)
+        triplets = verbalise(graph, self.stream.relations_per_text or 0, rng, self.encoder.fits)
         if not triplets:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(triplets)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
         example.texts = [Text(tokens, text_identity(" [SEP] ".join(triplets)), masked)]
         rows: dict[int, int] = {}
-        for relation in choose_relations(graph, self.stream.relations_per_image, rng, self.vocabulary):
+        for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
             subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
             example.triplets.append((subject, object_, relation.relation))
         for index in rows:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 Kind = Literal["captions", "regions", "graphs"]
 
@@ -21,8 +22,10 @@ class Stream:
         ratio: How often the stream is drawn, relative to the others.
         max_tokens: Limit of a text's length, special tokens included.
         entities_per_image: Regions drawn from an image (regions).
-        relations_per_text: Triplets verbalised into one text, K (graphs, VSG).
-        relations_per_image: Triplets drawn from an image for classification (graphs, MRC).
+        relations_per_text: Triplets verbalised into one text, K (graphs, VSG); None for what the stream's objectives
+            ask for (`VSG.max_relations`), 8 without one that does.
+        relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
+            objectives ask for (`MRC.relations_per_image`), 2 without one that does.
         min_scale: Smallest share of the image's area that a random crop keeps; 1 switches cropping off.
         flip: Chance of a horizontal flip, taken only where it leaves every text true.
         color: Whether colours are jittered.
@@ -35,8 +38,28 @@ class Stream:
     ratio: float = 1.0
     max_tokens: int = 36
     entities_per_image: int = 4
-    relations_per_text: int = 8
-    relations_per_image: int = 2
+    relations_per_text: int | None = None
+    relations_per_image: int | None = None
     min_scale: float = 0.5
     flip: float = 0.5
     color: bool = True
+
+
+def settled(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
+    """The stream with the numbers that it leaves to its objectives.
+
+    Args:
+        stream: As the recipe has it.
+        objectives: The model's objectives by name.
+    """
+    consumers = [objectives[name] for name in stream.objectives if name in objectives]
+
+    def asked(attribute: str, default: int) -> int:
+        return max((getattr(o, attribute) for o in consumers if hasattr(o, attribute)), default=default)
+
+    per_text, per_image = stream.relations_per_text, stream.relations_per_image
+    return replace(
+        stream,
+        relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
+        relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
+    )

@@ -15,7 +15,7 @@ from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks
 from relpretrain.data.collate import TextWriter
-from relpretrain.data.config import Stream
+from relpretrain.data.config import Stream, settled
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.ledger import Ledger
 from relpretrain.data.loading import Batches, StepDataset
@@ -262,9 +262,11 @@ class RelationDataModule(LightningDataModule):
         module = None if self.trainer is None else self.trainer.lightning_module
         tokenizer = self._load_tokenizer()
         pipelines = {}
-        for name, stream in streams.items():
+        vocabulary = getattr(module, "relation_vocabulary", None)
+        objectives = dict(getattr(module, "objectives", {}).items())
+        for name, recipe in streams.items():
+            stream = settled(recipe, objectives)
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator)
-            vocabulary = getattr(module, "relation_vocabulary", None)
             pipelines[name] = Pipeline(
                 stream, self.image_size, TextWriter(stream, encoder, self.mask_fraction, vocabulary)
             )

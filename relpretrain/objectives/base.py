@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -55,11 +56,18 @@ class Objective(nn.Module):
         return ObjectiveOutput(touch(loss, self.parameters()), parts, count, metrics or {})
 
 
-class Term(NamedTuple):
-    """A loss on one view."""
+@dataclass(frozen=True)
+class Term:
+    """A loss on one view.
 
-    loss: Tensor  # scalar: this process's share of the mean over the joint batch
-    count: int  # rows that went into it on this process
+    Args:
+        loss: This process's share of the mean over the joint batch, a scalar.
+        count: Rows that went into it on this process.
+        metrics: Further scalars worth logging.
+    """
+
+    loss: Tensor
+    count: int
     metrics: dict[str, Tensor]
 
 

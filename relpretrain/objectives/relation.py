@@ -48,6 +48,7 @@ class MRC(Objective):
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
+    fingerprint: Tensor
 
     @recorded
     def __init__(
@@ -60,13 +61,14 @@ class MRC(Objective):
         super().__init__(weight)
         if relations_per_image < 1:
             raise ValueError(f"relations_per_image must be at least 1, got {relations_per_image}.")
-        known = isinstance(vocabulary, RelationVocabulary)
-        self.vocabulary = vocabulary if known else RelationVocabulary.load(str(vocabulary))
+        if not isinstance(vocabulary, RelationVocabulary):
+            vocabulary = RelationVocabulary.load(vocabulary)
+        self.vocabulary = vocabulary
         self.relations_per_image = relations_per_image
         self.hidden = hidden
         self.head: nn.Module | None = None
-        fingerprint = bytes.fromhex(self.vocabulary.fingerprint)[:8]
-        self.register_buffer("fingerprint", torch.tensor(list(fingerprint), dtype=torch.uint8))
+        numbers = list(bytes.fromhex(vocabulary.fingerprint))
+        self.register_buffer("fingerprint", torch.tensor(numbers, dtype=torch.uint8))
 
     def attach(self, backbone: Backbone) -> None:
         """Build the head for the model's width."""

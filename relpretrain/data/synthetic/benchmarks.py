@@ -84,8 +84,7 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
     false_name = _other(name, world.relations, rng)
     present = scene.labels[int(rng.integers(world.objects))]
     absent = _other(present, [kind for kind in world.kinds if kind not in scene.labels], rng)
-    labels = [scene.labels[i] for i in rng.permutation(world.objects)]
-    foiled = [absent if label == present else label for label in labels]
+    foiled = [absent if label == present else label for label in scene.labels]
 
     def item(caption: str, foil: str, classes: str, classes_foil: str) -> dict[str, str]:
         return {"caption": caption, "foil": foil, "classes": classes, "classes_foil": classes_foil}
@@ -96,8 +95,8 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
             wording.phrase(subject, name, object), wording.phrase(subject, false_name, object), name, false_name
         ),
         "actant-swap": item(wording.phrase(subject, name, object), swapped, subject, object),
-        "existence": item(wording.exists(present), wording.exists(absent), present, absent),
-        "foil-it": item(wording.plain_captions(labels)[0], wording.plain_captions(foiled)[0], present, absent),
+        "existence": item(present, absent, present, absent),
+        "foil-it": item(wording.plain_caption(scene.labels), wording.plain_caption(foiled), present, absent),
     }
 
 

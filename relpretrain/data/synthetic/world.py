@@ -65,8 +65,8 @@ class World:
 
     image_size: int = 32
     objects: int = 2
-    shapes: tuple[str, ...] = ("square", "circle")
-    colors: tuple[str, ...] = ("red", "green", "blue")
+    shapes: tuple[str, ...] = ("square",)
+    colors: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "cyan")
     relations: tuple[str, ...] = RELATIONS
     noise: int = 6
 
