@@ -73,6 +73,7 @@ def add_subcommands(commands: Any) -> None:
     for name, kind in SYNTHETIC.items():
         many: dict[str, Any] = {"nargs": "+"} if name in SYNTHETIC_LISTS else {}
         synthetic.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, **many)
+    synthetic.add_argument("--mutual", action="store_true", help="annotate both directions of a relation")
     synthetic.add_argument("--overwrite", action="store_true", help="replace the shards that are in OUT")
     synthetic.set_defaults(run_data=_synthetic)
 
@@ -142,7 +143,7 @@ def _synthetic(args: argparse.Namespace) -> None:
     options |= {name: tuple(value) for name, value in options.items() if name in SYNTHETIC_LISTS}
     if (args.out / "world.json").exists() and not args.overwrite:
         raise ValueError(f"{args.out} holds such a world already; choose another folder, or add --overwrite")
-    generate(args.out, overwrite=args.overwrite, **options)
+    generate(args.out, mutual=args.mutual, overwrite=args.overwrite, **options)
     print(f"shards, tokenizer, relations and benchmarks in {args.out}")
 
 

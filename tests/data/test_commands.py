@@ -204,7 +204,7 @@ def test_counts_must_be_positive(tmp_path, capsys):
 def test_synthetic_options_are_generates():
     from relpretrain.data.synthetic import generate
 
-    assert {*commands.SYNTHETIC, "out", "overwrite"} == set(inspect.signature(generate).parameters)
+    assert {*commands.SYNTHETIC, "out", "mutual", "overwrite"} == set(inspect.signature(generate).parameters)
     for name, kind in commands.SYNTHETIC.items():
         default = inspect.signature(generate).parameters[name].default
         assert isinstance(default[0] if name in commands.SYNTHETIC_LISTS else default, kind), name

@@ -42,6 +42,7 @@ def generate(
     relations: tuple[str, ...] = RELATIONS,
     relational_captions: float = 0.1,
     noise: int = 6,
+    mutual: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Render a world of coloured shapes into a folder.
@@ -68,13 +69,14 @@ def generate(
         relations: Relations, of left of, right of, above, below.
         relational_captions: Share of the captions that mention a relation.
         noise: Largest deviation of a background pixel, of 255.
+        mutual: Whether both directions of a relation are annotated, or always the same one for equal scenes.
         overwrite: Replace shards that are there already.
 
     Raises:
         ValueError: If no such world can be made.
         FileExistsError: If the folder holds shards already and `overwrite` is not set.
     """
-    world = World(image_size, objects, tuple(shapes), tuple(colors), tuple(relations), noise)
+    world = World(image_size, objects, tuple(shapes), tuple(colors), tuple(relations), noise, mutual)
     if len(world.relations) < 2:
         raise ValueError(f"The only relation is {world.relations[0]!r}, but a foil needs another one.")
     if not 0 <= relational_captions <= 1:
@@ -125,7 +127,7 @@ def _record(key: str, scene: Scene, split: str, relational_captions: float, rng:
 def _caption(scene: Scene, relational: float, rng: np.random.Generator) -> str:
     choice = rng.random()
     if rng.random() < relational:
-        relation = scene.graph.relations[int(rng.integers(len(scene.graph.relations)))]
+        relation = scene.truths[int(rng.integers(len(scene.truths)))]
         say = wording.phrase if choice < 0.5 else wording.sentence
         subject, object = scene.labels_of(relation)
         return say(subject, relation.relation, object)

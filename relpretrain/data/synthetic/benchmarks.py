@@ -101,7 +101,7 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
 
 
 def _any_relation(scene: Scene, rng: np.random.Generator) -> Relation:
-    return scene.graph.relations[int(rng.integers(len(scene.graph.relations)))]
+    return scene.truths[int(rng.integers(len(scene.truths)))]
 
 
 def _other(name: str, names: list[str] | tuple[str, ...], rng: np.random.Generator) -> str:

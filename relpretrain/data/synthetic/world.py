@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
 
 RELATIONS = ("left of", "right of", "above", "below")
 INVERSES = {"left of": "right of", "above": "below"}
+_INVERSE = INVERSES | {inverse: name for name, inverse in INVERSES.items()}
 
 DOMINANCE = 2.0
 """How many times further apart two centres must be along a relation's axis than across it."""
@@ -31,11 +33,13 @@ class Scene:
 
     Args:
         pixels: The image, (size, size, 3), uint8.
-        graph: All objects, and every relation of the world that is clearly true of two of them.
+        graph: All objects, and the relations that are annotated.
+        truths: Every relation of the world that is clearly true of two objects, in both directions.
     """
 
     pixels: np.ndarray
     graph: SceneGraph
+    truths: tuple[Relation, ...]
 
     @property
     def labels(self) -> list[str]:
@@ -58,6 +62,9 @@ class World:
         colors: Which colours there are, of `render.COLORS`. Each shape in each colour is a kind, such as "red square".
         relations: Which relations are annotated, of `RELATIONS`.
         noise: Largest deviation of a background pixel, of 255.
+        mutual: Whether "a left of b" and "b right of a" are both annotated. If not, one of them is, always the same for
+            the same things standing the same way: equal scenes then have equal graphs, and their texts are no false
+            negatives of each other.
 
     Raises:
         ValueError: If a name is unknown, there are too few kinds, or the images are too small for the objects.
@@ -69,6 +76,7 @@ class World:
     colors: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "cyan")
     relations: tuple[str, ...] = RELATIONS
     noise: int = 6
+    mutual: bool = False
 
     def __post_init__(self) -> None:
         _check_names("shape", self.shapes, SHAPES)
@@ -96,15 +104,26 @@ class World:
         kinds = self.kinds
         labels = [kinds[i] for i in rng.permutation(len(kinds))[: self.objects]]
         for boxes in self._layouts(rng):
-            relations = tuple(
+            truths = tuple(
                 Relation(i, name, j)
                 for i, j in itertools.permutations(range(self.objects), 2)
                 if (name := true_relation(boxes[i], boxes[j], self.image_size)) in self.relations
             )
-            if relations:
+            if truths:
                 break
-        graph = SceneGraph(tuple(map(Entity, labels, boxes)), relations)
-        return Scene(draw_scene(labels, boxes, self.image_size, self.noise, rng), graph)
+        annotated = truths if self.mutual else tuple(r for r in truths if self._annotated(r, labels))
+        graph = SceneGraph(tuple(map(Entity, labels, boxes)), annotated)
+        return Scene(draw_scene(labels, boxes, self.image_size, self.noise, rng), graph, truths)
+
+    def _annotated(self, relation: Relation, labels: Sequence[str]) -> bool:
+        """Whether this one of two mutual relations is annotated, by a coin that the scene's content flips."""
+        subject, object = labels[relation.subject], labels[relation.object]
+        inverse = _INVERSE[relation.relation]
+        if inverse not in self.relations:
+            return True
+        pair = sorted([f"{subject} {relation.relation} {object}", f"{object} {inverse} {subject}"])
+        coin = crc32(" | ".join(pair).encode()) >> 7 & 1
+        return pair[coin] == f"{subject} {relation.relation} {object}"
 
     @property
     def _shrink(self) -> float:
