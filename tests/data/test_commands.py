@@ -222,6 +222,7 @@ def test_synthetic(tmp_path, capsys):
         "--colors",
         "red",
         "blue",
+        "green",
     )
     assert data(*words) == 0
     world = json.loads((tmp_path / "world/world.json").read_text())
