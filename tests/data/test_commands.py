@@ -226,7 +226,7 @@ def test_synthetic(tmp_path, capsys):
     )
     assert data(*words) == 0
     world = json.loads((tmp_path / "world/world.json").read_text())
-    assert (world["seed"], world["colors"]) == (3, ["red", "blue"])
+    assert (world["seed"], world["colors"]) == (3, ["red", "blue", "green"])
     assert len(samples(tmp_path / "world/graphs")[0]) == 6
     assert data(*words) == 1
     assert "--overwrite" in capsys.readouterr().err
