@@ -23,7 +23,7 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
   test, predict                            Lightning's own, for your modules' test and predict steps
 
 data and evaluation
-  data       convert, pack, check and show annotations and shards
+  data       convert annotations to shards, pack shards anew, render a small world
   zeroshot   score a checkpoint on VSR and VALSE
 
 `relpretrain COMMAND --help` explains a command, `relpretrain --version` names the version.

@@ -1,4 +1,4 @@
-"""A tiny REX-VLM learns eight fixed samples by heart: every one of its losses must fall to what a working one reaches."""
+"""A tiny REX-VLM learns eight fixed samples by heart: each of its losses must fall to where a working one gets."""
 
 from dataclasses import replace
 from itertools import islice

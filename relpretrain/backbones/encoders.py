@@ -111,7 +111,10 @@ class Temperature(nn.Module):
 def _hugging_face_bert(name: str, heads: int) -> dict[str, Tensor]:
     from transformers import AutoModelForMaskedLM
 
-    model, info = AutoModelForMaskedLM.from_pretrained(name, output_loading_info=True)
+    try:
+        model, info = AutoModelForMaskedLM.from_pretrained(name, output_loading_info=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(vision_module.unavailable(f"text weights {name!r}", "pretrained_text", error)) from error
     if model.config.model_type != "bert":
         raise ValueError(f"{name!r} is a {model.config.model_type} model; the text weights must be those of a BERT.")
     if model.config.num_attention_heads != heads:

@@ -142,12 +142,25 @@ def load_pretrained(encoder: ViT | Swin, name: str) -> None:
         name: Name of a timm model, such as "vit_base_patch16_224.augreg_in21k".
 
     Raises:
-        ValueError: If a weight is missing, unexpected or of another shape; only the classifier head may be left over.
+        ValueError: If the weights cannot be had, or one is missing, unexpected or of another shape; only the classifier
+            head may be left over.
     """
     kwargs: dict[str, Any] = {"num_classes": 0, "img_size": encoder.image_size}
-    given = timm.create_model(name, pretrained=True, **kwargs).state_dict()
+    try:
+        given = timm.create_model(name, pretrained=True, **kwargs).state_dict()
+    except (OSError, RuntimeError) as error:  # the hub's errors are OSErrors, or httpx's RuntimeErrors
+        raise ValueError(unavailable(f"image weights {name!r}", "pretrained_image", error)) from error
     check_weights(f"timm model {name!r}", encoder.trunk.state_dict(), given, ignored=("head.",))
     encoder.trunk.load_state_dict({key: given[key] for key in encoder.trunk.state_dict()})
+
+
+def unavailable(what: str, argument: str, error: Exception) -> str:
+    """One line on weights that could not be loaded, with the remedy."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"The {what} could not be loaded ({reason}): check the name and the network, or start from new weights with "
+        f"--model.backbone.{argument}=null."
+    )
 
 
 def check_weights(

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from relpretrain import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.shards import resolve_shards
 from relpretrain.errors import ConfigError
 from relpretrain.training.callbacks import LastCheckpoint, ProgressLine
 from relpretrain.training.module import RelationModule
@@ -70,6 +71,20 @@ class RelationCLI(LightningCLI):
         parser.add_argument("--run", default="runs/default", help="Folder of the run: metrics, settings, checkpoints.")
         for target in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=int)
+
+    def before_instantiate_classes(self) -> None:
+        """Look for the shards before anything is built or downloaded."""
+        data = self._get(self.config, "data")
+        streams = {**data.streams, **{f"validation {name}": s for name, s in (data.validation or {}).items()}}
+        problems: list[str] = []
+        for name, stream in streams.items():
+            for dataset, patterns in stream.datasets.items() if stream.ratio != 0 else ():
+                try:
+                    resolve_shards(patterns)
+                except (OSError, ValueError) as error:
+                    problems.append(f"Stream {name!r}, dataset {dataset!r}: {error}")
+        if problems:
+            raise ConfigError(problems)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's warning about arguments handed over."""
