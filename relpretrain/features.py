@@ -36,6 +36,11 @@ def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
     return (in_y[:, :, None] & in_x[:, None, :]).flatten(1)
 
 
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context in which similarities are computed in fp32, whatever the precision around it."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def step_generator(seed: int, step: int) -> torch.Generator:
     """CPU generator for the random choices of a step on this process, the same whenever the step is repeated."""
     mixed = (seed * 1_000_003 + step) * 1_000_003 + rank()
@@ -184,4 +189,5 @@ class View:
             with torch.no_grad():
                 other_image, other_text = self.taught.image_embedding.float(), self.taught.text_embedding.float()
         temperature = self.backbone.temperature.float()
-        return image @ other_text.T / temperature, text @ other_image.T / temperature
+        with full_precision(image):
+            return image @ other_text.T / temperature, text @ other_image.T / temperature

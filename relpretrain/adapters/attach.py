@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from relpretrain.distributed import touch
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
 from relpretrain.types import Backbone, GraphBatch
@@ -92,7 +93,7 @@ def _with_relations(step: Any) -> Any:
             losses = self.relation_losses(graph_batch)
             self.log_dict({f"relation/{name}": value.detach() for name, value in losses.items()})
             output = _add(output, sum(losses.values(), start=torch.zeros((), device=graph_batch.images.device)))
-        return output
+        return _tied(output, self)
 
     return training_step
 
@@ -103,6 +104,15 @@ def _add(output: Any, loss: Tensor) -> Any:
     if isinstance(output, Mapping):
         return {**output, "loss": output["loss"] + loss}
     return output + loss
+
+
+def _tied(output: Any, model: nn.Module) -> Any:
+    """The same output, tied to all parameters: DDP waits for those that this kind of step leaves alone."""
+    if isinstance(output, Tensor):
+        return touch(output, model.parameters())
+    if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
+        return {**output, "loss": touch(output["loss"], model.parameters())}
+    return output
 
 
 def _graph_batches(batch: Any) -> Iterator[GraphBatch]:
@@ -138,7 +148,7 @@ def _find_backbone(model: nn.Module) -> tuple[str, Backbone]:
 
 
 def _missing(module: nn.Module) -> list[str]:
-    return [name for name in _PROTOCOL if not hasattr(module, name)]
+    return [name for name in _PROTOCOL if getattr(module, name, None) is None]
 
 
 def _is_teacher(path: str) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from relpretrain.config_record import recorded
 from relpretrain.distributed import gather, gather_sizes, mean_over_ranks, rank
-from relpretrain.features import View
+from relpretrain.features import View, full_precision
 from relpretrain.objectives.base import Term, ViewObjective
 from relpretrain.objectives.negatives import same_pair
 
@@ -81,30 +81,33 @@ class ITC(ViewObjective):
         positive = torch.arange(len(view), device=image.device) + sum(sizes[: rank()])
         image_ids, text_ids = view.image_ids, view.pairs.text_ids
         key_image_ids, key_text_ids = gather(image_ids, sizes), gather(text_ids, sizes)
-        if view.taught is None:
-            excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
-            to_text = image @ gather(text, sizes).T / temperature
-            to_image = text @ gather(image, sizes).T / temperature
-            losses = contrastive_losses(to_text, positive, excluded) + contrastive_losses(to_image, positive, excluded)
-        else:
-            teacher = view.features.teacher
-            assert teacher is not None
-            with torch.no_grad():
-                taught_image, taught_text = view.taught.image_embedding.float(), view.taught.text_embedding.float()
-                key_image, key_text = gather(taught_image, sizes), gather(taught_text, sizes)
-                if teacher.queue is not None:
-                    key_image = torch.cat([key_image, teacher.queue.image.T.float()])
-                    key_text = torch.cat([key_text, teacher.queue.text.T.float()])
-                    key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
-                    key_text_ids = torch.cat([key_text_ids, teacher.queue.text_ids])
+        with full_precision(image):
+            if view.taught is None:
                 excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
-                soft_text = _soft_targets(taught_image @ key_text.T / temperature, positive, excluded)
-                soft_image = _soft_targets(taught_text @ key_image.T / temperature, positive, excluded)
-            to_text = image @ key_text.T / temperature
-            to_image = text @ key_image.T / temperature
-            losses = contrastive_losses(to_text, positive, excluded, soft_text, teacher.alpha) + contrastive_losses(
-                to_image, positive, excluded, soft_image, teacher.alpha
-            )
+                to_text = image @ gather(text, sizes).T / temperature
+                to_image = text @ gather(image, sizes).T / temperature
+                losses = contrastive_losses(to_text, positive, excluded) + contrastive_losses(
+                    to_image, positive, excluded
+                )
+            else:
+                teacher = view.features.teacher
+                assert teacher is not None
+                with torch.no_grad():
+                    taught_image, taught_text = view.taught.image_embedding.float(), view.taught.text_embedding.float()
+                    key_image, key_text = gather(taught_image, sizes), gather(taught_text, sizes)
+                    if teacher.queue is not None:
+                        key_image = torch.cat([key_image, teacher.queue.image.T.float()])
+                        key_text = torch.cat([key_text, teacher.queue.text.T.float()])
+                        key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
+                        key_text_ids = torch.cat([key_text_ids, teacher.queue.text_ids])
+                    excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
+                    soft_text = _soft_targets(taught_image @ key_text.T / temperature, positive, excluded)
+                    soft_image = _soft_targets(taught_text @ key_image.T / temperature, positive, excluded)
+                to_text = image @ key_text.T / temperature
+                to_image = text @ key_image.T / temperature
+                losses = contrastive_losses(to_text, positive, excluded, soft_text, teacher.alpha) + contrastive_losses(
+                    to_image, positive, excluded, soft_image, teacher.alpha
+                )
         loss = mean_over_ranks(losses.sum() / 2, len(view))
         accuracy = (to_text.detach().argmax(dim=1) == positive).float().mean()
         return Term(loss, len(view), {"accuracy": accuracy})

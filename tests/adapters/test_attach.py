@@ -85,6 +85,20 @@ def test_a_step_without_graphs_is_the_hosts_own():
     assert model.seen == [3]
 
 
+def test_every_parameter_is_tied_to_every_step():
+    """DDP waits for all of them, whether or not a step carries graphs."""
+    model = add_relation_objectives(Host(), chosen())
+    model.log_dict = lambda values: None
+    for batch in ({"captions": 1}, graphs()):
+        output = model.training_step(batch, 0)
+        reached, front = set(), [(output["loss"] if isinstance(output, dict) else output).grad_fn]
+        while front:
+            node = front.pop()
+            reached.add(getattr(node, "variable", None))
+            front += [following for following, _ in node.next_functions if following is not None]
+        assert all(parameter in reached for parameter in model.parameters())
+
+
 def test_it_trains_under_the_trainer(tmp_path):
     model = add_relation_objectives(Host(), chosen())
     loader = DataLoader([{"graphs": graphs(seed)} for seed in range(8)], batch_size=None)
@@ -131,7 +145,7 @@ def test_a_half_built_model_is_told_what_it_lacks():
         fuse = None
 
     model = NoFusion()
-    with pytest.raises(ValueError, match="has no fuse"):
+    with pytest.raises(TypeError, match=r"NoFusion cannot be served: .*lacks fuse\."):
         add_relation_objectives(model, chosen())
     assert not hasattr(model, "relation_objectives")
 

@@ -72,6 +72,17 @@ def test_half_precision_logits_are_summed_in_single():
     assert losses.dtype == torch.float32
 
 
+def test_similarities_are_exact_under_autocast():
+    batch = captions(6)
+    view = Features(StandIn(), batch, [batch.pairs]).view(batch.pairs)
+    exact = float(ITC().term(view).loss), view.similarities
+    again = Features(StandIn(), batch, [batch.pairs]).view(batch.pairs)
+    again.image_embedding, again.text_embedding = view.image_embedding, view.text_embedding
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert float(ITC().term(again).loss) == pytest.approx(exact[0], rel=1e-6)
+        assert all(torch.equal(a, b) for a, b in zip(again.similarities, exact[1], strict=True))
+
+
 def test_the_weight_scales_the_loss_but_not_the_part():
     batch = captions(4)
     output = ITC(weight=0.5)(Features(StandIn(), batch, [batch.pairs]))
