@@ -17,7 +17,7 @@ $(READY): pyproject.toml
 
 # A tiny REX-VLM on generated images: shards, training, zero-shot table, report. About ten minutes on two cores.
 quickstart: $(RUNS)/quickstart/report/report.md
-	@cat $<
+	@echo "Report: $<"
 
 $(WORLD)/world.json: $(READY)
 	$(BIN)/relpretrain data synthetic $(WORLD) --overwrite

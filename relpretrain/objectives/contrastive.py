@@ -109,5 +109,6 @@ class ITC(ViewObjective):
                     to_image, positive, excluded, soft_image, teacher.alpha
                 )
         loss = mean_over_ranks(losses.sum() / 2, len(view))
-        accuracy = (to_text.detach().argmax(dim=1) == positive).float().mean()
+        ranked = to_text.detach().masked_fill(excluded.scatter(1, positive[:, None], False), float("-inf"))
+        accuracy = (ranked.argmax(dim=1) == positive).float().mean()
         return Term(loss, len(view), {"accuracy": accuracy})

@@ -53,7 +53,9 @@ def test_does_not_depend_on_the_order_of_pairs():
 def test_a_batch_of_one_image_has_no_negatives_and_no_loss():
     batch = captions(3)
     batch.image_ids[:] = 7
-    assert float(ITC()(Features(StandIn(), batch, [batch.pairs])).loss) == pytest.approx(0.0, abs=1e-6)
+    output = ITC()(Features(StandIn(), batch, [batch.pairs]))
+    assert float(output.loss) == pytest.approx(0.0, abs=1e-6)
+    assert float(output.metrics["itc_accuracy"]) == 1
 
 
 def test_soft_targets_mix_by_alpha():
