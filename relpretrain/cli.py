@@ -80,8 +80,8 @@ def lightning_main(argv: Sequence[str] | None = None) -> int:
 def user_message(error: BaseException) -> list[str] | None:
     """The lines that tell a user what to change, or None where the error is not a user's.
 
-    A user's mistakes are the errors of our own checks: a ValueError raised inside relpretrain, a file that is missing,
-    and what the parser of the command line says.
+    A user's mistakes are the errors of our own checks: a ValueError raised inside relpretrain, a file that is missing
+    or may not be used, and what the parser of the command line says.
     """
     text = str(error)
     if text.startswith("Caught ") and "Original Traceback" in text:  # from a data worker
@@ -90,13 +90,15 @@ def user_message(error: BaseException) -> list[str] | None:
         return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return [f"{error.filename} does not exist"]
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return [f"{error.filename}: {error.strerror.lower()}"]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
     if isinstance(error, (CheckpointError, TooManyBadSamples)) or type(error).__name__ == "MisconfigurationException":
         return [" ".join(text.split())]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]
-    if isinstance(error, (ValueError, FileNotFoundError)) and _ours(error, ""):
+    if isinstance(error, (ValueError, OSError)) and _ours(error, ""):
         return [" ".join(text.split())]
     return None
 
@@ -123,13 +125,14 @@ def _data(command: str, arguments: list[str]) -> int:
 
     parser = _Parser(prog="relpretrain data", description=commands.__doc__)
     commands.add_arguments(parser)
-    return int(commands.run(parser.parse_args(arguments)) or 0)
+    commands.run(parser.parse_args(arguments))
+    return 0
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
     from relpretrain.zeroshot.main import main as zeroshot
 
-    return int(zeroshot(arguments) or 0)
+    return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
 
 
 class _Parser(argparse.ArgumentParser):

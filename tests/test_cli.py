@@ -5,15 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
-from relpretrain import checkpoint as checkpoints
 from relpretrain import cli
-from relpretrain.backbones import XVLM
 from relpretrain.cli import lightning_main, main
-from relpretrain.objectives import MRC
-from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.version import __version__
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
@@ -129,7 +124,6 @@ def test_all_mistakes_of_a_recipe_are_told_at_once(capsys, recipe):
         ("--model.objectives.vsg.init_args.weigth=0.5", "weigth"),
         ("--trainer.max_step=3", "max_step"),
         ("--data.image_size=big", "image_size"),
-        ("--model.optimizer.lr=-1", "lr=-1"),
     ],
 )
 def test_a_wrong_override_is_one_line(argument, message, capsys):
@@ -142,8 +136,9 @@ def test_training_without_its_shards_ends_before_it_starts(capsys, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     start = time.perf_counter()
     assert main(["fit", "-c", str(QUICKSTART)]) == 2
-    (line,) = errors(capsys)
-    assert "runs/quickstart/data/relations.json" in line
+    lines = errors(capsys)
+    assert all("Shard pattern 'runs/quickstart/data/" in line for line in lines)
+    assert {line.split("'")[1] for line in lines} >= {"captions", "regions", "graphs"}
     assert time.perf_counter() - start < 20
 
 
@@ -155,18 +150,6 @@ def test_a_checkpoint_that_is_none_ends_training_before_it_starts(capsys, tmp_pa
     assert line.startswith("notes.ckpt")
     assert main(["fit", "-c", str(QUICKSTART), "--ckpt_path", "absent.ckpt"]) == 2
     assert errors(capsys) == ["checkpoint absent.ckpt does not exist"]
-
-
-def test_another_relation_vocabulary_ends_training_before_it_starts(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    mrc = {"mrc": MRC(RelationVocabulary(("on", "under")))}
-    content = {"state_dict": {}, checkpoints.KEY: checkpoints.describe(XVLM("tiny", image_size=32), mrc, None)}
-    torch.save(content, "other.ckpt")
-    options = ["--model.objectives.mrc.init_args.vocabulary=gqa", "--ckpt_path", "other.ckpt"]
-    assert main(["fit", "-c", str(QUICKSTART), *options]) == 2
-    (line,) = errors(capsys)
-    assert "has 2 relations, this model's has 310" in line
-    assert "'on' / " in line
 
 
 def test_wrong_data_arguments_are_one_line(capsys):

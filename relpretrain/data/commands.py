@@ -94,18 +94,14 @@ def _positive(text: str) -> int:
     return value
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Carry out a command of `add_arguments`.
 
-    Returns:
-        The exit status: 0, or 1 after one line on stderr that says what is wrong.
+    Raises:
+        ValueError: If an argument or what it names cannot be used.
+        OSError: If a file cannot be read or written.
     """
-    try:
-        args.run_data(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args.run_data(args)
 
 
 def _convert(args: argparse.Namespace) -> None:

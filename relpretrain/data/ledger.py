@@ -77,7 +77,7 @@ class Ledger:
         lines = []
         for dataset, reasons in self.report().items():
             for reason, number in reasons.items():
-                what = "samples, in part" if reason.startswith(PART) else "samples"
+                what = "times, in part" if reason.startswith(PART) else "times"
                 example = self.first[dataset, reason]
                 lines.append(f"{dataset}: {reason.removeprefix(PART)}: {number} {what} (first: {example})")
         return lines

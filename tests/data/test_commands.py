@@ -1,4 +1,3 @@
-import argparse
 import inspect
 import io
 import json
@@ -7,15 +6,14 @@ import tarfile
 import pytest
 from PIL import Image
 
+from relpretrain.cli import main
 from relpretrain.data import commands
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 
 
 def data(*words):
     """Run `relpretrain data ...` and return its exit status."""
-    parser = argparse.ArgumentParser(prog="relpretrain data")
-    commands.add_arguments(parser)
-    return commands.run(parser.parse_args([str(word) for word in words]))
+    return main(["data", *map(str, words)])
 
 
 def samples(folder):
@@ -102,12 +100,18 @@ def test_a_mistake_is_one_line_and_leaves_nothing(photos, tmp_path, capsys):
         (("pack", tmp_path / "*.tar", "--out", out), "matches no file"),
         (("pack", table, "--out", out), "is not an uncompressed tar"),
     ]:
-        assert data(*words) == 1
+        assert data(*words) == 2
         error = capsys.readouterr().err
         assert message in error
-        assert error.startswith("error: ")
+        assert error.startswith("relpretrain: error: ")
         assert error.count("\n") == 1
         assert not out.exists()
+
+
+def test_what_cannot_be_written_is_named(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert data("convert", "image-text", "--images", photos, "--out", tmp_path / "file/out") == 2
+    assert capsys.readouterr().err == f"relpretrain: error: {tmp_path / 'file/out'}: not a directory\n"
 
 
 def test_existing_shards_stay_unless_told(photos, tmp_path, capsys):
@@ -115,7 +119,7 @@ def test_existing_shards_stay_unless_told(photos, tmp_path, capsys):
     assert data(*words) == 0
     before = (tmp_path / "out/shard-000000.tar").read_bytes()
     (photos / "p.0.txt").unlink()
-    assert data(*words) == 1
+    assert data(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "out/shard-000000.tar").read_bytes() == before
     assert data(*words, "--overwrite") == 0
@@ -189,15 +193,13 @@ def test_pack_shuffles_by_seed_and_stops(tmp_path):
 def test_pack_into_its_own_input_is_refused(tmp_path, capsys):
     path = write_tar(tmp_path / "shard-000000.tar", {"1.jpg": jpeg(), "1.txt": b"x"})
     before = path.read_bytes()
-    assert data("pack", path, "--out", tmp_path, "--overwrite") == 1
+    assert data("pack", path, "--out", tmp_path, "--overwrite") == 2
     assert "are to be read" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 
 def test_counts_must_be_positive(tmp_path, capsys):
-    with pytest.raises(SystemExit) as error:
-        data("pack", "x.tar", "--out", tmp_path, "--max-samples", 0)
-    assert error.value.code == 2
+    assert data("pack", "x.tar", "--out", tmp_path, "--max-samples", 0) == 2
     assert "at least 1" in capsys.readouterr().err
 
 
@@ -228,7 +230,7 @@ def test_synthetic(tmp_path, capsys):
     world = json.loads((tmp_path / "world/world.json").read_text())
     assert (world["seed"], world["colors"]) == (3, ["red", "blue", "green"])
     assert len(samples(tmp_path / "world/graphs")[0]) == 6
-    assert data(*words) == 1
+    assert data(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert data(*words, "--overwrite") == 0
 

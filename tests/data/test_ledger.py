@@ -19,7 +19,7 @@ def test_counts_by_dataset_and_reason():
     ledger.add(_batch(9, 1, shard="s2"))
     ledger.add_index("web", SimpleNamespace(name="s0", problems=[Problem("missing_image", "k9")]))
     assert ledger.report() == {"d": {"box_outside_image": 1, "truncated_image": 3}, "web": {"missing_image": 1}}
-    assert "web: missing_image: 1 samples (first: s0/k9)" in ledger.lines()
+    assert "web: missing_image: 1 times (first: s0/k9)" in ledger.lines()
 
 
 def test_run_stops_over_the_share_and_says_where():
@@ -57,4 +57,4 @@ def test_lost_parts_are_reported_but_not_bad():
     ledger = Ledger(0.0, {"d": 4})
     ledger.add(SimpleNamespace(keys=("d/s/k",) * 8, skipped=(("d", "part: entity_cropped", "s/k"),) * 8))
     assert ledger.report() == {"d": {"part: entity_cropped": 8}}
-    assert ledger.lines() == ["d: entity_cropped: 8 samples, in part (first: s/k)"]
+    assert ledger.lines() == ["d: entity_cropped: 8 times, in part (first: s/k)"]

@@ -1,0 +1,227 @@
+"""What a user may get wrong: one clear line, exit code 2, before training; bad samples are left out and counted."""
+
+import io
+import json
+import logging
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from relpretrain import checkpoint as checkpoints
+from relpretrain.backbones import XVLM
+from relpretrain.cli import main
+from relpretrain.objectives import MRC
+from relpretrain.scene_graph import RelationVocabulary
+
+from .data.small import picture, record, tokenizer, write_shards
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "rex_vlm.yaml"
+SIZES = {"captions": 8, "regions": 4, "mrc": 4, "vsg": 4}
+
+
+@pytest.fixture(autouse=True)
+def _closed_streams(monkeypatch):
+    """Lightning's log handlers keep the captured stderr of an earlier test."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+
+@pytest.fixture
+def fit(tmp_path, monkeypatch):
+    """Call `relpretrain fit` on sound shards, made small; arguments override."""
+    monkeypatch.chdir(tmp_path)
+    write_shards(tmp_path / "sound")
+    RelationVocabulary(("beside", "on", "under")).save(tmp_path / "relations.json")
+    tiny = ["--run=run", "--trainer.max_steps=6", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu"]
+    tiny += ["--trainer.enable_model_summary=false", "--model.backbone.size=tiny", "--model.backbone.image_size=16"]
+    tiny += ["--model.backbone.pretrained_image=null", "--model.backbone.pretrained_text=null"]
+    tiny += ["--model.objectives.mrc.init_args.vocabulary=relations.json", "--data.image_size=16"]
+    tiny += ["--data.num_workers=0", f"--data.tokenizer={tokenizer(tmp_path)}"]
+    for name, size in SIZES.items():
+        tiny += [f'--data.streams.{name}.datasets={{"small": "sound"}}', f"--data.streams.{name}.batch_size={size}"]
+    return lambda *arguments: main(["fit", "-c", str(RECIPE), *tiny, *arguments])
+
+
+def errors(capsys):
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    lines = [line for line in captured.err.splitlines() if "error: " in line]
+    assert all(line.startswith("relpretrain: error: ") for line in lines)
+    return [line.removeprefix("relpretrain: error: ") for line in lines]
+
+
+def write_sample(tar, name, content):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+CASES = {
+    "a shard path that matches nothing": (
+        [
+            '--data.streams.vsg.datasets={"vg": "nowhere/{00..03}.tar"}',
+            '--data.streams.mrc.datasets={"vg": "no/*.tar"}',
+        ],
+        [
+            ("Stream 'mrc', dataset 'vg': ", "'no/*.tar'"),
+            ("Stream 'vsg', dataset 'vg': ", "nowhere/00.tar"),
+        ],
+    ),
+    "ratios that ask for a type that no shard has": (
+        ['--data.streams.regions.datasets={"web": "plain"}', '--data.streams.vsg.datasets={"web": "plain"}'],
+        [
+            ("Stream 'regions' (kind regions, ratio 1.5) needs samples with entities", "set its ratio to 0"),
+            ("Stream 'vsg' (kind graphs, ratio 1) needs samples with relations", "set its ratio to 0"),
+        ],
+    ),
+    "a text limit too short for one triplet": (
+        ["--data.streams.vsg.max_tokens=4"],
+        [("Stream 'vsg': max_tokens=4 is too short for one triplet", "Set max_tokens to at least 5.")],
+    ),
+    "more workers than shards can serve": (
+        ["--data.num_workers=5000"],
+        [("num_workers=5000 is more workers than the shards can serve", "Set num_workers to at most ")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys):
+    write_shards(tmp_path / "plain", graph=False)
+    arguments, expected = CASES[case]
+    start = time.perf_counter()
+    assert fit(*arguments) == 2
+    assert time.perf_counter() - start < 20
+    lines = errors(capsys)
+    assert len(lines) == len(expected), lines
+    for line, (opening, remedy) in zip(lines, expected, strict=True):
+        assert line.startswith(opening), line
+        assert remedy in line, line
+    assert not Path("run/metrics.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ('--model.objectives={"itcc": {"class_path": "ITCC"}}', "ITCC"),
+        ("--model.optimizer.lr=-1", "lr=-1"),
+        ("--data.streams.vsg.objectives=[vgs]", "Stream 'vsg': unknown objective 'vgs'; did you mean 'vsg'?"),
+    ],
+)
+def test_a_wrong_override_is_one_line(argument, message, fit, capsys):
+    assert fit(argument) == 2
+    (line,) = errors(capsys)
+    assert message in line
+
+
+def test_unknown_names_in_a_recipe_are_told_together_with_suggestions(fit, tmp_path, capsys):
+    text = RECIPE.read_text().replace("class_path: VSG", "class_path: VGS").replace("max_tokens: 36", "max_token: 36")
+    Path("mine.yaml").write_text(text)
+    assert main(["fit", "-c", "mine.yaml"]) == 2
+    lines = errors(capsys)
+    assert len(lines) == 3
+    assert "unknown objective 'VGS'; did you mean 'VSG'?" in lines[0]
+    assert all("unknown argument 'max_token'; did you mean 'max_tokens'?" in line for line in lines[1:])
+
+
+def test_the_checkpoints_relation_vocabulary_must_be_the_models(fit, capsys):
+    other = {"mrc": MRC(RelationVocabulary(("on", "beside", "under")))}
+    content = {"state_dict": {}, checkpoints.KEY: checkpoints.describe(XVLM("tiny", image_size=16), other, None)}
+    torch.save(content, "other.ckpt")
+    assert fit("--ckpt_path=other.ckpt") == 2
+    (line,) = errors(capsys)
+    assert "first differing names 0: 'on' / 'beside', 1: 'beside' / 'on'" in line
+
+
+def _foreign(path):
+    torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 1}, path)
+
+
+def _text(path):
+    path.write_text("hello")
+
+
+def _half(path):
+    torch.save({"state_dict": {"weight": torch.zeros(9999)}, checkpoints.KEY: {}}, path)
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+@pytest.mark.parametrize("write", [_foreign, _text, _half])
+def test_a_checkpoint_that_is_none_is_named(write, fit, tmp_path, capsys):
+    write(Path("x.ckpt"))
+    assert fit("--ckpt_path=x.ckpt") == 2
+    (training,) = errors(capsys)
+    items = [{"image": "1.png", "caption": "a cat on a dog", "label": 1, "relation": "on"}]
+    folder = tmp_path / "benchmarks/vsr/random"
+    folder.mkdir(parents=True)
+    (folder / "test.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (tmp_path / "benchmarks/images").mkdir()
+    (tmp_path / "benchmarks/images/1.png").write_bytes(picture())
+    options = ["--tasks", "vsr", "--data", "benchmarks", "--device", "cpu"]
+    assert main(["zeroshot", "--checkpoint", "x.ckpt", *options]) == 2
+    scoring = capsys.readouterr().err.splitlines()
+    assert len(scoring) == 1
+    assert training.startswith("x.ckpt ")
+    assert training in scoring[0]
+
+
+# Samples that are spoiled, by the reason under which they are counted.
+
+
+def _spoiled(i):
+    """Image and record of sample i of 40."""
+    image, described = picture(i, format="JPEG"), record(i)
+    if i == 3:
+        image = image[: len(image) * 2 // 3]
+    elif i == 12:
+        image = None
+    elif i == 21:
+        described["relations"][0]["object"] = 9
+    elif i == 30:
+        described["entities"][0]["box"] = [1, 2, 60, 20]
+    return image, described
+
+
+@pytest.fixture
+def spoiled(tmp_path):
+    """Four shards of ten, one bad sample in each."""
+    (tmp_path / "spoiled").mkdir()
+    for shard in range(4):
+        with tarfile.open(tmp_path / f"spoiled/s-{shard}.tar", "w") as tar:
+            for i in range(10 * shard, 10 * shard + 10):
+                image, described = _spoiled(i)
+                if image is not None:
+                    write_sample(tar, f"k{i:02d}.jpg", image)
+                write_sample(tar, f"k{i:02d}.json", json.dumps(described).encode())
+    return [f'--data.streams.{name}.datasets={{"zoo": "spoiled"}}' for name in SIZES]
+
+
+BAD = {
+    "truncated_image": "s-0/k03",
+    "missing_image": "s-1/k12",
+    "relation_without_entity": "s-2/k21",
+    "box_outside_image": "s-3/k30",
+}
+
+
+def test_bad_samples_are_left_out_counted_and_reported(fit, spoiled, capsys):
+    assert fit(*spoiled, "--data.max_bad_fraction=0.2", "--trainer.max_steps=40") == 0
+    captured = capsys.readouterr()
+    assert "error" not in captured.err.lower()
+    report = captured.out.split("Left out of the data:\n")[1].splitlines()
+    for reason, place in BAD.items():
+        (line,) = [line for line in report if line.startswith(f"  zoo: {reason}: ")]
+        assert line.endswith(f" (first: {place})")
+        assert int(line.split()[2]) >= 1
+
+
+def test_too_many_bad_samples_stop_the_run(fit, spoiled, capsys):
+    assert fit(*spoiled, "--trainer.max_steps=60") == 2
+    (line,) = errors(capsys)
+    assert "samples are bad (" in line
+    assert "more than max_bad_fraction=0.05 allows: truncated_image " in line
+    assert "Worst shard: 's-0' with " in line
+    assert "(such as s-0/k03)" in line
+    assert not Path("run/checkpoints/last.ckpt").exists()
