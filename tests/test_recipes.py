@@ -57,7 +57,7 @@ def test_recipe_prints_its_settings(recipe, capsys, monkeypatch):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    steps = ["--trainer.max_steps=7", "--trainer.log_every_n_steps=1", "--trainer.val_check_interval=5"]
+    steps = ["--trainer.max_steps=13", "--trainer.log_every_n_steps=1", "--trainer.val_check_interval=5"]
     options = [*overrides(recipe, world), *SMALL, *SCRATCH, *steps, "--run", "run"]
     assert main(["fit", "-c", str(recipe), *options]) == 0
     loaded = relpretrain.load("run/checkpoints/last.ckpt")
@@ -67,7 +67,7 @@ def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeyp
     assert Path("run/config.yaml").is_file()
     header = Path("run/metrics.csv").read_text().splitlines()[0]
     for stream in content["data"]["streams"]:
-        assert f"train/{stream}_loss" in header, f"{stream} did not run in seven steps"
+        assert f"train/{stream}_loss" in header, f"{stream} did not run in 13 steps"
 
 
 def test_interrupted_training_goes_on_where_it_was(world, tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_full_size_takes_two_steps_of_each_stream(recipe, tmp_path):
 
 def test_two_processes_train_on_mixed_batches_and_end(world, tmp_path):
     recipe = next(path for path in RECIPES if path.stem == "quickstart")
-    options = [*overrides(recipe, world), "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6"]
+    options = [*overrides(recipe, world), "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=13"]
     options += ["--trainer.log_every_n_steps=2", "--trainer.val_check_interval=3", "--run", "run"]
     command = [sys.executable, "-m", "relpretrain", "fit", "-c", str(recipe), *options]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
