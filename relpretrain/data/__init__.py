@@ -1,0 +1,1 @@
+"""Shards, the mixture of streams, and the way of a sample to a typed batch."""
