@@ -46,8 +46,8 @@ def test_rows_for_whole_images_are_left_out():
     output = BOX()(Features(model, batch, [batch.pairs]))
     kept = [0, 2, 3]
     assert output.count == 3
-    assert float(output.parts["l1"]) == pytest.approx(float(l1[kept].mean()), rel=1e-5)
-    assert float(output.parts["giou"]) == pytest.approx(float(giou[kept].mean()), rel=1e-5)
+    assert float(output.parts["l1"]) == pytest.approx(l1[kept].mean().item(), rel=1e-5)
+    assert float(output.parts["giou"]) == pytest.approx(giou[kept].mean().item(), rel=1e-5)
 
 
 def test_all_rows_whole_is_a_finite_zero():
