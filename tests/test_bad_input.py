@@ -164,7 +164,7 @@ def test_a_checkpoint_that_is_none_is_named(write, fit, tmp_path, capsys):
     scoring = capsys.readouterr().err.splitlines()
     assert len(scoring) == 1
     assert training.startswith("x.ckpt ")
-    assert training in scoring[0]
+    assert scoring[0] == f"relpretrain zeroshot: error: {training}"
 
 
 # Samples that are spoiled, by the reason under which they are counted.

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
         if args.out:
             report.write(args.out)
     except (ValueError, OSError) as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
