@@ -1,4 +1,4 @@
-# The interface of the project: `make quickstart`, `make compare`, `make test`, `make lint`, `make format`.
+# The interface of the project: `make quickstart`, `make compare`, `make test`, `make test-oldest`, `make lint`, `make format`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ RUNS := runs
 WORLD := $(RUNS)/quickstart/data
 READY := $(VENV)/.ready
 
-.PHONY: quickstart compare test test-slow lint format clean
+.PHONY: quickstart compare test test-slow test-oldest lint format clean
 
 # Environment: made once, and again when the dependencies change.
 $(READY): pyproject.toml
@@ -43,6 +43,13 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
+
+# All tests with the oldest versions that pyproject.toml admits (Python 3.10 to 3.12: torch 2.6 has wheels for these).
+test-oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-oldest/bin/python -m pip install --quiet --editable . -r requirements/oldest.txt pytest pytest-xdist hypothesis
+	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -132,7 +132,7 @@ def timm_file(monkeypatch, tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
 
     def create_model(name, **kwargs):
-        overlay = {"file": str(tmp_path / "weights.pth")}
+        overlay = {"file": str(tmp_path / "weights.pth"), "custom_load": False}
         return create(name, depth=2, pretrained_cfg_overlay=overlay, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", create_model)
