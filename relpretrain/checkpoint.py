@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from relpretrain.backbones.official_model import LoadReport, build_official, is_official
 from relpretrain.data.preprocess import Preprocess
+from relpretrain.data.text import load_tokenizer
 from relpretrain.errors import CheckpointError
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
@@ -23,6 +26,9 @@ from relpretrain.version import __version__
 
 KEY = "relpretrain"
 """Entry of a checkpoint that holds `describe`'s result, beside Lightning's own."""
+
+OFFICIAL_TOKENIZER = "bert-base-uncased"
+"""What the official checkpoints were trained with."""
 
 
 @dataclass
@@ -34,12 +40,14 @@ class Loaded:
         preprocess: What prepares images and texts for it.
         objectives: The objectives that it was trained with, by name, with their heads.
         vocabulary: The relations that MRC tells apart; None without MRC.
+        report: What became of each weight of an official checkpoint; None for one of ours.
     """
 
     backbone: Backbone
     preprocess: Preprocess
     objectives: dict[str, Objective]
     vocabulary: RelationVocabulary | None
+    report: LoadReport | None = None
 
 
 def record(part: Any) -> dict[str, Any]:
@@ -90,37 +98,98 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing or is no checkpoint of relpretrain.
     """
-    path = Path(path)
+    return _ours(_content(Path(path)), path)
+
+
+def _content(path: Path) -> Any:
+    """Whatever a file holds, if it is tensors and plain types."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:  # files of torch before 1.6 are no zip files, and cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "
-            "run any code, and is no checkpoint of relpretrain"
+            "run any code: where it is trusted, save its tensors alone, as {'model': state_dict}"
         ) from error
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format") from error
+
+
+def _ours(content: Any, path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get(KEY), dict) or "state_dict" not in content:
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path} was not written by relpretrain: it lacks the entry {KEY!r} (found: {found})")
     return content
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> Loaded:
-    """Rebuild a trained model; the file is all it takes.
+def load(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    tokenizer: str | None = None,
+    image_size: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Rebuild a trained model: from a checkpoint of ours, of which the file is all it takes, or from an official one.
+
+    Official are pretraining checkpoints of ALBEF and X-VLM with a ViT or Swin, as `{"model": state}` or as the bare
+    state. Their texts are prepared as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP].
 
     Args:
-        path: A checkpoint that training wrote.
+        path: A checkpoint that training wrote, or an official one.
         device: Where the model goes.
+        tokenizer: Official checkpoints hold none: its name or folder (default: bert-base-uncased).
+        image_size: Official checkpoints: another side of the images in pixels, for which weights are resized.
+        arguments: Official checkpoints: keywords of the model that leave no trace in the weights (`build_official`).
 
     Raises:
-        CheckpointError: If the file is no such checkpoint, or its weights do not fit the model that it describes.
+        CheckpointError: If the file is no such checkpoint, or its weights do not fit the model.
     """
-    content = read(path)
+    content = _content(Path(path))
+    state = content.get("model", content) if isinstance(content, dict) else None
+    if is_official(state):
+        loaded = _load_official(path, cast(dict[str, Tensor], state), tokenizer, image_size, arguments)
+    elif tokenizer is not None or image_size is not None or arguments:
+        _ours(content, path)
+        raise CheckpointError(
+            f"{path} is a checkpoint of relpretrain, which holds its tokenizer and sizes: leave out tokenizer, "
+            "image_size and arguments"
+        )
+    else:
+        loaded = _load_ours(path, _ours(content, path))
+    for module in (loaded.backbone, *loaded.objectives.values()):
+        cast(nn.Module, module).to(device).eval()
+    return loaded
+
+
+def _load_official(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    tokenizer: str | None,
+    image_size: int | None,
+    arguments: Mapping[str, Any] | None,
+) -> Loaded:
+    try:
+        backbone, report = build_official(state, image_size, arguments)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be loaded: {' '.join(str(error).split())[:1000]}") from error
+    try:
+        words = load_tokenizer(tokenizer or OFFICIAL_TOKENIZER)
+    except ValueError as error:
+        raise CheckpointError(f"{path} holds no tokenizer; give one by `tokenizer`. {error}") from error
+    sizes = backbone.sizes
+    if len(words) != sizes.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer {str(tokenizer or OFFICIAL_TOKENIZER)!r} has {len(words)} words, but {path} has "
+            f"embeddings of {sizes.vocab_size}: give the tokenizer that it was trained with"
+        )
+    preprocess = Preprocess(words, sizes.image_size, sizes.max_positions, separator=False, clean=True)
+    return Loaded(cast(Backbone, backbone), preprocess, {}, None, report)
+
+
+def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
     described = content[KEY]
     if described.get("preprocess") is None:
         raise CheckpointError(f"{path} does not say how images and texts are prepared: train with RelationDataModule")
@@ -140,8 +209,6 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Loaded:
         raise CheckpointError(
             f"{path} (relpretrain {described.get('version')}) does not fit this version: {reason}"
         ) from error
-    for module in (backbone, *objectives.values()):
-        module.to(device).eval()
     return Loaded(cast(Backbone, backbone), preprocess, objectives, relation_vocabulary(objectives))
 
 

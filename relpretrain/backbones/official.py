@@ -17,7 +17,7 @@ from torch import Tensor
 State = dict[str, Tensor]
 
 # Inside a layer: their name -> our name, and which of how many stacked parts it is.
-_LAYER: dict[str, tuple[str, int, int]] = {
+LAYER: dict[str, tuple[str, int, int]] = {
     "attention.self.query": ("attention.qkv", 0, 3),
     "attention.self.key": ("attention.qkv", 1, 3),
     "attention.self.value": ("attention.qkv", 2, 3),
@@ -32,7 +32,7 @@ _LAYER: dict[str, tuple[str, int, int]] = {
     "output.dense": ("down", 0, 1),
     "output.LayerNorm": ("ffn_norm", 0, 1),
 }
-_BERT = {
+BERT = {
     "bert.embeddings.word_embeddings": "text.words",
     "bert.embeddings.position_embeddings": "text.positions",
     "bert.embeddings.token_type_embeddings": "text.types",
@@ -41,14 +41,14 @@ _BERT = {
     "cls.predictions.transform.LayerNorm": "word_head.norm",
     "cls.predictions": "word_head",
 }
-_HEADS = {
+HEADS = {
     "vision_proj": "image_projection",
     "text_proj": "text_projection",
     "itm_head": "match_head",
     "bbox_head": "box_head",
 }
 _BERT_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)")
-_COPIES = {
+COPIES = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
@@ -64,7 +64,7 @@ _SWIN = re.compile(
     r"|layers\.\d+\.downsample\.(norm\.weight|norm\.bias|reduction\.weight)"
 )
 _SWIN_TABLES = re.compile(r"layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)")
-_STAGE = re.compile(r"layers\.(\d+)\.downsample\.")
+STAGE = re.compile(r"layers\.(\d+)\.downsample\.")
 
 RAMP_DONE = 1 << 40
 """Updates of a converted teacher: official checkpoints are written after the epoch of the ramp."""
@@ -80,14 +80,14 @@ def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
     Raises:
         ValueError: If a name is unknown, or the last matrix of the head is not the word embeddings.
     """
-    state = {_with_bert(key): value for key, value in state.items()}
-    for copy, original in _COPIES.items():
-        if copy in state and not torch.equal(state[copy], state.get(original, state[copy])):
+    state = {with_bert(key): value for key, value in state.items()}
+    for copy, original in COPIES.items():
+        if copy in state and not same(state[copy], state.get(original, state[copy])):
             raise ValueError(f"{copy} differs from {original}: the word head of this checkpoint is not tied.")
     parts: dict[str, dict[int, Tensor]] = {}
     unknown = []
     for key, value in state.items():
-        if key in _COPIES or _UNUSED_BERT.fullmatch(key):
+        if key in COPIES or _UNUSED_BERT.fullmatch(key):
             continue
         place = _bert_place(key, text_layers)
         if place is None:
@@ -96,6 +96,11 @@ def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
             parts.setdefault(place[0], {})[place[1]] = value
     _refuse(unknown)
     return {name: torch.cat([p[i] for i in sorted(p)]) if len(p) > 1 else p[0] for name, p in parts.items()}
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether tensors are equal; on the meta device, where there are no values, whether their shapes are."""
+    return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a, b.to(a.dtype)))
 
 
 def convert_albef(state: Mapping[str, Tensor]) -> State:
@@ -140,41 +145,6 @@ def convert_xvlm(state: Mapping[str, Tensor]) -> State:
     return _convert(state, "vision_encoder.")
 
 
-def official_parts(state: Mapping[str, Tensor], text_layers: int, vision: str = "visual_encoder.") -> State:
-    """Give weights (or gradients) of our model without its teacher their official names: the way back.
-
-    Args:
-        state: Tensors by our names.
-        text_layers: Layers of the text encoder.
-        vision: How the official code calls the image encoder: "visual_encoder." (ALBEF) or "vision_encoder." (X-VLM).
-    """
-    layer_names: dict[str, dict[int, str]] = {}
-    for theirs, (ours, part, _) in _LAYER.items():
-        layer_names.setdefault(ours, {})[part] = theirs
-    named = {ours: theirs for theirs, ours in _HEADS.items()}
-    named |= {ours: f"text_encoder.{theirs}" for theirs, ours in _BERT.items()}
-    result: State = {}
-    for key, value in state.items():
-        prefix, _, last = key.rpartition(".")
-        layer = re.fullmatch(r"(text|fusion)\.layers\.(\d+)\.(.+)", prefix)
-        head = re.match(r"(match_head|box_head)(.*)", prefix)
-        if layer:
-            number = int(layer[2]) + (text_layers if layer[1] == "fusion" else 0)
-            names = layer_names[layer[3]]
-            for part, piece in enumerate(value.chunk(len(names))):
-                result[f"text_encoder.bert.encoder.layer.{number}.{names[part]}.{last}"] = piece
-        elif key.startswith("vision.trunk."):
-            back = _STAGE.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", key.removeprefix("vision.trunk."))
-            result[vision + back] = value
-        elif key == "scale.value":
-            result["temp"] = value.reshape(())
-        elif head:
-            result[f"{named[head[1]]}{head[2]}.{last}"] = value
-        else:
-            result[f"{named[prefix]}.{last}"] = value
-    return result
-
-
 def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Read the arguments of our model off an official state dict.
 
@@ -190,7 +160,7 @@ def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
     albef = any(key.startswith("visual_encoder.") for key in state)
     prefix = "visual_encoder." if albef else "vision_encoder."
     vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    text = {_with_bert(k.removeprefix("text_encoder.")): v for k, v in state.items() if k.startswith("text_encoder.")}
+    text = {with_bert(k.removeprefix("text_encoder.")): v for k, v in state.items() if k.startswith("text_encoder.")}
     words = text["bert.embeddings.word_embeddings.weight"]
     layers = {int(m[1]): m[2] for m in map(_BERT_LAYER.match, text) if m}
     text_layers = _text_layers(text)
@@ -258,14 +228,14 @@ def _convert(state: Mapping[str, Tensor], vision: str) -> State:
     for key, value in state.items():
         head, _, rest = key.partition(".")
         if key.startswith("text_encoder."):
-            text[_with_bert(rest)] = value
+            text[with_bert(rest)] = value
         elif key == "temp":
             ours["scale.value"] = value.reshape(1)
-        elif head in _HEADS:
-            ours[f"{_HEADS[head]}.{rest}"] = value
+        elif head in HEADS:
+            ours[f"{HEADS[head]}.{rest}"] = value
         elif key.startswith(vision) and (_VIT.fullmatch(rest) or _SWIN.fullmatch(rest)):
             # timm merges patches at the beginning of a stage, the official Swin at the end of the one before.
-            name = _STAGE.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", rest)
+            name = STAGE.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", rest)
             ours[f"vision.trunk.{name}"] = value
         elif not (key.startswith(vision) and _SWIN_TABLES.fullmatch(rest)):
             unknown.append(key)
@@ -277,12 +247,12 @@ def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:
     """Our name of a weight, and which of the stacked parts it is."""
     prefix, _, last = key.rpartition(".")
     layer = _BERT_LAYER.fullmatch(prefix)
-    if layer and layer[2] in _LAYER:
-        number, (name, part, _) = int(layer[1]), _LAYER[layer[2]]
+    if layer and layer[2] in LAYER:
+        number, (name, part, _) = int(layer[1]), LAYER[layer[2]]
         half, number = ("text", number) if number < text_layers else ("fusion", number - text_layers)
         return f"{half}.layers.{number}.{name}.{last}", part
-    if prefix in _BERT:
-        return f"{_BERT[prefix]}.{last}", 0
+    if prefix in BERT:
+        return f"{BERT[prefix]}.{last}", 0
     return None
 
 
@@ -293,7 +263,7 @@ def _text_layers(text: Mapping[str, Tensor]) -> int:
     return min(crossing, default=len(layers))
 
 
-def _with_bert(key: str) -> str:
+def with_bert(key: str) -> str:
     """Fine-tuning checkpoints leave out "bert."."""
     return f"bert.{key}" if key.startswith(("embeddings.", "encoder.")) else key
 

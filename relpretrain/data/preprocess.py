@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from relpretrain.data.text import SPECIAL_TOKENS, TextEncoder, collate_texts, rebuild_tokenizer
+from relpretrain.data.text import SPECIAL_TOKENS, TextEncoder, clean_caption, collate_texts, rebuild_tokenizer
 from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD, to_tensor
 from relpretrain.types import TextBatch
+
+MAX_WORDS = 40
+"""Of a cleaned text: `max_tokens` of the published protocol, which counts words."""
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Preprocess:
         separator: Whether a text ends with [SEP].
         mean: Of the colour channels, in [0, 1].
         std: Of the colour channels.
+        clean: Whether texts are cleaned and cut to 40 words as in the published evaluations of ALBEF and X-VLM.
     """
 
     tokenizer: Any
@@ -35,6 +39,7 @@ class Preprocess:
     separator: bool = True
     mean: tuple[float, ...] = IMAGE_MEAN
     std: tuple[float, ...] = IMAGE_STD
+    clean: bool = False
 
     @cached_property
     def encoder(self) -> TextEncoder:
@@ -49,6 +54,8 @@ class Preprocess:
 
     def texts(self, texts: Sequence[str]) -> TextBatch:
         """Tokenise texts, cut to the limit and padded to the longest."""
+        if self.clean:
+            texts = [clean_caption(text, MAX_WORDS) for text in texts]
         return collate_texts([self.encoder.caption(text) for text in texts], self.tokenizer.pad_token_id)
 
     def state(self) -> dict[str, Any]:
@@ -61,6 +68,7 @@ class Preprocess:
             "separator": self.separator,
             "mean": list(self.mean),
             "std": list(self.std),
+            "clean": self.clean,
         }
 
     @classmethod
@@ -78,6 +86,7 @@ class Preprocess:
                 state["separator"],
                 tuple(state["mean"]),
                 tuple(state["std"]),
+                state.get("clean", False),
             )
         except KeyError as error:
             raise ValueError(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.backbones.official import arguments_from_state, convert_albef, convert_xvlm, official_parts
+from relpretrain.backbones.official import arguments_from_state, convert_albef, convert_xvlm
+from relpretrain.backbones.official_back import official_parts
 
 TINY = {"size": "tiny", "image_size": 64, "vocab_size": 50}
 
