@@ -19,6 +19,7 @@ from relpretrain.backbones.official_model import LoadReport, build_official, is_
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.data.text import load_tokenizer
 from relpretrain.errors import CheckpointError
+from relpretrain.folder import is_folder, read_folder
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone
@@ -41,6 +42,7 @@ class Loaded:
         objectives: The objectives that it was trained with, by name, with their heads.
         vocabulary: The relations that MRC tells apart; None without MRC.
         report: What became of each weight of an official checkpoint; None for one of ours.
+        official_keys: Names in the official checkpoint that the weights came from, if they did.
     """
 
     backbone: Backbone
@@ -48,6 +50,7 @@ class Loaded:
     objectives: dict[str, Objective]
     vocabulary: RelationVocabulary | None
     report: LoadReport | None = None
+    official_keys: tuple[str, ...] | None = None
 
 
 def record(part: Any) -> dict[str, Any]:
@@ -102,7 +105,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
-    """Whatever a file holds, if it is tensors and plain types."""
+    """Whatever a file or a folder of weights holds, if it is tensors and plain types."""
+    if is_folder(path):
+        described, state = read_folder(path)
+        return {KEY: described, "state_dict": state}
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
     if not path.is_file():
@@ -138,7 +144,7 @@ def load(
     state. Their texts are prepared as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP].
 
     Args:
-        path: A checkpoint that training wrote, or an official one.
+        path: A checkpoint that training wrote, a folder that `relpretrain weights` wrote, or an official checkpoint.
         device: Where the model goes.
         tokenizer: Official checkpoints hold none: its name or folder (default: bert-base-uncased).
         image_size: Official checkpoints: another side of the images in pixels, for which weights are resized.
@@ -186,7 +192,7 @@ def _load_official(
             f"embeddings of {sizes.vocab_size}: give the tokenizer that it was trained with"
         )
     preprocess = Preprocess(words, sizes.image_size, sizes.max_positions, separator=False, clean=True)
-    return Loaded(cast(Backbone, backbone), preprocess, {}, None, report)
+    return Loaded(cast(Backbone, backbone), preprocess, {}, None, report, report.keys)
 
 
 def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
@@ -209,7 +215,8 @@ def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
         raise CheckpointError(
             f"{path} (relpretrain {described.get('version')}) does not fit this version: {reason}"
         ) from error
-    return Loaded(cast(Backbone, backbone), preprocess, objectives, relation_vocabulary(objectives))
+    keys = tuple(described.get("official_keys") or ()) or None
+    return Loaded(cast(Backbone, backbone), preprocess, objectives, relation_vocabulary(objectives), None, keys)
 
 
 def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | None) -> None:

@@ -25,6 +25,7 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
 data and evaluation
   data       convert annotations to shards, pack shards anew, render a small world
   zeroshot   score a checkpoint on VSR and VALSE
+  weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
 `relpretrain COMMAND --help` explains a command, `relpretrain --version` names the version.
 `lightning fit -c RECIPE` and `python -m relpretrain fit -c RECIPE` are the same as `relpretrain fit -c RECIPE`.
@@ -135,6 +136,15 @@ def _zeroshot(command: str, arguments: list[str]) -> int:
     return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
 
 
+def _weights(command: str, arguments: list[str]) -> int:
+    from relpretrain.weights import commands
+
+    parser = _Parser(prog="relpretrain weights", description=commands.__doc__)
+    commands.add_arguments(parser)
+    commands.run(parser.parse_args(arguments))
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
@@ -145,4 +155,5 @@ COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     **dict.fromkeys(TRAINING, _train),
     "data": _data,
     "zeroshot": _zeroshot,
+    "weights": _weights,
 }

@@ -1,6 +1,5 @@
 """`relpretrain.load` on official checkpoints: the golden ones, whose outputs were recorded."""
 
-import json
 import pickle
 import typing
 
@@ -13,31 +12,18 @@ import relpretrain
 from relpretrain.backbones.official_back import to_official
 from relpretrain.data.text import write_wordpiece
 from relpretrain.errors import CheckpointError
-from tests.parity.check_golden import arguments_from_config, relative_error
-
-NAMES = ["albef_tiny", "xvlm_vit_tiny", "xvlm_swin_tiny"]
-TRACELESS = ("text_heads", "vision_heads", "region_depth")
+from tests.parity.check_golden import relative_error
+from tests.parity.official_files import NAMES, official, words_of_golden
 
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    """A tokenizer of the 200 words that the golden models have."""
-    folder = write_wordpiece(["a photo of red cat"], tmp_path / "words")
-    lines = (folder / "vocab.txt").read_text().split()
-    lines += [f"word{number}" for number in range(200 - len(lines))]
-    (folder / "vocab.txt").write_text("\n".join(lines) + "\n")
-    return str(folder)
+    return words_of_golden(tmp_path / "words")
 
 
 @pytest.fixture(params=NAMES)
 def folder(request, golden):
     return golden / request.param
-
-
-def official(folder):
-    (path,) = folder.glob("checkpoint.*th")
-    given = arguments_from_config(json.loads((folder / "config.json").read_text()))
-    return path, {name: given[name] for name in TRACELESS if name in given}
 
 
 def test_one_line_gives_the_recorded_outputs(folder, tokenizer):
