@@ -113,8 +113,12 @@ def _content(path: Path) -> Any:
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
-    try:  # files of torch before 1.6 are no zip files, and cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped
+            raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "

@@ -145,7 +145,7 @@ def _run_checkpoint(args: argparse.Namespace, command: list[str]) -> Report:
 
     from relpretrain.checkpoint import load
 
-    loaded = load(args.checkpoint)
+    loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size)
     scorer = MatchScorer(loaded.backbone, loaded.preprocess, device, args.batch_size, args.clean, loaded.objectives)
     tables = evaluate(scorer, ready, args.seed, args.out)
     metadata = describe(command, args.seed, device) | {"weights": hash_files(args.checkpoint)} | hashes
@@ -199,6 +199,12 @@ class _Parser(argparse.ArgumentParser):
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(program, description="Zero-shot results of a checkpoint, or of stored scores.", allow_abbrev=False)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the model to score")
+    parser.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="of an official ALBEF or X-VLM checkpoint: a name or folder (default: bert-base-uncased)",
+    )
+    parser.add_argument("--image-size", type=_positive, metavar="PIXELS", help="resize an official checkpoint")
     parser.add_argument("--scores", type=Path, nargs="+", metavar="FILE", help="score files: tables without a model")
     parser.add_argument(
         "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two score files, or two --out folders"
@@ -215,7 +221,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--allow-missing", action="store_true", help="leave out items without image or score; n is shown"
     )
     parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="VSR splits, such as random_v1 or test")
-    parser.add_argument("--clean", action="store_true", help="clean texts as the official ALBEF and X-VLM code does")
+    parser.add_argument("--clean", action="store_true", help="clean texts as official checkpoints do by themselves")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at once (default: 32)")
     parser.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals (default: 0)")

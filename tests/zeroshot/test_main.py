@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from relpretrain import cli
 from relpretrain.zeroshot.main import main
+from tests.parity.official_files import NAMES, official, words_of_golden
 from tests.zeroshot.helpers import write_benchmarks, write_images
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def weights(*arguments):
+    return cli.main(["weights", *arguments])
 
 
 def overall(out):
@@ -71,6 +77,27 @@ def test_several_score_files_find_their_splits(realdata, tmp_path, capsys):
     assert main(["--scores", *files, "--tasks", "vsr", "--data", str(realdata), "--out", str(tmp_path)]) == 0
     assert overall(tmp_path) == {"vsr random_v1/dev": (1012, 609), "vsr random_v1/test": (2024, 1181)}
     assert "scores of albef_14m_dev.jsonl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_official_checkpoint_is_scored_with_a_tokenizer(name, golden, tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    path, _ = official(golden / name)
+    words = words_of_golden(tmp_path / "words")
+    scored = ["--data", str(data), "--tasks", "vsr", "valse"]
+    assert main(["--checkpoint", str(path), "--tokenizer", words, *scored, "--out", str(tmp_path / "a")]) == 0
+    assert overall(tmp_path / "a")["valse"][0] == 3
+    assert weights("convert", str(path), str(tmp_path / "ours"), "--tokenizer", words) == 0
+    assert main(["--checkpoint", str(tmp_path / "ours"), *scored, "--clean", "--out", str(tmp_path / "b")]) == 0
+    for file in sorted((tmp_path / "a" / "scores").iterdir()):
+        assert file.read_text() == (tmp_path / "b" / "scores" / file.name).read_text()
+    large = ["--tokenizer", words, "--image-size", "192" if "swin" in name else "96"]
+    assert main(["--checkpoint", str(path), *large, *scored]) == 0
+    capsys.readouterr()
+    assert "give one by `tokenizer`" in refused(capsys, "--checkpoint", path, "--tokenizer", "./none", *scored)
+    extra = ("--checkpoint", tmp_path / "ours", "--tokenizer", words)
+    assert "leave out tokenizer" in refused(capsys, *extra, *scored)
 
 
 def refused(capsys, *arguments):
