@@ -48,6 +48,7 @@ def write_folder(
     (folder / "README.md").write_text(card, encoding="utf-8")
     whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # some versions of safetensors let only the owner read
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

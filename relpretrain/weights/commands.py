@@ -56,12 +56,12 @@ def run(arguments: argparse.Namespace) -> None:
     if official and arguments.weights_command == "export":
         raise CheckpointError(f"export writes a folder, not the file {target}: use `relpretrain weights convert`")
     loaded = load(source, tokenizer=arguments.tokenizer, image_size=arguments.image_size, arguments=given)
-    if loaded.report is not None:
-        print(loaded.report)
     if official:
         write_official(loaded, target)
     else:
         export_folder(loaded, target, source.name)
+    if loaded.report is not None:
+        print(loaded.report)
     print(f"wrote {target}")
 
 

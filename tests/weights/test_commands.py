@@ -68,6 +68,7 @@ def test_the_folder_gives_the_same_outputs(source, tokenizer, tmp_path):
     assert weights("export", path, tmp_path / "hub", "--tokenizer", tokenizer, *settings(arguments)) == 0
     files = {file.name for file in (tmp_path / "hub").iterdir()}
     assert {"model.safetensors", "config.json", "README.md", "tokenizer.json"} <= files
+    assert len({file.stat().st_mode for file in (tmp_path / "hub").iterdir()}) == 1
     assert torch.equal(answers(relpretrain.load(tmp_path / "hub")), expected)
     assert len(load_tokenizer(tmp_path / "hub")) == 200
     card = (tmp_path / "hub" / "README.md").read_text()
