@@ -1,6 +1,6 @@
 """A small world to learn from without any download: shards, tokenizer, relations and zero-shot benchmarks.
 
-`python -m relpretrain.data.synthetic --out DIR` writes it.
+`relpretrain data synthetic DIR` writes it.
 """
 
 from __future__ import annotations
