@@ -251,7 +251,7 @@ class ObjectiveOutput:
 
     Args:
         loss: Weighted sum of `parts`: the scalar to add.
-        parts: Each loss by name, unweighted scalars.
+        parts: Each loss by name, scalars without the objective's own weight.
         count: How many terms went into the loss on this process; 0 means that nothing happened and nothing is logged.
         metrics: Further scalars worth logging, such as accuracies.
     """

@@ -26,7 +26,7 @@ def contrastive_losses(
     Args:
         logits: Similarities over temperature, (n, m).
         positive: Column of each row's own pair, (n,).
-        excluded: Columns that are no negatives of a row, (n, m), bool; the positive is never excluded.
+        excluded: Columns that are no negatives of a row, (n, m), bool; never the positive.
         soft_targets: The teacher's distribution over columns, (n, m).
         alpha: Share of the soft targets.
 
@@ -35,7 +35,6 @@ def contrastive_losses(
     """
     logits = logits.float()
     if excluded is not None:
-        excluded = excluded.scatter(1, positive[:, None], False)
         logits = logits.masked_fill(excluded, float("-inf"))
     log_probability = logits.log_softmax(dim=1)
     hard = -log_probability.gather(1, positive[:, None]).squeeze(1)
@@ -45,11 +44,6 @@ def contrastive_losses(
         log_probability = log_probability.masked_fill(excluded, 0.0)
     soft = -(soft_targets * log_probability).sum(dim=1)
     return (1 - alpha) * hard + alpha * soft
-
-
-def _soft_targets(logits: Tensor, positive: Tensor, excluded: Tensor) -> Tensor:
-    excluded = excluded.scatter(1, positive[:, None], False)
-    return logits.masked_fill(excluded, float("-inf")).softmax(dim=1)
 
 
 class ITC(ViewObjective):
@@ -79,11 +73,12 @@ class ITC(ViewObjective):
         temperature = view.backbone.temperature.float()
         sizes = gather_sizes(len(view), image.device)
         positive = torch.arange(len(view), device=image.device) + sum(sizes[: rank()])
+        own = positive[:, None]
         image_ids, text_ids = view.image_ids, view.pairs.text_ids
         key_image_ids, key_text_ids = gather(image_ids, sizes), gather(text_ids, sizes)
         with full_precision(image):
             if view.taught is None:
-                excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
+                excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids).scatter(1, own, False)
                 to_text = image @ gather(text, sizes).T / temperature
                 to_image = text @ gather(image, sizes).T / temperature
                 losses = contrastive_losses(to_text, positive, excluded) + contrastive_losses(
@@ -100,15 +95,17 @@ class ITC(ViewObjective):
                         key_text = torch.cat([key_text, teacher.queue.text.T.float()])
                         key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
                         key_text_ids = torch.cat([key_text_ids, teacher.queue.text_ids])
-                    excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids)
-                    soft_text = _soft_targets(taught_image @ key_text.T / temperature, positive, excluded)
-                    soft_image = _soft_targets(taught_text @ key_image.T / temperature, positive, excluded)
+                    excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids).scatter(1, own, False)
+                    taught_to_text = taught_image @ key_text.T / temperature
+                    taught_to_image = taught_text @ key_image.T / temperature
+                    soft_text = taught_to_text.masked_fill(excluded, float("-inf")).softmax(dim=1)
+                    soft_image = taught_to_image.masked_fill(excluded, float("-inf")).softmax(dim=1)
                 to_text = image @ key_text.T / temperature
                 to_image = text @ key_image.T / temperature
                 losses = contrastive_losses(to_text, positive, excluded, soft_text, teacher.alpha) + contrastive_losses(
                     to_image, positive, excluded, soft_image, teacher.alpha
                 )
         loss = mean_over_ranks(losses.sum() / 2, len(view))
-        ranked = to_text.detach().masked_fill(excluded.scatter(1, positive[:, None], False), float("-inf"))
+        ranked = to_text.detach().masked_fill(excluded, float("-inf"))
         accuracy = (ranked.argmax(dim=1) == positive).float().mean()
         return Term(loss, len(view), {"accuracy": accuracy})
