@@ -44,10 +44,15 @@ def test_one_means_match():
 
 def test_pairs_of_one_image_leave_the_positives_alone():
     model, batch = StandIn(), captions(4)
+    with torch.no_grad():
+        model.match_head.bias.copy_(torch.tensor([5.0, -5.0]))  # "no match", which would be right of negatives
     batch.image_ids[:] = 1
     view = Features(model, batch, [batch.pairs], generator()).view(batch.pairs)
     expected = -model.match_logits(view.fused).log_softmax(-1)[:, 1].mean()
-    assert float(ITM().term(view).loss) == pytest.approx(float(expected), rel=1e-5)
+    term = ITM().term(view)
+    assert float(term.loss) == pytest.approx(float(expected), rel=1e-5)
+    right = model.match_logits(view.fused).argmax(-1) == 1
+    assert float(term.metrics["accuracy"]) == pytest.approx(float(right.float().mean()))
 
 
 def test_negatives_share_neither_image_nor_text():

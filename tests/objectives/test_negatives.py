@@ -30,6 +30,12 @@ def test_extreme_logits_never_fail_and_never_draw_a_forbidden_column():
         assert (drawn != torch.arange(3)).all()
 
 
+def test_the_floor_opens_no_forbidden_column():
+    forbidden = torch.tensor([[True, False, True, False, True]]).repeat(500, 1)
+    drawn, _ = draw_hard_negatives(torch.zeros(500, 5), forbidden, torch.Generator().manual_seed(0), floor=1.0)
+    assert set(drawn.tolist()) == {1, 3}
+
+
 def test_a_row_without_candidates_says_so():
     forbidden = torch.tensor([[True, True], [False, True]])
     drawn, found = draw_hard_negatives(torch.zeros(2, 2), forbidden, torch.Generator().manual_seed(0))
