@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relpretrain.zeroshot.scores import Comparison, compare, read_scores, shared_files, split_of, task_of
+from relpretrain.zeroshot.comparison import Comparison, compare
+from relpretrain.zeroshot.scores import read_scores, shared_files, split_of, task_of
 from relpretrain.zeroshot.tasks import TASKS
 
 

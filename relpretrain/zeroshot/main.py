@@ -13,11 +13,10 @@ from typing import Any, NoReturn
 import torch
 
 from relpretrain.types import PairScorer
+from relpretrain.zeroshot.comparison import Comparison, compare
 from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items
 from relpretrain.zeroshot.scorer import MatchScorer
 from relpretrain.zeroshot.scores import (
-    Comparison,
-    compare,
     find_split,
     read_scores,
     score_file_name,

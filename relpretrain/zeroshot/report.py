@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from relpretrain.version import __version__
-from relpretrain.zeroshot.scores import Comparison
+from relpretrain.zeroshot.comparison import Comparison
 from relpretrain.zeroshot.table import Table
 
 JSON_NAME = "zero_shot.json"
@@ -151,14 +151,14 @@ def _table_grid(table: Table) -> Grid:
 
 def _comparison_grid(comparison: Comparison) -> Grid:
     first, second = comparison.names
-    header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p"]
+    header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p", "Holm p"]
     rows = []
     for row in comparison.rows:
         paired = row.paired
         interval = f"{100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
-        rows.append([first, row.category, f"{row.n:,}", _percent(row.first), "", "", ""])
+        rows.append([first, row.category, f"{row.n:,}", _percent(row.first), "", "", "", ""])
         rows.append([second, row.category, f"{row.n:,}", _percent(row.second), f"{100 * paired.difference:+.2f}"])
-        rows[-1] += [interval, f"{paired.p_value:.2g}"]
+        rows[-1] += [interval, f"{paired.p_value:.2g}", "-" if row.p_holm is None else f"{row.p_holm:.2g}"]
     return comparison.title, header, rows, comparison.notes
 
 

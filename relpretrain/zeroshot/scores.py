@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.statistics import Paired, compare_paired
-from relpretrain.zeroshot.table import OVERALL
-from relpretrain.zeroshot.tasks.base import Item, Outcome, Record, Task
+from relpretrain.zeroshot.tasks.base import Item, Record
 
 _SIGNS = {"instrument": "valse", "relation": "vsr", "probe": "graphs"}
 """A key that only one task's records have."""
@@ -131,88 +128,3 @@ def find_split(
 
 def _signature(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
     return tuple(record.get(key) for key in keys)
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """Two models on the same items of one category.
-
-    Args:
-        category: Name of the category.
-        n: Number of items.
-        first: Accuracy of the first model, a share.
-        second: Accuracy of the second.
-        paired: Their difference.
-    """
-
-    category: str
-    n: int
-    first: float
-    second: float
-    paired: Paired
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models side by side on one split of one task.
-
-    Args:
-        task: Name of the task.
-        split: Name of the split.
-        names: What the two models are called.
-        rows: The row over all items first, then the categories.
-        notes: What a reader must know.
-    """
-
-    task: str
-    split: str
-    names: tuple[str, str]
-    rows: tuple[ComparisonRow, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """Task, split and names."""
-        return f"{self.task} {self.split}".strip() + f": {self.names[0]} and {self.names[1]}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON."""
-        rows = [vars(row) | {"paired": row.paired._asdict()} for row in self.rows]
-        head = {"task": self.task, "split": self.split, "names": list(self.names), "notes": list(self.notes)}
-        return head | {"rows": rows}
-
-
-def compare(
-    task: Task,
-    first: Sequence[Record],
-    second: Sequence[Record],
-    names: tuple[str, str],
-    split: str = "",
-    seed: int = 0,
-    allow_missing: bool = False,
-) -> Comparison:
-    """Compare two score files of the same items.
-
-    Raises:
-        ValueError: If they are not of the same items and that is not allowed, or share none.
-    """
-    a, b = task.outcomes(first), task.outcomes(second)
-    shared = [key for key in a if key in b]
-    differ = f"{names[0]} has {len(a)} items, {names[1]} {len(b)}, and they share {len(shared)}"
-    if not shared or (len(shared) < max(len(a), len(b)) and not allow_missing):
-        remedy = "; --allow-missing compares the shared ones" if shared else ""
-        raise ValueError(f"A paired comparison needs the same items: {differ}{remedy}.")
-    if any(a[key].category != b[key].category for key in shared):
-        raise ValueError(f"{names[0]} and {names[1]} disagree on the categories of items: they are of different data.")
-    notes = (differ,) if len(shared) < max(len(a), len(b)) else ()
-    categories = list(dict.fromkeys(a[key].category for key in shared if a[key].category))
-    rows = [_row(OVERALL, [a[key] for key in shared], [b[key] for key in shared], seed)]
-    for category in categories if len(categories) > 1 else []:
-        keys = [key for key in shared if a[key].category == category]
-        rows.append(_row(category, [a[key] for key in keys], [b[key] for key in keys], seed))
-    return Comparison(task.name, split, names, tuple(rows if task.name != "graphs" else rows[1:] or rows), notes)
-
-
-def _row(category: str, first: Sequence[Outcome], second: Sequence[Outcome], seed: int) -> ComparisonRow:
-    a, b = [o.correct for o in first], [o.correct for o in second]
-    return ComparisonRow(category, len(a), sum(a) / len(a), sum(b) / len(b), compare_paired(a, b, seed))

@@ -1,8 +1,9 @@
-"""How sure a share is: bootstrap intervals, and the comparison of two models on the same items."""
+"""How sure a share is: bootstrap intervals, paired comparison of two models, many tests at once, chosen thresholds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,13 @@ class Paired(NamedTuple):
     p_value: float  # exact McNemar test, two-sided
     gained: int  # items that only the second gets right
     lost: int  # items that only the first gets right
+
+
+class Threshold(NamedTuple):
+    """A threshold with the accuracy that it gives on the items that chose it."""
+
+    value: float
+    accuracy: float
 
 
 def bootstrap_interval(values: ArrayLike, seed: int = 0, level: float = 0.95, samples: int = SAMPLES) -> Interval:
@@ -97,6 +105,63 @@ def mcnemar(gained: int, lost: int) -> float:
         term = term * (total - k + 1) // k
         tail += term
     return min(1.0, float(2 * tail / 2**total))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct the p-values of tests that are read together (Holm, 1979).
+
+    The chance that any true null hypothesis of the family falls below a level is at most that level, whatever the
+    tests' dependence.
+
+    Args:
+        p_values: Of the family's tests.
+
+    Returns:
+        The adjusted p-values, in the order given.
+
+    Raises:
+        ValueError: If a value is not in [0, 1].
+    """
+    if bad := [p for p in p_values if not 0 <= p <= 1]:
+        raise ValueError(f"A p-value lies between 0 and 1; found {bad[0]}.")
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(factors * np.asarray(p_values, dtype=np.float64)[order])
+    return [float(p) for p in adjusted.clip(max=1.0)]
+
+
+def best_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
+    """Choose the threshold of match probabilities that decides most items rightly.
+
+    An item is held true if its score is at the threshold or above. All thresholds between two neighbouring scores
+    decide alike: 0.5 stands for its gap, and the middle for any other. Among the best gaps the one next to 0.5 is
+    chosen.
+
+    Args:
+        scores: Match probabilities, (items,).
+        labels: 1 where the text is true of the image, else 0, (items,).
+
+    Raises:
+        ValueError: If there are no items, or something is no probability or no label.
+    """
+    values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    if values.shape != wanted.shape or values.ndim != 1 or not values.size:
+        raise ValueError(f"A threshold is chosen on items with a label each; got {values.shape} and {wanted.shape}.")
+    if not ((values >= 0) & (values <= 1)).all() or not np.isin(wanted, (0, 1)).all():
+        raise ValueError("A threshold is chosen on match probabilities from 0 to 1 with labels 0 or 1; found others.")
+    distinct, inverse = np.unique(values, return_inverse=True)
+    true = np.bincount(inverse, weights=wanted == 1)
+    false = np.bincount(inverse, weights=wanted == 0)
+    right = true.sum() - np.append(0, true.cumsum()) + np.append(0, false.cumsum())  # by number of scores below
+    above = math.nextafter(1.0, 2.0)  # nothing is held true
+    lows, highs = np.append(0.0, distinct), np.append(distinct, above)
+    middles = np.maximum((lows + highs) / 2, np.nextafter(lows, 2.0))
+    middles[0] = distinct[0] / 2
+    best = right == right.max()
+    inside = best & (lows < 0.5) & (highs >= 0.5)
+    gaps = [0.5] if inside.any() else sorted(middles[best].tolist(), key=lambda t: abs(t - 0.5))
+    return Threshold(gaps[0], float(right.max() / len(values)))
 
 
 def _percentiles(values: NDArray[np.float64], seed: int, level: float, samples: int) -> tuple[float, float]:

@@ -5,8 +5,8 @@ import math
 import pytest
 from rich.console import Console
 
+from relpretrain.zeroshot.comparison import compare
 from relpretrain.zeroshot.report import Report, hash_files, hash_items, read_report
-from relpretrain.zeroshot.scores import compare
 from relpretrain.zeroshot.table import Table, make_row
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.base import Item
@@ -63,8 +63,8 @@ def test_comparisons_are_reported():
     report = Report((), (comparison,))
     lines = [line for line in report.to_markdown().splitlines() if line.startswith("| ")]
     assert lines[2:] == [
-        "| old | overall | 2 | 50.00 |  |  |  |",
-        "| new | overall | 2 | 100.00 | +50.00 | +0.00 to +100.00 | 1 |",
+        "| old | overall | 2 | 50.00 |  |  |  |  |",
+        "| new | overall | 2 | 100.00 | +50.00 | +0.00 to +100.00 | 1 | - |",
     ]
     state = json.loads(report.to_json())["comparisons"][0]
     assert state["rows"][0]["paired"]["difference"] == 0.5

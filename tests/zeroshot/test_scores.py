@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from relpretrain.zeroshot.comparison import compare
 from relpretrain.zeroshot.scores import (
-    compare,
     find_split,
     read_scores,
     score_file_name,

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from relpretrain.zeroshot.statistics import bootstrap_interval, compare_paired, mcnemar
+from relpretrain.zeroshot.statistics import best_threshold, bootstrap_interval, compare_paired, holm, mcnemar
 
 
 def naive_bootstrap(values, samples=4000, seed=0):
@@ -77,3 +77,68 @@ def test_paired_comparison_is_sharper_than_two_intervals():
 def test_paired_comparison_needs_the_same_items():
     with pytest.raises(ValueError, match="same items"):
         compare_paired([1, 0], [1, 0, 1])
+
+
+def naive_holm(p_values):
+    """Step down: the smallest p-value times all, the next times all but one, never below the one before."""
+    adjusted, floor, left = {}, 0.0, len(p_values)
+    for index in sorted(range(left), key=lambda i: p_values[i]):
+        floor = max(floor, min(1.0, left * p_values[index]))
+        adjusted[index] = floor
+        left -= 1
+    return [adjusted[i] for i in range(len(p_values))]
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+    assert holm([1.0, 0.9, 0.5]) == [1, 1, 1]
+
+
+def test_holm_agrees_with_stepping_down():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        p_values = (rng.random(7) ** 3).round(2).tolist()
+        assert holm(p_values) == pytest.approx(naive_holm(p_values))
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])
+def test_holm_refuses_what_is_no_p_value(bad):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        holm([0.5, bad])
+
+
+def accuracy_at(threshold, scores, labels):
+    return sum((s >= threshold) == (y == 1) for s, y in zip(scores, labels, strict=True)) / len(scores)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 10, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_the_best_threshold_is_as_good_as_any(levels, share):
+    rng = np.random.default_rng([levels, int(10 * share)])
+    for _ in range(20):
+        scores = rng.integers(0, levels + 1, 30) / levels
+        labels = (rng.random(30) < share).astype(int)
+        found = best_threshold(scores, labels)
+        tried = [accuracy_at(t, scores, labels) for t in (*scores, 0.0, 0.5, 1.5)]
+        assert found.accuracy == pytest.approx(max(tried))
+        assert accuracy_at(found.value, scores, labels) == pytest.approx(found.accuracy)
+
+
+def test_the_best_threshold_by_hand():
+    assert best_threshold([0.1, 0.3, 0.8], [0, 1, 1]) == pytest.approx((0.2, 1.0))
+    assert best_threshold([0.1, 0.6, 0.8], [0, 1, 1]) == (0.5, 1.0)  # 0.5 does as well as the middle, 0.35
+    assert best_threshold([0.7, 0.9], [0, 1]) == pytest.approx((0.8, 1.0))
+    nothing_is_true = best_threshold([1.0, 1.0], [0, 0])
+    assert nothing_is_true.value > 1
+    assert nothing_is_true.accuracy == 1
+    assert best_threshold([0.0, 0.0], [1, 1]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels"), [([], []), ([0.5], [1, 0]), ([1.5], [1]), ([math.nan], [1]), ([0.5], [2])]
+)
+def test_a_threshold_needs_probabilities_with_labels(scores, labels):
+    with pytest.raises(ValueError, match="A threshold is chosen on"):
+        best_threshold(scores, labels)
