@@ -79,6 +79,48 @@ def test_bare_states_old_files_and_fine_tuned_names_are_read(folder, tokenizer, 
             assert torch.equal(value, expected[key]), (name, key)
 
 
+def retrieval_class(state):
+    """The names of the official retrieval models: a bare BERT, and no heads but matching."""
+    own = {key.replace("bert.", "", 1): v for key, v in state.items() if ".cls." not in key and "bbox" not in key}
+    return own | ({"idx_queue": torch.full((1, own["image_queue"].shape[1]), -100)} if "image_queue" in own else {})
+
+
+def test_retrieval_classes_have_fewer_heads(folder, tokenizer, tmp_path):
+    path, arguments = official(folder)
+    state = torch.load(path, weights_only=True)["model"]
+    given = retrieval_class(state)
+    torch.save({"model": given}, tmp_path / "retrieval.pth")
+    loaded = relpretrain.load(tmp_path / "retrieval.pth", tokenizer=tokenizer, arguments=arguments)
+    heads = ("word_head",) if isinstance(loaded.backbone, relpretrain.ALBEF) else ("word_head", "box_head")
+    assert loaded.report.new == heads
+    assert "word_head: new weights" in str(loaded.report)
+    own = loaded.backbone.state_dict()
+    expected = relpretrain.load(path, tokenizer=tokenizer, arguments=arguments).backbone.state_dict()
+    for key, value in expected.items():
+        assert torch.equal(own[key], value) or any(head in key for head in heads), key
+    assert all(own[key].isfinite().all() for key in own if "head" in key)
+    back = to_official(own, loaded.backbone.sizes, isinstance(loaded.backbone, relpretrain.ALBEF), given)
+    assert all(torch.equal(back[key], value) for key, value in given.items())
+
+
+@pytest.mark.parametrize("lost", ["text_proj.weight", "text_encoder.encoder.layer.0.output.dense.bias"])
+def test_a_retrieval_class_may_lack_nothing_else(folder, tokenizer, tmp_path, lost):
+    path, _ = official(folder)
+    given = retrieval_class(torch.load(path, weights_only=True)["model"])
+    given.pop(lost)
+    torch.save(given, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match="missing"):
+        relpretrain.load(tmp_path / "c.pth", tokenizer=tokenizer)
+
+
+def test_a_pretraining_class_may_not_lack_its_word_head(folder, tokenizer, tmp_path):
+    path, _ = official(folder)
+    state = torch.load(path, weights_only=True)["model"]
+    torch.save({k: v for k, v in state.items() if ".cls." not in k}, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match=r"missing.*word_head"):
+        relpretrain.load(tmp_path / "c.pth", tokenizer=tokenizer)
+
+
 def test_another_image_size_resizes(folder, tokenizer):
     path, arguments = official(folder)
     plain = relpretrain.load(path, tokenizer=tokenizer, arguments=arguments)

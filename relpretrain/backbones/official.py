@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relpretrain.backbones.official_clip import from_clip, is_clip
+
 State = dict[str, Tensor]
 
 # Inside a layer: their name -> our name, and which of how many stacked parts it is.
@@ -54,7 +56,7 @@ COPIES = {
 }
 _UNUSED_BERT = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)|bert\.pooler\..*|cls\.seq_relationship\..*")
 _VIT = re.compile(
-    r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|norm\.(weight|bias)"
+    r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|norm(_pre)?\.(weight|bias)"
     r"|blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
 )
 _SWIN = re.compile(
@@ -134,13 +136,13 @@ def convert_albef(state: Mapping[str, Tensor]) -> State:
 
 
 def convert_xvlm(state: Mapping[str, Tensor]) -> State:
-    """Turn the weights of an official X-VLM pretraining checkpoint (ViT or Swin) into those of our `XVLM`.
+    """Turn the weights of an official X-VLM pretraining checkpoint (ViT, CLIP-ViT or Swin) into those of our `XVLM`.
 
     Args:
         state: The official state dict.
 
     Raises:
-        ValueError: If a name is unknown; the CLIP and RoBERTa variants are not served.
+        ValueError: If a name is unknown; the RoBERTa variant is not served.
     """
     return _convert(state, "vision_encoder.")
 
@@ -159,7 +161,7 @@ def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     albef = any(key.startswith("visual_encoder.") for key in state)
     prefix = "visual_encoder." if albef else "vision_encoder."
-    vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    vision, clip = _vision_weights(state, prefix)
     text = {with_bert(k.removeprefix("text_encoder.")): v for k, v in state.items() if k.startswith("text_encoder.")}
     words = text["bert.embeddings.word_embeddings.weight"]
     layers = {int(m[1]): m[2] for m in map(_BERT_LAYER.match, text) if m}
@@ -177,7 +179,7 @@ def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
     found |= _vit_arguments(vision) if "pos_embed" in vision else _swin_arguments(vision)
     if not albef:
-        found["vision"] = "vit" if "pos_embed" in vision else "swin"
+        found["vision"] = "clip" if clip else "vit" if "pos_embed" in vision else "swin"
     elif any(key.startswith("visual_encoder_m.") for key in state):
         found["momentum"] = 0.995
         found["queue_size"] = state["image_queue"].shape[1] if "image_queue" in state else 0
@@ -225,6 +227,13 @@ def _convert(state: Mapping[str, Tensor], vision: str) -> State:
     text: State = {}
     ours: State = {}
     unknown = []
+    for name, value in _vision_weights(state, vision)[0].items():
+        if _VIT.fullmatch(name) or _SWIN.fullmatch(name):
+            # timm merges patches at the beginning of a stage, the official Swin at the end of the one before.
+            place = STAGE.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", name)
+            ours[f"vision.trunk.{place}"] = value
+        elif not _SWIN_TABLES.fullmatch(name):
+            unknown.append(vision + name)
     for key, value in state.items():
         head, _, rest = key.partition(".")
         if key.startswith("text_encoder."):
@@ -233,14 +242,17 @@ def _convert(state: Mapping[str, Tensor], vision: str) -> State:
             ours["scale.value"] = value.reshape(1)
         elif head in HEADS:
             ours[f"{HEADS[head]}.{rest}"] = value
-        elif key.startswith(vision) and (_VIT.fullmatch(rest) or _SWIN.fullmatch(rest)):
-            # timm merges patches at the beginning of a stage, the official Swin at the end of the one before.
-            name = STAGE.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", rest)
-            ours[f"vision.trunk.{name}"] = value
-        elif not (key.startswith(vision) and _SWIN_TABLES.fullmatch(rest)):
+        elif not key.startswith(vision):
             unknown.append(key)
     _refuse(unknown)
     return ours | convert_bert(text, _text_layers(text))
+
+
+def _vision_weights(state: Mapping[str, Tensor], prefix: str) -> tuple[State, bool]:
+    """The image encoder's weights by the names of DeiT or Swin, and whether they had CLIP's."""
+    vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    clip = is_clip(vision)
+    return (from_clip(vision) if clip else vision), clip
 
 
 def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.backbones.official import BERT, COPIES, HEADS, LAYER, STAGE, State, with_bert
+from relpretrain.backbones.official_clip import POSITIONS, clip_names, clip_shape
 from relpretrain.backbones.sizes import Sizes
 
 UNKNOWN_IMAGE = -100
@@ -21,13 +22,14 @@ for _theirs, (_ours, _part, _) in LAYER.items():
 _NAMED = {ours: theirs for theirs, ours in HEADS.items()} | {o: f"text_encoder.{t}" for t, o in BERT.items()}
 
 
-def official_names(key: str, text_layers: int, vision: str = "visual_encoder.") -> list[str]:
+def official_names(key: str, text_layers: int, vision: str = "visual_encoder.", clip: bool = False) -> list[str]:
     """Official names of the parts that one tensor of ours is stacked from, in their order.
 
     Args:
         key: Our name of a weight outside the teacher.
         text_layers: Layers of the text encoder.
         vision: How the official code calls the image encoder: "visual_encoder." (ALBEF) or "vision_encoder." (X-VLM).
+        clip: Whether the image encoder is X-VLM's CLIP-ViT.
     """
     prefix, _, last = key.rpartition(".")
     layer = re.fullmatch(r"(text|fusion)\.layers\.(\d+)\.(.+)", prefix)
@@ -36,8 +38,10 @@ def official_names(key: str, text_layers: int, vision: str = "visual_encoder.") 
         number = int(layer[2]) + (text_layers if layer[1] == "fusion" else 0)
         return [f"text_encoder.bert.encoder.layer.{number}.{name}.{last}" for name in _OURS[layer[3]]]
     if key.startswith("vision.trunk."):
-        back = STAGE.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", key.removeprefix("vision.trunk."))
-        return [vision + back]
+        inside = key.removeprefix("vision.trunk.")
+        if clip:
+            return [vision + name for name in clip_names(inside)]
+        return [vision + STAGE.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", inside)]
     if key == "scale.value":
         return ["temp"]
     if head:
@@ -45,18 +49,25 @@ def official_names(key: str, text_layers: int, vision: str = "visual_encoder.") 
     return [f"{_NAMED[prefix]}.{last}"]
 
 
-def official_parts(state: Mapping[str, Tensor], text_layers: int, vision: str = "visual_encoder.") -> State:
+def official_parts(
+    state: Mapping[str, Tensor], text_layers: int, vision: str = "visual_encoder.", clip: bool = False
+) -> State:
     """Give weights (or gradients) of our model without its teacher their official names.
 
     Args:
         state: Tensors by our names.
         text_layers: Layers of the text encoder.
         vision: See `official_names`.
+        clip: See `official_names`.
     """
     result: State = {}
     for key, value in state.items():
-        names = official_names(key, text_layers, vision)
-        pieces = [value.reshape(())] if key == "scale.value" else value.chunk(len(names))
+        names = official_names(key, text_layers, vision, clip)
+        if key == "scale.value":
+            value = value.reshape(())
+        elif clip and key.startswith("vision.trunk."):
+            value = clip_shape(key.removeprefix("vision.trunk."), value)
+        pieces = value.chunk(len(names)) if len(names) > 1 else (value,)
         result |= dict(zip(names, pieces, strict=True))
     return result
 
@@ -118,10 +129,13 @@ def swin_tables(sizes: Sizes) -> State:
 
 def _complete(own: Mapping[str, Tensor], sizes: Sizes, albef: bool) -> State:
     vision = "visual_encoder." if albef else "vision_encoder."
-    full = official_parts(own, sizes.text_layers, vision)
+    clip = sizes.vision == "clip"
+    full = official_parts(own, sizes.text_layers, vision, clip)
     for copy, original in COPIES.items():
         full[f"text_encoder.{copy}"] = full[f"text_encoder.{original}"]
     full["text_encoder.bert.embeddings.position_ids"] = torch.arange(sizes.max_positions)[None]
+    if clip:
+        full[vision + POSITIONS] = torch.arange(sizes.patch_grid[0] * sizes.patch_grid[1] + 1)[None]
     if sizes.vision == "swin":
         full |= {vision + name: table for name, table in swin_tables(sizes).items()}
     return full

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class LoadReport:
         resized: Old and new shape, by official name.
         skipped: Why a tensor was not needed, by official name.
         keys: All official names, in the order of the file.
+        new: Heads of ours that the official class does not have, with new weights.
     """
 
     layout: str
@@ -45,12 +46,13 @@ class LoadReport:
     resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         renamed = sum(theirs != ours for theirs, ours in self.names.items())
         lines = [
             f"{self.layout}: {len(self.keys)} tensors, {len(self.names)} loaded ({renamed} renamed), "
-            f"{len(self.resized)} resized, {len(self.skipped)} skipped"
+            f"{len(self.resized)} resized, {len(self.skipped)} skipped, {len(self.new)} heads new"
         ]
         rows = [("official name", "here")]
         rows += [(theirs, ours) for theirs, ours in self.names.items() if theirs not in self.resized]
@@ -58,6 +60,7 @@ class LoadReport:
             (key, f"{self.names[key]}, {_shape(old)} -> {_shape(new)}") for key, (old, new) in self.resized.items()
         ]
         rows += [(key, f"skipped: {reason}") for key, reason in self.skipped.items()]
+        rows += [("not in this class", f"{name}: new weights") for name in self.new]
         width = max(len(left) for left, _ in rows)
         return "\n".join([*lines, *(f"  {left:{width}}  {right}" for left, right in rows)])
 
@@ -73,7 +76,9 @@ def is_official(state: Any) -> bool:
 def build_official(
     state: Mapping[str, Tensor], image_size: int | None = None, arguments: Mapping[str, Any] | None = None
 ) -> tuple[ALBEF | XVLM, LoadReport]:
-    """Build a model with the weights of an official pretraining checkpoint.
+    """Build a model with the weights of an official checkpoint, of the pretraining or the retrieval class.
+
+    The retrieval classes have no word head, X-VLM's no box head either: these are then new, and the report says so.
 
     Sizes come from the tensors, the rest is as in the official base models: heads of 64, four region blocks in X-VLM's
     ViT, momentum 0.995. Momentum copies and queues become the teacher.
@@ -106,21 +111,35 @@ def build_official(
         model: ALBEF | XVLM = ALBEF(**found) if albef else XVLM(**found)
     before = converted
     converted = _resized(converted, model)
-    check_weights("the official checkpoint", _wanted(model), converted)
+    wanted = _wanted(model)
+    new = _absent_heads(state, wanted, converted)
+    check_weights("the official checkpoint", {k: v for k, v in wanted.items() if _head(k) not in new}, converted)
     if not any(value.is_meta for value in converted.values()):
         model = ALBEF(**found) if albef else XVLM(**found)
-        model.load_state_dict(converted)
-    report = _report(state, before, converted, model, albef)
+        model.load_state_dict(converted, strict=not new)
+    report = replace(_report(state, before, converted, model, albef), new=new)
     if swin and image_size in (None, native):
         _check_tables(state, model)
     return model, report
+
+
+def _absent_heads(state: Mapping[str, Tensor], wanted: State, converted: State) -> tuple[str, ...]:
+    """Heads that the retrieval classes do not have. Their BERT is a bare one, whose names lack "bert."."""
+    if "text_encoder.embeddings.word_embeddings.weight" not in state:
+        return ()
+    given = {_head(key) for key in converted}
+    return tuple(name for name in ("word_head", "box_head") if name not in given and name in map(_head, wanted))
+
+
+def _head(key: str) -> str:
+    return key.removeprefix("teacher.model.").partition(".")[0]
 
 
 def _check_parts(state: Mapping[str, Tensor], albef: bool) -> None:
     """Say in one line which classes are served, before a single name is looked at."""
     prefix = "visual_encoder." if albef else "vision_encoder."
     needed = [
-        f"{prefix}patch_embed.proj.weight",
+        f"{prefix}patch_embed.weight" if f"{prefix}class_embedding" in state else f"{prefix}patch_embed.proj.weight",
         "vision_proj.weight",
         "itm_head.weight" if albef else "itm_head.0.weight",
     ]
@@ -130,8 +149,8 @@ def _check_parts(state: Mapping[str, Tensor], albef: bool) -> None:
         missing.append(words[0])
     if missing:
         raise ValueError(
-            f"These are no weights of an official pretraining model with a ViT or Swin and a BERT: "
-            f"{', '.join(missing)} missing (CLIP-ViT and RoBERTa variants are not served)."
+            f"These are no weights of an official pretraining or retrieval model with a ViT or Swin and a BERT: "
+            f"{', '.join(missing)} missing (RoBERTa variants are not served)."
         )
 
 
@@ -164,12 +183,13 @@ def _wanted(model: ALBEF | XVLM) -> State:
 
 def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALBEF | XVLM, albef: bool) -> LoadReport:
     vision, text_layers = ("visual_encoder." if albef else "vision_encoder."), model.sizes.text_layers
+    clip = model.sizes.vision == "clip"
     places = {"queue_ptr": "teacher.queue.pointer", "idx_queue": "teacher.queue.image_ids"}
     places |= {f"{kind}_queue": f"teacher.queue.{kind}" for kind in ("image", "text")}
     for ours in before:
         if not ours.startswith(("teacher.queue.", "teacher._")):
             taught = ours.startswith("teacher.model.")
-            for theirs in official_names(ours.removeprefix("teacher.model."), text_layers, vision):
+            for theirs in official_names(ours.removeprefix("teacher.model."), text_layers, vision, clip):
                 head, _, rest = theirs.partition(".")
                 places[f"{head}_m.{rest}" if taught else theirs] = ours
     names, skipped = {}, {}

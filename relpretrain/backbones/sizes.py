@@ -7,7 +7,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-Vision = Literal["vit", "swin"]
+Vision = Literal["vit", "clip", "swin"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Sizes:
     """Every number that a backbone is built from.
 
     Args:
-        vision: Kind of the image encoder.
+        vision: Kind of the image encoder; "clip" is a ViT as CLIP's, with a norm before its blocks and QuickGELU.
         image_size: Height and width of the images in pixels.
         patch_size: Height and width of a patch in pixels. Swin: of its first stage.
         vision_width: Width of the image tokens. Swin: of its last stage; each stage doubles the width.
@@ -88,9 +88,9 @@ class Sizes:
                 f"image_size={self.image_size} is not a multiple of {self.stride}, the final patch size "
                 f"(vision={self.vision!r}, patch_size={self.patch_size}); use image_size={near} or another patch_size."
             )
-        if self.vision == "vit":
+        if self.vision != "swin":
             if not isinstance(self.vision_depth, int) or not isinstance(self.vision_heads, int):
-                raise ValueError("vision='vit' takes one number for vision_depth and one for vision_heads.")
+                raise ValueError(f"vision={self.vision!r} takes one number for vision_depth and one for vision_heads.")
             if self.vision_width % self.vision_heads:
                 raise ValueError(
                     f"vision_width={self.vision_width} is not divisible by vision_heads={self.vision_heads}."
@@ -143,9 +143,10 @@ _SWIN: dict[str, dict[str, Any]] = {
     "base": {"vision_width": 1024, "vision_depth": (2, 2, 18, 2), "vision_heads": (4, 8, 16, 32), "window_size": 7},
 }
 
-_VISION: dict[str, dict[str, dict[str, Any]]] = {"vit": _VIT, "swin": _SWIN}
+_VISION: dict[str, dict[str, dict[str, Any]]] = {"vit": _VIT, "clip": _VIT, "swin": _SWIN}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "vit": {"vision_norm_eps": 1e-6, "drop_path": 0.0, "window_size": 0, "position_std": 0.02},
+    "clip": {"vision_norm_eps": 1e-5, "drop_path": 0.0, "window_size": 0, "position_std": 0.02},
     "swin": {"vision_norm_eps": 1e-5, "drop_path": 0.1, "region_depth": 0, "patch_size": 4, "position_std": 0.0},
 }
 
@@ -180,7 +181,7 @@ def choose(
 
     Args:
         size: "tiny" (quickstarts on a CPU), "small", or "base" (ViT-B/16 or Swin-B, BERT-base split 6 + 6).
-        vision: "vit" or "swin".
+        vision: "vit", "clip" or "swin".
         image_size: Height and width of the images in pixels.
         patch_size: Height and width of a patch in pixels. Swin: of its first stage.
         vocab_size: Number of words.
@@ -212,7 +213,7 @@ def choose(
     _known("size", size, _TEXT)
     numbers = _DEFAULTS[vision] | _TEXT[size] | _VISION[vision][size]
     # A depth below the table's leaves room for fewer region blocks.
-    if region_depth is None and isinstance(vision_depth, int) and vision == "vit":
+    if region_depth is None and isinstance(vision_depth, int) and vision != "swin":
         numbers["region_depth"] = min(numbers["region_depth"], vision_depth)
     numbers |= {name: value for name, value in given.items() if name != "size" and value is not None}
     return Sizes(**numbers)

@@ -27,6 +27,8 @@ class ViT(nn.Module):
     are the region's patches and [CLS] (X-VLM, official code: `local_attn_depth`). All tokens come out; the mask says
     which belong to the region.
 
+    With `sizes.vision` "clip" it is CLIP's: a norm before the blocks, QuickGELU, patches without bias.
+
     Args:
         sizes: Its numbers.
         checkpointing: Recompute activations in the backward pass, for less memory.
@@ -38,6 +40,7 @@ class ViT(nn.Module):
         self.patch_grid = sizes.patch_grid
         self.width = sizes.vision_width
         self.checkpointing = checkpointing
+        clip = sizes.vision == "clip"
         self.trunk = VisionTransformer(
             img_size=sizes.image_size,
             patch_size=sizes.patch_size,
@@ -47,6 +50,8 @@ class ViT(nn.Module):
             num_heads=sizes.vision_heads,
             mlp_ratio=sizes.vision_mlp_ratio,
             norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
+            act_layer="quick_gelu" if clip else "gelu",
+            pre_norm=clip,
             drop_path_rate=sizes.drop_path,
         )
         self.shared_depth = len(self.trunk.blocks) - sizes.region_depth
@@ -58,7 +63,7 @@ class ViT(nn.Module):
         _check_size(images, self.image_size)
         trunk = self.trunk
         x = trunk.patch_embed(images)  # (B, N, D)
-        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], 1) + trunk.pos_embed
+        x = trunk.norm_pre(torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], 1) + trunk.pos_embed)
         whole = _all(x)
         if regions is None:
             return ImageFeatures(trunk.norm(self._run(x, 0, None, None)), whole)

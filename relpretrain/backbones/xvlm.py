@@ -19,7 +19,8 @@ class XVLM(Encoders):
 
     Args:
         size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.sizes`).
-        vision: "vit" (its last blocks attend inside a region) or "swin" (a region is the mean of its patches).
+        vision: "vit" (its last blocks attend inside a region), "clip" (the same with CLIP's layers, for CLIP's weights)
+            or "swin" (a region is the mean of its patches).
         image_size: Height and width of the images in pixels.
         patch_size: Height and width of a patch in pixels; None for the size's own.
         vocab_size: Number of words of the tokenizer.

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.backbones.official import arguments_from_state, convert_albef, convert_xvlm
+from relpretrain.backbones.official_clip import from_clip
 from relpretrain.backbones.official_back import official_parts
 
 TINY = {"size": "tiny", "image_size": 64, "vocab_size": 50}
@@ -12,10 +14,10 @@ TINY = {"size": "tiny", "image_size": 64, "vocab_size": 50}
 
 def xvlm_state(vision: str) -> tuple[XVLM, dict[str, torch.Tensor]]:
     model = XVLM(**TINY, vision=vision, text_layers=1)
-    return model, official_parts(model.state_dict(), 1, "vision_encoder.")
+    return model, official_parts(model.state_dict(), 1, "vision_encoder.", vision == "clip")
 
 
-@pytest.mark.parametrize("vision", ["vit", "swin"])
+@pytest.mark.parametrize("vision", ["vit", "clip", "swin"])
 def test_names_go_both_ways(vision):
     model, state = xvlm_state(vision)
     ours = convert_xvlm(state)
@@ -135,3 +137,30 @@ SWIN_ARGUMENTS = {
     "vision_heads": [4, 8, 16, 32],
     "window_size": 7,
 }
+
+
+def test_the_clip_vit_computes_what_hugging_faces_does():
+    """Images as in CLIP's own vision model; X-VLM's takes its names from there, without "embeddings."."""
+    numbers = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = CLIPVisionConfig(**numbers, image_size=64, patch_size=16, hidden_act="quick_gelu")
+    theirs = CLIPVisionModel(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.3)
+    renamed = {"patch_embedding": "patch_embed", "position_embedding": "pos_embed"}
+    state = {}
+    for key, value in theirs.state_dict().items():
+        short = key.removeprefix("vision_model.").removeprefix("embeddings.")
+        for old, new in renamed.items():
+            short = short.replace(old, new)
+        state[short] = value
+    arguments = {"vision_width": 48, "vision_depth": 3, "vision_heads": 4, "vision_mlp_ratio": 2.0}
+    model = XVLM(size="tiny", vision="clip", image_size=64, patch_size=16, vocab_size=50, **arguments).eval()
+    model.vision.trunk.load_state_dict(from_clip(state))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = model.encode_image(images).tokens
+        output = theirs(images)
+    head = theirs.vision_model if hasattr(theirs, "vision_model") else theirs
+    expected = head.post_layernorm(output.last_hidden_state)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours[:, 0], output.pooler_output, rtol=1e-4, atol=1e-5)

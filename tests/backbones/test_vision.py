@@ -13,13 +13,14 @@ TINY = {
     "vit": {"size": "tiny", "image_size": 64, "patch_size": 8, "vision_depth": 3, "region_depth": 2},
     "swin": {"size": "tiny", "image_size": 64},
 }
+TINY["clip"] = TINY["vit"]
 
 
 def encoder(vision: str, **numbers):
     return build_vision(choose(vision=vision, **TINY[vision]), **numbers).eval()
 
 
-@pytest.fixture(params=["vit", "swin"])
+@pytest.fixture(params=["vit", "clip", "swin"])
 def vision(request):
     return encoder(request.param)
 
@@ -107,7 +108,7 @@ def test_swin_fused_attention_equals_timms_own():
     torch.testing.assert_close(fused, vision(images).tokens)
 
 
-@pytest.mark.parametrize("kind", ["vit", "swin"])
+@pytest.mark.parametrize("kind", ["vit", "clip", "swin"])
 def test_checkpointing_changes_no_gradient(kind):
     plain, saving = encoder(kind), encoder(kind, checkpointing=True)
     saving.load_state_dict(plain.state_dict())

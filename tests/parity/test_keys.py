@@ -6,9 +6,13 @@ import torch
 from relpretrain.backbones import ALBEF
 from relpretrain.backbones.official_back import to_official
 from relpretrain.backbones.official_model import build_official
+from relpretrain.weights.known import KNOWN
 from tests.parity.official_keys import shapes, state
 
-COUNTS = {"albef_256": 844, "xvlm_swin_224": 644, "xvlm_vit_224": 432}
+COUNTS = {"albef_256": 844, "xvlm_swin_224": 644, "xvlm_vit_224": 432, "xvlm_clip_224": 482}
+PUBLISHED = {"ALBEF.pth": "albef_256", "ALBEF_4M.pth": "albef_256"} | {
+    f"{size}_base_model_state_step_199999.th": "xvlm_swin_224" for size in ("4m", "16m")
+}
 TRAINABLE = {"albef_256": 209_937_725, "xvlm_swin_224": 215_637_241}
 
 
@@ -21,6 +25,13 @@ def test_every_key_is_converted_and_comes_back(name):
     assert {key: (tuple(value.shape), value.dtype) for key, value in back.items()} == shapes(name)
     if name in TRAINABLE:
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == TRAINABLE[name]
+
+
+def test_every_published_checkpoint_has_a_list():
+    """The two of a model differ in their training data alone, so four files have two lists."""
+    assert {known.file: known.image_size for known in KNOWN} == {
+        file: int(name.rpartition("_")[2]) for file, name in PUBLISHED.items()
+    }
 
 
 def test_the_list_of_albef_has_the_recorded_number_of_elements():
