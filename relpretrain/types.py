@@ -203,6 +203,19 @@ class BoxBackbone(Backbone, Protocol):
         ...
 
 
+PARTS: dict[str, tuple[str, ...]] = {
+    "contrast": ("project_image", "project_text"),
+    "matching": ("fuse", "match_logits"),
+    "words": ("fuse", "word_logits"),
+    "regions": ("fuse",),
+    "boxes": ("fuse", "boxes"),
+}
+"""What a backbone can serve beside encoding images and texts, and the methods that each part takes.
+
+A backbone that serves only some of them names those in an attribute `provides`; one without it must serve all.
+"""
+
+
 class Queue(Protocol):
     """Embeddings of earlier steps that serve as further negatives (ALBEF, section 3.2)."""
 

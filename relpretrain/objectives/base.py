@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,21 @@ from torch import Tensor, nn
 
 from relpretrain.distributed import touch
 from relpretrain.features import Features, View
-from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Pairs
+from relpretrain.types import PARTS, Backbone, Batch, CaptionBatch, ObjectiveOutput, Pairs
+
+
+def lacking(backbone: Backbone, parts: Iterable[str]) -> list[str]:
+    """What a backbone lacks of some parts: those not in its `provides`, or, without that attribute, methods."""
+    stated = getattr(backbone, "provides", None)
+    if stated is not None:
+        return [part for part in parts if part not in stated]
+    methods = ["encode_image", "encode_text", *(name for part in parts for name in PARTS[part])]
+    return [name for name in dict.fromkeys(methods) if not callable(getattr(backbone, name, None))]
+
+
+def title(backbone: Backbone) -> str:
+    """What a backbone is called in messages: the name that an adapter gives it, or its class."""
+    return str(getattr(backbone, "name", "") or type(backbone).__name__)
 
 
 class Objective(nn.Module):
@@ -23,8 +38,8 @@ class Objective(nn.Module):
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = ()
-    needs: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text", "fuse")
-    """Methods of the backbone that the objective calls."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Parts of the backbone (`relpretrain.types.PARTS`) that the objective uses beside encoding images and texts."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -34,12 +49,12 @@ class Objective(nn.Module):
         """Build what depends on the model's sizes. Called once, before training.
 
         Raises:
-            ValueError: If the backbone lacks a method that the objective calls.
+            ValueError: If the backbone lacks a part that the objective needs.
         """
-        missing = [name for name in self.needs if not callable(getattr(backbone, name, None))]
+        missing = lacking(backbone, self.needs)
         if missing:
             raise ValueError(
-                f"{type(self).__name__} cannot be computed on {type(backbone).__name__}: it has no {', '.join(missing)}"
+                f"{type(self).__name__} cannot be computed on {title(backbone)}: it has no {', '.join(missing)}"
             )
 
     def views(self, batch: Batch) -> list[Pairs]:
@@ -101,12 +116,18 @@ class ViewSum(Objective):
     def __init__(self, terms: dict[str, ViewObjective], weight: float = 1.0) -> None:
         super().__init__(weight)
         self.terms = nn.ModuleDict(terms)
+        self.served = tuple(terms)  # those that are computed
 
     def attach(self, backbone: Backbone) -> None:
-        """Attach every term."""
-        for term in self.terms.values():
-            assert isinstance(term, ViewObjective)
-            term.attach(backbone)
+        """Attach every term that is served."""
+        for name in self.served:
+            self.term(name).attach(backbone)
+
+    def term(self, name: str) -> ViewObjective:
+        """One of the losses."""
+        objective = self.terms[name]
+        assert isinstance(objective, ViewObjective)
+        return objective
 
     def forward(self, features: Features) -> ObjectiveOutput:
         """Compute all terms on the batch's own pairs."""
@@ -114,8 +135,8 @@ class ViewSum(Objective):
         parts: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
         count = 0
-        for name, objective in self.terms.items():
-            assert isinstance(objective, ViewObjective)
+        for name in self.served:
+            objective = self.term(name)
             term = objective.term(view)
             parts[name] = objective.weight * term.loss
             metrics.update({f"{name}_{key}": value for key, value in term.metrics.items()})

@@ -42,7 +42,7 @@ class BOX(Objective):
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (RegionBatch,)
-    needs = ("encode_image", "encode_text", "fuse", "boxes")
+    needs = ("boxes",)
 
     @recorded
     def __init__(self, weight: float = 1.0) -> None:

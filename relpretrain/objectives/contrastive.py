@@ -61,7 +61,7 @@ class ITC(ViewObjective):
         weight: Factor of the loss.
     """
 
-    needs = ("encode_image", "encode_text", "project_image", "project_text")
+    needs = ("contrast",)
 
     @recorded
     def __init__(self, weight: float = 1.0) -> None:

@@ -58,7 +58,7 @@ class MLM(ViewObjective):
         weight: Factor of the loss.
     """
 
-    needs = ("encode_image", "encode_text", "fuse", "word_logits")
+    needs = ("words",)
 
     @recorded
     def __init__(self, weight: float = 1.0) -> None:

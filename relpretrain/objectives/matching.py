@@ -40,7 +40,7 @@ class ITM(ViewObjective):
         weight: Factor of the loss.
     """
 
-    needs = ("encode_image", "encode_text", "project_image", "project_text", "fuse", "match_logits")
+    needs = ("contrast", "matching")
 
     @recorded
     def __init__(self, weight: float = 1.0) -> None:

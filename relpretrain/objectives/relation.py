@@ -48,6 +48,7 @@ class MRC(Objective):
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
+    needs = ("regions",)
     fingerprint: Tensor
 
     @recorded

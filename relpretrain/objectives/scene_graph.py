@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 from relpretrain.config_record import recorded
-from relpretrain.objectives.base import ViewSum
+from relpretrain.objectives.base import ViewSum, lacking, title
 from relpretrain.objectives.contrastive import ITC
 from relpretrain.objectives.language import MLM
 from relpretrain.objectives.matching import ITM
-from relpretrain.types import Batch, GraphBatch
+from relpretrain.types import Backbone, Batch, GraphBatch
 
 
 class VSG(ViewSum):
     """ITC + ITM + MLM between an image and its verbalised scene graph (arXiv 2305.14281, section 3.1).
 
-    The text "[CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..." is treated exactly as a caption. No parameters of its own.
+    The text "[CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..." is treated exactly as a caption. No parameters of its own. On a
+    backbone that says what it `provides`, VSG is the sum of the losses that can be had there, named in `served`.
 
     Args:
         max_relations: Triplets in one text, K; what the data side verbalises unless a stream says otherwise.
@@ -38,3 +39,15 @@ class VSG(ViewSum):
             raise ValueError(f"max_relations must be at least 1, got {max_relations}.")
         super().__init__({"itc": ITC(itc), "itm": ITM(itm), "mlm": MLM(mlm)}, weight)
         self.max_relations = max_relations
+
+    def attach(self, backbone: Backbone) -> None:
+        """Attach the losses that the backbone provides.
+
+        Raises:
+            ValueError: If it provides none of them, or lacks any without saying what it `provides`.
+        """
+        if getattr(backbone, "provides", None) is not None:
+            self.served = tuple(name for name in self.terms if not lacking(backbone, self.term(name).needs))
+            if not self.served:
+                raise ValueError(f"VSG cannot be computed on {title(backbone)}: it has no contrast, matching or words")
+        super().attach(backbone)
