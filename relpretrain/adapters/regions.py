@@ -1,0 +1,79 @@
+"""Regions in the ViTs of other codebases: attention inside a box, computed with the host's own modules.
+
+B images, R regions, K tokens of an image, D their width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relpretrain.types import ImageFeatures, Regions
+
+REGION_DEPTH = 4
+"""How many of the last blocks attend inside a region (X-VLM, official code: `local_attn_depth`)."""
+
+
+def encode_with_regions(
+    x: Tensor,
+    blocks: Sequence[Any],
+    regions: Regions,
+    whole: Callable[[Any, Tensor], Tensor],
+    inside: Callable[[Any, Tensor, Tensor], Tensor],
+    first: int = 1,
+) -> ImageFeatures:
+    """Run a ViT's blocks on whole images and, the last `REGION_DEPTH` of them, on copies that attend inside a region.
+
+    The copies begin as the tokens of their image, so they know its context, as in X-VLM and in our own ViT.
+
+    Args:
+        x: Embedded tokens of the images, (B, K, D).
+        blocks: The blocks in order.
+        regions: Which regions.
+        whole: Runs a block on tokens.
+        inside: Runs a block on tokens (R, K, D) whose keys are the visible among them, (R, K), bool.
+        first: Tokens before the patches ([CLS]), which regions see, too.
+
+    Returns:
+        Tokens before the last norm, and masks.
+    """
+    shared = max(len(blocks) - REGION_DEPTH, 0)
+    for block in blocks[:shared]:
+        x = whole(block, x)
+    visible = F.pad(regions.patch_mask, (first, 0), value=True)
+    seen = x[regions.image_index]
+    for block in blocks[shared:]:
+        x, seen = whole(block, x), inside(block, seen, visible)
+    return ImageFeatures(x, all_visible(x), seen, visible)
+
+
+def all_visible(tokens: Tensor) -> Tensor:
+    """A mask that hides no token, (B, K), bool."""
+    return tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 at visible keys and minus infinity at others, (R, 1, K, K): for layers that add a mask to their scores."""
+    mask = torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, float("-inf"))
+    return mask[:, None, None].expand(-1, -1, visible.shape[1], -1)
+
+
+def attend(x: Tensor, visible: Tensor, qkv: nn.Module, out: nn.Module, heads: int, dropout: float = 0.0) -> Tensor:
+    """Self-attention of tokens (R, K, D) to the visible among them, for hosts whose attention takes no mask.
+
+    Args:
+        x: Tokens, normalised as the host does.
+        visible: (R, K), bool.
+        qkv: The host's projection to queries, keys and values, one after the other.
+        out: The host's projection of the heads' outputs.
+        heads: Number of heads.
+        dropout: Rate of dropout of the weights.
+    """
+    q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    x = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None], dropout_p=dropout)
+    attended: Tensor = out(x.transpose(1, 2).flatten(2))
+    return attended
