@@ -15,7 +15,7 @@ from relpretrain.version import __version__
 if TYPE_CHECKING:
     from relpretrain.adapters import add_relation_objectives
     from relpretrain.backbones import ALBEF, XVLM
-    from relpretrain.checkpoint import load
+    from relpretrain.checkpoint import Loaded, load
     from relpretrain.objectives import MRC, VSG
     from relpretrain.scene_graph import Entity, Relation, RelationVocabulary, SceneGraph
 
@@ -23,6 +23,7 @@ _HOMES = {
     "add_relation_objectives": "relpretrain.adapters",
     "ALBEF": "relpretrain.backbones",
     "XVLM": "relpretrain.backbones",
+    "Loaded": "relpretrain.checkpoint",
     "load": "relpretrain.checkpoint",
     "MRC": "relpretrain.objectives",
     "VSG": "relpretrain.objectives",
@@ -38,6 +39,7 @@ __all__ = [
     "VSG",
     "XVLM",
     "Entity",
+    "Loaded",
     "Relation",
     "RelationVocabulary",
     "SceneGraph",

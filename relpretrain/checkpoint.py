@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
 from relpretrain.backbones.official_model import LoadReport, build_official, is_official
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.data.text import load_tokenizer
 from relpretrain.errors import CheckpointError
-from relpretrain.folder import is_folder, read_folder
+from relpretrain.hub import card, is_folder, read_folder, write_folder
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone
@@ -33,8 +34,11 @@ OFFICIAL_TOKENIZER = "bert-base-uncased"
 
 
 @dataclass
-class Loaded:
+class Loaded(ModelHubMixin):
     """A model out of a checkpoint, in evaluation mode.
+
+    Through `huggingface_hub`'s mixin it goes to the Hugging Face hub and comes back: `save_pretrained(folder)`,
+    `push_to_hub("USER/NAME")`, `Loaded.from_pretrained("USER/NAME")`, which also takes a folder.
 
     Args:
         backbone: The model.
@@ -43,6 +47,7 @@ class Loaded:
         vocabulary: The relations that MRC tells apart; None without MRC.
         report: What became of each weight of an official checkpoint; None for one of ours.
         official_keys: Names in the official checkpoint that the weights came from, if they did.
+        name: What the weights are called, for the model card.
     """
 
     backbone: Backbone
@@ -51,6 +56,30 @@ class Loaded:
     vocabulary: RelationVocabulary | None
     report: LoadReport | None = None
     official_keys: tuple[str, ...] | None = None
+    name: str = "relpretrain"
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the folder: what the mixin's `save_pretrained` and `push_to_hub` call."""
+        described = describe(self.backbone, self.objectives, self.preprocess)
+        if self.official_keys is not None:
+            described["official_keys"] = list(self.official_keys)
+        backbone = cast(nn.Module, self.backbone)
+        modules = {"backbone": backbone, "objectives": nn.ModuleDict(self.objectives)}
+        state = {f"{p}.{key}": value for p, module in modules.items() for key, value in module.state_dict().items()}
+        text = card(self.name, backbone, self.preprocess, self.objectives, self.official_keys is not None)
+        write_folder(Path(save_directory), described, state, self.preprocess, text)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, device: torch.device | str = "cpu", **options: Any) -> Loaded:
+        """Load a folder, or a repository of the hub: what the mixin's `from_pretrained` calls."""
+        if Path(model_id).is_dir():
+            return load(model_id, device)
+        asked = {name: options[name] for name in _DOWNLOAD if options.get(name) is not None}
+        return load(snapshot_download(model_id, **asked), device)
+
+
+_DOWNLOAD = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+"""What the mixin hands on of how to download."""
 
 
 def record(part: Any) -> dict[str, Any]:

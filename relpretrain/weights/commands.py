@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.backbones.official_back import to_official
-from relpretrain.checkpoint import Loaded, describe, load
+from relpretrain.checkpoint import Loaded, load
 from relpretrain.errors import CheckpointError
-from relpretrain.folder import write_folder
-from relpretrain.weights.card import card
 from relpretrain.weights.known import table
 
 OFFICIAL = (".pth", ".th")
@@ -59,28 +56,11 @@ def run(arguments: argparse.Namespace) -> None:
     if official:
         write_official(loaded, target)
     else:
-        export_folder(loaded, target, source.name)
+        loaded.name = source.name
+        loaded.save_pretrained(target)
     if loaded.report is not None:
         print(loaded.report)
     print(f"wrote {target}")
-
-
-def export_folder(loaded: Loaded, folder: Path, name: str) -> None:
-    """Write a model as a folder in the hub's layout, which `relpretrain.load` reads.
-
-    Args:
-        loaded: The model, its objectives and their heads included.
-        folder: A new folder.
-        name: What the weights were called, for the model card.
-    """
-    described = describe(loaded.backbone, loaded.objectives, loaded.preprocess)
-    if loaded.official_keys is not None:
-        described["official_keys"] = list(loaded.official_keys)
-    state: dict[str, Tensor] = {}
-    modules = {"backbone": loaded.backbone, "objectives": nn.ModuleDict(loaded.objectives)}
-    for prefix, module in modules.items():
-        state |= {f"{prefix}.{key}": value for key, value in cast(nn.Module, module).state_dict().items()}
-    write_folder(folder, described, state, loaded.preprocess, card(loaded, name))
 
 
 def write_official(loaded: Loaded, path: Path) -> None:

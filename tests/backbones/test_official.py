@@ -6,8 +6,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.backbones.official import arguments_from_state, convert_albef, convert_xvlm
-from relpretrain.backbones.official_clip import from_clip
 from relpretrain.backbones.official_back import official_parts
+from relpretrain.backbones.official_clip import from_clip
 
 TINY = {"size": "tiny", "image_size": 64, "vocab_size": 50}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable
 
 from torch import nn
 
-from relpretrain.checkpoint import Loaded
+from relpretrain.data.preprocess import Preprocess
 from relpretrain.version import __version__
 
 _CARD = """---
@@ -30,26 +30,33 @@ tags:
 ```python
 import relpretrain
 
-loaded = relpretrain.load("THIS_FOLDER")  # .backbone, .preprocess, .objectives
+loaded = relpretrain.Loaded.from_pretrained("NAME_OR_FOLDER")  # .backbone, .preprocess, .objectives
 ```
 
 Training data, intended use and results: to be filled in by whoever publishes these weights.
 """
 
 
-def card(loaded: Loaded, name: str) -> str:
-    """Text of the model card: what can be known from the weights; the rest is left to whoever publishes them."""
-    backbone, preprocess = cast(nn.Module, loaded.backbone), loaded.preprocess
+def card(name: str, backbone: nn.Module, preprocess: Preprocess, objectives: Iterable[str], official: bool) -> str:
+    """Text of the model card: what can be known from the weights; the rest is left to whoever publishes them.
+
+    Args:
+        name: What the weights are called.
+        backbone: The model.
+        preprocess: What prepares images and texts for it.
+        objectives: Names of the objectives that come with it.
+        official: Whether the weights came from a checkpoint of the official code.
+    """
     return _CARD.format(
         name=name,
         model=type(backbone).__name__,
         parameters=sum(p.numel() for p in backbone.parameters() if p.requires_grad),
         version=__version__,
-        origin="" if loaded.official_keys is None else " from a checkpoint of the official code",
+        origin=" from a checkpoint of the official code" if official else "",
         image_size=preprocess.image_size,
         max_tokens=preprocess.max_tokens,
         ending="[CLS] and [SEP]" if preprocess.separator else "[CLS] without [SEP]",
         cleaned=", cleaned as in ALBEF and X-VLM" if preprocess.clean else "",
         words=len(preprocess.tokenizer),
-        objectives=", ".join(loaded.objectives) or "none",
+        objectives=", ".join(objectives) or "none",
     )

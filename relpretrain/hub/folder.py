@@ -14,7 +14,7 @@ from torch import Tensor
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.errors import CheckpointError
 
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
 
 
 def is_folder(path: Path) -> bool:
@@ -25,30 +25,28 @@ def is_folder(path: Path) -> bool:
 def write_folder(
     folder: Path, described: Mapping[str, Any], state: Mapping[str, Tensor], preprocess: Preprocess, card: str
 ) -> None:
-    """Write weights, and all that it takes to use them.
+    """Write weights, and all that it takes to use them. Files of these names are replaced.
+
+    The config comes last: a folder without one is none (`is_folder`).
 
     Args:
-        folder: Where to; it must not hold anything yet.
+        folder: Where to.
         described: What the model is, in plain types (`checkpoint.describe`); the tokenizer in it goes to its own file.
         state: The weights.
         preprocess: Whose tokenizer is written.
         card: Text of README.md.
-
-    Raises:
-        CheckpointError: If the folder exists and is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder} exists already: name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)
     preprocess.tokenizer.save_pretrained(str(folder))
     (folder / TOKENIZER).write_text(preprocess.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+    whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
     plain = {key: value for key, value in described["preprocess"].items() if key != "tokenizer"}
     text = json.dumps({**described, "preprocess": plain}, indent=1, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # some versions of safetensors let only the owner read
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
