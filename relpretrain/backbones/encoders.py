@@ -23,6 +23,9 @@ class Encoders(nn.Module):
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
 
+    shares_images = True
+    """`fuse` takes m images for n texts where n is a multiple of m, and does an image's part of the work once."""
+
     def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
         super().__init__()
         self.sizes = sizes
@@ -46,7 +49,10 @@ class Encoders(nn.Module):
         return tokens
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim)."""
+        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
+
+        There may be fewer images, of which n is a multiple: each then serves as many texts in a row (`shares_images`).
+        """
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
 

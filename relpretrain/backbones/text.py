@@ -44,12 +44,15 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-        """Attend from (n, L, D) to the visible of (n, K, image width); `mask` is (n, 1, 1, K), True at visible ones."""
-        q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        """Attend from (n, L, D) to the visible of (m, K, image width); `mask` is (m, 1, 1, K), True at visible ones.
+
+        n is a multiple of m: each image serves n / m texts in a row, which stand side by side as queries.
+        """
+        q = self.q(x).reshape(len(image), -1, x.shape[-1]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(image).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         p = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        return self.out(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        return self.out(attended.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
 
 
 class Layer(nn.Module):
@@ -128,7 +131,7 @@ class FusionEncoder(nn.Module):
         init_weights(self, sizes.init_std)
 
     def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, L, D) attend to image tokens (n, K, image width): (n, L, D)."""
+        """Let text tokens (n, L, D) attend to image tokens (m, K, image width), n a multiple of m: (n, L, D)."""
         masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
         return run_layers(self.layers, self.checkpointing, text, masks[0], image, masks[1])
 

@@ -1,0 +1,92 @@
+"""What scorers share: match probabilities, and scorers whose images and texts meet as unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from relpretrain.types import PairScorer
+
+
+@runtime_checkable
+class EmbeddingScorer(PairScorer, Protocol):
+    """A scorer that can also rank a whole collection, because images and texts have embeddings of their own."""
+
+    fuses: bool
+    """Whether `score` looks at image and text together, so that it can re-rank what the embeddings found."""
+
+    def embed_images(self, image_features: Any) -> Tensor:
+        """Unit vectors (images, dim) of encoded images."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (texts, dim)."""
+        ...
+
+    def similarities(self, image_features: Any, texts: Sequence[str]) -> Tensor:
+        """Cosines (images, texts) of encoded images and texts."""
+        ...
+
+
+class CosineScorer:
+    """Scores pairs by the cosine of their embeddings; a base class.
+
+    Such scores rank texts of one image, or images of one text. They are no probabilities: `calibrated` is False, and a
+    threshold of 0.5 means nothing.
+    """
+
+    calibrated = False
+    fuses = False
+    temperature = 1.0
+
+    def embed_images(self, image_features: Any) -> Tensor:
+        """Unit vectors (images, dim): the features themselves, unless a class keeps more of an image."""
+        vectors: Tensor = image_features
+        return vectors
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (texts, dim)."""
+        raise NotImplementedError
+
+    def similarities(self, image_features: Any, texts: Sequence[str]) -> Tensor:
+        """Cosines (images, texts), float32 on the CPU."""
+        return (self.embed_images(image_features).float() @ self.embed_texts(texts).float().T).cpu()
+
+    @torch.inference_mode()
+    def score(self, image_features: Any, index: Sequence[int], texts: Sequence[str]) -> Tensor:
+        """Logits (n, 2) of each text with image `index[i]`, see `cosine_logits`."""
+        check_pairs(index, texts)
+        if not texts:
+            return torch.zeros(0, 2)
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        vectors = self.embed_texts(list(distinct))[[distinct[text] for text in texts]].float()
+        cosines = (self.embed_images(image_features)[list(index)].float() * vectors).sum(-1)
+        return cosine_logits(cosines.cpu(), self.temperature)
+
+
+def match_probability(logits: Tensor) -> Tensor:
+    """Probability that pairs match, (n,), of logits (n, 2); float64, where far fewer pairs saturate into ties."""
+    return torch.softmax(logits.double(), dim=-1)[:, 1]
+
+
+def cosine_logits(cosines: Tensor, temperature: float) -> Tensor:
+    """Logits (n, 2) = (0, (cosine - 1) / temperature) of cosines (n,).
+
+    The -1 changes no ranking. Without it CLIP's pairs (temperature 0.01, cosines of 0.3) have logits of 30, where the
+    softmax comes so close to 1 that distinct cosines tie even in float64; close to 0 it keeps them apart.
+    """
+    logits = (cosines.float() - 1) / temperature
+    return torch.stack([torch.zeros_like(logits), logits], dim=-1)
+
+
+def check_pairs(index: Sequence[int], texts: Sequence[str]) -> None:
+    """Refuse pairs whose texts and images do not come in equal number.
+
+    Raises:
+        ValueError: Naming both numbers.
+    """
+    if len(index) != len(texts):
+        raise ValueError(f"Each text needs the index of its image: got {len(texts)} texts, {len(index)} indices.")

@@ -1,0 +1,205 @@
+"""Scores image-text pairs with a backbone: through its matching head, its embeddings, or both."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relpretrain.types import Backbone
+from relpretrain.zeroshot.scorers.base import CosineScorer, check_pairs, cosine_logits
+from relpretrain.zeroshot.scorers.batches import rectangles
+
+By = Literal["itm", "itc", "both"]
+
+_MAX_WORDS = 40  # of a cleaned text: `max_tokens` of the published protocol, which counts words
+_TEXTS = 256  # encoded texts that are held at once
+
+
+@dataclass
+class ImageTokens:
+    """Encoded images.
+
+    Args:
+        tokens: (images, 1 + patches, dim).
+        mask: (images, 1 + patches), bool.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Any) -> ImageTokens:
+        return ImageTokens(self.tokens[rows], self.mask[rows])
+
+
+class MatchScorer(CosineScorer):
+    """Says how well texts match images. Satisfies `types.PairScorer` and `EmbeddingScorer`.
+
+    Images are encoded once, and so is each distinct text of a call of `score`; texts come in the order of their
+    lengths, so that little of a batch is padding. Backbones that have `shares_images` compute what an image gives to
+    the fusion once for all texts of a batch that it is paired with.
+
+    Args:
+        backbone: The model; it is put into evaluation mode and moved to `device`.
+        preprocess: Turns PIL images into a tensor and texts into a TextBatch (`data.preprocess.Preprocess`).
+        device: Where to compute.
+        batch_size: Images encoded at once; pairs fused at once are four times as many.
+        clean: Whether texts are cleaned as ALBEF and X-VLM clean captions (lower case, most punctuation removed), as
+            the published zero-shot results of these models have it.
+        objectives: The objectives that the model was trained with, for probes that need their heads.
+        by: "itm": the logits of the matching head. "itc": the cosine of the embeddings over the temperature. "both":
+            the sum of the two, that is, the match logits' difference plus cosine over temperature.
+        precision: "fp32", or "bf16" for autocast on CUDA; heads and cosines stay fp32.
+
+    Raises:
+        ValueError: If the batch size is below 1, or bf16 is asked for off CUDA.
+    """
+
+    fuses = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocess: Any,
+        device: torch.device | str = "cpu",
+        batch_size: int = 32,
+        clean: bool = False,
+        objectives: Mapping[str, Any] | None = None,
+        by: By = "itm",
+        precision: str = "fp32",
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"The batch size must be at least 1, not {batch_size}.")
+        self.backbone = backbone
+        self.preprocess = preprocess
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.clean = clean
+        self.objectives = dict(objectives or {})
+        self.by = by
+        self.calibrated = by == "itm"
+        self.fuses = by != "itc"
+        self.precision = check_precision(precision, self.device)
+        for module in (backbone, *self.objectives.values()):
+            if isinstance(module, nn.Module):
+                module.eval().to(self.device)
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Any]) -> ImageTokens:
+        """Encode PIL images, each once."""
+        parts = []
+        for start in range(0, len(images), self.batch_size):
+            pixels = self.preprocess.images(list(images[start : start + self.batch_size])).to(self.device)
+            with autocast(self.precision):
+                parts.append(self.backbone.encode_image(pixels))
+        if not parts:
+            return ImageTokens(torch.zeros(0, 1, 0), torch.zeros(0, 1, dtype=torch.bool))
+        return ImageTokens(torch.cat([p.tokens for p in parts]), torch.cat([p.mask for p in parts]))
+
+    @torch.inference_mode()
+    def embed_images(self, image_features: ImageTokens) -> Tensor:
+        """Unit vectors (images, embed_dim) of encoded images."""
+        return self.backbone.project_image(image_features.tokens.float())
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (texts, embed_dim)."""
+        parts: list[Tensor] = []
+        order: list[int] = []
+        for numbers, states, _ in self._encode_texts(texts):
+            parts.append(self.backbone.project_text(states.float()))
+            order += numbers
+        if not parts:
+            return torch.zeros(0, 1)
+        return torch.cat(parts)[torch.tensor(order).argsort()]
+
+    @torch.inference_mode()
+    def score(self, image_features: ImageTokens, index: Sequence[int], texts: Sequence[str]) -> Tensor:
+        """Logits (n, 2), float32 on the CPU, of each text with image `index[i]`; index 1 means match."""
+        check_pairs(index, texts)
+        if self.by == "itc" or not texts:
+            self.temperature = float(self.backbone.temperature) if texts else 1.0
+            return super().score(image_features, index, texts)
+        rows_of: dict[str, list[int]] = {}
+        for row, text in enumerate(texts):
+            rows_of.setdefault(text, []).append(row)
+        distinct = list(rows_of)
+        logits = torch.zeros(len(texts), 2, device=self.device)
+        for numbers, states, mask in self._encode_texts(distinct):
+            rows = [row for number in numbers for row in rows_of[distinct[number]]]
+            place = [i for i, number in enumerate(numbers) for _ in rows_of[distinct[number]]]
+            found = self._match(image_features, [index[row] for row in rows], states, mask, place)
+            logits[torch.tensor(rows, device=self.device)] = found
+        return logits.cpu()
+
+    def _match(
+        self, images: ImageTokens, index: Sequence[int], states: Tensor, mask: Tensor, place: Sequence[int]
+    ) -> Tensor:
+        """Logits (n, 2) of encoded texts `place[i]` with images `index[i]`."""
+        lengths = mask.sum(dim=1).tolist()
+        logits = torch.zeros(len(index), 2, device=self.device)
+        shares = getattr(self.backbone, "shares_images", False)
+        for wide in rectangles(index, [lengths[i] for i in place], 4 * self.batch_size):
+            chosen = torch.tensor([place[row] for row in wide.rows], device=self.device)
+            words, visible = states[chosen, : wide.length], mask[chosen, : wide.length]
+            image = images[wide.images]
+            if not shares:
+                repeats = torch.full((len(wide.images),), len(wide.rows) // len(wide.images), device=self.device)
+                image = ImageTokens(*(t.repeat_interleave(repeats, dim=0) for t in (image.tokens, image.mask)))
+            with autocast(self.precision):
+                fused = self.backbone.fuse(words, visible, image.tokens, image.mask)
+            logits[torch.tensor(wide.rows, device=self.device)] = self.backbone.match_logits(fused.float())
+        if self.by == "both":
+            vectors = self.backbone.project_text(states.float())[list(place)]
+            cosines = (self.embed_images(images)[list(index)] * vectors).sum(-1)
+            logits = logits + cosine_logits(cosines, float(self.backbone.temperature))
+        return logits
+
+    def _encode_texts(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Numbers, tokens (n, length, dim) and mask (n, length) of texts, in blocks of like lengths."""
+        if not texts:
+            return
+        batch = self.preprocess.texts([self._clean(text) for text in texts])
+        lengths = batch.mask.sum(dim=1)
+        for numbers in lengths.argsort(stable=True).split(_TEXTS):
+            ids, mask = (t[numbers, : int(lengths[numbers[-1]])].to(self.device) for t in (batch.ids, batch.mask))
+            parts = []
+            for few in torch.arange(len(numbers)).split(2 * self.batch_size):
+                longest = int(lengths[numbers[few[-1]]])
+                with autocast(self.precision):
+                    states = self.backbone.encode_text(ids[few, :longest], mask[few, :longest])
+                parts.append(F.pad(states, (0, 0, 0, ids.shape[1] - longest)))
+            yield numbers.tolist(), torch.cat(parts), mask
+
+    def _clean(self, text: str) -> str:
+        if not self.clean:
+            return text
+        from relpretrain.data.text import clean_caption
+
+        return str(clean_caption(text, max_words=_MAX_WORDS))
+
+
+def check_precision(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type to compute in, None for that of the weights.
+
+    Raises:
+        ValueError: If the precision is unknown, or bf16 is asked for off CUDA.
+    """
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"The precision must be fp32 or bf16, not {precision!r}.")
+    if precision == "bf16" and device.type != "cuda":
+        raise ValueError(f"The precision bf16 needs a CUDA device, not {device.type!r}.")
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def autocast(dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    """A context that computes in `dtype` on CUDA; nothing for None."""
+    return contextlib.nullcontext() if dtype is None else torch.autocast("cuda", dtype=dtype)
