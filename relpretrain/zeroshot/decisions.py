@@ -37,6 +37,28 @@ def pairwise_correct(positive: Tensor, negative: Tensor) -> Tensor:
     return require_finite(positive) > require_finite(negative)
 
 
+def choice_correct(scores: Tensor, ties_win: bool = False) -> Tensor:
+    """Whether the right option scores best.
+
+    Args:
+        scores: Scores of the options, the right one first, (items, options).
+        ties_win: Whether the right one also wins where another scores the same: argmax over options of which the right
+            one comes first.
+
+    Returns:
+        (items,), bool.
+    """
+    scores = scores.double()
+    require_finite(torch.where(torch.isfinite(scores).all(dim=1), scores[:, 0], torch.nan))  # counted by item
+    best = scores[:, 1:].amax(dim=1)
+    return scores[:, 0] >= best if ties_win else scores[:, 0] > best
+
+
+def choice_tied(scores: Tensor) -> Tensor:
+    """Whether the best wrong option scores exactly as the right one, which is the first of (items, options)."""
+    return scores[:, 0] == scores[:, 1:].amax(dim=1)
+
+
 def threshold_correct(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:
     """Whether a match probability is on its label's side of a threshold; exactly on it means "true" (VSR).
 

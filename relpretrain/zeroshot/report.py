@@ -144,7 +144,8 @@ def _table_grid(table: Table) -> Grid:
     header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
     rows = []
     for row in table.rows:
-        shown = [_percent(row.accuracy), f"{_percent(row.low)}-{_percent(row.high)}"] if row.n else ["-", "-"]
+        interval = f"{_percent(row.low)}-{_percent(row.high)}"
+        shown = [_percent(row.accuracy), interval] if row.accuracy == row.accuracy else ["-", "-"]
         rows.append([row.category, f"{row.n:,}", *shown, *(_detail(name, row.details.get(name)) for name in details)])
     return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,11 +15,17 @@ from relpretrain.types import PairScorer
 from relpretrain.zeroshot.images import ImageFinder
 from relpretrain.zeroshot.scorer import match_probability
 from relpretrain.zeroshot.table import Table
+from relpretrain.zeroshot.tasks.card import Card
 
 Record = dict[str, Any]
 """A line of a score file: one text of an item with its score, or one answer of a probe."""
 
+NO_THRESHOLD = "these scores are not probabilities, so that a threshold of 0.5 means nothing: AUROC only"
+"""The note of a table whose task needs a threshold that the scores lack."""
+
 _CHUNK = 256  # images whose features are held at once
+
+_View = tuple[str, tuple[float, float, float, float] | None]  # path and box
 
 
 @dataclass(frozen=True)
@@ -79,21 +85,27 @@ class Source:
 
 @dataclass(frozen=True)
 class Item:
-    """An image with the texts to score against it.
+    """An image, or a part of one, with the texts to score against it.
+
+    A question about several images is several items of one group.
 
     Args:
         image: File name of the image; after `locate_images` its path.
         texts: The texts.
         records: For each text, the line of the score file, which only lacks its score.
+        box: (left, top, right, bottom) in pixels of the part that is scored; None for the whole image.
+        group: Items of one group are left out together where an image is missing; None for an item of its own.
     """
 
     image: str
     texts: tuple[str, ...]
     records: tuple[Record, ...]
+    box: tuple[float, float, float, float] | None = None
+    group: Hashable = None
 
 
 class Outcome(NamedTuple):
-    """Whether an item was right."""
+    """Whether an item, or one question about it, was right."""
 
     category: str
     correct: bool
@@ -103,8 +115,16 @@ class Task(Protocol):
     """A benchmark: reads its items, scores them, and decides what is right."""
 
     name: str
+    card: Card
+    """What a reader of its figures must know."""
     protocol: str
     """How an item is decided, in words, with a version."""
+    several: bool
+    """Whether its outcomes answer different questions, so that no figure over all of them makes sense."""
+
+    def recognises(self, record: Record) -> bool:
+        """Whether a line of a score file is of this task."""
+        ...
 
     def items(self, source: Source) -> dict[str, list[Any]]:
         """The items by split, in the order that numbers them."""
@@ -123,14 +143,45 @@ class Task(Protocol):
         ...
 
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
-        """The table of a split."""
+        """The table of a split; the headline figure is its first row."""
+        ...
+
+    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+        """The table of `summarise`, and further ones where a benchmark has several figures."""
+        ...
+
+    def count(self, records: Sequence[Record]) -> Mapping[str, int]:
+        """Number of items by part, from the lines of a score file or of unscored items: what tells versions apart."""
         ...
 
 
-class PairTask:
-    """What tasks over `Item` share."""
+class BaseTask:
+    """What all tasks share."""
 
-    name = ""
+    name: str = ""
+    card: Card
+    protocol: str = ""
+    several: bool = False
+
+    def recognises(self, record: Record) -> bool:
+        """Whether the line says that it is of this task (see `Task.recognises`)."""
+        return record.get("task") == self.name
+
+    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+        """The headline table (see `Task.summarise`)."""
+        raise NotImplementedError
+
+    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+        """All tables (see `Task.tables`): one, unless the task says otherwise."""
+        return (self.summarise(records, split, seed),)
+
+    def count(self, records: Sequence[Record]) -> Mapping[str, int]:
+        """Number of items by part (see `Task.count`)."""
+        return {"": len({record["id"] for record in records})}
+
+
+class PairTask(BaseTask):
+    """What tasks over `Item` share."""
 
     def locate(self, items: Sequence[Item], source: Source) -> tuple[list[Item], tuple[str, ...]]:
         """Find the image of every item (see `Task.locate`)."""
@@ -139,6 +190,21 @@ class PairTask:
     def score(self, scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
         """Match probability of every text with its image (see `Task.score`)."""
         return score_items(scorer, items)
+
+
+def select_splits(splits: dict[str, list[Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """The splits "<split>/<part>" whose whole name, split or part is wanted; all if none is.
+
+    Raises:
+        ValueError: If a wanted name fits none.
+    """
+    if not wanted:
+        return splits
+    for name in wanted:
+        known = list(dict.fromkeys(n for split in splits for n in (split, *split.split("/"))))
+        if name not in known:
+            raise ValueError(suggest(name, known, "split"))
+    return {name: items for name, items in splits.items() if {name, *name.split("/")} & set(wanted)}
 
 
 def locate_images(items: Sequence[Item], source: Source, task: str) -> tuple[list[Item], tuple[str, ...]]:
@@ -152,7 +218,9 @@ def locate_images(items: Sequence[Item], source: Source, task: str) -> tuple[lis
     """
     finder = source.finder(task)
     paths = {name: finder.find(name) for name in dict.fromkeys(item.image for item in items)}
-    found = [replace(item, image=str(paths[item.image])) for item in items if paths[item.image] is not None]
+    broken = {item.group for item in items if item.group is not None and paths[item.image] is None}
+    whole = [item for item in items if paths[item.image] is not None and item.group not in broken]
+    found = [replace(item, image=str(paths[item.image])) for item in whole]
     missing = [name for name, path in paths.items() if path is None]
     if not missing:
         return found, ()
@@ -173,35 +241,39 @@ def score_items(scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
         items: Items with paths as images.
 
     Returns:
-        The items' records with "score" (a match probability) added, in the order of the items.
+        The items' records with "score" added, in the order of the items: a match probability, or the difference of the
+        two logits of a scorer whose `calibrated` is false, which its records then say.
 
     Raises:
         ValueError: If an image cannot be decoded, or a score is not a finite number.
     """
-    by_image: dict[str, list[int]] = {}
+    calibrated = getattr(scorer, "calibrated", True)
+    by_image: dict[_View, list[int]] = {}
     for number, item in enumerate(items):
-        by_image.setdefault(item.image, []).append(number)
+        by_image.setdefault((item.image, item.box), []).append(number)
     scored: dict[int, list[Record]] = {}
-    for names in _chunks(list(by_image), _CHUNK):
-        features = scorer.encode_images([read_image(name) for name in names])
-        rows = [(row, number) for row, name in enumerate(names) for number in by_image[name]]
+    for views in _chunks(list(by_image), _CHUNK):
+        features = scorer.encode_images([read_image(*view) for view in views])
+        rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
         index = [row for row, number in rows for _ in items[number].texts]
         texts = [text for _, number in rows for text in items[number].texts]
-        scores: Iterator[float] = iter(match_probability(scorer.score(features, index, texts)).tolist())
+        logits = scorer.score(features, index, texts)
+        values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
+        scores: Iterator[float] = iter(values.tolist())
         for _, number in rows:
-            scored[number] = [_with_score(record, next(scores)) for record in items[number].records]
+            scored[number] = [_with_score(r, next(scores), calibrated) for r in items[number].records]
     return [record for number in range(len(items)) for record in scored[number]]
 
 
-def read_image(path: str) -> Image.Image:
-    """Decode an image to RGB.
+def read_image(path: str, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+    """Decode an image, or the part of it inside a box, to RGB.
 
     Raises:
         ValueError: If it cannot be decoded.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return image.convert("RGB") if box is None else image.convert("RGB").crop(box)  # type: ignore[arg-type]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"Image {path} cannot be decoded: {error}") from error
 
@@ -216,6 +288,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def calibrated(records: Iterable[Record]) -> bool:
+    """Whether scores are probabilities, for which 0.5 means something."""
+    return all(record.get("calibrated", True) for record in records)
 
 
 def require(record: Record, keys: Iterable[str], where: str) -> None:
@@ -237,11 +314,12 @@ def suggest(name: str, known: Iterable[str], what: str) -> str:
     return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."
 
 
-def _with_score(record: Record, score: float) -> Record:
+def _with_score(record: Record, score: float, calibrated: bool) -> Record:
     """Put the score after the label, where score files have it."""
-    return {"label": record["label"], "score": score} | record
+    scored = {"label": record["label"], "score": score} | record
+    return scored if calibrated else scored | {"calibrated": False}
 
 
-def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(names), size):
-        yield names[start : start + size]
+def _chunks(views: list[_View], size: int) -> Iterator[list[_View]]:
+    for start in range(0, len(views), size):
+        yield views[start : start + size]

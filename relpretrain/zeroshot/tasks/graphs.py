@@ -20,7 +20,8 @@ from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
 from relpretrain.zeroshot.scorer import MatchScorer
 from relpretrain.zeroshot.table import Table, make_row
-from relpretrain.zeroshot.tasks.base import Outcome, Record, Source, require
+from relpretrain.zeroshot.tasks.base import BaseTask, Outcome, Record, Source, require
+from relpretrain.zeroshot.tasks.card import Card
 
 RELATIONS_PER_IMAGE = 4
 """Triplets taken from an image: its first ones."""
@@ -49,7 +50,24 @@ class GraphItem:
         return Image.open(io.BytesIO(self.index.read(self.row).image)).convert("RGB")
 
 
-class GraphProbes:
+CARD = Card(
+    task="graphs",
+    title="Probes on scene graphs",
+    question="Which relation holds between two entities, and which words stand where its tokens were masked?",
+    paper="Ours.",
+    licence="that of the shards",
+    files=("graph shards (`*.tar`) in `DIR/validation`, in `DIR/../validation`, or anywhere below `DIR`",),
+    source="`relpretrain data convert` or `synthetic`",
+    images="in the shards",
+    protocol="graphs-1: top-1, at most 4 triplets per image; masked words: all tokens right, full vocabulary",
+    ties="the first relation of the vocabulary, the first word",
+    constant="needs a model; chance and the most frequent relation stand beside the accuracy",
+    comparable="models with the same relation vocabulary and tokenizer on the same shards",
+    not_comparable="anything published",
+)
+
+
+class GraphProbes(BaseTask):
     """Top-1 accuracy of two questions about the triplets of held-out graph shards.
 
     MRC: which relation of the vocabulary holds between two entities, each seen alone? Needs a model that was trained
@@ -59,7 +77,13 @@ class GraphProbes:
     """
 
     name = "graphs"
-    protocol = "graphs-1: top-1, at most 4 triplets per image; masked words: all tokens right, full vocabulary"
+    card = CARD
+    protocol = CARD.protocol
+    several = True
+
+    def recognises(self, record: Record) -> bool:
+        """Whether a record answers a probe."""
+        return "probe" in record
 
     def items(self, source: Source) -> dict[str, list[GraphItem]]:
         """The images with triplets in the shards of the validation folder, or below DIR itself where there is none.

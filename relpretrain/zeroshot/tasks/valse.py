@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import torch
-
-from relpretrain.zeroshot.decisions import count_by_category, pairwise_correct
-from relpretrain.zeroshot.table import OVERALL, Table, make_row
-from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, read_json, require
+from relpretrain.zeroshot.tasks.base import Item, Record, Source, read_json, require
+from relpretrain.zeroshot.tasks.card import Card, Version
+from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
 
 PIECES = {
     "existence": "existence",
@@ -26,11 +23,44 @@ PIECES = {
 }
 """The linguistic phenomenon that each instrument (annotation file) tests."""
 
+_VALID = {
+    "actant-swap": 949,
+    "action-replacement": 648,
+    "coreference-hard": 104,
+    "coreference-standard": 708,
+    "counting-adversarial": 691,
+    "counting-hard": 868,
+    "counting-small-quant": 900,
+    "existence": 505,
+    "foil-it": 943,
+    "plurals": 851,
+    "relations": 535,
+}
+
 MIN_VOTES = 2
 """Annotators, of three, who must have chosen the caption for an item to be valid."""
 
 
-class VALSE(PairTask):
+CARD = Card(
+    task="valse",
+    title="VALSE",
+    question="Does the caption match the image better than a foil of it?",
+    paper="Parcalabescu et al., ACL 2022, <https://arxiv.org/abs/2112.07566>.",
+    licence="annotations MIT; images under the terms of COCO, Visual Genome, SWiG and VisDial",
+    files=tuple(f"`{name}.json`" for name in sorted(PIECES)),
+    source="the folder `data` of <https://github.com/Heidelberg-NLP/VALSE>",
+    images="COCO 2014 and 2017, Visual7W (of Visual Genome, `v7w_<id>.jpg`), SWiG, VisDial",
+    protocol="valse-1: p(caption) > p(foil), ties wrong, micro average, items with at least 2 votes",
+    ties="wrong, and counted",
+    constant="0 %",
+    comparable="`acc_r` of the paper and of fine-grained-evals, per file and on average",
+    not_comparable="means over the files or the seven pieces, accuracies at the threshold 0.5, and all 8,782 items; "
+    "scores of float32 probabilities tie more often than ours, which are of float64",
+    versions=(Version("2152d90", "", _VALID),),
+)
+
+
+class VALSE(ChoiceTask):
     """Pairwise ranking accuracy: P(match | caption) > P(match | foil), strictly.
 
     Items are numbered over all files in alphabetical order, and then those are dropped that fewer than two of three
@@ -38,7 +68,14 @@ class VALSE(PairTask):
     """
 
     name = "valse"
-    protocol = "valse-1: p(caption) > p(foil), ties wrong, micro average, items with at least 2 votes"
+    card = CARD
+    protocol = CARD.protocol
+    part = "instrument"
+    parts = tuple(PIECES)
+
+    def recognises(self, record: Record) -> bool:
+        """Whether a record names an instrument, as published score files do."""
+        return "instrument" in record and "type" in record
 
     def items(self, source: Source) -> dict[str, list[Item]]:
         """The valid items of DIR/valse/*.json, or all of an item file's."""
@@ -69,23 +106,11 @@ class VALSE(PairTask):
             require(record, ("instrument", "image", "caption", "foil"), f"VALSE item {number} of {source.path}")
             yield number, record["instrument"], record["image"], record
 
-    def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
-        """Whether the caption won, by item number."""
-        numbers, instruments, captions, foils = _pairs(records)
-        correct = pairwise_correct(captions, foils).tolist()
-        return {n: Outcome(i, c) for n, i, c in zip(numbers, instruments, correct, strict=True)}
-
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
-        """Accuracy over all items and per instrument, with ties."""
-        _, instruments, captions, foils = _pairs(records)
-        names = sorted(set(instruments), key=lambda n: (list(PIECES).index(n) if n in PIECES else len(PIECES), n))
-        category = torch.tensor([names.index(instrument) for instrument in instruments])
-        correct = pairwise_correct(captions, foils)
-        hits = (torch.ones_like(correct), correct, captions == foils)
-        counts = [count_by_category(hit, category, len(names)).tolist() for hit in hits]
-        named = zip([*names, OVERALL], *counts, strict=True)
-        rows = [make_row(name, n, right, seed, ties=ties, chance=0.5) for name, n, right, ties in named]
-        return Table(self.name, split, self.protocol, (rows[-1], *rows[:-1]))
+    def grouped(self, records: Sequence[Record]) -> Grouped:
+        """The scores by item: its caption's and its foil's."""
+        for record in records:
+            require(record, ("id", "type", "instrument", "score"), "A VALSE score record")
+        return group(records, "VALSE", self.roles, lambda r: r["id"], lambda r: str(r["type"]))
 
 
 def _item(number: int, instrument: str, image: str, record: Record) -> Item:
@@ -93,23 +118,3 @@ def _item(number: int, instrument: str, image: str, record: Record) -> Item:
     caption = {"label": f"{number}_c", **shared, "type": "caption", "id": number}
     foil = {"label": f"{number}_f", **shared, "type": "foil", "id": number}
     return Item(image, (record["caption"], record["foil"]), (caption, foil))
-
-
-def _pairs(records: Sequence[Record]) -> tuple[list[int], list[str], torch.Tensor, torch.Tensor]:
-    """Numbers, instruments, caption scores and foil scores of the items, in the order of the records."""
-    scores: dict[int, dict[str, float]] = {}
-    instruments: dict[int, str] = {}
-    for record in records:
-        require(record, ("id", "type", "instrument", "score"), "A VALSE score record")
-        sides = scores.setdefault(record["id"], {})
-        if record["type"] in sides:
-            raise ValueError(f"VALSE item {record['id']} has two scores for its {record['type']}.")
-        sides[record["type"]] = record["score"]
-        instruments[record["id"]] = record["instrument"]
-    for number, sides in scores.items():
-        if set(sides) != {"caption", "foil"}:
-            raise ValueError(f"VALSE item {number} needs one score for its caption and one for its foil; "
-                             f"it has: {', '.join(sides)}.")  # fmt: skip
-    captions = torch.tensor([s["caption"] for s in scores.values()], dtype=torch.float64)
-    foils = torch.tensor([s["foil"] for s in scores.values()], dtype=torch.float64)
-    return list(scores), list(instruments.values()), captions, foils

@@ -10,8 +10,19 @@ from typing import Any
 import torch
 
 from relpretrain.zeroshot.decisions import auroc, calibration_error, threshold_correct
-from relpretrain.zeroshot.table import OVERALL, Table, make_row
-from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, require, suggest
+from relpretrain.zeroshot.table import OVERALL, Table, make_bare_row, make_row
+from relpretrain.zeroshot.tasks.base import (
+    NO_THRESHOLD,
+    Item,
+    Outcome,
+    PairTask,
+    Record,
+    Source,
+    calibrated,
+    require,
+    select_splits,
+)
+from relpretrain.zeroshot.tasks.card import Card, Version
 
 CATEGORIES = {
     "Adjacency": "adjacent to, alongside, at the side of, at the right side of, at the left side of, attached to, "
@@ -36,6 +47,36 @@ _FOLDER_NAMES = {"random_old_v1": "random_v1", "random": "random_v2"}
 _FIRST_VERSION_SIZES = {"dev": 1012, "test": 2024}  # of the preprint's random split, whatever its folder is called
 
 
+_SIZES = {
+    ("random split of the preprint", "random_v1"): (1012, 2024),
+    ("random split of TACL", "random_v2"): (1097, 2195),
+    ("zero-shot split of TACL", "zeroshot"): (340, 1222),
+}
+
+CARD = Card(
+    task="vsr",
+    title="VSR",
+    question="Is a spatial statement true of the image?",
+    paper="Liu et al., TACL 2023, <https://arxiv.org/abs/2205.00363>.",
+    licence="annotations Apache-2.0; images under COCO's terms",
+    files=("`<split>/dev.jsonl`", "`<split>/test.jsonl`"),
+    source="the folders of `data/splits` of <https://github.com/cambridgeltl/visual-spatial-reasoning>; the preprint's "
+    "random split is in `data/vsr/annotations/random` of <https://github.com/e-bug/fine-grained-evals>",
+    images="COCO train2017 and val2017",
+    protocol="vsr-1: true if p(match) >= 0.5, micro average",
+    ties='a score of exactly 0.5 means "true"',
+    constant='the share of true items where it says "true", AUROC 0.5',
+    comparable="zero-shot accuracies on the same split; those of fine-grained-evals are on `random_v1`",
+    not_comparable="`random_v1` with `random_v2`; fine-tuned models; sizes in the authors' README, which are not those "
+    "of the files. Scores without a natural threshold (CLIP) have no accuracy here, only AUROC",
+    versions=tuple(
+        Version(name, f"{split}/{part}", {"": n})
+        for (name, split), sizes in _SIZES.items()
+        for part, n in zip(PARTS, sizes, strict=True)
+    ),
+)
+
+
 class VSR(PairTask):
     """Accuracy of P(match) >= 0.5 against the label, over all items and per category of relations.
 
@@ -44,7 +85,12 @@ class VSR(PairTask):
     """
 
     name = "vsr"
-    protocol = "vsr-1: true if p(match) >= 0.5, micro average"
+    card = CARD
+    protocol = CARD.protocol
+
+    def recognises(self, record: Record) -> bool:
+        """Whether a record is of a relation, as those of published score files are."""
+        return "relation" in record and "task" not in record
 
     def items(self, source: Source) -> dict[str, list[Item]]:
         """The items of DIR/vsr/<split>/{dev,test}.jsonl by "<split>/<part>", or those of an item file."""
@@ -78,6 +124,9 @@ class VSR(PairTask):
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether the decision was right, by item number."""
         scores, labels = _tensors(records)
+        if not calibrated(records):
+            raise ValueError("These VSR scores are no probabilities (calibrated: false): 0.5 means nothing for them, "
+                             "and no item is right or wrong.")  # fmt: skip
         correct = threshold_correct(scores, labels).tolist()
         categories = [CATEGORY.get(record["relation"], "") for record in records]
         return {r["id"]: Outcome(k, c) for r, k, c in zip(records, categories, correct, strict=True)}
@@ -89,35 +138,24 @@ class VSR(PairTask):
         index = torch.tensor(
             [names.index(CATEGORY[r["relation"]]) if r["relation"] in CATEGORY else -1 for r in records]
         )
-        right = threshold_correct(scores, labels)
+        right = threshold_correct(scores, labels) if calibrated(records) else None
         rows = []
         present = [(number, name) for number, name in enumerate(names) if (index == number).any()]
         for number, name in [(None, OVERALL), *present]:
-            which = torch.ones_like(right) if number is None else index == number
+            which = torch.ones_like(index, dtype=torch.bool) if number is None else index == number
             details = {
                 "true": float(labels[which].double().mean()),
                 "auroc": float(auroc(scores[which], labels[which])),
-                "calibration_error": float(calibration_error(scores[which], labels[which])),
             }
-            rows.append(make_row(name, int(which.sum()), int(right[which].sum()), seed, **details))
+            if right is None:
+                rows.append(make_bare_row(name, int(which.sum()), **details))
+            else:
+                details["calibration_error"] = float(calibration_error(scores[which], labels[which]))
+                rows.append(make_row(name, int(which.sum()), int(right[which].sum()), seed, **details))
         unknown = sorted({r["relation"] for r in records if r["relation"] not in CATEGORY})
-        notes = (f"relations without a category, counted overall only: {', '.join(unknown)}",) if unknown else ()
-        return Table(self.name, split, self.protocol, tuple(rows), notes)
-
-
-def select_splits(splits: dict[str, list[Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """The splits "<split>/<part>" whose whole name, split or part is wanted; all if none is.
-
-    Raises:
-        ValueError: If a wanted name fits none.
-    """
-    if not wanted:
-        return splits
-    for name in wanted:
-        known = list(dict.fromkeys(n for split in splits for n in (split, *split.split("/"))))
-        if name not in known:
-            raise ValueError(suggest(name, known, "split"))
-    return {name: items for name, items in splits.items() if {name, *name.split("/")} & set(wanted)}
+        notes = [f"relations without a category, counted overall only: {', '.join(unknown)}"] if unknown else []
+        notes += [] if right is not None else [NO_THRESHOLD]
+        return Table(self.name, split, self.protocol, tuple(rows), tuple(notes))
 
 
 def _version(file: Path, number: int) -> str:
