@@ -77,3 +77,24 @@ def attend(x: Tensor, visible: Tensor, qkv: nn.Module, out: nn.Module, heads: in
     x = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None], dropout_p=dropout)
     attended: Tensor = out(x.transpose(1, 2).flatten(2))
     return attended
+
+
+def encode_vit(vit: Any, images: Tensor, regions: Regions) -> ImageFeatures:
+    """Encode images (B, 3, height, width) and regions with a ViT that has the attributes of timm's first one.
+
+    That is the ViT of the official ALBEF and X-VLM code and of LAVIS. Its blocks take no mask.
+    """
+    x = vit.patch_embed(images)
+    x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], dim=1)
+    x = vit.pos_drop(x + vit.pos_embed[:, : x.shape[1]])
+    tokens, mask, seen, visible = encode_with_regions(x, vit.blocks, regions, lambda b, t: b(t), _vit_block)
+    return ImageFeatures(vit.norm(tokens), mask, vit.norm(seen), visible)
+
+
+def _vit_block(block: Any, x: Tensor, visible: Tensor) -> Tensor:
+    attention = block.attn
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    attended = attend(block.norm1(x), visible, attention.qkv, attention.proj, attention.num_heads, dropout)
+    x = x + block.drop_path(attention.proj_drop(attended))
+    x = x + block.drop_path(block.mlp(block.norm2(x)))
+    return x

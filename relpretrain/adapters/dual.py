@@ -1,0 +1,382 @@
+"""Dual encoders, which compare an image and a text as one vector each and fuse nothing: CLIP and SigLIP.
+
+B images, R regions, K tokens of an image, D the width of the image encoder.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relpretrain.adapters.base import HostAdapter
+from relpretrain.adapters.regions import additive, encode_with_regions
+from relpretrain.types import ImageFeatures, Regions
+
+
+class DualEncoder(HostAdapter):
+    """An image encoder and a text encoder that share a space, and nothing after it.
+
+    VSG is its contrastive loss alone. An image, a region and a text are the vectors that the host itself compares,
+    before their length is made one: (n, 1, embed_dim).
+
+    MRC needs entities that know their region and their label. Nothing fuses the two here, so an entity is the vector
+    of its region beside the vector of its label, 2 * embed_dim wide: `MRC`'s head is the first to see both. A region's
+    vector comes from the host's own blocks and pooling: in the last blocks its tokens attend inside its box.
+    """
+
+    provides = frozenset({"contrast", "regions"})
+    note = (
+        "A dual encoder fuses nothing: VSG trains its contrastive loss alone, and MRC classifies regions' vectors "
+        "beside those of their labels."
+    )
+
+    @property
+    def temperature(self) -> Tensor:
+        """Divisor of the cosine similarities, a scalar tensor: the host's `logit_scale`, which is a logarithm."""
+        return torch.exp(-self.host.logit_scale).reshape(())
+
+    @property
+    def fusion_dim(self) -> int:
+        """Width of a region's vector beside its label's."""
+        return 2 * self.embed_dim
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the space that images and texts share."""
+        raise NotImplementedError
+
+    def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        """Vectors of images (B, 1, embed_dim), and of regions (R, 1, embed_dim) out of the same pass."""
+        if regions is None:
+            return _vectors(self.image_vectors(images))
+        x = self.embed_patches(images)
+        tokens, _, seen, visible = encode_with_regions(x, self.blocks, regions, self.whole, self.inside, self.first)
+        assert seen is not None
+        assert visible is not None
+        return _vectors(self.pool(tokens, None), self.pool(seen, visible))
+
+    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Put the vectors of regions and of their labels side by side, (n, 1, 2 * embed_dim)."""
+        return torch.cat([image[:, :1], text[:, :1]], dim=-1)
+
+    def project_image(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, embed_dim) of (n, 1, embed_dim)."""
+        return F.normalize(tokens[:, 0].float(), dim=-1)
+
+    def project_text(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, embed_dim) of (n, 1, embed_dim)."""
+        return F.normalize(tokens[:, 0].float(), dim=-1)
+
+    # What a host of a kind says of itself.
+
+    first: ClassVar[int] = 1
+    """Tokens before the patches."""
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The image encoder's blocks."""
+        raise NotImplementedError
+
+    def image_vectors(self, images: Tensor) -> Tensor:
+        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        raise NotImplementedError
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """What enters the first block, (B, K, D)."""
+        raise NotImplementedError
+
+    def whole(self, block: Any, x: Tensor) -> Tensor:
+        """Run a block."""
+        raise NotImplementedError
+
+    def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
+        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        raise NotImplementedError
+
+    def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """Vectors (n, embed_dim) of the last block's tokens (n, K, D); `visible` (n, K) is given for regions."""
+        raise NotImplementedError
+
+
+class OpenCLIP(DualEncoder):
+    """OpenCLIP's `CLIP` and `CustomTextCLIP`, and OpenAI's `CLIP`.
+
+    Any image encoder serves the contrastive loss; MRC takes OpenCLIP's own ViT, pooled at its class token.
+    """
+
+    name = "OpenCLIP"
+    needs: ClassVar[dict[str, str]] = {
+        "visual": "image encoder",
+        "encode_image": "vectors of images",
+        "encode_text": "vectors of texts",
+        "logit_scale": "temperature",
+        "context_length": "length of texts",
+    }
+
+    def __init__(self, host: Any) -> None:
+        super().__init__(host)
+        if not _is_plain_vit(host.visual):
+            self.provides = frozenset({"contrast"})
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the space that images and texts share."""
+        return int(self.host.visual.proj.shape[1])
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.host.visual.grid_size
+        return rows, columns
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The image encoder's blocks."""
+        blocks: Sequence[Any] = self.host.visual.transformer.resblocks
+        return blocks
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Vectors of texts by the host's own method, (n, 1, embed_dim).
+
+        Args:
+            ids: Ids of the host's tokenizer, (n, length). Shorter texts than the host's context are filled up with
+                zeros, as its tokenizer does.
+            mask: True at real tokens, (n, length).
+
+        Raises:
+            ValueError: If texts are longer than the host's context, or shorter and the host attends to padding.
+        """
+        ids = ids * mask if self._is_causal else ids
+        vectors: Tensor = self.host.encode_text(self._full_length(ids))
+        return vectors[:, None]
+
+    @property
+    def _tower(self) -> Any:
+        return getattr(self.host, "text", self.host)
+
+    @property
+    def _is_causal(self) -> bool:
+        """Whether what follows the end of a text is seen by nothing that is pooled."""
+        pooling = getattr(self._tower, "pool_type", getattr(self.host, "text_pool_type", "argmax"))
+        return getattr(self._tower, "attn_mask", 0) is not None and pooling in ("argmax", "eos", "first")
+
+    def _full_length(self, ids: Tensor) -> Tensor:
+        wanted, given = int(self.host.context_length), ids.shape[1]
+        if given > wanted:
+            raise ValueError(_too_long(given, wanted))
+        if given == wanted or hasattr(self._tower, "config"):  # a Hugging Face text encoder, which masks padding
+            return ids
+        if not self._is_causal:
+            raise ValueError(
+                f"Texts of {given} tokens given to a text encoder that attends to its padding: pad them to {wanted} "
+                "tokens, as the model's own tokenizer does."
+            )
+        return F.pad(ids, (0, wanted - given))
+
+    def image_vectors(self, images: Tensor) -> Tensor:
+        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        vectors: Tensor = self.host.encode_image(images)
+        return vectors
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """What enters the first block, (B, K, D)."""
+        x: Tensor = self.host.visual._embeds(images)
+        return x
+
+    def whole(self, block: Any, x: Tensor) -> Tensor:
+        """Run a block."""
+        x = block(x)
+        return x
+
+    def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
+        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        heads = block.attn.num_heads
+        x = block(x, attn_mask=additive(visible, x.dtype).expand(-1, heads, -1, -1).flatten(0, 1))
+        return x
+
+    def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """Vectors (n, embed_dim) of the class token."""
+        pooled: Tensor = self.host.visual._pool(x)[0] @ self.host.visual.proj
+        return pooled
+
+
+class HuggingFaceCLIP(DualEncoder):
+    """Hugging Face's `CLIPModel`."""
+
+    name = "CLIP of Hugging Face transformers"
+    needs: ClassVar[dict[str, str]] = {
+        "vision_model.embeddings.class_embedding": "image encoder",
+        "vision_model.pre_layrnorm": "image encoder",
+        "vision_model.encoder.layers": "image encoder",
+        "text_model": "text encoder",
+        "get_image_features": "vectors of images",
+        "get_text_features": "vectors of texts",
+        "visual_projection": "projection of images",
+        "text_projection": "projection of texts",
+        "logit_scale": "temperature",
+    }
+
+    def __init__(self, host: Any) -> None:
+        super().__init__(host)
+        if str(getattr(host.vision_model.config, "_attn_implementation", "")).startswith("flash"):
+            self.provides = frozenset({"contrast"})  # flash attention takes no masks
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the space that images and texts share."""
+        return int(self.host.visual_projection.out_features)
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        embeddings = self.host.vision_model.embeddings
+        side = int(embeddings.image_size) // int(embeddings.patch_size)
+        return side, side
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The image encoder's blocks."""
+        layers: Sequence[Any] = self.host.vision_model.encoder.layers
+        return layers
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Vectors of texts by the host's own method, (n, 1, embed_dim)."""
+        wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
+        if ids.shape[1] > wanted:
+            raise ValueError(_too_long(ids.shape[1], wanted))
+        return _pooled(self.host.get_text_features(input_ids=ids, attention_mask=mask.long()))[:, None]
+
+    def image_vectors(self, images: Tensor) -> Tensor:
+        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        return _pooled(self.host.get_image_features(pixel_values=images))
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """What enters the first block, (B, K, D)."""
+        x: Tensor = self.host.vision_model.pre_layrnorm(self.host.vision_model.embeddings(images))
+        return x
+
+    def whole(self, block: Any, x: Tensor) -> Tensor:
+        """Run a block."""
+        return run_layer(block, x, None)
+
+    def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
+        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        return run_layer(block, x, additive(visible, x.dtype))
+
+    def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """Vectors (n, embed_dim) of the class token."""
+        pooled: Tensor = self.host.visual_projection(self.host.vision_model.post_layernorm(x[:, 0]))
+        return pooled
+
+
+class HuggingFaceSigLIP(HuggingFaceCLIP):
+    """Hugging Face's `SiglipModel`.
+
+    VSG contrasts a pair with the others of the joint batch by a softmax, at the host's own temperature. The host's own
+    loss, a sigmoid for each pair, is not used on graphs, and its `logit_bias` gets no gradient from them.
+    """
+
+    name = "SigLIP of Hugging Face transformers"
+    note = f"{DualEncoder.note} On graphs the contrast is a softmax at SigLIP's temperature, not its sigmoid loss."
+    needs: ClassVar[dict[str, str]] = {
+        "vision_model.embeddings.image_size": "image encoder",
+        "vision_model.encoder.layers": "image encoder",
+        "vision_model.head.probe": "pooling of images",
+        "text_model.head": "text encoder",
+        "get_image_features": "vectors of images",
+        "get_text_features": "vectors of texts",
+        "logit_scale": "temperature",
+        "logit_bias": "bias of similarities",
+    }
+    first = 0
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the space that images and texts share."""
+        return int(self.host.text_model.head.out_features)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Vectors of texts by the host's own method, (n, 1, embed_dim).
+
+        SigLIP attends to its padding and pools at the last position: texts are padded to its full length.
+        """
+        wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
+        if ids.shape[1] > wanted:
+            raise ValueError(_too_long(ids.shape[1], wanted))
+        padding = int(self.host.text_model.config.pad_token_id)
+        ids = F.pad(ids.masked_fill(~mask, padding), (0, wanted - ids.shape[1]), value=padding)
+        return _pooled(self.host.get_text_features(input_ids=ids))[:, None]
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """What enters the first block, (B, K, D)."""
+        x: Tensor = self.host.vision_model.embeddings(images)
+        return x
+
+    def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """Vectors (n, embed_dim): the host's learned query attends to the tokens, of a region to those inside it."""
+        head = self.host.vision_model.head
+        x = self.host.vision_model.post_layernorm(x)
+        if visible is None:
+            whole: Tensor = head(x)
+            return whole
+        hidden = None if visible is None else ~visible
+        x = head.attention(head.probe.expand(len(x), -1, -1), x, x, key_padding_mask=hidden, need_weights=False)[0]
+        pooled: Tensor = x + head.mlp(head.layernorm(x))
+        return pooled[:, 0]
+
+
+def run_layer(layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Run a layer of a Hugging Face encoder on tokens (n, K, D), whatever the version of transformers.
+
+    Args:
+        layer: The layer.
+        x: Tokens.
+        mask: What it adds to its scores, (n, 1, K, K), or None.
+    """
+    # Versions 4 have one more argument and return tuples.
+    more = {"causal_attention_mask": None} if "causal_attention_mask" in _arguments(layer) else {}
+    out = layer(x, attention_mask=mask, **more)
+    tokens: Tensor = out[0] if isinstance(out, tuple) else out
+    return tokens
+
+
+def _arguments(layer: nn.Module) -> set[str]:
+    return set(inspect.signature(type(layer).forward).parameters)
+
+
+def _vectors(whole: Tensor, regions: Tensor | None = None) -> ImageFeatures:
+    """Vectors (n, embed_dim) as tokens (n, 1, embed_dim)."""
+    mask = torch.ones(len(whole), 1, dtype=torch.bool, device=whole.device)
+    if regions is None:
+        return ImageFeatures(whole[:, None], mask)
+    region_mask = torch.ones(len(regions), 1, dtype=torch.bool, device=whole.device)
+    return ImageFeatures(whole[:, None], mask, regions[:, None], region_mask)
+
+
+def _pooled(output: Any) -> Tensor:
+    """The vectors: what versions 4 of transformers return as a tensor is a field in versions 5."""
+    vectors: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return vectors
+
+
+def _is_plain_vit(visual: nn.Module) -> bool:
+    """Whether an OpenCLIP image encoder's blocks take masks and its class token stands for the whole."""
+    transformer: Any = getattr(visual, "transformer", None)
+    return (
+        hasattr(visual, "_embeds")
+        and hasattr(visual, "_pool")
+        and bool(getattr(transformer, "batch_first", False))
+        and getattr(visual, "pool_type", None) == "tok"
+        and getattr(visual, "attn_pool", None) is None
+        and isinstance(getattr(visual, "patch_dropout", None), nn.Identity)
+        and isinstance(getattr(visual, "proj", None), Tensor)
+    )
+
+
+def _too_long(given: int, wanted: int) -> str:
+    return f"Texts of {given} tokens given to a text encoder for {wanted}: lower max_tokens or max_relations to fit."
