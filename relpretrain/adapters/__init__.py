@@ -1,5 +1,6 @@
 """Relation objectives for models that exist."""
 
-from relpretrain.adapters.attach import add_relation_objectives
+from relpretrain.adapters.attach import add_relation_objectives, relation_parameters, remove_relation_objectives
+from relpretrain.adapters.base import HostAdapter
 
-__all__ = ["add_relation_objectives"]
+__all__ = ["HostAdapter", "add_relation_objectives", "relation_parameters", "remove_relation_objectives"]

@@ -1,51 +1,89 @@
-"""Attaching relation objectives to a model that exists."""
+"""Attaching relation objectives to a model that exists, and taking them away again."""
 
 from __future__ import annotations
 
 import functools
-import types
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from relpretrain.distributed import touch
+from relpretrain.adapters.base import HostAdapter
+from relpretrain.adapters.built_before import check_wrappers, warn_optimizers
+from relpretrain.adapters.find import Found, find
+from relpretrain.adapters.steps import manual_backward, training_step
+from relpretrain.adapters.stream import GraphStream
+from relpretrain.distributed import rank, touch
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
+from relpretrain.objectives.base import title
 from relpretrain.types import Backbone, GraphBatch
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
-_PROTOCOL = tuple(name for name in (*vars(Backbone), *Backbone.__annotations__) if not name.startswith("_"))
+
+@dataclass
+class Attachment:
+    """What a model remembers of its relation objectives, beside the objectives themselves.
+
+    Args:
+        found: The module that they are computed on, and how.
+        seed: Of the hard negatives' draw.
+        replaced: What the model itself had, in place of the class's own, under the names of methods that were replaced.
+    """
+
+    found: Found
+    seed: int
+    replaced: dict[str, Any] = field(default_factory=dict)
 
 
-def add_relation_objectives(model: _Model, objectives: Sequence[Objective] | None = None, seed: int = 0) -> _Model:
-    """Attach VSG and MRC (arXiv 2305.14281) to a model that satisfies the `Backbone` protocol, or trains one.
+def add_relation_objectives(
+    model: _Model,
+    objectives: Sequence[Objective] | None = None,
+    seed: int = 0,
+    adapter: type[HostAdapter] | None = None,
+    loader: Iterable[GraphBatch] | None = None,
+) -> _Model:
+    """Attach VSG and MRC (arXiv 2305.14281) to a model of a known codebase, or to one of your own.
 
     The same object comes back. It gains `relation_objectives` (the objectives, with MRC's head) and
     `relation_losses(graph_batch)`, a dict of weighted scalars ready to add; the parameters it had keep their names. A
-    LightningModule also adds these losses to what its `training_step` returns, whenever a batch is or contains a
-    `GraphBatch`, and logs them under `relation/`.
+    call of the model with nothing but a `GraphBatch` returns the same dict, so that a wrapper such as
+    DistributedDataParallel sees the step. A LightningModule instead adds these losses to its own in `training_step`,
+    whenever a batch is or contains a `GraphBatch` or a `loader` is given, and logs them under `relation/`.
 
-    Attach before the optimizer is built, so that it sees the new parameters.
+    VSG is the sum of those losses (contrast, matching, masked words) that the model can serve. MRC needs encodings of
+    regions.
+
+    Attach before the optimizer and before any wrapper, so that they see the new parameters.
 
     Args:
-        model: A backbone, or a module (such as a LightningModule) that holds exactly one.
+        model: A model of a known codebase (`relpretrain.adapters.known`), one that satisfies the `Backbone` protocol,
+            or a module (such as a LightningModule) that holds exactly one.
         objectives: What to attach; `[VSG(), MRC()]`, the paper's settings, if None.
         seed: Of the hard negatives' draw, which also depends on the batch's step and on the rank.
+        adapter: How a model of your own is seen as a backbone.
+        loader: Graph batches for a LightningModule, one for each `training_step`: a `relpretrain.graph_loader`, or
+            anything that can be iterated over. Its position is part of the state dict.
 
     Returns:
         `model`.
 
     Raises:
         TypeError: If no backbone, or more than one, is found in the model; the message names what is missing.
-        ValueError: If objectives are attached already, are named twice, or cannot be computed on the model. The model
-            is left as it was.
+        ValueError: If objectives are attached already, are named twice, or cannot be computed on the model, or if the
+            model is wrapped already. The model is left as it was.
+
+    Warns:
+        UserWarning: If there is an optimizer of the model's parameters already, with what to add to it.
     """
     if hasattr(model, "relation_objectives"):
         raise ValueError(f"This {type(model).__name__} has relation objectives already.")
-    path, backbone = _find_backbone(model)
+    found = find(model, adapter)
+    backbone = found.backbone(model)
     chosen = [VSG(), MRC()] if objectives is None else list(objectives)
     names = [type(objective).__name__.lower() for objective in chosen]
     repeated = {name for name in names if names.count(name) > 1}
@@ -57,99 +95,128 @@ def add_relation_objectives(model: _Model, objectives: Sequence[Objective] | Non
                 f"{type(objective).__name__} does not consume graph batches and is no relation objective: "
                 "attach VSG, MRC, or an objective of your own that lists GraphBatch in `consumes`."
             )
+    trains_itself = callable(getattr(model, "training_step", None))
+    if loader is not None and not trains_itself:
+        raise ValueError(
+            f"loader= is for modules with a training_step, which {type(model).__name__} has not: draw batches in the "
+            "training loop and add relation_losses(batch) to its loss."
+        )
+    for objective in chosen:
         objective.attach(backbone)
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    new = nn.ModuleDict(dict(zip(names, chosen, strict=True)))
+    check_wrappers(model, new)
+
     host: Any = model
-    host.relation_objectives = nn.ModuleDict(dict(zip(names, chosen, strict=True))).to(next(model.parameters()).device)
-    host.relation_backbone_path = path
-    host.relation_seed = seed
-    host.relation_losses = types.MethodType(relation_losses, model)
-    if callable(getattr(host, "training_step", None)):
-        host.training_step = types.MethodType(_with_relations(type(host).training_step), model)
+    host.relation_objectives = new.to(first.device, first.dtype).train(model.training)
+    host.relation_attachment = Attachment(found, seed)
+    host.relation_losses = functools.partial(relation_losses, model)
+    if loader is not None:
+        host.relation_stream = GraphStream(loader)
+    if trains_itself:
+        _replace(model, "training_step", training_step)
+        if callable(getattr(model, "manual_backward", None)):
+            _replace(model, "manual_backward", manual_backward)
+    else:
+        _replace(model, "forward", _forward)
+    if found.adapter is not None and rank() == 0:
+        print("\n".join(_said(backbone, new)), flush=True)
+    warn_optimizers(model, new)
     return model
 
 
+def remove_relation_objectives(model: _Model) -> _Model:
+    """Take relation objectives away: the model has its own state dict, methods and outputs again.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    host: Any = model
+    attachment = _attachment(host)
+    for name, own in attachment.replaced.items():
+        delattr(host, name)
+        if own is not None:
+            setattr(host, name, own)
+    for name in ("relation_objectives", "relation_attachment", "relation_losses", "relation_stream"):
+        if hasattr(host, name):
+            delattr(host, name)
+    return model
+
+
+def relation_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """List the parameters that attaching added: MRC's head.
+
+    An optimizer that exists takes them by `optimizer.add_param_group({"params": relation_parameters(model)})`.
+
+    Raises:
+        ValueError: If no relation objectives are attached.
+    """
+    _attachment(model)
+    objectives = model.relation_objectives
+    assert isinstance(objectives, nn.ModuleDict)
+    return list(objectives.parameters())
+
+
 def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
-    """Weighted losses of the attached objectives on a graph batch, by name ("vsg_itc", ..., "mrc")."""
-    backbone = model.get_submodule(model.relation_backbone_path)
+    """Weighted losses of the attached objectives on a graph batch, by name ("vsg_itc", ..., "mrc").
+
+    Each is tied to all parameters of the model (see `relpretrain.distributed.touch`).
+    """
+    attachment = _attachment(model)
     objectives: list[tuple[str, Objective]] = list(model.relation_objectives.items())
-    generator = step_generator(model.relation_seed, batch.step)
     wanted = [pairs for _, objective in objectives for pairs in objective.views(batch)]
-    features = Features(backbone, batch, wanted, generator)
+    generator = step_generator(attachment.seed, batch.step)
+    features = Features(attachment.found.backbone(model), batch, wanted, generator)
+    parameters = list(model.parameters())
     losses: dict[str, Tensor] = {}
     for name, objective in objectives:
         for part, value in objective(features).parts.items():
-            losses[name if part == name else f"{name}_{part}"] = objective.weight * value
+            loss = touch(objective.weight * value, parameters)
+            losses[name if part == name else f"{name}_{part}"] = loss
     return losses
 
 
-def _with_relations(step: Any) -> Any:
-    """A training step that adds relation losses to the host's own loss."""
-
-    @functools.wraps(step)
-    def training_step(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        found = list(_graph_batches(batch))
-        output = None if isinstance(batch, GraphBatch) else step(self, batch, *args, **kwargs)
-        for graph_batch in found:
-            losses = self.relation_losses(graph_batch)
-            self.log_dict({f"relation/{name}": value.detach() for name, value in losses.items()})
-            output = _add(output, sum(losses.values(), start=torch.zeros((), device=graph_batch.images.device)))
-        return _tied(output, self)
-
-    return training_step
+def _forward(model: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The host's forward, or the relation losses if all it is given is a graph batch."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], GraphBatch):
+        return relation_losses(model, args[0])
+    return own(*args, **kwargs)
 
 
-def _add(output: Any, loss: Tensor) -> Any:
-    if output is None:
-        return loss
-    if isinstance(output, Mapping):
-        return {**output, "loss": output["loss"] + loss}
-    return output + loss
+def _attachment(model: Any) -> Attachment:
+    attachment = getattr(model, "relation_attachment", None)
+    if attachment is None:
+        raise ValueError(f"This {type(model).__name__} has no relation objectives.")
+    assert isinstance(attachment, Attachment)
+    return attachment
 
 
-def _tied(output: Any, model: nn.Module) -> Any:
-    """The same output, tied to all parameters: DDP waits for those that this kind of step leaves alone."""
-    if isinstance(output, Tensor):
-        return touch(output, model.parameters())
-    if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
-        return {**output, "loss": touch(output["loss"], model.parameters())}
-    return output
+def _replace(model: Any, name: str, function: Callable[..., Any]) -> None:
+    """Let `function(model, own, ...)` stand for a method of the model, `own` being what was there.
+
+    A partial of plain functions: it is copied and pickled with the model, to the copy's own parameters.
+    """
+    own = getattr(model, name)
+    model.relation_attachment.replaced[name] = vars(model).get(name)
+    stand_in = functools.partial(_call, model, name, function)
+    stand_in.__signature__ = inspect.signature(own)  # type: ignore[attr-defined]
+    stand_in.__wrapped__ = getattr(own, "__func__", own)  # type: ignore[attr-defined]  # Lightning reads its signature
+    setattr(model, name, stand_in)
 
 
-def _graph_batches(batch: Any) -> Iterator[GraphBatch]:
-    if isinstance(batch, GraphBatch):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from _graph_batches(value)
-    elif isinstance(batch, (list, tuple)):
-        for value in batch:
-            yield from _graph_batches(value)
+def _call(model: Any, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    own = model.relation_attachment.replaced[name]
+    if own is None:
+        own = functools.partial(getattr(type(model), name), model)
+    return function(model, own, *args, **kwargs)
 
 
-def _find_backbone(model: nn.Module) -> tuple[str, Backbone]:
-    """The module that satisfies the protocol, and its path; the outermost where one lies in another."""
-    found: list[tuple[str, Backbone]] = []
-    for path, module in model.named_modules():
-        inside = any(path.startswith(f"{outer}.") or outer == "" for outer, _ in found)
-        if not inside and isinstance(module, Backbone) and not _is_teacher(path):
-            found.append((path, module))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise TypeError(
-            f"{type(model).__name__} holds {len(found)} backbones ({', '.join(path for path, _ in found)}): "
-            "attach to the one that is trained."
-        )
-    closest = min(model.modules(), key=lambda module: len(_missing(module)))
-    raise TypeError(
-        f"{type(model).__name__} cannot be served: nothing in it satisfies relpretrain.types.Backbone; the closest, "
-        f"{type(closest).__name__}, lacks {', '.join(_missing(closest))}."
-    )
-
-
-def _missing(module: nn.Module) -> list[str]:
-    return [name for name in _PROTOCOL if getattr(module, name, None) is None]
-
-
-def _is_teacher(path: str) -> bool:
-    return "teacher" in path.split(".")
+def _said(backbone: Backbone, objectives: nn.ModuleDict) -> list[str]:
+    """What is computed on a host, for a person."""
+    served = []
+    for name, objective in objectives.items():
+        parts = getattr(objective, "served", None)
+        served.append(name.upper() + (f" ({', '.join(part.upper() for part in parts)})" if parts else ""))
+    lines = [f"Relation objectives on {title(backbone)}: {', '.join(served)}."]
+    note = getattr(backbone, "note", "")
+    return [*lines, f"  {note}"] if note else lines

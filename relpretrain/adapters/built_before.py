@@ -1,0 +1,46 @@
+"""Optimizers and wrappers that were built before the relation objectives, and so do not know their parameters."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+_Kind = TypeVar("_Kind")
+
+
+def check_wrappers(model: nn.Module, new: nn.Module) -> None:
+    """Raise a ValueError if DistributedDataParallel already wraps the model: it would not average the new gradients."""
+    if not any(True for _ in new.parameters()):
+        return
+    own = {id(parameter) for parameter in model.parameters()}
+    if any(own & {id(parameter) for parameter in wrapper.parameters()} for wrapper in _alive(DistributedDataParallel)):
+        raise ValueError(
+            f"This {type(model).__name__} is wrapped in DistributedDataParallel already, which would not average the "
+            "gradients of new parameters: call add_relation_objectives before wrapping."
+        )
+
+
+def warn_optimizers(model: nn.Module, new: nn.Module) -> None:
+    """Warn of every optimizer that steps the model's parameters but not the new ones."""
+    wanted = {id(parameter) for parameter in new.parameters()}
+    own = {id(parameter) for parameter in model.parameters()} - wanted
+    for optimizer in _alive(Optimizer):
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        if held & own and wanted - held:
+            warnings.warn(
+                f"This {type(model).__name__} has an optimizer already ({type(optimizer).__name__}), which does not "
+                "train the new parameters: build it after add_relation_objectives, or call "
+                'optimizer.add_param_group({"params": relation_parameters(model)}).',
+                stacklevel=3,
+            )
+
+
+def _alive(kind: type[_Kind]) -> Iterator[_Kind]:
+    """Objects of a class that exist now; by `type`, since `isinstance` would wake up lazy proxies."""
+    return (thing for thing in gc.get_objects() if issubclass(type(thing), kind))

@@ -1,0 +1,98 @@
+"""How a LightningModule's own steps take up relation losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relpretrain.distributed import touch
+from relpretrain.types import GraphBatch
+
+
+def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
+    """The host's training step, with relation losses added to its loss.
+
+    Graph batches are those that the batch is or contains, and the next one of the attached loader. A batch that is
+    nothing but a `GraphBatch` is not given to the host. Under manual optimisation the losses join the first
+    `manual_backward` of the step.
+
+    Raises:
+        RuntimeError: If the host optimises by hand, and its step had no backward pass that they could join.
+    """
+    graphs = list(_graph_batches(batch))
+    stream = getattr(model, "relation_stream", None)
+    if stream is not None and not isinstance(batch, GraphBatch):
+        graphs.append(next(stream).to(model.device, non_blocking=True))
+    if not getattr(model, "automatic_optimization", True) and graphs:
+        return _by_hand(model, own, graphs, batch, *args, **kwargs)
+    output = None if isinstance(batch, GraphBatch) else own(batch, *args, **kwargs)
+    for graph_batch in graphs:
+        output = _add(output, _total(model, graph_batch))
+    return _tied(output, model)
+
+
+def manual_backward(model: Any, own: Callable[..., Any], loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    """The host's `manual_backward`, on its loss and the relation losses that wait."""
+    waiting: list[GraphBatch] = vars(model).pop("relation_waiting", [])
+    for graph_batch in waiting:
+        loss = loss + _total(model, graph_batch)
+    own(touch(loss, model.parameters()) if waiting else loss, *args, **kwargs)
+
+
+def _by_hand(
+    model: Any, own: Callable[..., Any], graphs: list[GraphBatch], batch: Any, *args: Any, **kwargs: Any
+) -> Any:
+    if isinstance(batch, GraphBatch):
+        raise RuntimeError(
+            f"{type(model).__name__} optimises by hand, so a batch that is only a GraphBatch has no step to join: give "
+            "graph batches beside its own ones, or as loader= of add_relation_objectives."
+        )
+    vars(model)["relation_waiting"] = graphs
+    try:
+        output = own(batch, *args, **kwargs)
+        if "relation_waiting" in vars(model):
+            raise RuntimeError(
+                f"{type(model).__name__}.training_step optimises by hand without calling self.manual_backward, which "
+                "the relation losses would join: call it, or attach to the model inside and add relation_losses(batch) "
+                "to the loss by hand."
+            )
+        return output
+    finally:
+        vars(model).pop("relation_waiting", None)
+
+
+def _total(model: Any, batch: GraphBatch) -> Tensor:
+    losses: dict[str, Tensor] = model.relation_losses(batch)
+    model.log_dict({f"relation/{name}": value.detach() for name, value in losses.items()})
+    return sum(losses.values(), start=torch.zeros((), device=batch.images.device))
+
+
+def _add(output: Any, loss: Tensor) -> Any:
+    if output is None:
+        return loss
+    if isinstance(output, Mapping):
+        return {**output, "loss": output["loss"] + loss}
+    return output + loss
+
+
+def _tied(output: Any, model: nn.Module) -> Any:
+    """The same output, tied to all parameters: DDP waits for those that this kind of step leaves alone."""
+    if isinstance(output, Tensor):
+        return touch(output, model.parameters())
+    if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
+        return {**output, "loss": touch(output["loss"], model.parameters())}
+    return output
+
+
+def _graph_batches(batch: Any) -> Iterator[GraphBatch]:
+    if isinstance(batch, GraphBatch):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from _graph_batches(value)
+    elif isinstance(batch, (list, tuple)):
+        for value in batch:
+            yield from _graph_batches(value)
