@@ -12,15 +12,17 @@ from typing import Any, get_args
 from relpretrain.data.collate import BATCH_TYPES
 from relpretrain.data.config import Kind, Stream
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.indexing import index_shards
 from relpretrain.data.ledger import too_many
 from relpretrain.data.loading import uneven
-from relpretrain.data.mixture import Plan
+from relpretrain.data.mixture import Plan, wrong_ratios
 from relpretrain.data.shards import resolve_shards
 from relpretrain.data.text import TextEncoder
 from relpretrain.errors import suggest
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
 
 _LOOK = 64  # graphs looked at for the text limit
+_TOLD = 3  # broken shards of a dataset
 _NEEDS: dict[Kind, str] = {"captions": "captions", "regions": "entities", "graphs": "relations"}
 
 
@@ -48,35 +50,54 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             problems.append(f"{where}: flip={stream.flip:g} must be a chance between 0 and 1.")
         if stream.batch_size % world_size:
             problems.append(uneven(name, stream.batch_size, world_size))
+        if problem := wrong_ratios(name, stream):
+            problems.append(problem)
     return problems
 
 
-def find(
-    streams: Mapping[str, Stream], known: dict[str, ShardIndex], problems: list[str]
-) -> dict[str, dict[str, list[ShardIndex]]]:
-    """Resolve and index the shards of all streams, by stream and dataset.
-
-    Args:
-        streams: The streams.
-        known: Indexes by shard; new ones are added.
-        problems: Where what is missing or broken is noted.
-    """
-    found: dict[str, dict[str, list[ShardIndex]]] = {}
+def resolve(streams: Mapping[str, Stream], problems: list[str]) -> dict[str, dict[str, list[str]]]:
+    """Find the shards of all streams, by stream and dataset; what matches nothing is noted in `problems`."""
+    found: dict[str, dict[str, list[str]]] = {}
     noted: set[str] = set()
     for name, stream in streams.items():
         found[name] = {}
         for dataset, patterns in stream.datasets.items():
-            indexes = found[name][dataset] = []
             try:
-                for shard in resolve_shards(patterns):
-                    if shard not in known:
-                        known[shard] = ShardIndex.of(shard)
-                    indexes.append(known[shard])
+                found[name][dataset] = resolve_shards(patterns)
             except (OSError, ValueError) as error:
+                found[name][dataset] = []
                 if str(error) not in noted:
                     problems.append(f"Stream {name!r}, dataset {dataset!r}: {error}")
                 noted.add(str(error))
-                indexes.clear()
+    return found
+
+
+def find(
+    streams: Mapping[str, Stream], problems: list[str], workers: int = 0
+) -> dict[str, dict[str, list[ShardIndex]]]:
+    """Find and index the shards of all streams, by stream and dataset; a dataset with a broken shard has none.
+
+    Args:
+        streams: The streams.
+        problems: Where what is missing or broken is noted, three shards of a dataset at most.
+        workers: Processes that make the indexes.
+    """
+    resolved = resolve(streams, problems)
+    shards = [shard for datasets in resolved.values() for shards in datasets.values() for shard in shards]
+    made = index_shards(shards, workers)
+    found: dict[str, dict[str, list[ShardIndex]]] = {}
+    noted: set[str] = set()
+    for name, datasets in resolved.items():
+        found[name] = {}
+        for dataset, names in datasets.items():
+            indexes = [made[shard] for shard in names]
+            errors = dict.fromkeys(str(error) for error in indexes if isinstance(error, Exception))
+            new = [error for error in errors if error not in noted]
+            noted.update(new)
+            problems += [f"Stream {name!r}, dataset {dataset!r}: {error}" for error in new[:_TOLD]]
+            if len(new) > _TOLD:
+                problems.append(f"Stream {name!r}, dataset {dataset!r}: {len(new) - _TOLD} more of its shards fail.")
+            found[name][dataset] = [] if errors else [index for index in indexes if isinstance(index, ShardIndex)]
     return found
 
 

@@ -8,6 +8,10 @@ from typing import Any, Literal
 
 Kind = Literal["captions", "regions", "graphs"]
 
+Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
+"""When a run ends: with the trainer's `max_steps` alone, or also before the first data set begins its second pass, or
+after the last one has ended its first. The names are those of `datasets.interleave_datasets`."""
+
 
 @dataclass
 class Stream:
@@ -15,8 +19,8 @@ class Stream:
 
     Args:
         kind: Type of its batches.
-        datasets: Shards by dataset name: a path, glob, brace pattern, folder, or a list of these. A batch comes from
-            one dataset, drawn uniformly.
+        datasets: Shards by dataset name: a path, glob, brace pattern, folder, address, or a list of these. A batch is
+            of one dataset, drawn by `dataset_ratios`.
         batch_size: Images in a step's batch, over all processes together.
         objectives: Names of the objectives that consume the batches.
         ratio: How often the stream is drawn, relative to the others.
@@ -29,6 +33,9 @@ class Stream:
         min_scale: Smallest share of the image's area that a random crop keeps; 1 switches cropping off.
         flip: Chance of a horizontal flip, taken only where it leaves every text true.
         color: Whether colours are jittered.
+        dataset_ratios: How often each dataset is drawn: "uniform", "size" (by what it holds for the stream, as if all
+            were one dataset), or a number for each by name, relative to the others.
+        replacement: Whether samples are drawn independently of each other, instead of each once per pass.
     """
 
     kind: Kind
@@ -43,6 +50,8 @@ class Stream:
     min_scale: float = 0.5
     flip: float = 0.5
     color: bool = True
+    dataset_ratios: Literal["uniform", "size"] | dict[str, float] = "uniform"
+    replacement: bool = False
 
 
 def settled(stream: Stream, objectives: Mapping[str, Any]) -> Stream:

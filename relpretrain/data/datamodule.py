@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import hashlib
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -15,14 +15,17 @@ from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks
 from relpretrain.data.collate import TextWriter
-from relpretrain.data.config import Stream, settled
+from relpretrain.data.config import Stop, Stream, settled
+from relpretrain.data.eligible import eligible_rows
+from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.indexing import index_shards
 from relpretrain.data.ledger import Ledger
 from relpretrain.data.loading import Batches, StepDataset
 from relpretrain.data.mixture import Plan
 from relpretrain.data.pipeline import Pipeline
 from relpretrain.data.preprocess import Preprocess
-from relpretrain.data.shards import resolve_shards
+from relpretrain.data.summary import plan_lines
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
@@ -42,13 +45,16 @@ class RelationDataModule(LightningDataModule):
         tokenizer: A Hugging Face tokenizer by name, or a folder.
         image_size: Side of the images that the model sees, in pixels.
         seed: Of all random choices.
-        num_workers: Processes that prepare batches; 0 prepares them in this one.
+        num_workers: Processes that index shards, and then prepare batches; 0 does so in this one.
         validation: Streams that validation batches come from.
         validation_batches: Batches of each, at most one pass; not augmented, and the same in every run.
         mask_fraction: Share of the tokens masked for MLM.
         separator: Whether a text ends with [SEP].
         max_bad_fraction: Share of a dataset's samples that may be bad; beyond it the run stops.
         prefetch: Batches that each worker prepares ahead.
+        stop: When training ends before the trainer's `max_steps`: "first_exhausted" before a dataset would begin its
+            second pass, "all_exhausted" when every dataset has been passed once.
+        exclude: A list of images never to train on, as `relpretrain data audit` writes it.
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class RelationDataModule(LightningDataModule):
         separator: bool = True,
         max_bad_fraction: float = 0.05,
         prefetch: int = 2,
+        stop: Stop = "max_steps",
+        exclude: str | None = None,
     ) -> None:
         super().__init__()
         self.streams = {name: stream for name, stream in streams.items() if stream.ratio != 0}
@@ -80,6 +88,9 @@ class RelationDataModule(LightningDataModule):
         self.separator = separator
         self.max_bad_fraction = max_bad_fraction
         self.prefetch = prefetch
+        self.stop = stop
+        self.exclude = exclude
+        self.excluded: dict[str, int] = {}
         self.plan: Plan | None = None
         self.ledger = Ledger(max_bad_fraction)
         self._tokenizer: Any = None
@@ -96,11 +107,9 @@ class RelationDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Copy remote shards and store indexes, on one process of each machine. Problems are told by `setup`."""
-        for stream in (*self.streams.values(), *self.validation.values()):
-            for patterns in stream.datasets.values():
-                with contextlib.suppress(OSError, ValueError):
-                    for shard in resolve_shards(patterns):
-                        ShardIndex.of(shard)
+        found = checks.resolve(self._all_streams(), [])
+        shards = [shard for datasets in found.values() for shards in datasets.values() for shard in shards]
+        index_shards(shards, self.num_workers)
 
     def setup(self, stage: str | None = None) -> None:
         """Find and index the shards, and check all that can be known before training.
@@ -111,9 +120,11 @@ class RelationDataModule(LightningDataModule):
         if self.plan is not None:
             return
         problems: list[str] = []
-        streams = {**{f"validation {name}": stream for name, stream in self.validation.items()}, **self.streams}
+        streams = self._all_streams()
         problems += self._check_settings(streams)
-        shards = checks.find(streams, {}, problems)
+        exclusion = self._load_exclusion(problems)
+        # What `prepare_data` could not store is made again, by every process.
+        shards = checks.find(streams, problems, self.num_workers if world_size() == 1 else 0)
         problems += checks.holdings(streams, shards, self.max_bad_fraction)
         try:
             tokenizer = self._load_tokenizer()
@@ -124,27 +135,32 @@ class RelationDataModule(LightningDataModule):
                 problems += self._check_texts(name, stream, shards[name], tokenizer)
         if problems:
             raise ConfigError(problems)
-        self._plan(shards)
+        self._plan(shards, exclusion)
         assert self.plan is not None
         if problems := checks.workers(self.num_workers, self.plan):
             self.plan = None
             raise ConfigError(problems)
+        if stage in (None, "fit"):
+            self._end_by_rule()
         if rank() == 0:
             print("\n".join(self.describe()), flush=True)
 
     def describe(self) -> list[str]:
-        """The plan for a person."""
-        if self.plan is None:
+        """The plan for a person: what a step holds, how many steps there are, how often each dataset is passed."""
+        if self.plan is None or self._train is None:
             return []
-        lines = [f"Data plan, seed {self.seed}:"]
-        for name, stream in self.plan.streams.items():
-            sizes = {dataset: size for (of, dataset), size in self.plan.sizes().items() if of == name}
-            held = ", ".join(f"{dataset} {size:,}" for dataset, size in sizes.items())
-            lines.append(
-                f"  {name}: {100 * self.plan.shares[name]:.1f} % of the steps, {stream.batch_size} images each "
-                f"({stream.kind}), samples per pass: {held}; for {', '.join(stream.objectives) or 'no objective'}"
-            )
-        return lines
+        accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
+        return plan_lines(self.plan, *self._steps(), accumulate, world_size(), self.excluded)
+
+    def counters(self) -> dict[str, float]:
+        """Samples dealt so far by all processes together, and passes over each dataset, under the names of the logs."""
+        if self.plan is None:
+            return {}
+        sizes, found = self.plan.sizes(), {}
+        for (stream, dataset), samples in self.plan.dealt(self._next).items():
+            found[f"data/{stream}/{dataset}_samples"] = float(samples)
+            found[f"data/{stream}/{dataset}_passes"] = samples / sizes[stream, dataset]
+        return found
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches for ever, from the next step on."""
@@ -180,7 +196,10 @@ class RelationDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"next_step": self._next, "plan": "" if self.plan is None else self.plan.fingerprint}
+        if self.plan is None:
+            return {"next_step": self._next, "plan": ""}
+        dealt = {"/".join(source): samples for source, samples in self.plan.dealt(self._next).items()}
+        return {"next_step": self._next, "plan": self.plan.fingerprint, "dealt": dealt}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on after the last batch of a checkpoint."""
@@ -198,6 +217,46 @@ class RelationDataModule(LightningDataModule):
             where = f" (process {rank()})" if world_size() > 1 else ""
             print("\n  ".join([f"Left out of the data{where}:", *lines]), flush=True)
 
+    def _all_streams(self) -> dict[str, Stream]:
+        return {**{f"validation {name}": stream for name, stream in self.validation.items()}, **self.streams}
+
+    def _steps(self) -> tuple[int | None, str]:
+        """How many batches there will be, if that is known, and what says so."""
+        assert self._train is not None
+        accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
+        steps = getattr(self.trainer, "max_steps", -1)
+        limit = steps * accumulate if steps >= 0 else None
+        end = self._train.stop
+        if end is not None and (limit is None or end <= limit):
+            return end, self.stop
+        return limit, "max_steps"
+
+    def _end_by_rule(self) -> None:
+        """Let the stopping rule be a number of steps, which the learning rate's schedule then knows, too."""
+        assert self.plan is not None
+        assert self._train is not None
+        end = self._train.stop = self.plan.end(self.stop)
+        if end == 0:
+            short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.plan.sizes().items())
+            raise ConfigError(
+                f"stop='first_exhausted' leaves no step: the first dataset drawn has fewer samples than a batch; "
+                f"samples per pass: {short}. Reduce batch_size, or choose another rule."
+            )
+        if end is None or self.trainer is None:
+            return
+        steps = -(-end // self.trainer.accumulate_grad_batches)
+        if not 0 <= self.trainer.max_steps <= steps:
+            self.trainer.fit_loop.epoch_loop.max_steps = steps
+
+    def _load_exclusion(self, problems: list[str]) -> Exclusion | None:
+        if self.exclude is None:
+            return None
+        try:
+            return Exclusion.load(self.exclude)
+        except ValueError as error:
+            problems.append(f"exclude: {error}")
+            return None
+
     def _load_tokenizer(self) -> Any:
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(self.tokenizer_name)
@@ -210,6 +269,8 @@ class RelationDataModule(LightningDataModule):
         if any(not 0 < stream.ratio < math.inf for stream in self.streams.values()):
             ratios = ", ".join(f"{name} {stream.ratio:g}" for name, stream in self.streams.items())
             problems.append(f"Ratios must be finite and not negative: {ratios}.")
+        if self.stop not in get_args(Stop):
+            problems.append(f"stop={self.stop!r} must be one of {', '.join(get_args(Stop))}.")
         if self.seed < 0:
             problems.append(f"seed={self.seed} must not be negative.")
         for name in ("mask_fraction", "max_bad_fraction"):
@@ -234,10 +295,10 @@ class RelationDataModule(LightningDataModule):
         found = [checks.text_limit(name, stream, indexes, encoder) for indexes in shards.values()]
         return [problem for problems in found for problem in problems][:1]
 
-    def _plan(self, shards: Mapping[str, Mapping[str, list[ShardIndex]]]) -> None:
+    def _plan(self, shards: Mapping[str, Mapping[str, list[ShardIndex]]], exclusion: Exclusion | None) -> None:
         own = {name: shards[name] for name in self.streams}
         held = {name: shards[f"validation {name}"] for name in self.validation}
-        self._train = StepDataset(self._batches(self.streams, own, self.seed), self._next)
+        self._train = StepDataset(self._batches(self.streams, own, self.seed, exclusion), self._next)
         self.plan = self._train.batches.plan
         self._val = []
         for name, stream in self.validation.items():
@@ -257,7 +318,11 @@ class RelationDataModule(LightningDataModule):
                     noted.add((dataset, index.path))
 
     def _batches(
-        self, streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, list[ShardIndex]]], seed: int
+        self,
+        streams: Mapping[str, Stream],
+        shards: Mapping[str, Mapping[str, list[ShardIndex]]],
+        seed: int,
+        exclusion: Exclusion | None = None,
     ) -> Batches:
         module = None if self.trainer is None else self.trainer.lightning_module
         tokenizer = self._load_tokenizer()
@@ -267,14 +332,13 @@ class RelationDataModule(LightningDataModule):
         for name, recipe in streams.items():
             stream = settled(recipe, objectives)
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator)
-            pipelines[name] = Pipeline(
-                stream, self.image_size, TextWriter(stream, encoder, self.mask_fraction, vocabulary)
-            )
-        eligible = {
-            name: {dataset: [i.eligible(stream.kind) for i in shards[name][dataset]] for dataset in stream.datasets}
-            for name, stream in streams.items()
-        }
-        plan = Plan(streams, eligible, seed)
+            writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary)
+            pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
+        eligible, excluded = eligible_rows(streams, shards, exclusion)
+        if exclusion is not None:
+            self.excluded = excluded
+            note = hashlib.sha256(repr((sorted(exclusion.image_ids), exclusion.phashes)).encode()).hexdigest()[:16]
+        plan = Plan(streams, eligible, seed, note if exclusion is not None else "")
         return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relpretrain.data.config import Kind
-from relpretrain.data.shards import IMAGE_EXTENSIONS, cache_folder, local_copy, write_atomically
+from relpretrain.data.packed import PackedTexts
+from relpretrain.data.remote import cache_folder, is_remote, local_copy, name_of, place_of
+from relpretrain.data.shards import IMAGE_EXTENSIONS, write_atomically
 
-_VERSION = 1
+_VERSION = 2
 _PARTS = ("image", "json", "txt")
 _COLUMNS: dict[Kind, int] = {"captions": 0, "regions": 1, "graphs": 2}
 
@@ -52,6 +54,8 @@ class ShardIndex:
         sizes: Their bytes, (samples, 3), int64.
         counts: Captions, entities and relations, (samples, 3), int32.
         keys: Names of the samples.
+        image_ids: Identities of their images: the record's `image_id` or, as img2dataset writes it, `key`; else the
+            sample's key.
         problems: What was left out: without image, without annotation, malformed, repeated, cut off.
     """
 
@@ -60,7 +64,8 @@ class ShardIndex:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     counts: NDArray[np.int32]
-    keys: list[str] = field(repr=False)
+    keys: PackedTexts = field(repr=False)
+    image_ids: PackedTexts = field(repr=False)
     problems: list[Problem] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -94,23 +99,31 @@ class ShardIndex:
             ValueError: If the file is no tar.
             OSError: If it cannot be read.
         """
-        path = local_copy(shard).absolute()
-        stat = path.stat()
-        stamp = np.array([_VERSION, stat.st_size, stat.st_mtime_ns], dtype=np.int64)
-        name = Path(shard).stem if path == Path(shard).absolute() else path.stem
-        places = [
-            path.with_name(f".{path.name}.index.npz"),
-            cache_folder() / "indexes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.npz",
-        ]
-        for place in places:
-            stored = cls._load(place, path, name, stamp)
-            if stored is not None:
-                return stored
-        index = scan(path, name)
-        for place in places:
+        local_copy(shard)
+        stored = cls.stored(shard)
+        if stored is not None:
+            return stored
+        path = place_of(shard).absolute()
+        stamp = _stamp(path)
+        index = scan(path, name_of(shard))
+        for place in _places(path):
             if index._save(place, stamp):
                 break
         return index
+
+    @classmethod
+    def stored(cls, shard: str) -> ShardIndex | None:
+        """The stored index of a shard, if there is one of this very file; a remote shard must have been copied.
+
+        Raises:
+            OSError: If a local shard cannot be read.
+        """
+        path = place_of(shard).absolute()
+        if is_remote(shard) and not path.exists():
+            return None
+        stamp = _stamp(path)
+        found = (cls._load(place, path, name_of(shard), stamp) for place in _places(path))
+        return next((index for index in found if index is not None), None)
 
     @classmethod
     def _load(cls, place: Path, path: Path, name: str, stamp: NDArray[np.int64]) -> ShardIndex | None:
@@ -118,16 +131,27 @@ class ShardIndex:
             with np.load(place, allow_pickle=False) as data:
                 if not np.array_equal(data["stamp"], stamp):
                     return None
-                text = json.loads(data["text"].tobytes())
-                problems = [Problem(*problem) for problem in text["problems"]]
-                return cls(path, name, data["offsets"], data["sizes"], data["counts"], text["keys"], problems)
+                keys = PackedTexts(data["keys"], data["key_ends"])
+                image_ids = PackedTexts(data["image_ids"], data["image_id_ends"])
+                problems = [Problem(*problem) for problem in json.loads(data["problems"].tobytes())]
+                return cls(path, name, data["offsets"], data["sizes"], data["counts"], keys, image_ids, problems)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
     def _save(self, place: Path, stamp: NDArray[np.int64]) -> bool:
-        text = np.frombuffer(json.dumps({"keys": self.keys, "problems": self.problems}).encode(), dtype=np.uint8)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, stamp=stamp, offsets=self.offsets, sizes=self.sizes, counts=self.counts, text=text)
+        np.savez_compressed(
+            buffer,
+            stamp=stamp,
+            offsets=self.offsets,
+            sizes=self.sizes,
+            counts=self.counts,
+            keys=self.keys.data,
+            key_ends=self.keys.ends,
+            image_ids=self.image_ids.data,
+            image_id_ends=self.image_ids.ends,
+            problems=np.frombuffer(json.dumps(self.problems).encode(), dtype=np.uint8),
+        )
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             if not place.parent.stat().st_mode & 0o222:
@@ -136,6 +160,17 @@ class ShardIndex:
         except OSError:
             return False
         return True
+
+
+def _stamp(path: Path) -> NDArray[np.int64]:
+    stat = path.stat()
+    return np.array([_VERSION, stat.st_size, stat.st_mtime_ns], dtype=np.int64)
+
+
+def _places(path: Path) -> list[Path]:
+    """Where the index of a shard may be stored."""
+    name = f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.npz"
+    return [path.with_name(f".{path.name}.index.npz"), cache_folder() / "indexes" / name]
 
 
 @functools.lru_cache(maxsize=64)
@@ -170,6 +205,7 @@ def scan(path: Path, name: str) -> ShardIndex:
     sizes: list[list[int]] = []
     counts: list[tuple[int, int, int]] = []
     keys: list[str] = []
+    image_ids: list[str] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     with path.open("rb") as file:
@@ -178,8 +214,10 @@ def scan(path: Path, name: str) -> ShardIndex:
             seen.add(key)
             if reason is None:
                 try:
-                    counts.append(_count(file, members))
-                except ValueError:
+                    record, txt = _record(file, members)
+                    counts.append(_count(record, txt))
+                    image_ids.append(str(record.get("image_id") or record.get("key") or key))
+                except (ValueError, RecursionError):
                     reason = "malformed_json"
             if reason is not None:
                 problems.append(Problem(reason, key))
@@ -194,7 +232,8 @@ def scan(path: Path, name: str) -> ShardIndex:
         np.array(offsets, dtype=np.int64).reshape(shape),
         np.array(sizes, dtype=np.int64).reshape(shape),
         np.array(counts, dtype=np.int32).reshape(shape),
-        keys,
+        PackedTexts.of(keys),
+        PackedTexts.of(image_ids),
         problems,
     )
 
@@ -268,7 +307,8 @@ def _refusal(key: str, members: _Members, seen: set[str], whole: bool) -> str | 
     return None
 
 
-def _count(file: IO[bytes], members: _Members) -> tuple[int, int, int]:
+def _record(file: IO[bytes], members: _Members) -> tuple[dict[str, Any], str]:
+    """A sample's record and its txt member, each empty where it is absent."""
     position = file.tell()
     texts = {}
     for part in members.keys() & {"json", "txt"}:
@@ -278,7 +318,11 @@ def _count(file: IO[bytes], members: _Members) -> tuple[int, int, int]:
     record = json.loads(texts.get("json", b"{}"))
     if not isinstance(record, dict):
         raise ValueError("a record must be an object")
-    captions = captions_of(record, texts.get("txt", b"").decode(errors="replace"))
+    return record, texts.get("txt", b"").decode(errors="replace")
+
+
+def _count(record: Mapping[str, Any], txt: str) -> tuple[int, int, int]:
+    captions = captions_of(record, txt)
     entities, relations = record.get("entities") or [], record.get("relations") or []
     if not isinstance(entities, list) or not isinstance(relations, list):
         raise ValueError("entities and relations must be lists")

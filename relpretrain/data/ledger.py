@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from relpretrain.data.index import ShardIndex
-from relpretrain.data.pipeline import PART
+from relpretrain.data.pipeline import EXCLUDED, PART
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
 
@@ -59,7 +59,7 @@ class Ledger:
                 self._judge(dataset)
 
     def _judge(self, dataset: str) -> None:
-        bad = {k: n for k, n in self.lost.items() if k[0] == dataset and not k[1].startswith(PART)}
+        bad = {k: n for k, n in self.lost.items() if k[0] == dataset and not k[1].startswith((PART, EXCLUDED))}
         total, seen = sum(bad.values()), self.seen[dataset]
         if total > self.max_bad_fraction * seen:
             raise TooManyBadSamples(too_many(dataset, bad, self.first, seen, self.max_bad_fraction))

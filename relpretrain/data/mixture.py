@@ -1,6 +1,6 @@
 """Which samples make up step t: a pure function of (seed, step), whatever the number of workers and processes.
 
-Streams are drawn by their ratios, datasets within a stream uniformly. What a step draws of its dataset depends only on
+Streams are drawn by their ratios, and so are datasets within a stream. What a step draws of its dataset depends only on
 how often it was drawn before, which is counted block by block; so any step is found without going through those before.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relpretrain.data.config import Stream
+from relpretrain.data.config import Stop, Stream
 
-_BLOCK = 4096  # steps drawn together
+_BLOCK = 4096  # steps, or samples with replacement, drawn together
 _WINDOW = 8  # shards whose samples are shuffled together
 
 
@@ -41,6 +41,7 @@ class Plan:
         streams: The streams by name; one with ratio 0 is off.
         eligible: Rows that may be drawn, by stream, dataset and shard.
         seed: Not negative.
+        note: What else decided which rows are eligible, for the fingerprint.
 
     Raises:
         ValueError: If a ratio is negative, all are zero, or a stream that is on has a dataset without rows.
@@ -51,6 +52,7 @@ class Plan:
         streams: Mapping[str, Stream],
         eligible: Mapping[str, Mapping[str, Sequence[NDArray[np.int64]]]],
         seed: int = 0,
+        note: str = "",
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
@@ -61,15 +63,18 @@ class Plan:
         if not self.streams:
             raise ValueError("No stream has a ratio above 0: nothing would be trained on.")
         self.seed = seed
+        self.note = note
         total = sum(stream.ratio for stream in self.streams.values())
         self.shares = {name: stream.ratio / total for name, stream in self.streams.items()}
         self._choices = [(name, dataset) for name, stream in self.streams.items() for dataset in stream.datasets]
-        shares = [self.shares[name] / len(self.streams[name].datasets) for name, _ in self._choices]
-        self._borders = np.cumsum(shares)[:-1]
-        self._decks = {c: _Deck(eligible[c[0]][c[1]], [seed, number_of("samples", *c)]) for c in self._choices}
+        self._decks = {(n, d): self._deck(n, d, eligible[n][d]) for n, d in self._choices}
         for (name, dataset), deck in self._decks.items():
             if deck.size == 0:
                 raise ValueError(f"Stream {name!r} draws from dataset {dataset!r}, which has no sample for it.")
+        within = {name: self._ratios(name) for name in self.streams}
+        shares = [self.shares[n] * within[n][d] / sum(within[n].values()) for n, d in self._choices]
+        self._borders = np.cumsum(shares)[:-1]
+        self._batch = np.array([self.streams[name].batch_size for name, _ in self._choices])
         self._before = [np.zeros(len(self._choices), dtype=np.int64)]  # draws before each block
         self._block: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
 
@@ -85,40 +90,112 @@ class Plan:
         """The samples of a step's joint batch.
 
         The samples of a dataset pass without replacement, each once per pass, in a new order every pass; a batch may
-        hold the end of one pass and the beginning of the next.
+        hold the end of one pass and the beginning of the next. In a stream with replacement each sample is drawn by
+        itself.
         """
         choice = self._choice(step)
         name, dataset = self._choices[choice]
-        block, offset = divmod(step, _BLOCK)
-        earlier = int(self._before[block][choice]) + int(np.count_nonzero(self._drawn(block)[:offset] == choice))
         size = self.streams[name].batch_size
-        return [Row(dataset, *place) for place in self._decks[name, dataset].deal(earlier * size, size)]
+        start = int(self._draws(step)[choice]) * size
+        return [Row(dataset, *place) for place in self._decks[name, dataset].deal(start, size)]
 
     def sizes(self) -> dict[tuple[str, str], int]:
         """Samples per pass, by stream and dataset."""
         return {choice: deck.size for choice, deck in self._decks.items()}
+
+    def dealt(self, step: int) -> dict[tuple[str, str], int]:
+        """Samples dealt before a step, by stream and dataset."""
+        return dict(zip(self._choices, (self._draws(step) * self._batch).tolist(), strict=True))
+
+    def end(self, stop: Stop) -> int | None:
+        """The step before which a rule ends the run; None for "max_steps", which leaves it to the trainer.
+
+        "first_exhausted" ends before the first step that some dataset cannot fill with samples of its first pass.
+        "all_exhausted" ends after the step that deals the last dataset's last sample; the others have begun further
+        passes then. A stream with replacement exhausts a dataset when it has drawn as many samples as that holds.
+        """
+        if stop == "max_steps":
+            return None
+        sizes = np.array([deck.size for deck in self._decks.values()])
+        first = stop == "first_exhausted"
+        wanted = sizes // self._batch + 1 if first else -(-sizes // self._batch)  # the draws that decide
+        block = 0
+        while not (np.any if first else np.all)(self._draws((block + 1) * _BLOCK) >= wanted):
+            block += 1
+        before, drawn = self._before[block], self._drawn(block)
+        found = [
+            int(np.flatnonzero(drawn == choice)[n - 1])
+            for choice, n in enumerate((wanted - before).tolist())
+            if 0 < n <= np.count_nonzero(drawn == choice)
+        ]
+        return block * _BLOCK + (min(found) if first else max(found) + 1)
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of all that decides which samples a step holds."""
         streams = {name: [s.kind, s.batch_size, s.ratio, list(s.datasets)] for name, s in self.streams.items()}
         decks = [[*choice, deck.sizes.tolist()] for choice, deck in self._decks.items()]
-        return hashlib.sha256(json.dumps([self.seed, streams, decks]).encode()).hexdigest()[:16]
+        options: dict[str, Any] = {
+            name: [s.dataset_ratios, s.replacement]
+            for name, s in self.streams.items()
+            if s.dataset_ratios != "uniform" or s.replacement
+        }
+        content = [self.seed, streams, decks, *([options, self.note] if options or self.note else [])]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def _deck(self, name: str, dataset: str, eligible: Sequence[NDArray[np.int64]]) -> _Deck:
+        kind = _Draws if self.streams[name].replacement else _Deck
+        return kind(eligible, [self.seed, number_of("samples", name, dataset)])
+
+    def _ratios(self, name: str) -> dict[str, float]:
+        """How often each dataset of a stream is drawn, relative to the others."""
+        stream = self.streams[name]
+        if stream.dataset_ratios == "uniform":
+            return dict.fromkeys(stream.datasets, 1.0)
+        if stream.dataset_ratios == "size":
+            return {dataset: float(self._decks[name, dataset].size) for dataset in stream.datasets}
+        if problem := wrong_ratios(name, stream):
+            raise ValueError(problem)
+        return dict(stream.dataset_ratios)
 
     def _choice(self, step: int) -> int:
         if step < 0:
             raise ValueError(f"step={step} must not be negative.")
         block, offset = divmod(step, _BLOCK)
-        while len(self._before) <= block:
-            counts = np.bincount(self._drawn(len(self._before) - 1), minlength=len(self._choices))
-            self._before.append(self._before[-1] + counts)
         return int(self._drawn(block)[offset])
+
+    def _draws(self, step: int) -> NDArray[np.int64]:
+        """How often each choice was drawn before a step."""
+        block, offset = divmod(step, _BLOCK)
+        while len(self._before) <= block:
+            self._before.append(self._before[-1] + self._counts(len(self._before) - 1, _BLOCK))
+        return self._before[block] + self._counts(block, offset) if offset else self._before[block]
+
+    def _counts(self, block: int, offset: int) -> NDArray[np.int64]:
+        return np.bincount(self._drawn(block)[:offset], minlength=len(self._choices))
 
     def _drawn(self, block: int) -> NDArray[np.int64]:
         if self._block[0] != block:
             rng = np.random.default_rng([self.seed, number_of("streams"), block])
             self._block = block, np.searchsorted(self._borders, rng.random(_BLOCK), side="right")
         return self._block[1]
+
+
+def wrong_ratios(name: str, stream: Stream) -> str | None:
+    """One line on `dataset_ratios` that do not fit a stream's datasets; None if they do."""
+    ratios = stream.dataset_ratios
+    if isinstance(ratios, str):
+        return (
+            None
+            if ratios in ("uniform", "size")
+            else (f"Stream {name!r}: dataset_ratios={ratios!r} must be 'uniform', 'size' or a number for each dataset.")
+        )
+    if ratios.keys() != stream.datasets.keys() or not all(0 < ratio < float("inf") for ratio in ratios.values()):
+        return (
+            f"Stream {name!r}: dataset_ratios={ratios} must give a number above 0 for each of its datasets: "
+            f"{', '.join(stream.datasets)}."
+        )
+    return None
 
 
 class _Deck:
@@ -165,3 +242,21 @@ class _Deck:
             rng = np.random.default_rng([*self.seed, number, window])
             self._window = (number, window), rng.permutation(cards)
         return self._window[1]
+
+
+class _Draws(_Deck):
+    """The samples of one dataset, each drawn independently of all others."""
+
+    def deal(self, start: int, count: int) -> list[tuple[int, int]]:
+        """(shard, row) of `count` samples from position `start` on."""
+        blocks = range(start // _BLOCK, (start + count - 1) // _BLOCK + 1)
+        drawn = np.concatenate([self._drawn_block(block) for block in blocks])
+        places = drawn[start - blocks.start * _BLOCK :][:count]
+        ends = np.cumsum(self.sizes)
+        shards = np.searchsorted(ends, places, side="right")
+        rows = places - (ends - self.sizes)[shards]
+        return [(int(shard), int(self.eligible[shard][row])) for shard, row in zip(shards, rows, strict=True)]
+
+    def _drawn_block(self, block: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng([*self.seed, number_of("replacement"), block])
+        return rng.integers(self.size, size=_BLOCK)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from relpretrain.data.collate import Example, TextWriter
 from relpretrain.data.config import Stream
+from relpretrain.data.exclusion import Exclusion, phash
 from relpretrain.data.index import RawSample, ShardIndex, captions_of
 from relpretrain.data.sample import Sample
 from relpretrain.data.transforms import augment, to_rgb
@@ -25,6 +26,9 @@ from relpretrain.scene_graph import GraphError, SceneGraph
 
 PART = "part: "
 """Beginning of the reasons for which parts of a sample, not the sample, were lost."""
+
+EXCLUDED = "excluded"
+"""Beginning of the reasons for which a sound sample is left out on purpose."""
 
 
 @dataclass
@@ -117,6 +121,24 @@ class Decode:
             raise BadSample("truncated_image", str(error)) from None
 
 
+@dataclass
+class Exclude:
+    """Leave out images whose perceptual hash is on a list.
+
+    Args:
+        exclusion: The list.
+    """
+
+    exclusion: Exclusion
+
+    def __call__(self, work: Work) -> None:
+        """Compare the decoded image."""
+        assert work.image is not None
+        reason = self.exclusion.reason("", phash(work.image))
+        if reason is not None:
+            raise BadSample(reason)
+
+
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises on broken files
 
 
@@ -197,13 +219,15 @@ class Pipeline:
         stream: The stream.
         size: Side of the image that the model sees, in pixels.
         writer: Of the stream's texts.
+        exclusion: Images to leave out by their hashes; ids are left out of the plan already.
     """
 
-    def __init__(self, stream: Stream, size: int, writer: TextWriter) -> None:
+    def __init__(self, stream: Stream, size: int, writer: TextWriter, exclusion: Exclusion | None = None) -> None:
         self.stages: list[tuple[str, Stage]] = [
             ("read", read),
             ("parse", parse),
             ("decode", Decode(size, stream.min_scale)),
+            *([("exclude", Exclude(exclusion))] if exclusion is not None and exclusion.phashes else []),
             ("check", check_captions if stream.kind == "captions" else check_graph),
             ("augment", Augment(size, stream)),
             ("text", Write(writer)),

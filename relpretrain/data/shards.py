@@ -16,6 +16,11 @@ from typing import IO, Any
 
 import webdataset
 
+from relpretrain.data.remote import cache_folder as cache_folder
+from relpretrain.data.remote import find_remote
+from relpretrain.data.remote import is_remote as is_remote
+from relpretrain.data.remote import local_copy as local_copy
+
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 """Endings under which a shard keeps its images."""
 
@@ -168,28 +173,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def is_remote(shard: str) -> bool:
-    """True for addresses (`https://...`, `s3://...`) and commands (`pipe:...`)."""
-    return shard.startswith("pipe:") or ("://" in shard and not shard.startswith("file://"))
-
-
 def resolve_shards(patterns: str | Sequence[str]) -> list[str]:
     """Find the shards that a recipe names.
 
     Args:
-        patterns: A folder (all its `*.tar`), a file, a glob, a brace pattern such as `a-{000..127}.tar`, an address or
-            a `pipe:` command; or a list of these.
+        patterns: A folder (all its `*.tar`), a file, a glob, a brace pattern such as `a-{000..127}.tar`, an address
+            (in object stores also with `*`) or a `pipe:` command; or a list of these.
 
     Returns:
-        Shards in the order of the patterns, sorted within a glob or folder, each once. Addresses are passed through.
+        Shards in the order of the patterns, sorted within a glob or folder, each once. Addresses stay addresses.
 
     Raises:
         FileNotFoundError: If a pattern matches nothing; says from where it was looked for.
+        OSError: If an object store cannot be listed.
     """
     shards: dict[str, None] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         for part in _expand_braces(pattern):
-            shards.update(dict.fromkeys([part] if is_remote(part) else _find(part, pattern)))
+            shards.update(dict.fromkeys(find_remote(part) if is_remote(part) else _find(part, pattern)))
     if not shards:
         raise FileNotFoundError(f"No shard is named: {patterns!r}.")
     return list(shards)
@@ -221,35 +222,3 @@ def _find(part: str, pattern: str) -> list[str]:
     raise FileNotFoundError(
         f"Shard pattern {named} matches no file (working directory {os.getcwd()}; nearest existing folder {nearest})."
     )
-
-
-def cache_folder() -> Path:
-    """Where copies of remote shards are kept: $RELPRETRAIN_CACHE, or ~/.cache/relpretrain."""
-    return Path(os.environ.get("RELPRETRAIN_CACHE") or Path.home() / ".cache" / "relpretrain")
-
-
-def local_copy(shard: str) -> Path:
-    """Path of a shard on this machine; a remote one is copied into the cache first, whole or not at all.
-
-    Raises:
-        OSError: If the copy fails; names the shard.
-    """
-    if not is_remote(shard):
-        return Path(shard)
-    folder = cache_folder() / "shards"
-    path = folder / f"{hashlib.sha256(shard.encode()).hexdigest()[:24]}.tar"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".copying-", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as target, webdataset.gopen(shard) as source:
-            shutil.copyfileobj(source, target, 1 << 20)
-            if target.tell() == 0:
-                raise OSError("no bytes arrived")
-        os.replace(temporary, path)
-    except Exception as error:
-        raise OSError(f"Shard {shard!r} could not be copied to {folder}: {error}.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path

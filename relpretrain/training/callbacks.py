@@ -88,8 +88,10 @@ class LossLog(pl.Callback):
             values["temperature"] = float(torch.as_tensor(temperature).detach())
         self.latest = {f"train/{name}": value for name, value in values.items()}
         self.latest["lr"] = learning_rate(step - 1, pl_module.optimizer, trainer.max_steps)
+        counters = getattr(getattr(trainer, "datamodule", None), "counters", None)
+        dealt: dict[str, float] = {} if counters is None else counters()
         for logger in trainer.loggers:
-            logger.log_metrics(self.latest, step=step)
+            logger.log_metrics({**self.latest, **dealt}, step=step)
         for listener in self.listeners:
             listener()
 

@@ -110,6 +110,7 @@ def test_folder_without_shards(tmp_path):
 
 
 def test_remote_shards_are_copied_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("relpretrain.data.remote.WAIT", 0.0)
     _write(tmp_path / "a")
     monkeypatch.setenv("RELPRETRAIN_CACHE", str(tmp_path / "cache"))
     source = tmp_path / "a" / "shard-000000.tar"

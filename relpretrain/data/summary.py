@@ -1,0 +1,43 @@
+"""The plan of a run in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relpretrain.data.mixture import Plan
+
+
+def plan_lines(
+    plan: Plan, batches: int | None, why: str, accumulate: int, processes: int, excluded: Mapping[str, int]
+) -> list[str]:
+    """What a step holds, how many steps there are, how often each dataset is passed: a line each.
+
+    Args:
+        plan: The plan.
+        batches: How many batches there will be; None if nothing says so.
+        why: What says so: a stopping rule.
+        accumulate: Batches in an optimizer step.
+        processes: Number of processes.
+        excluded: Samples that an exclusion list took out, by dataset.
+    """
+    head = f"Data plan, seed {plan.seed}: "
+    head += "batches without end" if batches is None else f"{batches:,} batches (stop: {why})"
+    head += f", {accumulate} to an optimizer step" if accumulate > 1 else ""
+    lines = [head + (f", on {processes} processes" if processes > 1 else "")]
+    dealt = plan.dealt(batches or 0)
+    for name, stream in plan.streams.items():
+        sizes = {dataset: size for (of, dataset), size in plan.sizes().items() if of == name}
+        held = ", ".join(f"{dataset} {size:,}" for dataset, size in sizes.items())
+        lines.append(
+            f"  {name}: {100 * plan.shares[name]:.1f} % of the steps, {stream.batch_size} images each "
+            f"({stream.kind}), samples per pass: {held}; for {', '.join(stream.objectives) or 'no objective'}"
+        )
+        for dataset, size in sizes.items() if batches is not None else ():
+            samples = dealt[name, dataset]
+            lines.append(
+                f"    {dataset}: {samples // stream.batch_size:,} batches, {samples:,} samples"
+                f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} passes"
+            )
+    return lines + [
+        f"  left out of {name} by the exclusion list: {count:,} samples" for name, count in excluded.items()
+    ]
