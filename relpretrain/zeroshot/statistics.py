@@ -131,37 +131,37 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted.clip(max=1.0)]
 
 
-def best_threshold(scores: ArrayLike, labels: ArrayLike) -> Threshold:
-    """Choose the threshold of match probabilities that decides most items rightly.
+def best_threshold(scores: ArrayLike, labels: ArrayLike, usual: float = 0.5) -> Threshold:
+    """Choose the threshold that decides most items rightly.
 
     An item is held true if its score is at the threshold or above. All thresholds between two neighbouring scores
-    decide alike: 0.5 stands for its gap, and the middle for any other. Among the best gaps the one next to 0.5 is
-    chosen.
+    decide alike: the usual one stands for its gap, and the middle for any other. Among the best gaps the one next to
+    the usual threshold is chosen.
 
     Args:
-        scores: Match probabilities, (items,).
+        scores: Match probabilities, or any other scores that are higher where the text is likelier true, (items,).
         labels: 1 where the text is true of the image, else 0, (items,).
+        usual: The threshold to keep where no other does better.
 
     Raises:
-        ValueError: If there are no items, or something is no probability or no label.
+        ValueError: If there are no items, a score is not finite, or a label neither 0 nor 1.
     """
     values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if values.shape != wanted.shape or values.ndim != 1 or not values.size:
         raise ValueError(f"A threshold is chosen on items with a label each; got {values.shape} and {wanted.shape}.")
-    if not ((values >= 0) & (values <= 1)).all() or not np.isin(wanted, (0, 1)).all():
-        raise ValueError("A threshold is chosen on match probabilities from 0 to 1 with labels 0 or 1; found others.")
+    if not np.isfinite(values).all() or not np.isin(wanted, (0, 1)).all():
+        raise ValueError("A threshold is chosen on finite scores with labels 0 or 1; found others.")
     distinct, inverse = np.unique(values, return_inverse=True)
     true = np.bincount(inverse, weights=wanted == 1)
     false = np.bincount(inverse, weights=wanted == 0)
     right = true.sum() - np.append(0, true.cumsum()) + np.append(0, false.cumsum())  # by number of scores below
-    above = math.nextafter(1.0, 2.0)  # nothing is held true
-    lows, highs = np.append(0.0, distinct), np.append(distinct, above)
-    middles = np.maximum((lows + highs) / 2, np.nextafter(lows, 2.0))
-    middles[0] = distinct[0] / 2
     best = right == right.max()
-    inside = best & (lows < 0.5) & (highs >= 0.5)
-    gaps = [0.5] if inside.any() else sorted(middles[best].tolist(), key=lambda t: abs(t - 0.5))
-    return Threshold(gaps[0], float(right.max() / len(values)))
+    lows, highs = np.append(-np.inf, distinct), np.append(distinct, np.inf)
+    middles = np.maximum(distinct[:-1] / 2 + distinct[1:] / 2, np.nextafter(distinct[:-1], np.inf))
+    chosen = np.concatenate([distinct[:1], middles, np.nextafter(distinct[-1:], np.inf)])[best]
+    kept = (best & (lows < usual) & (usual <= highs)).any()
+    threshold = usual if kept else min(chosen.tolist(), key=lambda t: abs(t - usual))
+    return Threshold(threshold, float(right.max() / len(values)))
 
 
 def _percentiles(values: NDArray[np.float64], seed: int, level: float, samples: int) -> tuple[float, float]:

@@ -134,11 +134,13 @@ def test_the_best_threshold_by_hand():
     assert nothing_is_true.value > 1
     assert nothing_is_true.accuracy == 1
     assert best_threshold([0.0, 0.0], [1, 1]) == (0.0, 1.0)
+    assert best_threshold([-3.0, 5.0, 7.0], [0, 0, 1]) == (6.0, 1.0)  # logits
+    assert best_threshold([-3.0, 5.0], [0, 1], usual=0.0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("scores", "labels"), [([], []), ([0.5], [1, 0]), ([1.5], [1]), ([math.nan], [1]), ([0.5], [2])]
+    ("scores", "labels"), [([], []), ([0.5], [1, 0]), ([math.inf], [1]), ([math.nan], [1]), ([0.5], [2])]
 )
-def test_a_threshold_needs_probabilities_with_labels(scores, labels):
+def test_a_threshold_needs_scores_with_labels(scores, labels):
     with pytest.raises(ValueError, match="A threshold is chosen on"):
         best_threshold(scores, labels)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from relpretrain.zeroshot.decisions import auroc, calibration_error, threshold_correct
+from relpretrain.zeroshot.decisions import auroc, calibration_error, require_finite, threshold_correct
+from relpretrain.zeroshot.statistics import best_threshold
 from relpretrain.zeroshot.table import OVERALL, Table, make_bare_row, make_row
 from relpretrain.zeroshot.tasks.base import (
     NO_THRESHOLD,
@@ -77,16 +79,38 @@ CARD = Card(
 )
 
 
+ORACLE = "oracle: the best accuracy of any threshold, chosen on the very items it is measured on; not a result"
+
+
 class VSR(PairTask):
     """Accuracy of P(match) >= 0.5 against the label, over all items and per category of relations.
 
     There are two random splits: "random_v1", of the preprint, which published zero-shot results use, and "random_v2",
     of the TACL version. Figures on the two cannot be compared.
+
+    Args:
+        threshold: Lowest score that means "true"; None for the protocol's, which only probabilities have.
+        origin: Where another threshold comes from: its figures are of another protocol, "vsr-1t".
+        sweep: Whether to show the best accuracy of any threshold too, which is an oracle's and no result.
     """
 
     name = "vsr"
     card = CARD
     protocol = CARD.protocol
+
+    def __init__(self, threshold: float | None = None, origin: str = "given", sweep: bool = False) -> None:
+        self.threshold = threshold
+        self.sweep = sweep
+        if threshold is not None:
+            self.protocol = f"vsr-1t: true if the score >= {threshold:.6g} ({origin}), micro average"
+
+    def at(self, threshold: float, origin: str = "given") -> VSR:
+        """The same task with another threshold; `origin` says where it comes from."""
+        return VSR(threshold, origin)
+
+    def swept(self) -> VSR:
+        """The same task, with the best accuracy of any threshold beside its own."""
+        return VSR(sweep=True)
 
     def recognises(self, record: Record) -> bool:
         """Whether a record is of a relation, as those of published score files are."""
@@ -124,12 +148,12 @@ class VSR(PairTask):
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether the decision was right, by item number."""
         scores, labels = _tensors(records)
-        if not calibrated(records):
+        correct = self._decide(scores, labels, records)
+        if correct is None:
             raise ValueError("These VSR scores are no probabilities (calibrated: false): 0.5 means nothing for them, "
                              "and no item is right or wrong.")  # fmt: skip
-        correct = threshold_correct(scores, labels).tolist()
         categories = [CATEGORY.get(record["relation"], "") for record in records]
-        return {r["id"]: Outcome(k, c) for r, k, c in zip(records, categories, correct, strict=True)}
+        return {r["id"]: Outcome(k, c) for r, k, c in zip(records, categories, correct.tolist(), strict=True)}
 
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
         """Accuracy over all items and per category, with the share of true items, AUROC and calibration error."""
@@ -138,7 +162,7 @@ class VSR(PairTask):
         index = torch.tensor(
             [names.index(CATEGORY[r["relation"]]) if r["relation"] in CATEGORY else -1 for r in records]
         )
-        right = threshold_correct(scores, labels) if calibrated(records) else None
+        right = self._decide(scores, labels, records)
         rows = []
         present = [(number, name) for number, name in enumerate(names) if (index == number).any()]
         for number, name in [(None, OVERALL), *present]:
@@ -147,15 +171,26 @@ class VSR(PairTask):
                 "true": float(labels[which].double().mean()),
                 "auroc": float(auroc(scores[which], labels[which])),
             }
+            if self.sweep:
+                best = best_threshold(scores[which].numpy(), labels[which].numpy())
+                details |= {"oracle": best.accuracy, "oracle_threshold": best.value}
             if right is None:
                 rows.append(make_bare_row(name, int(which.sum()), **details))
             else:
-                details["calibration_error"] = float(calibration_error(scores[which], labels[which]))
+                if calibrated(records):
+                    details["calibration_error"] = float(calibration_error(scores[which], labels[which]))
                 rows.append(make_row(name, int(which.sum()), int(right[which].sum()), seed, **details))
         unknown = sorted({r["relation"] for r in records if r["relation"] not in CATEGORY})
         notes = [f"relations without a category, counted overall only: {', '.join(unknown)}"] if unknown else []
         notes += [] if right is not None else [NO_THRESHOLD]
+        notes += [ORACLE] if self.sweep else []
         return Table(self.name, split, self.protocol, tuple(rows), tuple(notes))
+
+    def _decide(self, scores: Tensor, labels: Tensor, records: Sequence[Record]) -> Tensor | None:
+        """Whether each decision is right, (items,); None for scores on which 0.5 means nothing."""
+        if self.threshold is not None:
+            return (require_finite(scores) >= self.threshold) == labels.bool()
+        return threshold_correct(scores, labels) if calibrated(records) else None
 
 
 def _version(file: Path, number: int) -> str:
