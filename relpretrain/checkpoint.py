@@ -130,11 +130,16 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing or is no checkpoint of relpretrain.
     """
-    return _ours(_content(Path(path)), path)
+    return _ours(read_any(path), path)
 
 
-def _content(path: Path) -> Any:
-    """Whatever a file or a folder of weights holds, if it is tensors and plain types."""
+def read_any(path: str | Path) -> Any:
+    """Read whatever a file, or a folder of weights, holds, if it is tensors and plain types.
+
+    Raises:
+        CheckpointError: If the file is missing, cut off, or holds anything else.
+    """
+    path = Path(path)
     if is_folder(path):
         described, state = read_folder(path)
         return {KEY: described, "state_dict": state}
@@ -186,7 +191,7 @@ def load(
     Raises:
         CheckpointError: If the file is no such checkpoint, or its weights do not fit the model.
     """
-    content = _content(Path(path))
+    content = read_any(path)
     state = content.get("model", content) if isinstance(content, dict) else None
     if is_official(state):
         loaded = _load_official(path, cast(dict[str, Tensor], state), tokenizer, image_size, arguments)
@@ -238,8 +243,8 @@ def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
         for objective in objectives.values():
             objective.attach(cast(Backbone, backbone))
         state = content["state_dict"]
-        backbone.load_state_dict(_below(state, "backbone."), strict=True)
-        nn.ModuleDict(objectives).load_state_dict(_below(state, "objectives."), strict=True)
+        backbone.load_state_dict(below(state, "backbone."), strict=True)
+        nn.ModuleDict(objectives).load_state_dict(below(state, "objectives."), strict=True)
         preprocess = Preprocess.from_state(described["preprocess"])
     except CheckpointError:
         raise
@@ -318,5 +323,6 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, nn.Module) else str(value)
 
 
-def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries of a state dict below a prefix, without it."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

@@ -14,6 +14,7 @@ from relpretrain.backbones.albef import ALBEF
 from relpretrain.backbones.official import State, arguments_from_state, convert_albef, convert_xvlm, same
 from relpretrain.backbones.official_back import official_names, swin_tables
 from relpretrain.backbones.resize import resize_bias_table, resize_positions
+from relpretrain.backbones.sizes import Sizes
 from relpretrain.backbones.vision import check_weights
 from relpretrain.backbones.xvlm import XVLM
 
@@ -102,7 +103,7 @@ def build_official(
     if swin and "image_size" not in found:  # without shifted windows: the last stage is one window in official models
         found["image_size"] = found["window_size"] * (found["patch_size"] << (len(found["vision_depth"]) - 1))
     native = found["image_size"]
-    converted = (convert_albef if albef else convert_xvlm)(state)
+    converted = convert_official(state)
     if image_size is not None and image_size != native:
         found["image_size"] = image_size
         if swin:
@@ -110,9 +111,9 @@ def build_official(
     with torch.device("meta"):  # weights that would only be replaced are not drawn
         model: ALBEF | XVLM = ALBEF(**found) if albef else XVLM(**found)
     before = converted
-    converted = _resized(converted, model)
+    converted = resize_weights(converted, model.sizes)
     wanted = _wanted(model)
-    new = _absent_heads(state, wanted, converted)
+    new = absent_heads(state, wanted, converted)
     check_weights("the official checkpoint", {k: v for k, v in wanted.items() if _head(k) not in new}, converted)
     if not any(value.is_meta for value in converted.values()):
         model = ALBEF(**found) if albef else XVLM(**found)
@@ -123,8 +124,20 @@ def build_official(
     return model, report
 
 
-def _absent_heads(state: Mapping[str, Tensor], wanted: State, converted: State) -> tuple[str, ...]:
-    """Heads that the retrieval classes do not have. Their BERT is a bare one, whose names lack "bert."."""
+def convert_official(state: Mapping[str, Tensor]) -> State:
+    """Turn an official state dict, which `is_official` recognised, into weights of our `ALBEF` or `XVLM`."""
+    albef = any(key.startswith("visual_encoder.") for key in state)
+    return (convert_albef if albef else convert_xvlm)(state)
+
+
+def absent_heads(state: Mapping[str, Tensor], wanted: State, converted: State) -> tuple[str, ...]:
+    """Heads that the official retrieval classes do not have. Their BERT is a bare one, whose names lack "bert.".
+
+    Args:
+        state: The official state dict.
+        wanted: Weights of our model.
+        converted: What was found for them.
+    """
     if "text_encoder.embeddings.word_embeddings.weight" not in state:
         return ()
     given = {_head(key) for key in converted}
@@ -163,9 +176,9 @@ def _scaled(window: int, native: int, image_size: int) -> int:
     return window * image_size // native
 
 
-def _resized(weights: State, model: ALBEF | XVLM) -> State:
-    """The weights, with position embeddings and bias tables of the model's sizes."""
-    sizes, result = model.sizes, dict(weights)
+def resize_weights(weights: State, sizes: Sizes) -> State:
+    """Our weights with position embeddings and bias tables for the image size and window of `sizes`."""
+    result = dict(weights)
     for key, value in weights.items():
         name = key.removeprefix("teacher.model.")
         table = _BIAS_TABLE.fullmatch(name)

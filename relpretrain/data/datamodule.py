@@ -50,6 +50,7 @@ class RelationDataModule(LightningDataModule):
         validation_batches: Batches of each, at most one pass; not augmented, and the same in every run.
         mask_fraction: Share of the tokens masked for MLM.
         separator: Whether a text ends with [SEP].
+        clean: Whether texts are cleaned as in the official ALBEF and X-VLM code: lower case, most punctuation removed.
         max_bad_fraction: Share of a dataset's samples that may be bad; beyond it the run stops.
         prefetch: Batches that each worker prepares ahead.
         stop: When training ends before the trainer's `max_steps`: "first_exhausted" before a dataset would begin its
@@ -68,6 +69,7 @@ class RelationDataModule(LightningDataModule):
         validation_batches: int = 8,
         mask_fraction: float = 0.25,
         separator: bool = True,
+        clean: bool = False,
         max_bad_fraction: float = 0.05,
         prefetch: int = 2,
         stop: Stop = "max_steps",
@@ -86,6 +88,7 @@ class RelationDataModule(LightningDataModule):
         self.validation_batches = validation_batches
         self.mask_fraction = mask_fraction
         self.separator = separator
+        self.clean = clean
         self.max_bad_fraction = max_bad_fraction
         self.prefetch = prefetch
         self.stop = stop
@@ -103,7 +106,8 @@ class RelationDataModule(LightningDataModule):
     def preprocess(self) -> Preprocess:
         """What turns images and texts into the model's input in evaluation; a checkpoint keeps it."""
         limits = [stream.max_tokens for stream in (*self.streams.values(), *self.validation.values())]
-        return Preprocess(self._load_tokenizer(), self.image_size, max(limits, default=40), self.separator)
+        limit = max(limits, default=40)
+        return Preprocess(self._load_tokenizer(), self.image_size, limit, self.separator, clean=self.clean)
 
     def prepare_data(self) -> None:
         """Copy remote shards and store indexes, on one process of each machine. Problems are told by `setup`."""
@@ -287,7 +291,7 @@ class RelationDataModule(LightningDataModule):
         self, name: str, stream: Stream, shards: Mapping[str, list[ShardIndex]], tokenizer: Any
     ) -> list[str]:
         try:
-            encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator)
+            encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
         except ValueError as error:
             return [f"Stream {name!r}: {error}"]
         if stream.kind != "graphs":
@@ -331,7 +335,7 @@ class RelationDataModule(LightningDataModule):
         objectives = dict(getattr(module, "objectives", {}).items())
         for name, recipe in streams.items():
             stream = settled(recipe, objectives)
-            encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator)
+            encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
             writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary)
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
         eligible, excluded = eligible_rows(streams, shards, exclusion)

@@ -11,12 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from relpretrain.data.text import SPECIAL_TOKENS, TextEncoder, clean_caption, collate_texts, rebuild_tokenizer
+from relpretrain.data.text import SPECIAL_TOKENS, TextEncoder, collate_texts, rebuild_tokenizer
 from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD, to_tensor
 from relpretrain.types import TextBatch
-
-MAX_WORDS = 40
-"""Of a cleaned text: `max_tokens` of the published protocol, which counts words."""
 
 
 @dataclass
@@ -44,7 +41,7 @@ class Preprocess:
     @cached_property
     def encoder(self) -> TextEncoder:
         """The encoder of single texts."""
-        return TextEncoder(self.tokenizer, self.max_tokens, self.separator)
+        return TextEncoder(self.tokenizer, self.max_tokens, self.separator, self.clean)
 
     def images(self, images: Sequence[Image.Image]) -> Tensor:
         """Prepare images of any size and mode: (n, 3, image_size, image_size)."""
@@ -54,8 +51,6 @@ class Preprocess:
 
     def texts(self, texts: Sequence[str]) -> TextBatch:
         """Tokenise texts, cut to the limit and padded to the longest."""
-        if self.clean:
-            texts = [clean_caption(text, MAX_WORDS) for text in texts]
         return collate_texts([self.encoder.caption(text) for text in texts], self.tokenizer.pad_token_id)
 
     def state(self) -> dict[str, Any]:

@@ -30,6 +30,9 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+MAX_WORDS = 40
+"""Of a cleaned text: `max_tokens` of the published zero-shot protocol, which counts words."""
+
 NO_WORD = -1
 """Word number of a special token."""
 
@@ -158,18 +161,20 @@ class TextEncoder:
         tokenizer: A fast tokenizer, see `load_tokenizer`.
         max_tokens: Limit of a text's length, special tokens included.
         separator: Whether a caption ends with [SEP]. The official ALBEF and X-VLM weights were trained without.
+        clean: Whether texts are cleaned as these were (`clean_caption`).
     """
 
-    def __init__(self, tokenizer: Any, max_tokens: int, separator: bool = True) -> None:
+    def __init__(self, tokenizer: Any, max_tokens: int, separator: bool = True, clean: bool = False) -> None:
         if max_tokens < 3:
             raise ValueError(f"max_tokens is {max_tokens}, but [CLS], one token and [SEP] need 3.")
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.separator = separator
+        self.clean = clean
         self._tokens = lru_cache(maxsize=16_384)(self._tokenize)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TextEncoder, (self.tokenizer, self.max_tokens, self.separator)
+        return TextEncoder, (self.tokenizer, self.max_tokens, self.separator, self.clean)
 
     def caption(self, text: str) -> Tokens:
         """Encode a text as [CLS] X [SEP] (without [SEP] if so set), cut to the limit."""
@@ -212,6 +217,7 @@ class TextEncoder:
         return Tokens([self.tokenizer.cls_token_id, *ids, *end], [NO_WORD, *words, *[NO_WORD for _ in end]])
 
     def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        text = clean_caption(text) if self.clean else text
         encoding = self.tokenizer(
             text, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
         )
@@ -296,7 +302,7 @@ def text_identity(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def clean_caption(text: str, max_words: int) -> str:
+def clean_caption(text: str, max_words: int = MAX_WORDS) -> str:
     """Clean a caption as the official ALBEF and X-VLM code does (its `pre_caption`).
 
     Lower case, without punctuation, hyphens and slashes as spaces, at most `max_words` words. What has no word left

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from relpretrain import checkpoint as checkpoints
@@ -18,6 +19,7 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.optim import Optimizer
+from relpretrain.training.start import start_from
 from relpretrain.training.window import Window
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
@@ -34,9 +36,11 @@ class RelationModule(pl.LightningModule):
         objectives: The losses by name; streams refer to them by these names.
         optimizer: AdamW's numbers and the learning rate's schedule.
         seed: Of dropout and negatives.
+        weights: A checkpoint to start from: of ours, or an official one of ALBEF or X-VLM (`training.start`).
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
+        CheckpointError: If `weights` do not fit it.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class RelationModule(pl.LightningModule):
         objectives: dict[str, Objective],
         optimizer: Optimizer = Optimizer(),  # noqa: B008  (frozen)
         seed: int = 0,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if not objectives:
@@ -56,6 +61,10 @@ class RelationModule(pl.LightningModule):
         self.optimizer = optimizer
         self.seed = seed
         self.validation = Window()
+        self.starts_official = False
+        if weights is not None:
+            line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
+            rank_zero_info(line)
         self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
         self.save_hyperparameters(
             {
@@ -144,9 +153,14 @@ class RelationModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Compare what the data gives with what the model takes."""
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
-        config = getattr(self.backbone, "config", None)
-        if preprocess is None or not isinstance(config, dict):
+        if preprocess is None:
             return
+        if self.starts_official and preprocess.separator:
+            rank_zero_warn(
+                "the official weights were trained on texts without [SEP], in lower case and without punctuation: set "
+                "data.separator=false and data.clean=true, as recipes/albef_official.yaml does"
+            )
+        config = checkpoints.record(self.backbone)["init_args"] or {}
         if preprocess.image_size != config.get("image_size", preprocess.image_size):
             raise ConfigError(
                 f"data.image_size={preprocess.image_size} but the backbone takes images of {config['image_size']} "
