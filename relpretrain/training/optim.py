@@ -35,7 +35,7 @@ class Optimizer:
         betas: Decay rates of AdamW's moments.
         eps: AdamW's epsilon.
         warmup_steps: Optimizer steps over which the learning rate rises linearly.
-        decay: How it falls from there to `min_lr` at the last step; "albef" is that code's own schedule, warm-up included.
+        decay: How it falls from there to `min_lr` at the last step; "albef" is that code's own, warm-up included.
         min_lr: Learning rate of the last step.
         steps_per_epoch: What "albef" counts in.
         groups: What decays: "matrices" (all but biases, norms and single numbers), or as the official "albef" (which

@@ -69,7 +69,7 @@ def test_numbers_that_cannot_train_are_refused(wrong):
 
 
 def test_the_schedule_of_albef_is_that_of_its_loop():
-    """The official loop: timm's scheduler of that time, moved every 100 steps of the first epoch, then once an epoch."""
+    """The official loop: timm's scheduler, moved every 100 steps of the first epoch, then once an epoch."""
     optimizer = Optimizer(lr=1e-4, min_lr=1e-5, decay="albef", steps_per_epoch=2500)
     adamw = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1e-4)
     scheduler = CosineLRScheduler(
