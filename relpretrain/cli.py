@@ -23,7 +23,7 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
   test, predict                            Lightning's own, for your modules' test and predict steps
 
 data and evaluation
-  data       convert annotations to shards, pack shards anew, render a small world
+  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them
   zeroshot   score a checkpoint on VSR and VALSE
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
@@ -122,12 +122,14 @@ def _train(command: str, arguments: list[str]) -> int:
 
 
 def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data import commands
+    from relpretrain.data import commands, inspect_commands
 
-    parser = _Parser(prog="relpretrain data", description=commands.__doc__)
-    commands.add_arguments(parser)
-    commands.run(parser.parse_args(arguments))
-    return 0
+    parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
+    subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+    for room in (commands, inspect_commands):
+        room.add_subcommands(subcommands)
+    args = parser.parse_args(arguments)
+    return int(args.run_data(args) or 0)
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
