@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +30,17 @@ class TwoPassText(HostAdapter):
         """Width of the fused tokens."""
         return int(self.host.itm_head.in_features)
 
+    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Encode the words again, with cross-attention to image tokens (n, K, D): (n, length, width)."""
+        tokens: Tensor = self.host.text_encoder(
+            encoder_embeds=text[..., self.fusion_dim :],
+            attention_mask=text_mask.long(),
+            encoder_hidden_states=image,
+            encoder_attention_mask=image_mask.long(),
+            return_dict=True,
+        ).last_hidden_state
+        return tokens
+
     def project_image(self, tokens: Tensor) -> Tensor:
         """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
         return F.normalize(self.host.vision_proj(tokens[:, 0]).float(), dim=-1)
@@ -52,7 +64,7 @@ class HuggingFaceBLIP(TwoPassText):
 
     name = "BLIP of Hugging Face transformers"
     note = f"{TwoPassText.note} Its temperature is fixed, that of its configuration."
-    needs: ClassVar[dict[str, str]] = {
+    needs: ClassVar[Mapping[str, str]] = {
         "vision_model.embeddings.class_embedding": "image encoder",
         "vision_model.encoder.layers": "image encoder",
         "vision_model.post_layernorm": "image encoder",
@@ -92,16 +104,6 @@ class HuggingFaceBLIP(TwoPassText):
         encoder = self.host.text_encoder
         alone = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return torch.cat([alone, encoder.embeddings(input_ids=ids)], dim=-1)
-
-    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Encode the words again, with cross-attention to image tokens (n, K, D): (n, length, width)."""
-        tokens: Tensor = self.host.text_encoder(
-            encoder_embeds=text[..., self.fusion_dim :],
-            attention_mask=text_mask.long(),
-            encoder_hidden_states=image,
-            encoder_attention_mask=image_mask.long(),
-        ).last_hidden_state
-        return tokens
 
 
 def _whole(layer: nn.Module, x: Tensor) -> Tensor:

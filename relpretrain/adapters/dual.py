@@ -1,4 +1,4 @@
-"""Dual encoders, which compare an image and a text as one vector each and fuse nothing: CLIP and SigLIP.
+"""Dual encoders, which compare an image and a text as one vector each and fuse nothing; those of Hugging Face.
 
 B images, R regions, K tokens of an image, D the width of the image encoder.
 """
@@ -6,7 +6,7 @@ B images, R regions, K tokens of an image, D the width of the image encoder.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -103,113 +103,11 @@ class DualEncoder(HostAdapter):
         raise NotImplementedError
 
 
-class OpenCLIP(DualEncoder):
-    """OpenCLIP's `CLIP` and `CustomTextCLIP`, and OpenAI's `CLIP`.
-
-    Any image encoder serves the contrastive loss; MRC takes OpenCLIP's own ViT, pooled at its class token.
-    """
-
-    name = "OpenCLIP"
-    needs: ClassVar[dict[str, str]] = {
-        "visual": "image encoder",
-        "encode_image": "vectors of images",
-        "encode_text": "vectors of texts",
-        "logit_scale": "temperature",
-        "context_length": "length of texts",
-    }
-
-    def __init__(self, host: Any) -> None:
-        super().__init__(host)
-        if not _is_plain_vit(host.visual):
-            self.provides = frozenset({"contrast"})
-
-    @property
-    def embed_dim(self) -> int:
-        """Width of the space that images and texts share."""
-        return int(self.host.visual.proj.shape[1])
-
-    @property
-    def patch_grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        rows, columns = self.host.visual.grid_size
-        return rows, columns
-
-    @property
-    def blocks(self) -> Sequence[Any]:
-        """The image encoder's blocks."""
-        blocks: Sequence[Any] = self.host.visual.transformer.resblocks
-        return blocks
-
-    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Vectors of texts by the host's own method, (n, 1, embed_dim).
-
-        Args:
-            ids: Ids of the host's tokenizer, (n, length). Shorter texts than the host's context are filled up with
-                zeros, as its tokenizer does.
-            mask: True at real tokens, (n, length).
-
-        Raises:
-            ValueError: If texts are longer than the host's context, or shorter and the host attends to padding.
-        """
-        ids = ids * mask if self._is_causal else ids
-        vectors: Tensor = self.host.encode_text(self._full_length(ids))
-        return vectors[:, None]
-
-    @property
-    def _tower(self) -> Any:
-        return getattr(self.host, "text", self.host)
-
-    @property
-    def _is_causal(self) -> bool:
-        """Whether what follows the end of a text is seen by nothing that is pooled."""
-        pooling = getattr(self._tower, "pool_type", getattr(self.host, "text_pool_type", "argmax"))
-        return getattr(self._tower, "attn_mask", 0) is not None and pooling in ("argmax", "eos", "first")
-
-    def _full_length(self, ids: Tensor) -> Tensor:
-        wanted, given = int(self.host.context_length), ids.shape[1]
-        if given > wanted:
-            raise ValueError(_too_long(given, wanted))
-        if given == wanted or hasattr(self._tower, "config"):  # a Hugging Face text encoder, which masks padding
-            return ids
-        if not self._is_causal:
-            raise ValueError(
-                f"Texts of {given} tokens given to a text encoder that attends to its padding: pad them to {wanted} "
-                "tokens, as the model's own tokenizer does."
-            )
-        return F.pad(ids, (0, wanted - given))
-
-    def image_vectors(self, images: Tensor) -> Tensor:
-        """Vectors of whole images by the host's own method, (B, embed_dim)."""
-        vectors: Tensor = self.host.encode_image(images)
-        return vectors
-
-    def embed_patches(self, images: Tensor) -> Tensor:
-        """What enters the first block, (B, K, D)."""
-        x: Tensor = self.host.visual._embeds(images)
-        return x
-
-    def whole(self, block: Any, x: Tensor) -> Tensor:
-        """Run a block."""
-        x = block(x)
-        return x
-
-    def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
-        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
-        heads = block.attn.num_heads
-        x = block(x, attn_mask=additive(visible, x.dtype).expand(-1, heads, -1, -1).flatten(0, 1))
-        return x
-
-    def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Vectors (n, embed_dim) of the class token."""
-        pooled: Tensor = self.host.visual._pool(x)[0] @ self.host.visual.proj
-        return pooled
-
-
 class HuggingFaceCLIP(DualEncoder):
     """Hugging Face's `CLIPModel`."""
 
     name = "CLIP of Hugging Face transformers"
-    needs: ClassVar[dict[str, str]] = {
+    needs: ClassVar[Mapping[str, str]] = {
         "vision_model.embeddings.class_embedding": "image encoder",
         "vision_model.pre_layrnorm": "image encoder",
         "vision_model.encoder.layers": "image encoder",
@@ -220,11 +118,6 @@ class HuggingFaceCLIP(DualEncoder):
         "text_projection": "projection of texts",
         "logit_scale": "temperature",
     }
-
-    def __init__(self, host: Any) -> None:
-        super().__init__(host)
-        if str(getattr(host.vision_model.config, "_attn_implementation", "")).startswith("flash"):
-            self.provides = frozenset({"contrast"})  # flash attention takes no masks
 
     @property
     def embed_dim(self) -> int:
@@ -248,7 +141,7 @@ class HuggingFaceCLIP(DualEncoder):
         """Vectors of texts by the host's own method, (n, 1, embed_dim)."""
         wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
         if ids.shape[1] > wanted:
-            raise ValueError(_too_long(ids.shape[1], wanted))
+            raise ValueError(too_long(ids.shape[1], wanted))
         return _pooled(self.host.get_text_features(input_ids=ids, attention_mask=mask.long()))[:, None]
 
     def image_vectors(self, images: Tensor) -> Tensor:
@@ -266,6 +159,11 @@ class HuggingFaceCLIP(DualEncoder):
 
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
         """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        if str(getattr(self.host.vision_model.config, "_attn_implementation", "")).startswith("flash"):
+            raise ValueError(
+                "Flash attention takes no masks, which the regions of MRC need: load the model with "
+                "attn_implementation='sdpa', or attach VSG alone."
+            )
         return run_layer(block, x, additive(visible, x.dtype))
 
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
@@ -283,7 +181,7 @@ class HuggingFaceSigLIP(HuggingFaceCLIP):
 
     name = "SigLIP of Hugging Face transformers"
     note = f"{DualEncoder.note} On graphs the contrast is a softmax at SigLIP's temperature, not its sigmoid loss."
-    needs: ClassVar[dict[str, str]] = {
+    needs: ClassVar[Mapping[str, str]] = {
         "vision_model.embeddings.image_size": "image encoder",
         "vision_model.encoder.layers": "image encoder",
         "vision_model.head.probe": "pooling of images",
@@ -307,7 +205,7 @@ class HuggingFaceSigLIP(HuggingFaceCLIP):
         """
         wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
         if ids.shape[1] > wanted:
-            raise ValueError(_too_long(ids.shape[1], wanted))
+            raise ValueError(too_long(ids.shape[1], wanted))
         padding = int(self.host.text_model.config.pad_token_id)
         ids = F.pad(ids.masked_fill(~mask, padding), (0, wanted - ids.shape[1]), value=padding)
         return _pooled(self.host.get_text_features(input_ids=ids))[:, None]
@@ -324,8 +222,8 @@ class HuggingFaceSigLIP(HuggingFaceCLIP):
         if visible is None:
             whole: Tensor = head(x)
             return whole
-        hidden = None if visible is None else ~visible
-        x = head.attention(head.probe.expand(len(x), -1, -1), x, x, key_padding_mask=hidden, need_weights=False)[0]
+        probe = head.probe.expand(len(x), -1, -1)
+        x = head.attention(probe, x, x, key_padding_mask=~visible, need_weights=False)[0]
         pooled: Tensor = x + head.mlp(head.layernorm(x))
         return pooled[:, 0]
 
@@ -364,19 +262,6 @@ def _pooled(output: Any) -> Tensor:
     return vectors
 
 
-def _is_plain_vit(visual: nn.Module) -> bool:
-    """Whether an OpenCLIP image encoder's blocks take masks and its class token stands for the whole."""
-    transformer: Any = getattr(visual, "transformer", None)
-    return (
-        hasattr(visual, "_embeds")
-        and hasattr(visual, "_pool")
-        and bool(getattr(transformer, "batch_first", False))
-        and getattr(visual, "pool_type", None) == "tok"
-        and getattr(visual, "attn_pool", None) is None
-        and isinstance(getattr(visual, "patch_dropout", None), nn.Identity)
-        and isinstance(getattr(visual, "proj", None), Tensor)
-    )
-
-
-def _too_long(given: int, wanted: int) -> str:
+def too_long(given: int, wanted: int) -> str:
+    """What a text that does not fit is refused with."""
     return f"Texts of {given} tokens given to a text encoder for {wanted}: lower max_tokens or max_relations to fit."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -32,7 +33,7 @@ class TorchMultimodalSimilarity(HostAdapter):
 
     name = "ALBEF with similarities of torchmultimodal"
     note = "It has no matching head and no head for masked words: VSG trains its contrastive loss."
-    needs: ClassVar[dict[str, str]] = _ENCODERS
+    needs: ClassVar[Mapping[str, str]] = _ENCODERS
     provides = frozenset({"contrast", "regions"})
 
     @property
@@ -98,7 +99,7 @@ class TorchMultimodalRetrieval(TorchMultimodalSimilarity):
 
     name = "ALBEF of torchmultimodal"
     note = "It has no head for masked words: VSG trains its contrastive and matching losses."
-    needs: ClassVar[dict[str, str]] = {
+    needs: ClassVar[Mapping[str, str]] = {
         **{f"model_with_similarity.{path}": what for path, what in _ENCODERS.items()},
         "itm_head": "matching head",
     }
@@ -124,4 +125,5 @@ def _block(block: Any, x: Tensor, visible: Tensor | None = None) -> Tensor:
     y = block.ln_2(x)
     for layer in block.mlp.children():
         y = layer(y)
-    return x + y
+    x = x + y
+    return x

@@ -1,0 +1,130 @@
+"""OpenCLIP.
+
+B images, R regions, K tokens of an image, D the width of the image encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relpretrain.adapters.dual import DualEncoder, too_long
+from relpretrain.adapters.regions import additive
+
+
+class OpenCLIP(DualEncoder):
+    """OpenCLIP's `CLIP` and `CustomTextCLIP`, and OpenAI's `CLIP`, whatever the image encoder.
+
+    Without blocks that take masks there are no regions, and VSG is all that can be had.
+    """
+
+    name = "OpenCLIP with an image encoder that takes no masks"
+    note = "A dual encoder fuses nothing: VSG trains its contrastive loss alone."
+    needs: ClassVar[Mapping[str, str]] = {
+        "visual": "image encoder",
+        "encode_image": "vectors of images",
+        "encode_text": "vectors of texts",
+        "logit_scale": "temperature",
+        "context_length": "length of texts",
+    }
+    provides = frozenset({"contrast"})
+
+    def image_vectors(self, images: Tensor) -> Tensor:
+        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        vectors: Tensor = self.host.encode_image(images)
+        return vectors
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Vectors of texts by the host's own method, (n, 1, embed_dim).
+
+        Args:
+            ids: Ids of the host's tokenizer, (n, length). Where nothing sees what follows a text's end, texts may be
+                shorter than the host's context, and are filled up with zeros as its tokenizer does.
+            mask: True at real tokens, (n, length).
+
+        Raises:
+            ValueError: If texts are longer than the host's context, or shorter and the host attends to padding.
+        """
+        wanted, given = int(self.host.context_length), ids.shape[1]
+        tower = getattr(self.host, "text", self.host)
+        if given > wanted:
+            raise ValueError(too_long(given, wanted))
+        if not hasattr(tower, "attn_mask"):  # a Hugging Face text encoder, which masks padding by its id
+            return self.host.encode_text(ids)[:, None]  # type: ignore[no-any-return]
+        pooling = getattr(tower, "pool_type", getattr(tower, "text_pool_type", "argmax"))
+        if tower.attn_mask is not None and pooling != "last":
+            ids = F.pad(ids * mask, (0, wanted - given))
+        elif given < wanted:
+            raise ValueError(
+                f"Texts of {given} tokens given to a text encoder that attends to its padding: pad them to {wanted} "
+                "tokens, as the model's own tokenizer does."
+            )
+        return self.host.encode_text(ids)[:, None]  # type: ignore[no-any-return]
+
+
+class OpenCLIPViT(OpenCLIP):
+    """`OpenCLIP` with OpenCLIP's own ViT, pooled at its class token."""
+
+    name = "OpenCLIP"
+    note = DualEncoder.note
+    provides = DualEncoder.provides
+
+    @classmethod
+    def missing(cls, module: nn.Module) -> list[str]:
+        """What the module lacks to be such a host: attributes, each with what it is; none if it is one."""
+        return super().missing(module) or ([] if _is_plain_vit(module.visual) else ["visual (ViT with a class token)"])
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the space that images and texts share."""
+        return int(self.host.visual.proj.shape[1])
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.host.visual.grid_size
+        return rows, columns
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The image encoder's blocks."""
+        blocks: Sequence[Any] = self.host.visual.transformer.resblocks
+        return blocks
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """What enters the first block, (B, K, D)."""
+        x: Tensor = self.host.visual._embeds(images)
+        return x
+
+    def whole(self, block: Any, x: Tensor) -> Tensor:
+        """Run a block."""
+        x = block(x)
+        return x
+
+    def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
+        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        heads = block.attn.num_heads
+        x = block(x, attn_mask=additive(visible, x.dtype).expand(-1, heads, -1, -1).flatten(0, 1))
+        return x
+
+    def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """Vectors (n, embed_dim) of the class token."""
+        pooled: Tensor = self.host.visual._pool(x)[0] @ self.host.visual.proj
+        return pooled
+
+
+def _is_plain_vit(visual: Any) -> bool:
+    """Whether an OpenCLIP image encoder's blocks take masks and its class token stands for the whole."""
+    transformer = getattr(visual, "transformer", None)
+    return (
+        hasattr(visual, "_embeds")
+        and hasattr(visual, "_pool")
+        and bool(getattr(transformer, "batch_first", False))
+        and getattr(visual, "pool_type", None) == "tok"
+        and getattr(visual, "attn_pool", None) is None
+        and isinstance(getattr(visual, "patch_dropout", None), nn.Identity)
+        and isinstance(getattr(visual, "proj", None), Tensor)
+    )
