@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from relpretrain.types import PairScorer
 from relpretrain.zeroshot.comparison import Comparison, compare
-from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items
+from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
+from relpretrain.zeroshot.items import Scored, item_results
+from relpretrain.zeroshot.report import Report, describe, hash_files
 from relpretrain.zeroshot.scorer import MatchScorer
 from relpretrain.zeroshot.scores import (
     find_split,
     read_scores,
-    score_file_name,
     shared_files,
     split_of,
     task_of,
     tell_apart,
-    write_scores,
 )
-from relpretrain.zeroshot.table import Table
-from relpretrain.zeroshot.tasks import TASKS, Source, Task
+from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.base import suggest
+from relpretrain.zeroshot.thresholds import DEV, SWEEP, with_threshold
 
 
 def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
@@ -54,59 +54,6 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A split whose items can be scored.
-
-    Args:
-        task: The task.
-        split: Name of the split.
-        items: Its items, located.
-        notes: What was left out.
-    """
-
-    task: Task
-    split: str
-    items: list[Any]
-    notes: tuple[str, ...]
-
-
-def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str, str]]:
-    """Read the items of tasks and find their images: everything that can fail before a model is needed.
-
-    Returns:
-        The splits to score, and the hash of each task's data.
-    """
-    ready, hashes = [], {}
-    for name in tasks:
-        task = TASKS[name]
-        splits = task.items(source)
-        hashes[f"data {name}"] = hash_items(splits)
-        for split, items in splits.items():
-            located, notes = task.locate(items, source)
-            ready.append(Ready(task, split, located, notes))
-    return ready, hashes
-
-
-def evaluate(scorer: PairScorer, ready: Sequence[Ready], seed: int = 0, out: Path | None = None) -> list[Table]:
-    """Score splits and summarise them.
-
-    Args:
-        scorer: The model.
-        ready: What to score, from `prepare`.
-        seed: Seed of the intervals.
-        out: Folder for the score files, or None.
-    """
-    tables = []
-    for part in ready:
-        records = part.task.score(scorer, part.items)
-        if out is not None:
-            write_scores(out / "scores" / score_file_name(part.task.name, part.split), records)
-        table = part.task.summarise(records, part.split, seed)
-        tables.append(replace(table, notes=(*table.notes, *part.notes)))
-    return tables
-
-
 def _run(args: argparse.Namespace, command: list[str]) -> Report:
     if sum(bool(mode) for mode in (args.checkpoint, args.scores, args.compare)) != 1:
         raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B.")
@@ -123,14 +70,18 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
     metadata = describe(command, args.seed)
     if args.compare:
         return Report((), tuple(_compare(args)), metadata)
-    tables = []
+    scored = []
     for path in args.scores:
-        records = read_scores(path)
-        task, split, notes = _identify(args, records, path)
-        table = task.summarise(records, split, args.seed)
-        tables.append(replace(table, notes=(*table.notes, *notes, f"scores of {path.name}")))
+        part = _identify(args, read_scores(path), path)
+        scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}")))
         metadata[f"scores {path.name}"] = hash_files(path)
-    return Report(tuple(tables), (), metadata)
+    return _report(args, scored, metadata)
+
+
+def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, Any]) -> Report:
+    scored = with_threshold(scored, args.threshold)
+    items = [result for part in scored for result in item_results(part)] if args.out else []
+    return Report(tuple(summarise(scored, args.seed)), (), metadata, tuple(items))
 
 
 def _run_checkpoint(args: argparse.Namespace, command: list[str]) -> Report:
@@ -146,21 +97,20 @@ def _run_checkpoint(args: argparse.Namespace, command: list[str]) -> Report:
 
     loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size)
     scorer = MatchScorer(loaded.backbone, loaded.preprocess, device, args.batch_size, args.clean, loaded.objectives)
-    tables = evaluate(scorer, ready, args.seed, args.out)
     metadata = describe(command, args.seed, device) | {"weights": hash_files(args.checkpoint)} | hashes
-    return Report(tuple(tables), (), metadata)
+    return _report(args, evaluate(scorer, ready, args.out), metadata)
 
 
-def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> tuple[Task, str, tuple[str, ...]]:
-    """Task, split and notes of a score file."""
+def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Scored:
+    """Find out what a score file is of."""
     name = task_of(records, path)
     if args.tasks and name not in args.tasks:
         raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
     if args.data is None or name == "graphs":
-        return TASKS[name], "", ("not checked against the benchmark's annotations",)
+        return Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
     split, notes = find_split(records, splits, path, args.allow_missing)
-    return TASKS[name], split, notes
+    return Scored(TASKS[name], split, records, notes, splits[split])
 
 
 def _compare(args: argparse.Namespace) -> list[Comparison]:
@@ -171,10 +121,11 @@ def _compare(args: argparse.Namespace) -> list[Comparison]:
         before, after = read_scores(a), read_scores(b)
         if a != first and args.tasks and task_of(before, a) not in args.tasks:
             continue
-        task, split, notes = _identify(args, before, a)
+        part = _identify(args, before, a)
+        task, notes = part.task, part.notes
         if task_of(after, b) != task.name:
             raise ValueError(f"{a} holds scores of {task.name}, {b} of {task_of(after, b)}: nothing to compare.")
-        split = split or (split_of(a, task.name) if a != first else "")
+        split = part.split or (split_of(a, task.name) if a != first else "")
         comparison = compare(task, before, after, names, split, args.seed, args.allow_missing)
         comparisons.append(replace(comparison, notes=(*comparison.notes, *notes)))
     return comparisons
@@ -220,11 +171,29 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--allow-missing", action="store_true", help="leave out items without image or score; n is shown"
     )
     parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="VSR splits, such as random_v1 or test")
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        metavar="T",
+        help=f"VSR: lowest score that means true: a number, {DEV} (chosen there for test) or {SWEEP} (an oracle shown)",
+    )
     parser.add_argument("--clean", action="store_true", help="clean texts as official checkpoints do by themselves")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at once (default: 32)")
     parser.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals (default: 0)")
     return parser
+
+
+def _threshold(text: str) -> float | str:
+    if text in (DEV, SWEEP):
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"must be a number, {DEV} or {SWEEP}, not {text!r}")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 
 from relpretrain.version import __version__
 from relpretrain.zeroshot.comparison import Comparison
+from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, write_items
 from relpretrain.zeroshot.table import Table
 
 JSON_NAME = "zero_shot.json"
@@ -24,6 +25,7 @@ MARKDOWN_NAME = "zero_shot.md"
 
 _TITLES = {"true": "true %", "chance": "chance %", "majority": "majority %", "auroc": "AUROC"}
 _TITLES |= {"calibration_error": "calibration error", "ties": "ties"}
+_TITLES |= {"oracle": "oracle %", "oracle_threshold": "oracle's threshold"}
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class Report:
         tables: Results.
         comparisons: Models side by side.
         metadata: Version, hashes, hardware, command: what it takes to get the figures again.
+        items: Outcomes item by item, which go into a file of their own.
     """
 
     tables: tuple[Table, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    items: tuple[ItemResult, ...] = field(default=(), repr=False)
 
     def to_json(self) -> str:
         """The report as JSON, accuracies as shares."""
@@ -74,10 +78,12 @@ class Report:
                 console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
 
     def write(self, folder: Path) -> None:
-        """Write the report into a folder, as JSON and Markdown."""
+        """Write the report into a folder, as JSON and Markdown, and its items as CSV."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / JSON_NAME).write_text(self.to_json(), encoding="utf-8")
         (folder / MARKDOWN_NAME).write_text(self.to_markdown(), encoding="utf-8")
+        if self.items:
+            write_items(folder / ITEMS_NAME, self.items)
 
 
 def read_report(path: Path) -> Report:
@@ -172,4 +178,4 @@ def _detail(name: str, value: float | None) -> str:
         return "-"
     if name == "ties":
         return f"{value:,}"
-    return f"{value:.3f}" if name in ("auroc", "calibration_error") else _percent(value)
+    return f"{value:.3f}" if name in ("auroc", "calibration_error", "oracle_threshold") else _percent(value)

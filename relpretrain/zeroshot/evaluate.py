@@ -1,0 +1,75 @@
+"""From annotations to tables: read and locate items, let a model score them, summarise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from relpretrain.types import PairScorer
+from relpretrain.zeroshot.items import Scored
+from relpretrain.zeroshot.report import hash_items
+from relpretrain.zeroshot.scores import score_file_name, write_scores
+from relpretrain.zeroshot.table import Table
+from relpretrain.zeroshot.tasks import TASKS, Source, Task
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A split whose items can be scored.
+
+    Args:
+        task: The task.
+        split: Name of the split.
+        items: Its items, located.
+        notes: What was left out.
+    """
+
+    task: Task
+    split: str
+    items: list[Any]
+    notes: tuple[str, ...]
+
+
+def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str, str]]:
+    """Read the items of tasks and find their images: everything that can fail before a model is needed.
+
+    Returns:
+        The splits to score, and the hash of each task's data.
+    """
+    ready, hashes = [], {}
+    for name in tasks:
+        task = TASKS[name]
+        splits = task.items(source)
+        hashes[f"data {name}"] = hash_items(splits)
+        for split, items in splits.items():
+            located, notes = task.locate(items, source)
+            ready.append(Ready(task, split, located, notes))
+    return ready, hashes
+
+
+def evaluate(scorer: PairScorer, ready: Sequence[Ready], out: Path | None = None) -> list[Scored]:
+    """Score splits.
+
+    Args:
+        scorer: The model.
+        ready: What to score, from `prepare`.
+        out: Folder for the score files, or None.
+    """
+    scored = []
+    for part in ready:
+        records = part.task.score(scorer, part.items)
+        if out is not None:
+            write_scores(out / "scores" / score_file_name(part.task.name, part.split), records)
+        scored.append(Scored(part.task, part.split, records, part.notes, part.items))
+    return scored
+
+
+def summarise(scored: Sequence[Scored], seed: int = 0) -> list[Table]:
+    """The tables of scored splits; `seed` is of their intervals."""
+    tables = []
+    for part in scored:
+        table = part.task.summarise(part.records, part.split, seed)
+        tables.append(replace(table, notes=(*table.notes, *part.notes)))
+    return tables
