@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 from relpretrain.version import __version__
 
 if TYPE_CHECKING:
-    from relpretrain.adapters import add_relation_objectives
+    from relpretrain.adapters import (
+        HostAdapter,
+        add_relation_objectives,
+        relation_parameters,
+        remove_relation_objectives,
+    )
     from relpretrain.backbones import ALBEF, XVLM
     from relpretrain.checkpoint import Loaded, load
+    from relpretrain.data.graph_loader import graph_loader
     from relpretrain.objectives import MRC, VSG
     from relpretrain.scene_graph import Entity, Relation, RelationVocabulary, SceneGraph
 
 _HOMES = {
+    "HostAdapter": "relpretrain.adapters",
     "add_relation_objectives": "relpretrain.adapters",
+    "relation_parameters": "relpretrain.adapters",
+    "remove_relation_objectives": "relpretrain.adapters",
+    "graph_loader": "relpretrain.data.graph_loader",
     "ALBEF": "relpretrain.backbones",
     "XVLM": "relpretrain.backbones",
     "Loaded": "relpretrain.checkpoint",
@@ -39,13 +49,17 @@ __all__ = [
     "VSG",
     "XVLM",
     "Entity",
+    "HostAdapter",
     "Loaded",
     "Relation",
     "RelationVocabulary",
     "SceneGraph",
     "__version__",
     "add_relation_objectives",
+    "graph_loader",
     "load",
+    "relation_parameters",
+    "remove_relation_objectives",
 ]
 
 

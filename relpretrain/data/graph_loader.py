@@ -1,0 +1,234 @@
+"""Graph batches for training scripts of your own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from relpretrain.data import checks
+from relpretrain.data.collate import TextWriter
+from relpretrain.data.config import Stream
+from relpretrain.data.eligible import eligible_rows
+from relpretrain.data.exclusion import Exclusion
+from relpretrain.data.host_images import HostImages, ImageTransform
+from relpretrain.data.host_tokenizer import text_encoder
+from relpretrain.data.index import ShardIndex
+from relpretrain.data.ledger import Ledger
+from relpretrain.data.loading import Batches, StepDataset
+from relpretrain.data.mixture import Plan
+from relpretrain.data.pipeline import Pipeline
+from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.distributed import rank, world_size
+from relpretrain.errors import ConfigError
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.types import Batch, GraphBatch
+
+_NAME = "graphs"
+
+
+def graph_loader(
+    shards: str | Sequence[str] | Mapping[str, str | list[str]],
+    tokenizer: Any,
+    batch_size: int,
+    image_size: int = 224,
+    *,
+    relations_per_text: int = 8,
+    relations_per_image: int = 2,
+    vocabulary: str | RelationVocabulary | None = None,
+    max_tokens: int = 112,
+    separator: bool = True,
+    mask_fraction: float = 0.25,
+    mean: Sequence[float] = IMAGE_MEAN,
+    std: Sequence[float] = IMAGE_STD,
+    transform: ImageTransform | Any = None,
+    min_scale: float = 0.5,
+    flip: float = 0.5,
+    color: bool = True,
+    exclude: str | None = None,
+    max_bad_fraction: float = 0.05,
+    endless: bool = True,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> GraphLoader:
+    """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
+
+    The batch of any step is a pure function of the seed and the step, on any number of workers and processes; each
+    process gets its slice. Images are cropped, flipped and jittered so that boxes and relations stay true.
+
+    Args:
+        shards: Tar shards in the sample format: a folder, file, glob or address, a list of these, or several data sets
+            by name.
+        tokenizer: The host's own: a Hugging Face tokenizer or the name of one, or one of OpenCLIP.
+        batch_size: Images in a batch, over all processes together.
+        image_size: Side of the images that the host sees, in pixels.
+        relations_per_text: Triplets verbalised into one text (VSG's K).
+        relations_per_image: Triplets drawn from an image for MRC.
+        vocabulary: Relations that those are drawn from: what MRC has; None takes all.
+        max_tokens: Limit of a text's length, special tokens included.
+        separator: Whether labels end with [SEP] (the official ALBEF and X-VLM texts do not). Triplets always do.
+        mask_fraction: Share of the tokens masked; a tokenizer without [MASK] masks none.
+        mean: Of the host's colour channels, in [0, 1]; CLIP's if not given.
+        std: Of the host's colour channels.
+        transform: The host's own transform of an image of `image_size` pixels to a tensor, in place of `mean` and
+            `std`: its evaluation transform or a Hugging Face image processor. It must not move anything in the image.
+        min_scale: Smallest share of the area that a random crop keeps; 1 switches cropping off.
+        flip: Chance of a horizontal flip, taken only where texts stay true.
+        color: Whether colours are jittered.
+        exclude: An exclusion list, see `relpretrain.data.exclusion`.
+        max_bad_fraction: Share of bad samples beyond which loading stops.
+        endless: Whether an iteration goes on for ever; else it ends after a pass, and the next one begins the next.
+        seed: Of all random choices.
+        num_workers: Processes that prepare batches.
+
+    Raises:
+        ConfigError: All problems together, one line each.
+    """
+    datasets = (
+        dict(shards) if isinstance(shards, Mapping) else {_NAME: shards if isinstance(shards, str) else [*shards]}
+    )
+    stream = Stream(
+        "graphs",
+        datasets,
+        batch_size,
+        max_tokens=max_tokens,
+        relations_per_text=relations_per_text,
+        relations_per_image=relations_per_image,
+        min_scale=min_scale,
+        flip=flip,
+        color=color,
+    )
+    streams = {_NAME: stream}
+    problems = checks.settings(streams, world_size())
+    problems += checks.image_size(image_size, None)
+    problems += [
+        f"{name}={value:g} must be a share between 0 and 1."
+        for name, value in {"mask_fraction": mask_fraction, "max_bad_fraction": max_bad_fraction}.items()
+        if not 0 <= value <= 1
+    ]
+    found = checks.find(streams, problems, num_workers if world_size() == 1 else 0)
+    problems += checks.holdings(streams, found, max_bad_fraction)
+    try:
+        encoder = text_encoder(tokenizer, max_tokens, separator)
+        problems += [p for indexes in found[_NAME].values() for p in checks.text_limit(_NAME, stream, indexes, encoder)]
+        if isinstance(vocabulary, str):
+            vocabulary = RelationVocabulary.load(vocabulary)
+        exclusion = None if exclude is None else Exclusion.load(exclude)
+    except (OSError, ValueError) as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    if encoder.tokenizer.mask_token_id is None:
+        mask_fraction = 0.0
+    assert vocabulary is None or isinstance(vocabulary, RelationVocabulary)
+    pipeline = Pipeline(stream, image_size, TextWriter(stream, encoder, mask_fraction, vocabulary), exclusion)
+    images = HostImages(image_size, mean, std, transform)
+    if images.changes:
+        after = [name for name, _ in pipeline.stages].index("augment") + 1
+        pipeline.stages.insert(after, ("images", images))
+    rows, _ = eligible_rows(streams, found, exclusion)
+    plan = Plan(streams, rows, seed, "" if exclude is None else str(exclude))
+    if problems := checks.workers(num_workers, plan):
+        raise ConfigError(problems)
+    loader = GraphLoader(plan, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
+    loader.ledger = Ledger(max_bad_fraction, {dataset: size for (_, dataset), size in plan.sizes().items()})
+    for dataset, indexes in found[_NAME].items():
+        for index in indexes:
+            loader.ledger.add_index(dataset, index)
+    return loader
+
+
+class GraphLoader:
+    """Batches of graphs in the order of their steps; made by `graph_loader`.
+
+    It can be iterated over again and again: each iteration goes on where the last batch was taken.
+
+    Args:
+        plan: Which samples a step holds.
+        shards: Indexes of the shards of each dataset.
+        pipeline: The way of a sample.
+        pad_id: Id of the padding token.
+        endless: Whether an iteration goes on for ever.
+        num_workers: Processes that prepare batches.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        shards: Mapping[str, Sequence[ShardIndex]],
+        pipeline: Pipeline,
+        pad_id: int,
+        endless: bool = True,
+        num_workers: int = 0,
+    ) -> None:
+        self.plan = plan
+        self.shards = shards
+        self.pipeline = pipeline
+        self.pad_id = pad_id
+        self.endless = endless
+        self.num_workers = num_workers
+        self.next_step = 0
+        self.ledger = Ledger(1.0)
+
+    def __len__(self) -> int:
+        """Batches of a pass.
+
+        Raises:
+            TypeError: If the loader is endless.
+        """
+        if self.endless:
+            raise TypeError("An endless graph_loader has no length: give endless=False for passes.")
+        return self._pass()
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        """Go on from the next step.
+
+        Raises:
+            TooManyBadSamples: If more samples are bad than `max_bad_fraction` tolerates.
+        """
+        stop = None if self.endless else (self.next_step // self._pass() + 1) * self._pass()
+        batches = Batches(self.plan, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size())
+        loader: DataLoader[Batch] = DataLoader(
+            StepDataset(batches, self.next_step, stop),
+            batch_size=None,
+            num_workers=self.num_workers,
+            collate_fn=_same,  # type: ignore[arg-type]  # without batch_size it gets single items
+            pin_memory=torch.cuda.is_available(),
+        )
+        for batch in loader:
+            assert isinstance(batch, GraphBatch)
+            self.ledger.add(batch)
+            self.next_step = batch.step + 1
+            yield batch
+
+    def seek(self, step: int) -> None:
+        """Let the next iteration begin at a step."""
+        self.next_step = step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, for a checkpoint."""
+        return {"next_step": self.next_step, "plan": self.plan.fingerprint}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on after the last batch of a checkpoint; warns if the data differs from the checkpoint's."""
+        if state_dict["plan"] != self.plan.fingerprint:
+            warnings.warn(
+                f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
+                "goes on with the new plan, and samples of the running pass may come again or not at all.",
+                stacklevel=2,
+            )
+        self.seek(int(state_dict["next_step"]))
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """What was lost so far on this process: counts by dataset and reason."""
+        return self.ledger.report()
+
+    def _pass(self) -> int:
+        return max(sum(self.plan.sizes().values()) // self.plan.streams[_NAME].batch_size, 1)
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
