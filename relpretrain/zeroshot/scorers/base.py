@@ -73,12 +73,12 @@ def match_probability(logits: Tensor) -> Tensor:
 
 
 def cosine_logits(cosines: Tensor, temperature: float) -> Tensor:
-    """Logits (n, 2) = (0, (cosine - 1) / temperature) of cosines (n,).
+    """Logits (n, 2) = (0, cosine / temperature) of cosines (n,).
 
-    The -1 changes no ranking. Without it CLIP's pairs (temperature 0.01, cosines of 0.3) have logits of 30, where the
-    softmax comes so close to 1 that distinct cosines tie even in float64; close to 0 it keeps them apart.
+    Their softmax is no match probability, and saturates: CLIP's pairs (temperature 0.01, cosines of 0.3) have logits of
+    30. Compare the logits themselves.
     """
-    logits = (cosines.float() - 1) / temperature
+    logits = cosines.float() / temperature
     return torch.stack([torch.zeros_like(logits), logits], dim=-1)
 
 
