@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from relpretrain.zeroshot.items import Disagreements
 from relpretrain.zeroshot.statistics import Paired, compare_paired, holm
 from relpretrain.zeroshot.table import OVERALL
 from relpretrain.zeroshot.tasks.base import Outcome, Record, Task
@@ -42,6 +43,7 @@ class Comparison:
         names: What the two models are called.
         rows: The row over all items first, then the categories.
         notes: What a reader must know.
+        disagreements: Items on which the two differ.
     """
 
     task: str
@@ -49,6 +51,7 @@ class Comparison:
     names: tuple[str, str]
     rows: tuple[ComparisonRow, ...]
     notes: tuple[str, ...] = ()
+    disagreements: Disagreements = Disagreements()  # noqa: RUF009  (frozen)
 
     @property
     def title(self) -> str:
@@ -59,7 +62,9 @@ class Comparison:
         """Plain types, for JSON."""
         rows = [vars(row) | {"paired": row.paired._asdict()} for row in self.rows]
         head = {"task": self.task, "split": self.split, "names": list(self.names), "notes": list(self.notes)}
-        return head | {"rows": rows}
+        sample = self.disagreements
+        ids = [first.id for first, _ in sample.shown]
+        return head | {"rows": rows, "disagreements": {"gained": sample.gained, "lost": sample.lost, "shown": ids}}
 
 
 def compare(
@@ -95,7 +100,7 @@ def compare(
     rows += [replace(row, p_holm=p) for row, p in zip(by_category, adjusted, strict=True)]
     if by_category:
         notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories; overall is a test of its own",)
-    return Comparison(task.name, split, names, tuple(rows if task.name != "graphs" else rows[1:] or rows), notes)
+    return Comparison(task.name, split, names, tuple(rows[1:] if task.several and by_category else rows), notes)
 
 
 def _row(category: str, first: Sequence[Outcome], second: Sequence[Outcome], seed: int) -> ComparisonRow:

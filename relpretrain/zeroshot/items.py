@@ -15,7 +15,7 @@ from relpretrain.zeroshot.tasks.base import Item, Record, Task
 
 ITEMS_NAME = "items.csv"
 
-_COLUMNS = ("model", "task", "split", "category", "id", "image", "texts", "scores", "right")
+_COLUMNS = ("model", "task", "split", "category", "id", "image", "texts", "roles", "scores", "right")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Scored:
         records: The score file's lines.
         notes: What a reader of its figures must know.
         items: The annotated items, or nothing if they are not at hand.
+        version: Version of the data; "" where it is none that is known.
     """
 
     task: Task
@@ -35,6 +36,7 @@ class Scored:
     records: Sequence[Record]
     notes: tuple[str, ...] = ()
     items: Sequence[Any] = field(default=(), repr=False)
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ItemResult:
         id: What identifies it in the split.
         image: File name of its image; several are joined by "|", and "" means that the annotations were not at hand.
         texts: Its texts; empty likewise.
+        roles: What each text is, such as "caption" and "foil", or whether it is "true" or "false"; empty likewise.
         scores: The score of each text, in the same order; empty where a task stores answers instead of scores.
         right: Whether the model was right.
         model: What the model is called.
@@ -59,6 +62,7 @@ class ItemResult:
     id: str
     image: str
     texts: tuple[str, ...]
+    roles: tuple[str, ...]
     scores: tuple[float, ...]
     right: bool
     model: str = ""
@@ -92,6 +96,7 @@ def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
                 "/".join(map(str, key)) if isinstance(key, tuple) else str(key),
                 "|".join(dict.fromkeys(item.image for item in items)),
                 tuple(text for item in items for text in item.texts),
+                tuple(_role(record) for item in items for record in item.records),
                 tuple(ordered or scores.values()),
                 outcome.correct,
                 model,
@@ -101,14 +106,14 @@ def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
 
 
 def write_items(path: Path, results: Sequence[ItemResult]) -> None:
-    """Write a table of items as CSV; texts and scores are JSON lists in their cells."""
+    """Write a table of items as CSV; texts, roles and scores are JSON lists in their cells."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for r in results:
-            cells = (json.dumps(r.texts, ensure_ascii=False), json.dumps(r.scores), int(r.right))
-            writer.writerow((r.model, r.task, r.split, r.category, r.id, r.image, *cells))
+            lists = (json.dumps(cell, ensure_ascii=False) for cell in (r.texts, r.roles, r.scores))
+            writer.writerow((r.model, r.task, r.split, r.category, r.id, r.image, *lists, int(r.right)))
 
 
 def read_items(path: Path) -> list[ItemResult]:
@@ -122,8 +127,7 @@ def read_items(path: Path) -> list[ItemResult]:
             return [
                 ItemResult(
                     **{name: row[name] for name in ("task", "split", "category", "id", "image", "model")},
-                    texts=tuple(json.loads(row["texts"])),
-                    scores=tuple(json.loads(row["scores"])),
+                    **{name: tuple(json.loads(row[name])) for name in ("texts", "roles", "scores")},
                     right=row["right"] == "1",
                 )
                 for row in csv.DictReader(stream)
@@ -137,12 +141,21 @@ class Disagreements:
     """Items that one model gets right and the other wrong.
 
     Args:
-        total: How many there are.
-        shown: A sample of them, as the two models' results, ordered by category and item.
+        gained: How many only the second gets right.
+        lost: How many only the first gets right.
+        seed: Of the draw of the sample.
+        shown: The sample, as the two models' results, ordered by category.
     """
 
-    total: int = 0
+    gained: int = 0
+    lost: int = 0
+    seed: int = 0
     shown: tuple[tuple[ItemResult, ItemResult], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return self.gained + self.lost
 
 
 def disagreements(
@@ -160,7 +173,9 @@ def disagreements(
     found = [(a, others[a.key]) for a in first if a.key in others and a.right != others[a.key].right]
     drawn = np.random.default_rng([seed, len(found)]).permutation(len(found))[:limit]
     sample = [found[i] for i in sorted(drawn.tolist())]
-    return Disagreements(len(found), tuple(sorted(sample, key=lambda pair: pair[0].category)))
+    gained = sum(b.right for _, b in found)
+    shown = tuple(sorted(sample, key=lambda pair: pair[0].category))
+    return Disagreements(gained, len(found) - gained, seed, shown)
 
 
 def _id(record: Record) -> Any:
@@ -172,6 +187,13 @@ def _find(key: Any, lines: Mapping[Any, Any]) -> Any:
     if key in lines or not isinstance(key, tuple):
         return key
     return next((part for part in key if part in lines), key)
+
+
+def _role(record: Record) -> str:
+    """What a text is, as its record says."""
+    named = record.get("type") or record.get("option")
+    label = record.get("label")
+    return str(named or {0: "false", 1: "true"}.get(label if isinstance(label, int) else -1, ""))
 
 
 def _sign(record: Record) -> str:

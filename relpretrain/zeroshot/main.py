@@ -6,7 +6,7 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +15,9 @@ import torch
 
 from relpretrain.zeroshot.comparison import Comparison, compare
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
-from relpretrain.zeroshot.items import Scored, item_results
+from relpretrain.zeroshot.images import ImageFinder
+from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, Scored, disagreements, item_results, read_items
+from relpretrain.zeroshot.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report import Report, describe, hash_files
 from relpretrain.zeroshot.scorer import MatchScorer
 from relpretrain.zeroshot.scores import (
@@ -28,7 +30,9 @@ from relpretrain.zeroshot.scores import (
 )
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.base import suggest
+from relpretrain.zeroshot.tasks.card import overview
 from relpretrain.zeroshot.thresholds import DEV, SWEEP, with_threshold
+from relpretrain.zeroshot.versions import refuse_other_version, version_of_items
 
 
 def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
@@ -44,19 +48,35 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(program).parse_args(argv)
+        if args.list or args.card is not None:
+            print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
+            return 0
         report = _run(args, [program, *map(shlex.quote, argv)])
         report.print()
         if args.out:
             report.write(args.out)
+            write_page(args.out / PAGE_NAME, report, _finder(args))
     except (ValueError, OSError) as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
 
+def cards(names: Sequence[str]) -> str:
+    """The cards of tasks, as Markdown.
+
+    Raises:
+        ValueError: If a task is unknown.
+    """
+    for name in names:
+        if name not in TASKS:
+            raise ValueError(suggest(name, TASKS, "task"))
+    return "\n".join(TASKS[name].card.markdown() for name in names)
+
+
 def _run(args: argparse.Namespace, command: list[str]) -> Report:
     if sum(bool(mode) for mode in (args.checkpoint, args.scores, args.compare)) != 1:
-        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B.")
+        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B (or --list, --card TASK).")
     for name in args.tasks or ():
         if name not in TASKS:
             raise ValueError(suggest(name, TASKS, "task"))
@@ -110,7 +130,8 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
         return Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
     split, notes = find_split(records, splits, path, args.allow_missing)
-    return Scored(TASKS[name], split, records, notes, splits[split])
+    version = version_of_items(TASKS[name], split, splits[split])
+    return Scored(TASKS[name], split, records, notes, splits[split], version)
 
 
 def _compare(args: argparse.Namespace) -> list[Comparison]:
@@ -126,9 +147,34 @@ def _compare(args: argparse.Namespace) -> list[Comparison]:
         if task_of(after, b) != task.name:
             raise ValueError(f"{a} holds scores of {task.name}, {b} of {task_of(after, b)}: nothing to compare.")
         split = part.split or (split_of(a, task.name) if a != first else "")
+        refuse_other_version(task, names, before, after)
         comparison = compare(task, before, after, names, split, args.seed, args.allow_missing)
-        comparisons.append(replace(comparison, notes=(*comparison.notes, *notes)))
+        results = [item_results(replace(part, split=split, records=records)) for records in (before, after)]
+        if not part.items:
+            results = [_with_texts(found, x) for found, x in zip(results, args.compare, strict=True)]
+        sample = disagreements(*results, args.examples, args.seed)
+        comparisons.append(replace(comparison, notes=(*comparison.notes, *notes), disagreements=sample))
     return comparisons
+
+
+def _with_texts(results: list[ItemResult], folder: Path) -> list[ItemResult]:
+    """Results with the texts that the table of items of a report folder has, if it is one."""
+    table = folder / ITEMS_NAME
+    known = {result.key: result for result in read_items(table)} if table.is_file() else {}
+    return [known.get(result.key, result) for result in results]
+
+
+def _finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
+    """Looks for the image of an item where it was scored, in the --images folders, and where tasks keep theirs."""
+    named = [ImageFinder(args.images)]
+    usual = [Source(args.data).finder(name) for name in TASKS] if args.data is not None else []
+
+    def find(name: str) -> Path | None:
+        if Path(name).is_file():
+            return Path(name)
+        return next((path for finder in (*named, *usual) if (path := finder.find(name)) is not None), None)
+
+    return find
 
 
 def _device(name: str | None) -> str:
@@ -159,6 +205,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two score files, or two --out folders"
     )
+    parser.add_argument("--list", action="store_true", help="the tasks, a line each")
+    parser.add_argument("--card", nargs="*", metavar="TASK", help="what to know of a task (of all, if none is named)")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)}; default: vsr valse")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
@@ -170,7 +218,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-missing", action="store_true", help="leave out items without image or score; n is shown"
     )
-    parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="VSR splits, such as random_v1 or test")
+    parser.add_argument(
+        "--examples",
+        type=_positive,
+        default=24,
+        metavar="N",
+        help="disagreements on the page of --compare (default: 24)",
+    )
+    parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="splits, such as random_v1 or test")
     parser.add_argument(
         "--threshold",
         type=_threshold,

@@ -142,10 +142,11 @@ Grid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
 
 def _grids(report: Report) -> list[Grid]:
     """Title, header, rows and notes of every table and comparison, as strings."""
-    return [*map(_table_grid, report.tables), *map(_comparison_grid, report.comparisons)]
+    return [*map(table_grid, report.tables), *map(comparison_grid, report.comparisons)]
 
 
-def _table_grid(table: Table) -> Grid:
+def table_grid(table: Table) -> Grid:
+    """Title, header, rows and notes of a table, as strings."""
     details = list(dict.fromkeys(name for row in table.rows for name in row.details))
     header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
     rows = []
@@ -156,7 +157,8 @@ def _table_grid(table: Table) -> Grid:
     return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
 
 
-def _comparison_grid(comparison: Comparison) -> Grid:
+def comparison_grid(comparison: Comparison) -> Grid:
+    """Title, header, rows and notes of a comparison, as strings."""
     first, second = comparison.names
     header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p", "Holm p"]
     rows = []
