@@ -24,6 +24,17 @@ def require_finite(scores: Tensor, what: str = "scores") -> Tensor:
     return scores
 
 
+def finite_rows(scores: Tensor) -> Tensor:
+    """Return scores (items, options) as float64, or refuse items with NaN or infinity, by their number.
+
+    Raises:
+        ValueError: As `require_finite`.
+    """
+    scores = scores.double()
+    require_finite(torch.where(torch.isfinite(scores).all(dim=1), scores[:, 0], torch.nan))
+    return scores
+
+
 def pairwise_correct(positive: Tensor, negative: Tensor) -> Tensor:
     """Whether the right text (or image) scores higher than the wrong one, strictly: a tie is not a win.
 
@@ -48,8 +59,7 @@ def choice_correct(scores: Tensor, ties_win: bool = False) -> Tensor:
     Returns:
         (items,), bool.
     """
-    scores = scores.double()
-    require_finite(torch.where(torch.isfinite(scores).all(dim=1), scores[:, 0], torch.nan))  # counted by item
+    scores = finite_rows(scores)
     best = scores[:, 1:].amax(dim=1)
     return scores[:, 0] >= best if ties_win else scores[:, 0] > best
 
@@ -57,6 +67,21 @@ def choice_correct(scores: Tensor, ties_win: bool = False) -> Tensor:
 def choice_tied(scores: Tensor) -> Tensor:
     """Whether the best wrong option scores exactly as the right one, which is the first of (items, options)."""
     return scores[:, 0] == scores[:, 1:].amax(dim=1)
+
+
+def square_correct(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether two texts and two images are matched up (Winoground), all comparisons strict.
+
+    Args:
+        scores: Scores of (text 0, image 0), (text 0, image 1), (text 1, image 0) and (text 1, image 1), (items, 4).
+
+    Returns:
+        Whether each image prefers its text, whether each text prefers its image, and whether both hold; (items,) each.
+    """
+    s00, s01, s10, s11 = finite_rows(scores).unbind(dim=1)
+    text = (s00 > s10) & (s11 > s01)
+    image = (s00 > s01) & (s11 > s10)
+    return text, image, text & image
 
 
 def threshold_correct(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:

@@ -13,6 +13,7 @@ from relpretrain.zeroshot.report import hash_items
 from relpretrain.zeroshot.scores import score_file_name, write_scores
 from relpretrain.zeroshot.table import Table
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
+from relpretrain.zeroshot.versions import version_note, version_of_items, version_of_scores
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Ready:
         split: Name of the split.
         items: Its items, located.
         notes: What was left out.
+        version: Version of the data; "" where it is none that is known.
     """
 
     task: Task
     split: str
     items: list[Any]
     notes: tuple[str, ...]
+    version: str = ""
 
 
 def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str, str]]:
@@ -45,7 +48,7 @@ def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str
         hashes[f"data {name}"] = hash_items(splits)
         for split, items in splits.items():
             located, notes = task.locate(items, source)
-            ready.append(Ready(task, split, located, notes))
+            ready.append(Ready(task, split, located, notes, version_of_items(task, split, items)))
     return ready, hashes
 
 
@@ -62,7 +65,7 @@ def evaluate(scorer: PairScorer, ready: Sequence[Ready], out: Path | None = None
         records = part.task.score(scorer, part.items)
         if out is not None:
             write_scores(out / "scores" / score_file_name(part.task.name, part.split), records)
-        scored.append(Scored(part.task, part.split, records, part.notes, part.items))
+        scored.append(Scored(part.task, part.split, records, part.notes, part.items, part.version))
     return scored
 
 
@@ -70,6 +73,8 @@ def summarise(scored: Sequence[Scored], seed: int = 0) -> list[Table]:
     """The tables of scored splits; `seed` is of their intervals."""
     tables = []
     for part in scored:
-        table = part.task.summarise(part.records, part.split, seed)
-        tables.append(replace(table, notes=(*table.notes, *part.notes)))
+        version = part.version or ("" if part.items else version_of_scores(part.task, part.split, part.records))
+        for table in part.task.tables(part.records, part.split, seed):
+            data = version_note(part.task, version, sum(part.task.count(part.records).values()))
+            tables.append(replace(table, notes=(*table.notes, *part.notes, data), version=version))
     return tables

@@ -76,7 +76,7 @@ def cards(names: Sequence[str]) -> str:
 
 def _run(args: argparse.Namespace, command: list[str]) -> Report:
     if sum(bool(mode) for mode in (args.checkpoint, args.scores, args.compare)) != 1:
-        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B (or --list, --card TASK).")
+        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (--list names the tasks.)")
     for name in args.tasks or ():
         if name not in TASKS:
             raise ValueError(suggest(name, TASKS, "task"))

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.base import Item, Record
-
-_SIGNS = {"instrument": "valse", "relation": "vsr", "probe": "graphs"}
-"""A key that only one task's records have."""
 
 
 def score_file_name(task: str, split: str) -> str:
@@ -84,9 +82,9 @@ def task_of(records: Sequence[Record], path: Path) -> str:
     Raises:
         ValueError: If they look like no task's.
     """
-    for key, task in _SIGNS.items():
-        if key in records[0]:
-            return task
+    for name, task in TASKS.items():
+        if task.recognises(records[0]):
+            return name
     raise ValueError(f"{path} is no score file of a known task: its lines have {', '.join(records[0])}.")
 
 

@@ -1,10 +1,28 @@
 """The zero-shot tasks, by the name that `--tasks` knows them by."""
 
+from relpretrain.zeroshot.tasks.aro import ARO
 from relpretrain.zeroshot.tasks.base import Item, Source, Task
 from relpretrain.zeroshot.tasks.graphs import GraphProbes
+from relpretrain.zeroshot.tasks.sugarcrepe import SugarCrepe
+from relpretrain.zeroshot.tasks.sugarcrepe_pp import SugarCrepePP
+from relpretrain.zeroshot.tasks.svo import SVO
 from relpretrain.zeroshot.tasks.valse import VALSE
 from relpretrain.zeroshot.tasks.vsr import VSR
+from relpretrain.zeroshot.tasks.whatsup import WhatsUp
+from relpretrain.zeroshot.tasks.winoground import Winoground
 
-TASKS: dict[str, Task] = {"vsr": VSR(), "valse": VALSE(), "graphs": GraphProbes()}
+_ALL: tuple[Task, ...] = (
+    VSR(),
+    VALSE(),
+    SVO(),
+    Winoground(),
+    ARO(),
+    SugarCrepe(),
+    SugarCrepePP(),
+    WhatsUp(),
+    GraphProbes(),
+)
 
-__all__ = ["TASKS", "VALSE", "VSR", "GraphProbes", "Item", "Source", "Task"]
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+__all__ = ["TASKS", "Item", "Source", "Task"]

@@ -138,8 +138,12 @@ class Task(Protocol):
         """The score file's lines of located items."""
         ...
 
+    def item_id(self, record: Record) -> Any:
+        """What identifies the item of a line of a score file."""
+        ...
+
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
-        """Whether each item was right, by what identifies it."""
+        """Whether each item was right, by `item_id`; by (question, `item_id`) where a task has `several`."""
         ...
 
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
@@ -167,6 +171,10 @@ class BaseTask:
         """Whether the line says that it is of this task (see `Task.recognises`)."""
         return record.get("task") == self.name
 
+    def item_id(self, record: Record) -> Any:
+        """The record's "id" (see `Task.item_id`)."""
+        return record["id"]
+
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
         """The headline table (see `Task.summarise`)."""
         raise NotImplementedError
@@ -177,7 +185,7 @@ class BaseTask:
 
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
         """Number of items by part (see `Task.count`)."""
-        return {"": len({record["id"] for record in records})}
+        return {"": len({self.item_id(record) for record in records})}
 
 
 class PairTask(BaseTask):
@@ -185,7 +193,12 @@ class PairTask(BaseTask):
 
     def locate(self, items: Sequence[Item], source: Source) -> tuple[list[Item], tuple[str, ...]]:
         """Find the image of every item (see `Task.locate`)."""
-        return locate_images(items, source, self.name)
+        found, notes = locate_images(items, source, self.name)
+        return found, (*notes, *self.missing_files(source))
+
+    def missing_files(self, source: Source) -> tuple[str, ...]:
+        """A note on annotation files that are not there, where that was allowed."""
+        return ()
 
     def score(self, scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
         """Match probability of every text with its image (see `Task.score`)."""
@@ -205,6 +218,36 @@ def select_splits(splits: dict[str, list[Any]], wanted: Sequence[str]) -> dict[s
         if name not in known:
             raise ValueError(suggest(name, known, "split"))
     return {name: items for name, items in splits.items() if {name, *name.split("/")} & set(wanted)}
+
+
+def find_files(source: Source, task: str, names: Mapping[str, str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The annotation files of a task that has several.
+
+    Args:
+        source: Where to look; where it names splits, only their files are wanted.
+        task: Name of the task.
+        names: File name by split or category.
+
+    Returns:
+        The path of each file, and a note if some are missing.
+
+    Raises:
+        ValueError: If a file is missing and that is not allowed, or all are, or a wanted name is unknown.
+    """
+    for name in source.splits:
+        if name not in names:
+            raise ValueError(suggest(name, names, "split"))
+    wanted = {name: file for name, file in names.items() if not source.splits or name in source.splits}
+    folder = source.folder(task)
+    found = {name: folder / file for name, file in wanted.items() if (folder / file).is_file()}
+    missing = [file for name, file in wanted.items() if name not in found]
+    if not missing:
+        return found, ()
+    what = f"{len(missing)} of the {len(wanted)} files of {task} are not in {folder} ({', '.join(missing)})"
+    if not found or not source.allow_missing:
+        remedy = "; --allow-missing scores the others" if found else ""
+        raise ValueError(f"{what}{remedy}.")
+    return found, (what,)
 
 
 def locate_images(items: Sequence[Item], source: Source, task: str) -> tuple[list[Item], tuple[str, ...]]:
@@ -288,6 +331,27 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_lines(path: Path) -> list[Record]:
+    """Read the records of a file of JSON lines; empty lines are passed over.
+
+    Raises:
+        ValueError: If the file is missing, or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no annotation file {path}.")
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Line {number} of {path} is not valid JSON: {error}") from error
+        if not isinstance(records[-1], dict):
+            raise ValueError(f"Line {number} of {path} is not a JSON object.")
+    return records
 
 
 def calibrated(records: Iterable[Record]) -> bool:

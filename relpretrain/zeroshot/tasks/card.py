@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,12 @@ class Card:
             "Known versions": "; ".join(map(_describe, self.versions)) or "none",
         }
         return "\n".join([*lines, *(f"- **{name}**: {text}" for name, text in shown.items())]) + "\n"
+
+
+def overview(tasks: Iterable[Any]) -> str:
+    """A line per task: its name, benchmark and question."""
+    width = max(len(task.card.task) for task in tasks)
+    return "".join(f"{task.card.task:{width}}  {task.card.title}: {task.card.question}\n" for task in tasks)
 
 
 def digest(items: Sequence[Any]) -> str:
