@@ -26,7 +26,7 @@ from relpretrain.zeroshot.tasks.karpathy import Captions, read_captions, read_li
 RECALLS = (1, 5, 10)
 """The k of R@k."""
 
-_DIRECTIONS = {"TR": "image", "IR": "text"}  # text retrieval asks with an image
+_DIRECTIONS = {"TR": "text", "IR": "image"}  # what is looked for
 
 
 @dataclass(frozen=True)
@@ -78,34 +78,32 @@ class Retrieval(PairTask):
         return read_captions(source.folder(self.name))
 
     def score(self, scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
-        """Ranks of every query: a line for each image and for each caption."""
+        """Ranks, a line for each caption: that of its image for it, and that of the best caption of its image."""
         if not isinstance(scorer, EmbeddingScorer):
             raise ValueError(f"Task {self.name!r} ranks by embeddings, which {type(scorer).__name__} does not have.")
         texts = [text for item in items for text in item.texts]
         owner = [number for number, item in enumerate(items) for _ in item.texts]
         found = retrieve(scorer, _Photos([item.image for item in items]), texts, owner, self.k_test)
-        queries: list[list[Record]] = [
-            [{"task": self.name, "query": "image", "id": f"i{item.records[0]['of']}"} for item in items],
-            [record for item in items for record in item.records],
-        ]
-        records = []
-        for asked, ranks, reranked in zip(queries, found[:2], found[2:], strict=True):
-            cosines = _columns(ranks, "cosine_")
-            best = (
-                cosines if reranked is None else _columns(reranked) | cosines | {"k_test": [self.k_test] * len(asked)}
-            )
-            records += [q | {name: values[i] for name, values in best.items()} for i, q in enumerate(asked)]
-        return records
+        columns = {}
+        for prefix, to_texts, to_images in (("cosine_", *found[:2]), ("", *found[2:])):
+            if to_texts is not None and to_images is not None:
+                columns |= _columns(f"{prefix}text", Ranks(*(values[owner] for values in to_texts)))
+                columns |= _columns(f"{prefix}image", to_images)
+        if found.reranked_texts is not None:
+            columns["k_test"] = [self.k_test] * len(texts)
+        records = [record for item in items for record in item.records]
+        return [r | {name: values[i] for name, values in columns.items()} for i, r in enumerate(records)]
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
-        """Whether the right one was among the first k, by (recall, query)."""
+        """Whether the right one was among the first k, by (recall, image) or (recall, image, caption)."""
         prefix = self._prefixes(records)[0]
-        return {
-            (name, record["id"]): Outcome(name, _within(record[f"{prefix}rank"], k))
-            for name, direction, k in _recalls()
-            for record in records
-            if record["query"] == direction
-        }
+        found: dict[Any, Outcome] = {}
+        for name, direction, k in _recalls():
+            for record in records:
+                caption = () if direction == "text" else (record["caption"],)
+                key = (name, record["id"], *caption)
+                found.setdefault(key, Outcome(name, _within(record[f"{prefix}{direction}_rank"], k)))
+        return found
 
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
         """The headline: with re-ranking, if that was done."""
@@ -123,31 +121,30 @@ class Retrieval(PairTask):
 
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
         """Number of images and of captions."""
-        texts = [record for record in records if record["query"] == "text"]
-        return {"images": len({record["of"] for record in texts}), "captions": len(texts)}
+        return {"images": len({record["id"] for record in records}), "captions": len(records)}
 
     def _prefixes(self, records: Sequence[Record]) -> tuple[str, ...]:
         """Beginnings of the names of the ranks that records hold, the headline's first."""
+        ranks = ("cosine_text_rank", "cosine_text_tied", "cosine_image_rank", "cosine_image_tied")
         for record in records:
-            require(record, ("id", "query", "cosine_rank", "cosine_tied"), f"A {self.card.title} record")
-        return ("", "cosine_") if all("rank" in record for record in records) else ("cosine_",)
+            require(record, ("id", "caption", *ranks), f"A {self.card.title} record")
+        return ("", "cosine_") if all("k_test" in record for record in records) else ("cosine_",)
 
 
 def _items(task: str, captions: Captions) -> list[Item]:
-    items, first = [], 0
+    items = []
     for number, (image, texts) in enumerate(captions.items()):
-        records = [{"task": task, "query": "text", "id": f"t{first + i}", "of": number} for i in range(len(texts))]
-        items.append(Item(image, tuple(texts), tuple(records)))
-        first += len(texts)
+        shared = {"task": task, "id": number, "image": image}
+        items.append(Item(image, tuple(texts), tuple(shared | {"caption": i} for i in range(len(texts)))))
     return items
 
 
-def _columns(ranks: Ranks, prefix: str = "") -> dict[str, list[int]]:
-    return {f"{prefix}rank": ranks.rank.tolist(), f"{prefix}tied": ranks.tied.tolist()}
+def _columns(prefix: str, ranks: Ranks) -> dict[str, list[int]]:
+    return {f"{prefix}_rank": ranks.rank.tolist(), f"{prefix}_tied": ranks.tied.tolist()}
 
 
 def _recalls() -> list[tuple[str, str, int]]:
-    """Name, kind of query and k of each recall."""
+    """Name, what is looked for, and k of each recall."""
     return [(f"{name}@{k}", direction, k) for name, direction in _DIRECTIONS.items() for k in RECALLS]
 
 
@@ -155,30 +152,32 @@ def _within(rank: int, k: int) -> bool:
     return 0 < rank <= k
 
 
+def _queries(records: Sequence[Record], direction: str) -> Sequence[Record]:
+    """A record per query: the captions themselves look for images; the first caption of an image stands for it."""
+    return list({r["id"]: r for r in reversed(records)}.values()) if direction == "text" else records
+
+
 def _rows(records: Sequence[Record], prefix: str, seed: int) -> list[Row]:
     """A row for each recall; its interval resamples the queries."""
     rows = []
     for name, direction, k in _recalls():
-        asked = [record for record in records if record["query"] == direction]
-        ranks, tied = ([r[f"{prefix}{what}"] for r in asked] for what in ("rank", "tied"))
-        correct = [_within(rank, k) for rank in ranks]
+        asked = _queries(records, direction)
+        ranks, tied = ([r[f"{prefix}{direction}_{what}"] for r in asked] for what in ("rank", "tied"))
+        correct = sum(_within(rank, k) for rank in ranks)
         # A tie matters where the right one would be found if it went first among its equals.
         ties = sum(rank > k >= rank - equal > 0 for rank, equal in zip(ranks, tied, strict=True))
-        missed = {} if prefix else {"missed": sum(rank == 0 for rank in ranks) / max(len(ranks), 1)}
-        rows.append(make_row(name, len(asked), sum(correct), seed, ties=ties, **missed))
+        missed = {} if prefix else {"missed": sum(rank == 0 for rank in ranks) / len(ranks)}
+        rows.append(make_row(name, len(asked), correct, seed, ties=ties, **missed))
     return rows
 
 
 def _mean_recall(records: Sequence[Record], prefix: str, seed: int) -> Row:
     """The mean of the six recalls; its interval resamples images with their captions."""
-    texts = [record for record in records if record["query"] == "text"]
-    images = {record["id"]: record for record in records if record["query"] == "image"}
-    value = {key: _share_of_recalls(record[f"{prefix}rank"]) / 2 for key, record in images.items()}
-    for record in texts:
-        key = f"i{record['of']}"
-        if key not in value:
-            raise ValueError(f"The caption {record['id']} belongs to image {key}, of which there is no record.")
-        value[key] += _share_of_recalls(record[f"{prefix}rank"]) / 2 * len(images) / len(texts)
+    images = _queries(records, "text")
+    value = {r["id"]: _share_of_recalls(r[f"{prefix}text_rank"]) / 2 for r in images}
+    for record in records:
+        share = _share_of_recalls(record[f"{prefix}image_rank"]) / 2
+        value[record["id"]] += share * len(images) / len(records)
     return make_mean_row("r_mean", list(value.values()), seed)
 
 
