@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from relpretrain.data.config import Kind, Stream, settled
 from relpretrain.data.mixture import number_of
@@ -138,7 +139,7 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
         **origin: Further fields of the batch: stream, objectives, step, skipped.
     """
     common: dict[str, Any] = {
-        "images": torch.stack([example.image for example in examples]),
+        "images": default_collate([example.image for example in examples]),  # in a worker: into shared memory at once
         "image_ids": torch.tensor([example.image_id for example in examples], dtype=torch.long),
         "pairs": _pairs([example.texts for example in examples], pad_id, boxes=kind == "regions", masked=True),
         "keys": tuple(example.key for example in examples),

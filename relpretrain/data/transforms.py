@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.config import Stream
+from relpretrain.data.rand_augment import rand_augment
 from relpretrain.data.sample import Sample
 from relpretrain.scene_graph import Box, FlipRefused, SceneGraph, mentions_side
 
@@ -57,7 +59,7 @@ def to_tensor(
     Returns:
         (3, size, size), float32.
     """
-    return _normalise(_pixels(to_rgb(image), None, size), mean, std)
+    return _normalise(_resized(to_rgb(image), None, size), mean, std)
 
 
 def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator) -> tuple[Tensor, Sample, Counter[str]]:
@@ -86,11 +88,13 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
     if _material(stream, sample.graph) and not _material(stream, graph):
         area, (graph, dropped) = whole, sample.graph.crop(whole)
     graph = graph.resize(size / area.width, size / area.height)
-    pixels = _pixels(image, area, size)
+    pixels = _resized(image, area, size)
     if rng.random() < stream.flip and not any(map(mentions_side, sample.captions)):
         with contextlib.suppress(FlipRefused):
             graph, pixels = graph.flip(float(size)), pixels[:, ::-1]
-    if stream.color:
+    if stream.color == "randaugment":
+        pixels = rand_augment(pixels, rng, shape=stream.kind == "captions")
+    elif stream.color:
         pixels = _jitter(pixels, rng)
     return _normalise(pixels, IMAGE_MEAN, IMAGE_STD), replace(sample, graph=graph), dropped
 
@@ -112,23 +116,31 @@ def _random_box(width: int, height: int, min_scale: float, rng: np.random.Genera
     return Box(0.0, 0.0, float(width), float(height))
 
 
-def _pixels(image: Image.Image, area: Box | None, size: int) -> np.ndarray:
-    """Resize a part of an RGB image to (size, size, 3), in [0, 1]."""
-    resized = image.resize((size, size), Image.Resampling.BICUBIC, box=area)
-    return np.asarray(resized, np.float32) * np.float32(1 / 255)
+def _resized(image: Image.Image, area: Box | None, size: int) -> np.ndarray:
+    """Resize a part of an RGB image to (size, size, 3), uint8."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=area))
 
 
 def _jitter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, contrast and saturation: together one linear map of the colours."""
+    """Change brightness, contrast and saturation: together one linear map of the colours, float32 in [0, 255]."""
     brightness, contrast, saturation = rng.uniform(1 - COLOR_STRENGTH, 1 + COLOR_STRENGTH, 3).astype(np.float32)
-    grey = float(pixels.reshape(-1, 3).mean(0) @ _GREY)
+    colours = pixels.reshape(-1, 3).astype(np.float32)
+    grey = float(colours.mean(0) @ _GREY)
     to_grey = np.repeat(_GREY[:, None], 3, axis=1)
-    colours = (brightness * contrast) * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * to_grey)
-    changed: np.ndarray = pixels.reshape(-1, 3) @ colours + np.float32(brightness * (1 - contrast) * grey)
-    return changed.clip(0, 1).reshape(pixels.shape)
+    change = (brightness * contrast) * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * to_grey)
+    changed: np.ndarray = colours @ change
+    changed += np.float32(brightness * (1 - contrast) * grey)
+    return changed.clip(0, 255, out=changed).reshape(pixels.shape)
 
 
 def _normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalise (size, size, 3) and bring the channels to the front."""
-    normal = (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+    """Bring the channels of (size, size, 3) in [0, 255] to the front, and normalise them."""
+    scale, shift = _colours(tuple(mean), tuple(std))
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(torch.float32).mul_(scale).sub_(shift)
+
+
+@functools.lru_cache
+def _colours(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """What [0, 255] is multiplied by, and what is then taken away, each (3, 1, 1)."""
+    scale = torch.tensor([1 / (255 * s) for s in std]).view(3, 1, 1)
+    return scale, torch.tensor([m / s for m, s in zip(mean, std, strict=True)]).view(3, 1, 1)
