@@ -75,6 +75,6 @@ def summarise(scored: Sequence[Scored], seed: int = 0) -> list[Table]:
     for part in scored:
         version = part.version or ("" if part.items else version_of_scores(part.task, part.split, part.records))
         for table in part.task.tables(part.records, part.split, seed):
-            data = version_note(part.task, version, sum(part.task.count(part.records).values()))
+            data = version_note(part.task, part.split, version, sum(part.task.count(part.records).values()))
             tables.append(replace(table, notes=(*table.notes, *part.notes, data), version=version))
     return tables

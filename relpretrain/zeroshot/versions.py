@@ -22,12 +22,13 @@ def version_of_scores(task: Task, split: str, records: Sequence[Record]) -> str:
     return task.card.identify(split, task.count(records))
 
 
-def version_note(task: Task, version: str, n: int) -> str:
+def version_note(task: Task, split: str, version: str, n: int) -> str:
     """What a table says of its data."""
     if version:
-        return f"data: {version}, as the card describes it"
-    known = "; ".join(f"{v.name} {v.split}".strip() + f" {v.n:,}" for v in task.card.versions)
-    return f"data of no version that is known ({n:,} items; known: {known or 'none'}): compare with nothing published"
+        return f"data: {version}"
+    versions = [v for v in task.card.versions if v.split == split] or task.card.versions
+    known = ", ".join(dict.fromkeys(f"{v.name} with {v.n:,}" for v in versions)) or "none"
+    return f"data: no version that is known ({n:,} items; known: {known})"
 
 
 def refuse_other_version(task: Task, names: Sequence[str], first: Sequence[Record], second: Sequence[Record]) -> None:
