@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.data.shards import write_atomically
+from relpretrain.data.writing import write_atomically
 
 DISTANCE = 6
 """Bits in which the hashes of one image may differ.

@@ -13,8 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
-import webdataset
-from webdataset.gopen import gopen_schemes
 
 ATTEMPTS = 5
 """How often a copy is tried."""
@@ -111,6 +109,9 @@ def _copy(shard: str, path: Path) -> None:
 
 def _fetch(shard: str, target: Any) -> None:
     """Write a shard's bytes, through fsspec where it knows the address, else through webdataset's openers."""
+    import webdataset  # loads torch, which workers that only write shards do without
+    from webdataset.gopen import gopen_schemes
+
     options: dict[str, Any] = {}
     if shard.startswith(("http://", "https://")):
         import aiohttp  # as slow as the line is; but a server that falls silent is an error

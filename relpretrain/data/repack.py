@@ -1,79 +1,209 @@
-"""Reading the samples of existing shards, ours or img2dataset's, as the sample format."""
+"""`relpretrain data pack`: existing shards, ours or img2dataset's, written anew."""
 
 from __future__ import annotations
 
-import io
+import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from relpretrain.data.index import RawSample, ShardIndex, captions_of, scan
-from relpretrain.data.shards import local_copy
-from relpretrain.scene_graph import GraphError, SceneGraph
-from relpretrain.sources.common import clean_captions, make_record, probe_image
+from relpretrain.data.index import ShardIndex, scan
+from relpretrain.data.output import Job, add_output, plain_options, positive, write
+from relpretrain.data.repack_sample import QUALITY, Located, Packing, Resize
+from relpretrain.data.shards import is_remote, local_copy, resolve_shards
+from relpretrain.sources.files import Join, Meter, json_lines
+
+JOIN_BY = ("image_id", "key", "url")
 
 
-class PackedSample(NamedTuple):
-    """A sample as a shard holds it."""
+def add_parser(commands: Any) -> None:
+    """Add `pack` to what `add_subparsers` returned."""
+    pack = commands.add_parser("pack", help="write existing shards anew, for instance those of img2dataset")
+    pack.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
+    pack.add_argument("--max-samples", type=positive, help="stop after so many (default: all)")
+    pack.add_argument("--shuffle", type=int, metavar="SEED", help="mix all samples, in an order drawn with this seed")
+    pack.add_argument("--source", help="name for samples that carry none (default: their shard's)")
+    resize = pack.add_argument_group("smaller images")
+    resize.add_argument("--shorter-side", type=positive, metavar="PIXELS", help="never up; boxes move along")
+    resize.add_argument("--longer-side", type=positive, metavar="PIXELS", help="never up; boxes move along")
+    resize.add_argument("--quality", type=positive, default=QUALITY, help="of JPEG and WebP (default: %(default)s)")
+    join = pack.add_argument_group("annotations from elsewhere")
+    join.add_argument("--join", type=Path, metavar="FILE", help="JSON lines in the sample format, or a shard folder")
+    join.add_argument("--join-by", choices=JOIN_BY, default="image_id", help="what both name (default: %(default)s)")
+    join.add_argument(
+        "--join-captions",
+        choices=("add", "replace"),
+        default="add",
+        help="whether joined captions come after a sample's own or take their place (default: %(default)s)",
+    )
+    join.add_argument(
+        "--unmatched",
+        choices=("keep", "drop"),
+        default="keep",
+        help="samples without annotation (default: %(default)s)",
+    )
+    add_output(pack)
+    pack.set_defaults(run_data=run)
 
-    key: str
-    image: bytes
-    extension: str
-    record: dict[str, Any]
+
+def run(args: argparse.Namespace) -> None:
+    """Carry the command out.
+
+    Raises:
+        ValueError: If an argument or what it names cannot be used.
+        OSError: If a file cannot be read or written.
+    """
+    shards = resolve_shards(args.shards)
+    out = args.out.resolve()
+    if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
+        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    paths = [local_copy(shard) for shard in shards]
+    dropped: Counter[str] = Counter()
+    meter = Meter()
+    resize = (
+        Resize(args.shorter_side, args.longer_side, args.quality) if args.shorter_side or args.longer_side else None
+    )
+    job = Job(
+        items=_items(paths, args, dropped, meter),
+        work=Packing(resize, args.join_captions),
+        dropped=dropped,
+        meter=meter,
+        source=args.source,
+        options=plain_options(args),
+        files=[*paths, *([args.join] if args.join and args.join.is_file() else ())],
+        max_samples=args.max_samples,
+    )
+    write(job, args)
 
 
-def read_shards(
-    shards: Sequence[str],
+def _items(paths: Sequence[Path], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> Iterator[Located]:
+    join = read_annotations(args.join, args.join_by, dropped, meter) if args.join else None
+    for located, match in locate(paths, dropped, meter, args.source, args.shuffle, args.join_by if join else None):
+        if join is None:
+            yield located
+            continue
+        joined = join.get(match).get("annotation", []) if match else []
+        if not joined:
+            dropped["sample_without_annotation" if args.unmatched == "drop" else "nothing_to_join"] += 1
+            if args.unmatched == "drop":
+                continue
+        yield located._replace(joined=joined)
+    if join is not None:
+        dropped["annotation_without_sample"] += join.unmet()
+
+
+def locate(
+    paths: Sequence[Path],
     dropped: Counter[str],
+    meter: Meter,
     source: str | None = None,
     shuffle: int | None = None,
-    max_samples: int | None = None,
-) -> Iterator[PackedSample]:
-    """Read the samples of shards in order, or mixed.
+    join_by: str | None = None,
+) -> Iterator[tuple[Located, str]]:
+    """Find the samples of shards, in order or mixed.
 
-    Images stay as they are, byte for byte; records get the keys of the sample format and lose all others.
+    All shards are indexed first where they are mixed; the order then is a permutation of all samples, for which some
+    hundred bytes a sample are kept.
 
     Args:
-        shards: Paths or addresses.
+        paths: The shards.
         dropped: Counts what was left out, by reason.
+        meter: Told how far reading has got.
         source: Name of the source for samples that carry none; by default their shard's name.
-        shuffle: Seed of a random order over all samples; None keeps the order. All shards are then scanned first.
-        max_samples: Stop after so many samples.
+        shuffle: Seed of a random order over all samples; None keeps the order.
+        join_by: What annotations are found by, see `JOIN_BY`.
+
+    Yields:
+        A sample, and the text by which its annotations are found ("" where there is none).
 
     Raises:
         ValueError: If a file is no tar.
     """
-    rows = ((index, row) for index in _scan(shards, dropped) for row in range(len(index)))
-    if shuffle is not None:
-        listed = list(rows)
-        rows = (listed[i] for i in np.random.default_rng(shuffle).permutation(len(listed)))
-    samples = (_sample(index.read(row), source or index.name, dropped) for index, row in rows)
-    return islice((sample for sample in samples if sample is not None), max_samples)
+    indexes = (_scanned(path, dropped) for path in paths)
+    if shuffle is None:
+        meter.begin("packing", len(paths))
+        for index in indexes:
+            for row in range(len(index)):
+                yield _located(index, row, source, join_by)
+            meter.advance()
+        return
+    meter.begin("indexing", len(paths))
+    listed: list[ShardIndex] = []
+    for index in indexes:
+        listed.append(index)
+        meter.advance()
+    starts = np.cumsum([0, *(len(index) for index in listed)])
+    order = np.random.default_rng(shuffle).permutation(starts[-1])
+    meter.begin("packing", len(order))
+    for number in order:
+        shard = int(np.searchsorted(starts, number, "right")) - 1
+        yield _located(listed[shard], int(number - starts[shard]), source, join_by)
+        meter.advance()
 
 
-def _scan(shards: Sequence[str], dropped: Counter[str]) -> Iterator[ShardIndex]:
+def _scanned(path: Path, dropped: Counter[str]) -> ShardIndex:
+    index = scan(path, path.stem)  # not the stored index: packing writes nothing beside what it reads
+    dropped.update(problem.reason for problem in index.problems)
+    return index
+
+
+def _located(index: ShardIndex, row: int, source: str | None, join_by: str | None) -> tuple[Located, str]:
+    key = index.keys[row]
+    offsets, sizes = index.offsets[row].tolist(), index.sizes[row].tolist()
+    located = Located(index.path, key, offsets, sizes, source or index.name, [])
+    if join_by == "url":
+        raw = index.read(row).json
+        return located, _text(_record(raw).get("url"))
+    return located, key if join_by == "key" else index.image_ids[row]
+
+
+def read_annotations(path: Path, join_by: str, dropped: Counter[str], meter: Meter) -> Join:
+    """Read what is to be joined: JSON lines in the sample format, or a folder of shards.
+
+    Args:
+        path: The file or folder.
+        join_by: The entry that names the image: "image_id", "key" or "url"; "key" of a folder is the samples' key.
+        dropped: Counts annotations that lack it as "annotation_without_name".
+        meter: Told how far reading has got.
+
+    Raises:
+        ValueError: If there is no such file or folder, or a line is no JSON object.
+    """
+    join = Join()
+    for name, record in _folder(path, join_by, meter) if path.is_dir() else _lines(path, join_by, meter):
+        if name:
+            join.add(name, "annotation", record)
+        else:
+            dropped["annotation_without_name"] += 1
+    return join
+
+
+def _lines(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, record in json_lines(path, "annotations to join", meter):
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number} should be an object in the sample format, got {record!r}")
+        yield _text(record.get(join_by)), record
+
+
+def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, dict[str, Any]]]:
+    shards = resolve_shards(str(path))
+    meter.begin(f"reading {path.name}", len(shards))
     for shard in shards:
-        path = local_copy(shard)
-        index = scan(path, path.stem)  # not the stored index: packing writes nothing beside what it reads
-        dropped.update(problem.reason for problem in index.problems)
-        yield index
+        index = scan(Path(shard), Path(shard).stem)
+        for row in range(len(index)):
+            record = _record(index.read(row).json)
+            yield index.keys[row] if join_by == "key" else _text(record.get(join_by)), record
+        meter.advance()
 
 
-def _sample(raw: RawSample, source: str, dropped: Counter[str]) -> PackedSample | None:
-    file = probe_image(io.BytesIO(raw.image), dropped)
-    if file is None:
-        return None
-    record = json.loads(raw.json or b"{}")
-    captions = clean_captions(captions_of(record, (raw.txt or b"").decode(errors="replace")), dropped)
-    try:
-        graph = SceneGraph.from_json(record, file.width, file.height)
-    except GraphError as error:
-        dropped[error.reason] += 1
-        return None
-    image_id = str(record.get("image_id") or record.get("key") or raw.key)
-    new = make_record(image_id, str(record.get("source") or source), file, captions=captions, **graph.to_json())
-    return PackedSample(raw.key, raw.image, file.extension, new)
+def _record(raw: bytes | None) -> dict[str, Any]:
+    record = json.loads(raw or b"{}")
+    return record if isinstance(record, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""

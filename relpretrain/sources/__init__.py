@@ -1,8 +1,26 @@
-"""Annotation sources: each reads one data set's files and yields records in the sample format."""
+"""Annotation sources: each reads one data set's files and yields what they say of each image."""
 
 from relpretrain.sources.coco import read_coco
-from relpretrain.sources.common import SourceRecord
-from relpretrain.sources.image_text import read_image_text
+from relpretrain.sources.common import Annotation, Rules, check
+from relpretrain.sources.gqa import read_gqa
+from relpretrain.sources.image_text import read_albef, read_image_text
+from relpretrain.sources.open_images import read_open_images
+from relpretrain.sources.psg import read_psg
+from relpretrain.sources.visual_genome import read_visual_genome
 from relpretrain.sources.vrd import read_vrd
+from relpretrain.sources.xvlm import read_xvlm
 
-__all__ = ["SourceRecord", "read_coco", "read_image_text", "read_vrd"]
+__all__ = [
+    "Annotation",
+    "Rules",
+    "check",
+    "read_albef",
+    "read_coco",
+    "read_gqa",
+    "read_image_text",
+    "read_open_images",
+    "read_psg",
+    "read_visual_genome",
+    "read_vrd",
+    "read_xvlm",
+]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.scene_graph import Box, Entity, GraphError, SceneGraph, fit_box
-from relpretrain.sources.common import (
-    SourceRecord,
-    check_folder,
-    clean_captions,
-    load_json,
-    make_record,
-    probe_image,
-)
+from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
+from relpretrain.sources.files import Join, Meter, json_items
+
+WHAT = "COCO annotations"
 
 
 def read_coco(
@@ -24,19 +19,18 @@ def read_coco(
     instances: Path | None = None,
     *,
     dropped: Counter[str],
-    source: str = "coco",
-) -> Iterator[SourceRecord]:
+    meter: Meter | None = None,
+) -> Iterator[Annotation]:
     """Read images with captions and entities, in the order of the annotation files.
 
-    Entities are the annotated objects with their category as label; boxes of crowds are left out. Without
-    segmentations, which are dropped while reading, the files of the whole data set fit into a few gigabytes.
+    Entities are the annotated objects with their category as label; boxes of crowds are left out.
 
     Args:
         images: Folder of the images, such as `train2017`.
         captions: The `captions_*.json`.
         instances: The `instances_*.json`; at least one of both.
         dropped: Counts what was left out, by reason.
-        source: Name that the records carry.
+        meter: Told how far reading has got.
 
     Raises:
         ValueError: If a file is absent or not in COCO's format.
@@ -44,72 +38,53 @@ def read_coco(
     check_folder(images)
     if captions is None and instances is None:
         raise ValueError("COCO needs a captions file, an instances file, or both; got neither")
-    listed: dict[Any, dict[str, Any]] = {}
-    texts: dict[Any, list[Any]] = defaultdict(list)
-    objects: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    labels: dict[Any, str] = {}
+    labels: dict[Any, Any] = {}
+    join = Join()
     for path in (captions, instances):
         if path is None:
             continue
-        content = _load(path)
-        listed |= {image["id"]: image for image in content["images"]}
-        labels |= {category["id"]: category["name"] for category in content.get("categories", ())}
-        for annotation in content["annotations"]:
+        for image in _items(path, "images", meter):
+            join.add(str(image["id"]), "image", {name: image[name] for name in ("file_name", "width", "height")})
+        if path is instances:
+            labels = {c["id"]: c["name"] for c in json_items(path, WHAT, "categories.item", meter)}
+        for item in _items(path, "annotations", meter):
             if path is captions:
-                texts[annotation.get("image_id")].append(annotation.get("caption"))
+                join.add(str(item.get("image_id")), "captions", item.get("caption"))
             else:
-                objects[annotation.get("image_id")].append(annotation)
-    dropped["annotation_of_unknown_image"] += sum(
-        len(v) for d in (texts, objects) for k, v in d.items() if k not in listed
-    )
+                kept = {name: item.get(name) for name in ("bbox", "category_id", "iscrowd")}
+                join.add(str(item.get("image_id")), "boxes", kept)
 
-    for number, image in listed.items():
+    for number, parts in join.images(meter):
+        texts, boxes = parts.get("captions", []), parts.get("boxes", [])
+        if "image" not in parts:
+            dropped["annotation_of_unknown_image"] += len(texts) + len(boxes)
+            continue
+        image = parts["image"][0]
         path = images / image["file_name"]
-        file = probe_image(path, dropped)
-        if file is None:
-            continue
-        if (file.width, file.height) != (image["width"], image["height"]):
-            dropped["image_of_another_size"] += 1  # its boxes would be wrong
-            continue
-        entities = [
-            e for item in objects.get(number, ()) if (e := _entity(item, labels, file.width, file.height, dropped))
-        ]
-        parts = {"captions": clean_captions(texts.get(number, []), dropped)} | SceneGraph(tuple(entities)).to_json()
-        if not any(parts.values()):
-            dropped["image_without_annotation"] += 1
-            continue
-        yield SourceRecord(path, file.extension, make_record(path.stem, source, file, **parts))
+        entities = [entity for item in boxes if (entity := _entity(item, labels, dropped)) is not None]
+        size = (image["width"], image["height"])
+        yield Annotation(path, path.stem, texts, entities, size=size, other_ids=(number,))
 
 
-def _load(path: Path) -> dict[str, Any]:
-    def drop_segmentation(item: dict[str, Any]) -> dict[str, Any]:
-        item.pop("segmentation", None)
-        return item
-
-    content = load_json(path, "COCO annotations", drop_segmentation)
-    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
+def _items(path: Path, key: str, meter: Meter | None) -> Iterator[dict[str, Any]]:
+    needed = {"id", "file_name", "width", "height"} if key == "images" else set()
+    empty = True
+    for item in json_items(path, WHAT, f"{key}.item", meter):
+        empty = False
+        if not isinstance(item, dict) or not needed <= item.keys():
+            missing = ", ".join(sorted(needed - item.keys() if isinstance(item, dict) else needed))
+            raise ValueError(f"{path} has an item of {key!r} without {missing or 'any key'}: {item}")
+        yield item
+    if empty:
         raise ValueError(f"{path} is not in COCO's format: expected an object with 'images' and 'annotations'")
-    needed = {"id", "file_name", "width", "height"}
-    for image in content["images"]:
-        if not needed <= image.keys():
-            raise ValueError(f"{path} lists an image without {', '.join(sorted(needed - image.keys()))}: {image}")
-    return content
 
 
-def _entity(
-    item: dict[str, Any], labels: dict[Any, str], width: int, height: int, dropped: Counter[str]
-) -> Entity | None:
-    if item.get("iscrowd"):
+def _entity(item: dict[str, Any], labels: dict[Any, Any], dropped: Counter[str]) -> RawEntity | None:
+    if item["iscrowd"]:
         dropped["crowd_box"] += 1
         return None
-    if item.get("category_id") not in labels:
+    if not isinstance(item["category_id"], int | str) or item["category_id"] not in labels:
         dropped["unknown_category"] += 1
         return None
-    try:
-        x, y, w, h = item["bbox"]
-        return Entity(labels[item["category_id"]], fit_box(Box(x, y, x + w, y + h), width, height))
-    except GraphError as error:
-        dropped[error.reason] += 1
-    except (KeyError, TypeError, ValueError):
-        dropped["malformed_box"] += 1
-    return None
+    box = item["bbox"]
+    return RawEntity(labels[item["category_id"]], corners(*box) if isinstance(box, list) and len(box) == 4 else ())

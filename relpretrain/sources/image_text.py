@@ -1,31 +1,24 @@
-"""A folder of images with captions in one table, or in a text file beside each image."""
+"""Images with captions: in a text file beside each image, in one table, or in a JSON file of ALBEF."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.sources.common import (
-    SourceRecord,
-    check_folder,
-    clean_captions,
-    load_json,
-    make_record,
-    probe_image,
-)
+from relpretrain.sources.common import Annotation, check_folder
+from relpretrain.sources.files import Join, Meter, csv_rows, json_items, json_lines, json_pairs, opening
 
 IMAGE_NAMES = ("image", "file_name", "filename", "image_path", "file", "path")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+WHAT = "images and captions"
 
 
 def read_image_text(
-    images: Path, captions: Path | None = None, *, dropped: Counter[str], source: str = "image-text"
-) -> Iterator[SourceRecord]:
+    images: Path, captions: Path | None = None, *, dropped: Counter[str], meter: Meter | None = None
+) -> Iterator[Annotation]:
     """Read images with captions.
 
     Args:
@@ -36,29 +29,44 @@ def read_image_text(
             sentence or sentences. Rows of one image are put together. None reads `a.txt` beside each `a.jpg`, one
             caption in each line.
         dropped: Counts what was left out, by reason.
-        source: Name that the records carry.
+        meter: Told how far reading has got.
 
     Raises:
         ValueError: If the table is absent, of another kind, or lacks a column.
     """
     check_folder(images)
-    table = _beside(images, dropped) if captions is None else _grouped(_rows(captions)).items()
+    table = _beside(images, dropped, meter) if captions is None else _grouped(_rows(captions, meter), meter)
     for name, texts in table:
-        path = images / name
-        file = probe_image(path, dropped)
-        if file is None:
-            continue
-        clean = clean_captions(texts, dropped)
-        if not clean:
-            dropped["image_without_annotation"] += 1
-            continue
-        yield SourceRecord(path, file.extension, make_record(name, source, file, captions=clean))
+        yield Annotation(images / name, name, texts, other_ids=(Path(name).stem,))
 
 
-def _beside(images: Path, dropped: Counter[str]) -> Iterator[tuple[str, list[str]]]:
-    for path in sorted(images.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
+def read_albef(
+    images: Path, annotations: Path, *, dropped: Counter[str], meter: Meter | None = None
+) -> Iterator[Annotation]:
+    """Read a JSON file of ALBEF: a list of {"image": path, "caption": text or texts}.
+
+    Args:
+        images: Folder from which relative paths count.
+        annotations: The file.
+        dropped: Counts what was left out, by reason.
+        meter: Told how far reading has got.
+
+    Raises:
+        ValueError: If the file is absent, not a list, or an item lacks image or caption.
+    """
+    check_folder(images)
+    items = enumerate(json_items(annotations, "ALBEF's list of images and captions", meter=meter))
+    rows = (_row(item, f"{annotations}, item {number}") for number, item in items)
+    for name, texts in _grouped(rows, meter):
+        yield Annotation(images / name, name, texts, other_ids=(Path(name).stem,))
+
+
+def _beside(images: Path, dropped: Counter[str], meter: Meter | None) -> Iterator[tuple[str, list[str]]]:
+    paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    meter = meter or Meter()
+    meter.begin("converting", len(paths))
+    for path in paths:
+        meter.advance()
         text = path.with_suffix(".txt")
         if not text.is_file():
             dropped["missing_caption_file"] += 1
@@ -71,50 +79,33 @@ def _beside(images: Path, dropped: Counter[str]) -> Iterator[tuple[str, list[str
         yield path.relative_to(images).as_posix(), [line for line in lines if line.strip()]
 
 
-def _grouped(rows: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    grouped: dict[str, list[Any]] = {}
+def _grouped(rows: Iterable[tuple[str, Any]], meter: Meter | None) -> Iterator[tuple[str, list[Any]]]:
+    join = Join()
     for name, texts in rows:
-        grouped.setdefault(name, []).extend(texts if isinstance(texts, list) else [texts])
-    return grouped
+        join.add(name, "captions", texts if isinstance(texts, list) else [texts])
+    for name, parts in join.images(meter):
+        yield name, [text for texts in parts["captions"] for text in texts]
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+def _rows(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv"}:
-        with _open(path) as file:
-            reader = csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ",")
-            for line, row in enumerate(reader, 2):
-                yield _row(row, f"{path}, line {line}")
+        rows = csv_rows(path, WHAT, "\t" if suffix == ".tsv" else ",", meter)
+        head = next(rows, [])
+        for line, row in enumerate(rows, 2):
+            if row:
+                yield _row(dict(zip(head, row, strict=False)), f"{path}, line {line}")
     elif suffix == ".jsonl":
-        with _open(path) as file:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    yield _row(_parse(text, f"{path}, line {line}"), f"{path}, line {line}")
+        for line, row in json_lines(path, WHAT, meter):
+            yield _row(row, f"{path}, line {line}")
     elif suffix == ".json":
-        content = load_json(path, "images and captions")
-        if isinstance(content, dict):
-            yield from content.items()
-        elif isinstance(content, list):
-            for number, row in enumerate(content):
+        if opening(path, WHAT) == "[":
+            for number, row in enumerate(json_items(path, WHAT, meter=meter)):
                 yield _row(row, f"{path}, item {number}")
         else:
-            raise ValueError(f"{path} should hold a list or an object, got {type(content).__name__}")
+            yield from json_pairs(path, WHAT, meter)
     else:
         raise ValueError(f"captions of {path} cannot be read: expected .csv, .tsv, .json or .jsonl")
-
-
-def _open(path: Path) -> Any:
-    try:
-        return path.open(encoding="utf-8", newline="")
-    except OSError as error:
-        raise ValueError(f"cannot read captions from {path}: {error.strerror}") from error
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is no JSON: {error}") from error
 
 
 def _row(row: Any, where: str) -> tuple[str, Any]:

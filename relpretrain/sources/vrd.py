@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.scene_graph import Box, Entity, GraphError, Relation, SceneGraph, fit_box
-from relpretrain.sources.common import SourceRecord, check_folder, load_json, make_record, probe_image
+from relpretrain.sources.common import Annotation, RawEntity, check_folder
+from relpretrain.sources.files import Meter, json_items, json_pairs
 
 
 def read_vrd(
@@ -18,11 +18,11 @@ def read_vrd(
     predicates: Path | None = None,
     *,
     dropped: Counter[str],
-    source: str = "vrd",
-) -> Iterator[SourceRecord]:
+    meter: Meter | None = None,
+) -> Iterator[Annotation]:
     """Read images with scene graphs, in the order of the annotation file.
 
-    Objects of one category with one box are one entity. A triplet that is annotated twice is kept once.
+    Objects of one category with one box are one entity.
 
     Args:
         images: Folder of the images.
@@ -30,7 +30,7 @@ def read_vrd(
         objects: `objects.json`, the categories' names; by default the one beside `annotations`.
         predicates: `predicates.json`, the relations' names; by default likewise.
         dropped: Counts what was left out, by reason.
-        source: Name that the records carry.
+        meter: Told how far reading has got.
 
     Raises:
         ValueError: If a file is absent or not in VRD's format.
@@ -38,55 +38,45 @@ def read_vrd(
     check_folder(images)
     labels = _names(objects or annotations.with_name("objects.json"))
     relations = _names(predicates or annotations.with_name("predicates.json"))
-    content = load_json(annotations, "VRD annotations")
-    if not isinstance(content, dict) or not all(isinstance(triplets, list) for triplets in content.values()):
-        raise ValueError(f"{annotations} is not in VRD's format: expected a list of triplets for each image")
-
-    for name, triplets in content.items():
+    for name, triplets in json_pairs(annotations, "VRD annotations", meter):
+        if not isinstance(triplets, list):
+            raise ValueError(f"{annotations} is not in VRD's format: expected a list of triplets for each image")
         path = images / name
-        file = probe_image(path, dropped)
-        if file is None:
-            continue
-        graph = _graph(triplets, labels, relations, file.width, file.height, dropped)
-        if not graph.entities:
-            dropped["image_without_annotation"] += 1
-            continue
-        yield SourceRecord(path, file.extension, make_record(path.stem, source, file, **graph.to_json()))
+        yield _annotation(path, triplets, labels, relations, dropped)
 
 
 def _names(path: Path) -> list[str]:
-    names = load_json(path, "a list of names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    names = list(json_items(path, "a list of names"))
+    if not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path} is not in VRD's format: expected a list of names")
     return names
 
 
-def _graph(
-    triplets: list[Any], labels: list[str], names: list[str], width: int, height: int, dropped: Counter[str]
-) -> SceneGraph:
-    numbers: dict[Entity, int] = {}
-    relations: dict[Relation, None] = {}
+def _annotation(
+    path: Path, triplets: list[Any], labels: list[str], names: list[str], dropped: Counter[str]
+) -> Annotation:
+    entities: list[RawEntity] = []
+    relations: list[tuple[int, str, int]] = []
+    numbers: dict[tuple[str, tuple[Any, ...]], int] = {}
     for triplet in triplets:
         try:
-            ends = [_entity(triplet[end], labels, width, height) for end in ("subject", "object")]
+            ends = [_end(triplet[end], labels) for end in ("subject", "object")]
             name = names[_number(triplet["predicate"])]
-        except GraphError as error:
-            dropped[error.reason] += 1
-            continue
+            new = dict.fromkeys(end for end in ends if end not in numbers)
         except (KeyError, TypeError, IndexError, ValueError):
             dropped["malformed_relation"] += 1
             continue
-        subject, object_ = (numbers.setdefault(entity, len(numbers)) for entity in ends)
-        relation = Relation(subject, name, object_)
-        if relation in relations:
-            dropped["repeated_relation"] += 1
-        relations[relation] = None
-    return SceneGraph(tuple(numbers), tuple(relations))
+        for label, box in new:
+            numbers[label, box] = len(entities)
+            entities.append(RawEntity(label, box))
+        subject, object_ = (numbers[end] for end in ends)
+        relations.append((subject, name, object_))
+    return Annotation(path, path.stem, entities=entities, relations=relations)
 
 
-def _entity(item: dict[str, Any], labels: list[str], width: int, height: int) -> Entity:
+def _end(item: dict[str, Any], labels: list[str]) -> tuple[str, tuple[Any, ...]]:
     y_min, y_max, x_min, x_max = item["bbox"]
-    return Entity(labels[_number(item["category"])], fit_box(Box(x_min, y_min, x_max, y_max), width, height))
+    return labels[_number(item["category"])], (x_min, y_min, x_max, y_max)
 
 
 def _number(value: Any) -> int:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from relpretrain.cli import main
-from relpretrain.data import commands
+from relpretrain.data import commands, progress
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 
 
@@ -82,10 +82,10 @@ def test_convert_image_text(photos, tmp_path, capsys):
 
 
 def test_convert_names_the_source_and_shows_progress(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
     assert data("convert", "image-text", "--images", photos, "--out", tmp_path / "out", "--source", "mine") == 0
     assert {record["source"] for record in samples(tmp_path / "out")[0].values()} == {"mine"}
-    assert "5 samples, " in capsys.readouterr().err
+    assert "converting: 100%, 5 images, " in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line_and_leaves_nothing(photos, tmp_path, capsys):

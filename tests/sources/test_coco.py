@@ -1,10 +1,10 @@
+import json
 from collections import Counter
 
 import pytest
 
-from relpretrain.scene_graph import SceneGraph
 from relpretrain.sources import read_coco
-from tests.sources.helpers import write_image, write_json
+from tests.sources.helpers import records, write_image, write_json
 
 
 def image(number, name, width=40, height=30):
@@ -24,18 +24,16 @@ def files(folder, images, captions=(), boxes=()):
 def test_reads_captions_and_boxes(tmp_path):
     write_image(tmp_path / "a.jpg")
     captions, instances = files(tmp_path, [image(7, "a.jpg")], [(7, " A \n light. ")], [box(7, [1, 2, 10.5, 20])])
-    dropped = Counter()
-    (sample,) = read_coco(tmp_path, captions, instances, dropped=dropped)
-    assert (sample.image_path, sample.extension) == (tmp_path / "a.jpg", "jpg")
-    assert sample.record == {
+    (record,), dropped = records(read_coco, tmp_path, captions, instances)
+    assert record == {
         "image_id": "a",
-        "source": "coco",
+        "source": "s",
         "width": 40,
         "height": 30,
         "captions": ["A light."],
         "entities": [{"label": "traffic light", "box": [1, 2, 11.5, 22], "attributes": []}],
     }
-    assert not +dropped
+    assert not dropped
 
 
 def test_counts_what_it_drops(tmp_path):
@@ -55,13 +53,15 @@ def test_counts_what_it_drops(tmp_path):
         box(99, [0, 0, 9, 9]),
     ]
     captions, instances = files(
-        tmp_path, [image(i, n) for i, n in enumerate(names)], [(0, " "), (0, "a"), (1, "b")], boxes
+        tmp_path,
+        [image(i, n) for i, n in enumerate(names)],
+        [(0, " "), (0, "a"), *((i, "b") for i in (1, 3, 4, 5))],
+        boxes,
     )
-    dropped = Counter()
-    (sample,) = read_coco(tmp_path, captions, instances, dropped=dropped)
-    assert sample.record["captions"] == ["a"]
-    assert [e["box"] for e in sample.record["entities"]] == [[0, 0, 40, 30]]
-    assert +dropped == dict.fromkeys(
+    (record,), dropped = records(read_coco, tmp_path, captions, instances)
+    assert record["captions"] == ["a"]
+    assert [e["box"] for e in record["entities"]] == [[0, 0, 40, 30]]
+    assert dropped == dict.fromkeys(
         [
             *("box_outside_image", "empty_box", "crowd_box", "unknown_category", "malformed_box", "empty_caption"),
             *("annotation_of_unknown_image", "image_of_another_size", "image_without_annotation", "unreadable_image"),
@@ -79,8 +79,10 @@ def test_refuses_wrong_files(tmp_path):
         read()
     with pytest.raises(ValueError, match=r"cannot read COCO annotations from .*absent\.json"):
         read(captions=tmp_path / "absent.json")
-    with pytest.raises(ValueError, match="not in COCO's format"):
+    with pytest.raises(ValueError, match="COCO annotations: expected an object, got a list"):
         read(captions=write_json(tmp_path / "list.json", []))
+    with pytest.raises(ValueError, match="not in COCO's format"):
+        read(captions=write_json(tmp_path / "other.json", {"items": []}))
     with pytest.raises(ValueError, match="without file_name"):
         read(
             captions=write_json(
@@ -94,22 +96,31 @@ def test_refuses_wrong_files(tmp_path):
         list(read_coco(tmp_path / "absent", tmp_path / "broken.json", dropped=Counter()))
 
 
-def test_real_photos(realdata):
+@pytest.mark.parametrize(("split", "images", "boxes"), [("train2017", 80, 739), ("val2017", 79, 624)])
+def test_real_photos_box_for_box(realdata, split, images, boxes):
     folder = realdata / "coco_mini"
-    dropped = Counter()
-    annotations = folder / "annotations"
-    samples = list(
-        read_coco(
-            folder / "train2017",
-            annotations / "captions_train2017.json",
-            annotations / "instances_train2017.json",
-            dropped=dropped,
-        )
-    )
-    assert len(samples) == 80
-    assert sum(len(s.record["captions"]) for s in samples) == 400
-    entities = sum(len(s.record.get("entities", ())) for s in samples)
-    assert entities + dropped["crowd_box"] == 739
-    assert set(+dropped) == {"crowd_box"}
-    for sample in samples:
-        SceneGraph.from_json(sample.record, sample.record["width"], sample.record["height"])
+    instances = folder / f"annotations/instances_{split}.json"
+    found, dropped = records(read_coco, folder / split, folder / f"annotations/captions_{split}.json", instances)
+    truth = json.loads(instances.read_text())
+    names = {c["id"]: c["name"] for c in truth["categories"]}
+    expected = {f"{image['id']:012d}": [] for image in truth["images"]}
+    for a in truth["annotations"]:
+        if not a["iscrowd"]:
+            x, y, w, h = a["bbox"]
+            expected[f"{a['image_id']:012d}"].append((names[a["category_id"]], [x, y, x + w, y + h]))
+    crowds = sum(a["iscrowd"] for a in truth["annotations"])
+    assert sum(map(len, expected.values())) + crowds == boxes
+    assert dropped == ({"crowd_box": crowds} if crowds else {})
+    by_id = {record["image_id"]: record for record in found}
+    assert len(expected) == images
+    for number, entities in expected.items():
+        got = [(e["label"], e["box"]) for e in by_id[number].get("entities", ())]
+        assert [label for label, _ in got] == [label for label, _ in entities]
+        for (_, box), (_, true) in zip(got, entities, strict=True):
+            assert box == pytest.approx(true, abs=0.02)  # a few reach over the border by the rounding of the sum
+            inside = record_size(by_id[number])
+            assert all(0 <= v <= limit for v, limit in zip(box, inside * 2, strict=True))
+
+
+def record_size(record):
+    return [record["width"], record["height"]]

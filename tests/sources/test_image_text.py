@@ -3,8 +3,8 @@ from collections import Counter
 
 import pytest
 
-from relpretrain.sources import read_image_text
-from tests.sources.helpers import write_image, write_json
+from relpretrain.sources import Rules, check, read_albef, read_image_text
+from tests.sources.helpers import records, write_image, write_json
 
 EXPECTED = {"a.jpg": ["a cat", "one, two"], "sub/b.png": ["a dog"]}
 
@@ -17,9 +17,8 @@ def folder(tmp_path):
 
 
 def read(folder, captions=None):
-    dropped = Counter()
-    samples = list(read_image_text(folder, captions, dropped=dropped))
-    return {s.record["image_id"]: s.record["captions"] for s in samples}, +dropped
+    found, dropped = records(read_image_text, folder, captions)
+    return {record["image_id"]: record["captions"] for record in found}, dropped
 
 
 def table(folder, name, text):
@@ -56,8 +55,8 @@ def test_text_files_beside_images(folder):
 
 def test_the_ending_follows_the_content(tmp_path):
     write_image(tmp_path / "a.jpg", image_format="PNG")
-    (sample,) = read_image_text(tmp_path, write_json(tmp_path / "t.json", {"a.jpg": "x"}), dropped=Counter())
-    assert sample.extension == "png"
+    (annotation,) = read_image_text(tmp_path, write_json(tmp_path / "t.json", {"a.jpg": "x"}), dropped=Counter())
+    assert check(annotation, "s", Rules(), Counter()).extension == "png"
 
 
 def test_counts_what_it_drops(folder):
@@ -76,7 +75,7 @@ def test_counts_what_it_drops(folder):
         ("t.csv", "picture,caption\na.jpg,x\n", "line 2 has no image: expected one of image, .* got picture, caption"),
         ("t.csv", "image,title\na.jpg,x\n", "has no caption"),
         ("t.jsonl", '{"image": "a.jpg", "caption": "x"}\n{', "line 2 is no JSON"),
-        ("t.json", "3", "a list or an object"),
+        ("t.json", "3", "expected an object, got no JSON"),
         ("t.json", '["a.jpg"]', "item 0 should be an object"),
         ("t.xlsx", "", "expected .csv, .tsv, .json or .jsonl"),
     ],
@@ -87,5 +86,21 @@ def test_refuses_wrong_tables(folder, name, text, message):
 
 
 def test_refuses_an_absent_table(folder):
-    with pytest.raises(ValueError, match="cannot read captions"):
+    with pytest.raises(ValueError, match="cannot read images and captions from"):
         read(folder, folder / "absent.csv")
+
+
+def test_albef(folder):
+    rows = [
+        {"image": "a.jpg", "caption": "a cat"},
+        {"image": str(folder / "sub/b.png"), "caption": ["a dog", "one, two"]},
+        {"image": "a.jpg", "caption": "again"},
+        {"image": "gone.jpg", "caption": "x"},
+    ]
+    found, dropped = records(read_albef, folder, write_json(folder / "pairs.json", rows))
+    assert [r["captions"] for r in found] == [["a cat", "again"], ["a dog", "one, two"]]
+    assert dropped == {"missing_image": 1}
+    with pytest.raises(ValueError, match="item 0 has no caption"):
+        records(read_albef, folder, write_json(folder / "pairs.json", [{"image": "a.jpg"}]))
+    with pytest.raises(ValueError, match="expected a list, got an object"):
+        records(read_albef, folder, write_json(folder / "pairs.json", {}))

@@ -1,11 +1,9 @@
 import json
-from collections import Counter
 
 import pytest
 
-from relpretrain.scene_graph import SceneGraph
-from relpretrain.sources import read_vrd
-from tests.sources.helpers import write_image, write_json
+from relpretrain.sources import Rules, read_vrd
+from tests.sources.helpers import records, triplets, write_image, write_json
 
 
 def end(category, bbox):
@@ -28,16 +26,14 @@ def folder(tmp_path):
 
 
 def read(folder, content, **more):
-    dropped = Counter()
-    samples = list(read_vrd(folder, write_json(folder / "annotations.json", content), dropped=dropped, **more))
-    return samples, +dropped
+    return records(read_vrd, folder, write_json(folder / "annotations.json", content), **more)
 
 
 def test_reads_graphs_and_merges_entities(folder):
-    (sample,), dropped = read(folder, {"a.jpg": [triplet(), triplet(predicate=1), triplet()]})
-    assert sample.record == {
+    (record,), dropped = read(folder, {"a.jpg": [triplet(), triplet(predicate=1), triplet()]})
+    assert record == {
         "image_id": "a",
-        "source": "vrd",
+        "source": "s",
         "width": 40,
         "height": 30,
         "entities": [
@@ -63,12 +59,13 @@ def test_counts_what_it_drops(folder):
         {"subject": PERSON},
         "wear",
     ]
-    (sample,), dropped = read(folder, {"a.jpg": [*bad, triplet()], "b.jpg": [], "c.jpg": [triplet()]})
-    assert len(sample.record["relations"]) == 1
-    assert len(sample.record["entities"]) == 2
+    (record,), dropped = read(folder, {"a.jpg": [*bad, triplet()], "b.jpg": [], "c.jpg": [triplet()]})
+    assert len(record["relations"]) == 1
+    assert len(record["entities"]) == 2
     assert dropped == {
         "box_outside_image": 1,
         "empty_box": 1,
+        "relation_without_entity": 2,
         "malformed_relation": 5,
         "image_without_annotation": 1,
         "missing_image": 1,
@@ -76,32 +73,32 @@ def test_counts_what_it_drops(folder):
 
 
 def test_refuses_wrong_files(folder):
-    with pytest.raises(ValueError, match="not in VRD's format"):
+    with pytest.raises(ValueError, match="VRD annotations: expected an object, got a list"):
         read(folder, [])
-    with pytest.raises(ValueError, match="list of names"):
+    with pytest.raises(ValueError, match="list of triplets for each image"):
+        read(folder, {"a.jpg": {}})
+    with pytest.raises(ValueError, match="list of names: expected a list, got an object"):
         read(folder, {}, objects=write_json(folder / "o.json", {"0": "person"}))
+    with pytest.raises(ValueError, match="expected a list of names"):
+        read(folder, {}, objects=write_json(folder / "o.json", [1]))
     with pytest.raises(ValueError, match="cannot read"):
         read(folder, {}, predicates=folder / "absent.json")
 
 
-def test_real_photos(realdata):
-    dropped = Counter()
-    samples = list(read_vrd(realdata / "vrd/images", realdata / "vrd/annotations_test.json", dropped=dropped))
+def test_real_photos_triple_for_triple(realdata):
+    found, dropped = records(
+        read_vrd, realdata / "vrd/images", realdata / "vrd/annotations_test.json", rules=Rules(duplicates="keep")
+    )
     truth = json.loads((realdata / "vrd/derived_vg_style_60images.json").read_text())
-    assert len(samples) == len(truth) == 60
-    graphs = {}
-    for sample in samples:
-        graph = SceneGraph.from_json(sample.record, sample.record["width"], sample.record["height"])
-        graphs[sample.image_path.name] = graph
-    assert sum(len(g.relations) for g in graphs.values()) + dropped["repeated_relation"] == 621
-    assert set(+dropped) == {"repeated_relation", "missing_image"}
+    assert len(found) == len(truth) == 60
+    assert dropped == {"missing_image": 895, "image_without_annotation": 45}
 
     def corners(entity):
-        return entity["name"], entity["x"], entity["y"], entity["x"] + entity["w"], entity["y"] + entity["h"]
+        return entity["name"], (entity["x"], entity["y"], entity["x"] + entity["w"], entity["y"] + entity["h"])
 
+    by_name = {record["image_id"]: record for record in found}
     for image in truth:
-        graph = graphs[image["file_name"]]
-        ends = [(e.label, *e.box) for e in graph.entities]
-        found = {(ends[r.subject], r.relation, ends[r.object]) for r in graph.relations}
-        assert found == {(corners(r["subject"]), r["predicate"], corners(r["object"])) for r in image["relationships"]}
-        assert len(graph.entities) == len(image["objects"])
+        record = by_name[image["file_name"].removesuffix(".jpg")]
+        expected = [(corners(r["subject"]), r["predicate"], corners(r["object"])) for r in image["relationships"]]
+        assert triplets(record) == expected
+        assert len(record["entities"]) == len(image["objects"])

@@ -1,0 +1,95 @@
+"""Open Images V6: visual relationships, from their tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from relpretrain.sources.common import Annotation, RawEntity, check_folder
+from relpretrain.sources.files import Join, Meter, csv_rows
+
+COLUMNS = (
+    *("ImageID", "LabelName1", "LabelName2", "RelationshipLabel"),
+    *("XMin1", "XMax1", "YMin1", "YMax1", "XMin2", "XMax2", "YMin2", "YMax2"),
+)
+
+
+def read_open_images(
+    images: Path,
+    relationships: Path,
+    classes: Sequence[Path],
+    *,
+    dropped: Counter[str],
+    meter: Meter | None = None,
+) -> Iterator[Annotation]:
+    """Read images with scene graphs, in the order in which the table first names them.
+
+    A row "is" gives an entity an attribute. Objects of one label with one box are one entity. Boxes are shares of the
+    image, in the order XMin, XMax, YMin, YMax. Relations lose their underscores ("inside_of").
+
+    Args:
+        images: Folder of the images, `ID.jpg`.
+        relationships: `oidv6-train-annotations-vrd.csv`, or validation's or test's.
+        classes: Tables of names for the labels' ids, such as `oidv6-class-descriptions.csv` and
+            `oidv6-attributes-description.csv`.
+        dropped: Counts what was left out, by reason.
+        meter: Told how far reading has got.
+
+    Raises:
+        ValueError: If a file is absent or the table lacks a column.
+    """
+    check_folder(images)
+    names = {row[0]: row[1] for path in classes for row in csv_rows(path, "names of classes") if len(row) >= 2}
+    rows = csv_rows(relationships, "relationships of Open Images", meter=meter)
+    head = next(rows, [])
+    if missing := [column for column in COLUMNS if column not in head]:
+        raise ValueError(f"{relationships} lacks the columns {', '.join(missing)}; its first line is {','.join(head)}")
+    order = [head.index(column) for column in COLUMNS]
+
+    def sound() -> Iterator[list[str]]:
+        for row in rows:
+            if len(row) == len(head):
+                yield [row[i] for i in order]
+            elif row:
+                dropped["malformed_row"] += 1
+
+    join = Join()
+    for image, group in groupby(sound(), key=lambda row: row[0]):
+        join.add(image, "rows", list(group))
+    for image, parts in join.images(meter):
+        table = [row for rows_ in parts["rows"] for row in rows_]
+        entities, relations = _graph(table, names, dropped)
+        yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, shares=True)
+
+
+def _graph(
+    rows: list[list[str]], names: dict[str, str], dropped: Counter[str]
+) -> tuple[list[RawEntity], list[tuple[int, Any, int]]]:
+    entities: list[RawEntity] = []
+    relations: list[tuple[int, Any, int]] = []
+    numbers: dict[tuple[Any, ...], int] = {}
+
+    def number(label: str, corners: list[str]) -> int:
+        x_min, x_max, y_min, y_max = (float(value) for value in corners)
+        identity = (label, x_min, y_min, x_max, y_max)
+        if identity not in numbers:
+            numbers[identity] = len(entities)
+            entities.append(RawEntity(names[label], identity[1:]))
+        return numbers[identity]
+
+    for _, first, second, relation, *boxes in rows:
+        if first not in names or second not in names:
+            dropped["unknown_class"] += 1
+            continue
+        try:
+            subject = number(first, boxes[:4])
+            if relation == "is":
+                entities[subject].attributes.append(names[second])
+            else:
+                relations.append((subject, relation.replace("_", " "), number(second, boxes[4:])))
+        except ValueError:
+            dropped["malformed_box"] += 1
+    return entities, relations

@@ -1,0 +1,85 @@
+"""PSG: panoptic scene graphs on COCO images (Yang et al., ECCV 2022), from its JSON file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from relpretrain.sources.common import Annotation, RawEntity, check_folder
+from relpretrain.sources.files import Meter, json_items
+
+WHAT = "panoptic scene graphs"
+
+
+def read_psg(
+    images: Path,
+    annotations: Path,
+    split: Literal["train", "test", "all"] = "train",
+    *,
+    dropped: Counter[str],
+    meter: Meter | None = None,
+) -> Iterator[Annotation]:
+    """Read images with scene graphs, in the order of the file.
+
+    One file holds all images; `test_image_ids` lists those for testing. Categories count through the things and then
+    the stuff, from 0, and so do predicates. Boxes are [x_min, y_min, x_max, y_max].
+
+    Args:
+        images: Folder of COCO that holds `train2017` and `val2017`.
+        annotations: `psg.json`.
+        split: Which images to read.
+        dropped: Counts what was left out, by reason.
+        meter: Told how far reading has got.
+
+    Raises:
+        ValueError: If the file is absent or not in this format.
+    """
+    check_folder(images)
+    lists = {
+        name: list(json_items(annotations, WHAT, f"{name}.item", meter))
+        for name in ("thing_classes", "stuff_classes", "predicate_classes", "test_image_ids")
+    }
+    labels, names = lists["thing_classes"] + lists["stuff_classes"], lists["predicate_classes"]
+    if not (labels and names):
+        raise ValueError(f"{annotations} should hold {WHAT}: expected thing_classes, stuff_classes, predicate_classes")
+    test = {str(number) for number in lists["test_image_ids"]}
+    for item in json_items(annotations, WHAT, "data.item", meter):
+        if not isinstance(item, dict) or not isinstance(item.get("file_name"), str):
+            dropped["entry_without_file_name"] += 1
+            continue
+        number = str(item.get("image_id"))
+        if split != "all" and (number in test) != (split == "test"):
+            dropped["image_of_other_split"] += 1
+            continue
+        path = images / item["file_name"]
+        size = (item["width"], item["height"]) if {"width", "height"} <= item.keys() else None
+        entities = [_entity(annotation, labels) for annotation in item.get("annotations") or ()]
+        relations = [r for raw in item.get("relations") or () if (r := _relation(raw, names, dropped)) is not None]
+        yield Annotation(path, path.stem, entities=entities, relations=relations, size=size, other_ids=(number,))
+
+
+def _entity(item: Any, labels: list[str]) -> RawEntity:
+    """The entity, or one that no check accepts in its place, so that the numbers of the others hold."""
+    try:
+        if item.get("bbox_mode", 0) != 0:  # detectron2's BoxMode.XYXY_ABS
+            return RawEntity(labels[0], ())
+        return RawEntity(labels[_index(item["category_id"])], tuple(item["bbox"]))
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
+        return RawEntity(None, ())
+
+
+def _relation(item: Any, names: list[str], dropped: Counter[str]) -> tuple[int, str, int] | None:
+    try:
+        subject, object_, predicate = (_index(value) for value in item)
+        return subject, names[predicate], object_
+    except (TypeError, ValueError, IndexError):
+        dropped["malformed_relation"] += 1
+        return None
+
+
+def _index(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a number from 0, got {value!r}")
+    return value

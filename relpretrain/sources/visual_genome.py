@@ -1,0 +1,184 @@
+"""Visual Genome (Krishna et al., IJCV 2017), from its JSON files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
+from relpretrain.sources.files import Join, Meter, json_items
+
+FOLDERS = ("", "VG_100K", "VG_100K_2")
+"""Where images may lie below the folder that is named."""
+
+
+def read_visual_genome(
+    images: Path,
+    image_data: Path | None = None,
+    relationships: Path | None = None,
+    objects: Path | None = None,
+    attributes: Path | None = None,
+    regions: Path | None = None,
+    scene_graphs: Path | None = None,
+    *,
+    dropped: Counter[str],
+    meter: Meter | None = None,
+) -> Iterator[Annotation]:
+    """Read images with scene graphs and regions, in the order in which the files first name them.
+
+    Files are put together by image, so they may be in any order. Subject and object of a relation keep the name and box
+    that the relation gives them, which often differ from those of the same id in another relation: an entity is an id
+    with a name and a box. Of the objects and attributes files come the objects that no relation has, and the attributes
+    of all. A region is an entity with its phrase as label.
+
+    Args:
+        images: Folder of the images, or the one that holds VG_100K and VG_100K_2.
+        image_data: `image_data.json`: sizes, and file names in `url`, which may differ from the id. Without it a
+            name is that of objects.json's `image_url`, else `ID.jpg`.
+        relationships: `relationships.json`.
+        objects: `objects.json`.
+        attributes: `attributes.json`.
+        regions: `region_descriptions.json` or `region_graphs.json`.
+        scene_graphs: `scene_graphs.json`, instead of the relationships.
+        dropped: Counts what was left out, by reason.
+        meter: Told how far reading has got.
+
+    Raises:
+        ValueError: If a file is absent or not a list, or none is named, or both relationships and scene graphs are.
+    """
+    check_folder(images)
+    files = {
+        "relationships": relationships,
+        "objects": objects,
+        "attributes": attributes,
+        "regions": regions,
+        "scene_graphs": scene_graphs,
+    }
+    if not any(files.values()):
+        raise ValueError("Visual Genome needs relationships, scene graphs, objects, attributes or regions; got none")
+    if relationships and scene_graphs:
+        raise ValueError("relationships and scene graphs of Visual Genome hold the same relations; name one of them")
+    join = Join()
+    for part, path in {"image_data": image_data, **files}.items():
+        if path is None:
+            continue
+        for entry in json_items(path, f"{part} of Visual Genome", meter=meter):
+            number = _number(entry)
+            if number is None:
+                dropped["entry_without_image_id"] += 1
+            else:
+                join.add(number, part, entry)
+    for number, parts in join.images(meter):
+        yield _annotation(images, number, parts, dropped)
+
+
+def _number(entry: Any) -> str | None:
+    if not isinstance(entry, dict):
+        return None
+    number = entry.get("image_id", entry.get("id"))
+    return str(number) if isinstance(number, int | str) and str(number) else None
+
+
+def _annotation(images: Path, number: str, parts: dict[str, list[Any]], dropped: Counter[str]) -> Annotation:
+    data = (parts.get("image_data") or [{}])[0]
+    objects = _listed(parts, "objects", "objects") + _listed(parts, "scene_graphs", "objects")
+    graph = _Graph(dropped)
+    for triplet in _listed(parts, "relationships", "relationships"):
+        graph.add_triplet(triplet)
+    for item in objects + _listed(parts, "attributes", "attributes"):
+        graph.add_object(item)
+    for triplet in _listed(parts, "scene_graphs", "relationships"):
+        graph.add_relation_by_id(triplet)
+    for region in _listed(parts, "regions", "regions"):
+        graph.add_region(region)
+
+    url = data.get("url") or next((o["image_url"] for o in parts.get("objects", ()) if o.get("image_url")), None)
+    path = Path(urlparse(url).path) if isinstance(url, str) else Path(f"{number}.jpg")
+    coco = data.get("coco_id")
+    size = (data["width"], data["height"]) if {"width", "height"} <= data.keys() else None
+    return Annotation(
+        _find(images, path),
+        number,
+        entities=graph.entities,
+        relations=graph.relations,
+        size=size,
+        other_ids=(path.stem, *((str(coco), f"{coco:012d}") if isinstance(coco, int) else ())),
+    )
+
+
+def _listed(parts: dict[str, list[Any]], part: str, key: str) -> list[Any]:
+    return [item for entry in parts.get(part, ()) for item in entry.get(key) or ()]
+
+
+def _find(images: Path, path: Path) -> Path:
+    for folder in dict.fromkeys((path.parent.name, *FOLDERS)):
+        if (images / folder / path.name).is_file():
+            return images / folder / path.name
+    return images / path.name
+
+
+class _Graph:
+    """Entities and relations of one image, as they are put together."""
+
+    def __init__(self, dropped: Counter[str]) -> None:
+        self.entities: list[RawEntity] = []
+        self.relations: list[tuple[int, Any, int]] = []
+        self._dropped = dropped
+        self._numbers: dict[tuple[Any, ...], int] = {}  # of an id with a name and a box
+        self._of_id: dict[Any, list[int]] = {}
+
+    def add_triplet(self, triplet: Any) -> None:
+        """A relation with its subject and object inside, as in relationships.json."""
+        try:
+            subject, object_ = (self._entity(triplet[end]) for end in ("subject", "object"))
+            self.relations.append((subject, triplet["predicate"], object_))
+        except (KeyError, TypeError, ValueError):
+            self._dropped["malformed_relation"] += 1
+
+    def add_object(self, item: Any) -> None:
+        """An object, unless a relation has it already; its attributes in any case."""
+        try:
+            ids = [item.get("object_id"), *(item.get("merged_object_ids") or ())]
+            numbers = list(dict.fromkeys(n for i in ids if i is not None for n in self._of_id.get(i, ())))
+            numbers = numbers or [self._entity(item)]
+            for number in numbers:
+                self.entities[number].attributes.extend(item.get("attributes") or ())
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self._dropped["malformed_object"] += 1
+
+    def add_relation_by_id(self, triplet: Any) -> None:
+        """A relation with ids of objects, as in scene_graphs.json."""
+        try:
+            ends = [self._of_id.get(triplet[end]) for end in ("subject_id", "object_id")]
+            name = triplet["predicate"]
+        except (KeyError, TypeError):
+            self._dropped["malformed_relation"] += 1
+            return
+        if ends[0] is None or ends[1] is None:
+            self._dropped["relation_without_entity"] += 1
+        else:
+            self.relations.append((ends[0][0], name, ends[1][0]))
+
+    def add_region(self, region: Any) -> None:
+        """A region: its phrase and box, with `width` and `height` spelt out."""
+        try:
+            box = corners(*(region[side] for side in ("x", "y", "width", "height")))
+            self.entities.append(RawEntity(region["phrase"], box))
+        except (KeyError, TypeError):
+            self._dropped["malformed_region"] += 1
+
+    def _entity(self, item: dict[str, Any]) -> int:
+        names = item.get("names") or [item["name"]]
+        self._dropped["further_name_of_object"] += len(names) - 1
+        box = corners(*(item[side] for side in ("x", "y", "w", "h")))
+        identity = (item.get("object_id"), names[0], box)
+        if identity not in self._numbers:
+            self._numbers[identity] = len(self.entities)
+            self.entities.append(RawEntity(names[0], box))
+            for i in (item.get("object_id"), *(item.get("merged_object_ids") or ())):
+                if i is not None:
+                    self._of_id.setdefault(i, []).append(self._numbers[identity])
+        return self._numbers[identity]
