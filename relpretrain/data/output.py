@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.parallel import ordered_map
 from relpretrain.data.progress import ProgressLine
-from relpretrain.data.writing import ResumableWriter, check_writable
+from relpretrain.data.resuming import ResumableWriter
+from relpretrain.data.writing import check_writable
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.files import Meter
 

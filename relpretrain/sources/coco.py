@@ -54,7 +54,7 @@ def read_coco(
                 kept = {name: item.get(name) for name in ("bbox", "category_id", "iscrowd")}
                 join.add(str(item.get("image_id")), "boxes", kept)
 
-    for number, parts in join.images(meter):
+    for _, parts in join.images(meter):
         texts, boxes = parts.get("captions", []), parts.get("boxes", [])
         if "image" not in parts:
             dropped["annotation_of_unknown_image"] += len(texts) + len(boxes)
@@ -63,7 +63,7 @@ def read_coco(
         path = images / image["file_name"]
         entities = [entity for item in boxes if (entity := _entity(item, labels, dropped)) is not None]
         size = (image["width"], image["height"])
-        yield Annotation(path, path.stem, texts, entities, size=size, other_ids=(number,))
+        yield Annotation(path, path.stem, texts, entities, size=size)
 
 
 def _items(path: Path, key: str, meter: Meter | None) -> Iterator[dict[str, Any]]:

@@ -57,7 +57,7 @@ def read_psg(
         size = (item["width"], item["height"]) if {"width", "height"} <= item.keys() else None
         entities = [_entity(annotation, labels) for annotation in item.get("annotations") or ()]
         relations = [r for raw in item.get("relations") or () if (r := _relation(raw, names, dropped)) is not None]
-        yield Annotation(path, path.stem, entities=entities, relations=relations, size=size, other_ids=(number,))
+        yield Annotation(path, path.stem, entities=entities, relations=relations, size=size)
 
 
 def _entity(item: Any, labels: list[str]) -> RawEntity:

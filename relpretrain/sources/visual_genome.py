@@ -105,7 +105,7 @@ def _annotation(images: Path, number: str, parts: dict[str, list[Any]], dropped:
         entities=graph.entities,
         relations=graph.relations,
         size=size,
-        other_ids=(path.stem, *((str(coco), f"{coco:012d}") if isinstance(coco, int) else ())),
+        other_ids=(path.stem, *((f"{coco:012d}",) if isinstance(coco, int) else ())),
     )
 
 
