@@ -64,7 +64,8 @@ def _card(a: ItemResult, b: ItemResult, names: tuple[str, str], find: Find) -> s
     rows = []
     for i in range(max(len(shown.texts), len(a.scores), len(b.scores))):
         text = escape(shown.texts[i]) if i < len(shown.texts) else "(text not at hand)"
-        role = f' <span class="quiet">({escape(shown.roles[i])})</span>' if i < len(shown.roles) else ""
+        role = escape(shown.roles[i].replace("_", " ")) if i < len(shown.roles) else ""
+        role = f' <span class="quiet">({role})</span>' if role else ""
         scores = "".join(f"<td>{_score(r.scores[i]) if i < len(r.scores) else '-'}</td>" for r in (a, b))
         rows.append(f"<tr><td>{text}{role}</td>{scores}</tr>")
     header = "".join(f"<th>{escape(name)}</th>" for name in names)
@@ -75,4 +76,4 @@ def _card(a: ItemResult, b: ItemResult, names: tuple[str, str], find: Find) -> s
 
 
 def _score(score: float) -> str:
-    return f"{score:.3f}" if 0.001 <= abs(score) < 1000 or score == 0 else f"{score:.1e}"
+    return f"{score:.4f}" if 0.0001 <= abs(score) < 1000 or score == 0 else f"{score:.1e}"

@@ -72,7 +72,7 @@ def plot(
         said = escape(f"{point.name}: {point.shown} {point.aside}".strip(), quote=True)
         rows.append(
             f'<div class="name{whole}">{escape(point.name)}</div>'
-            f'<svg role="img" aria-label="{said}">{"".join(drawn)}</svg>'
+            f'<div class="strip"><svg role="img" aria-label="{said}">{"".join(drawn)}</svg></div>'
             f'<div class="value{whole}">{escape(point.shown)} <small>{escape(point.aside)}</small></div>'
         )
     labels = []
@@ -80,7 +80,7 @@ def plot(
         anchor = "start" if number == 0 else "end" if number == len(ticks) - 1 else "middle"
         text = f"{tick:g}" + (f" {unit}" if number == len(ticks) - 1 else "")
         labels.append(f'<text x="{place(tick)}" y="12" text-anchor="{anchor}">{escape(text)}</text>')
-    axis = f'<div></div><svg class="axis" aria-hidden="true">{"".join(labels)}</svg><div></div>'
+    axis = f'<div></div><div class="strip axis"><svg aria-hidden="true">{"".join(labels)}</svg></div><div></div>'
     return f'<div class="plot">{"".join(rows)}{axis}</div>'
 
 
