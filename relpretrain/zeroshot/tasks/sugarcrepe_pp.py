@@ -38,7 +38,7 @@ CARD = Card(
     comparable="ITT and TOT of the paper, per file; the paper scores ALBEF, X-VLM and BLIP by the cosine of their "
     "projected embeddings, so that figures of a matching head are of another kind",
     not_comparable="SugarCrepe: other texts, three files more; averages over files",
-    versions=(Version("2024", "", SIZES),),
+    versions=(Version("c083bbf", "", SIZES, "76b0b91752b07525"),),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from relpretrain.zeroshot.tasks.base import Item, Record, Source, read_json, require
@@ -56,7 +57,7 @@ CARD = Card(
     comparable="`acc_r` of the paper and of fine-grained-evals, per file and on average",
     not_comparable="means over the files or the seven pieces, accuracies at the threshold 0.5, and all 8,782 items; "
     "scores of float32 probabilities tie more often than ours, which are of float64",
-    versions=(Version("2152d90", "", _VALID),),
+    versions=(Version("2152d90", "", _VALID, "8ee9cbd3124c44f7"),),
 )
 
 
@@ -83,7 +84,16 @@ class VALSE(ChoiceTask):
         kept = [_item(number, instrument, image, record) for number, instrument, image, record in listed]
         if not kept:
             raise ValueError(f"No valid VALSE item in {source.path}.")
+        missing = _missing(kept)
+        if missing and not source.allow_missing and not source.is_item_file:
+            raise ValueError(f"{missing}; --allow-missing scores the others.")
         return {"": kept}
+
+    def locate(self, items: Sequence[Item], source: Source) -> tuple[list[Item], tuple[str, ...]]:
+        """Find the image of every item (see `Task.locate`), and name the files that are not there."""
+        found, notes = super().locate(items, source)
+        missing = "" if source.is_item_file else _missing(items)
+        return found, (*notes, missing) if missing else notes
 
     def _annotated(self, source: Source) -> Iterator[tuple[int, str, str, Record]]:
         folder = source.folder(self.name)
@@ -111,6 +121,16 @@ class VALSE(ChoiceTask):
         for record in records:
             require(record, ("id", "type", "instrument", "score"), "A VALSE score record")
         return group(records, "VALSE", self.roles, lambda r: r["id"], lambda r: str(r["type"]))
+
+
+def _missing(items: Sequence[Item]) -> str:
+    """What is missing of the published data, "" if nothing is or these are others."""
+    counts = Counter(item.records[0]["instrument"] for item in items)
+    missing = [name for name in PIECES if name not in counts]
+    if not missing or all(counts[name] != _VALID.get(name) for name in counts):
+        return ""
+    names = ", ".join(f"{name}.json" for name in missing)
+    return f"{len(missing)} of the {len(PIECES)} files of VALSE are not there ({names}), so that items are numbered anew"
 
 
 def _item(number: int, instrument: str, image: str, record: Record) -> Item:

@@ -49,11 +49,14 @@ _FOLDER_NAMES = {"random_old_v1": "random_v1", "random": "random_v2"}
 _FIRST_VERSION_SIZES = {"dev": 1012, "test": 2024}  # of the preprint's random split, whatever its folder is called
 
 
-_SIZES = {
-    ("random split of the preprint", "random_v1"): (1012, 2024),
-    ("random split of TACL", "random_v2"): (1097, 2195),
-    ("zero-shot split of TACL", "zeroshot"): (340, 1222),
-}
+_VERSIONS = (
+    Version("random split of the preprint", "random_v1/dev", {"": 1012}, "51e6e90e412e09c7"),
+    Version("random split of the preprint", "random_v1/test", {"": 2024}, "e5edef9b49c18d0c"),
+    Version("random split of TACL", "random_v2/dev", {"": 1097}, "283f858e92c426e2"),
+    Version("random split of TACL", "random_v2/test", {"": 2195}, "d39078632ddd02d0"),
+    Version("zero-shot split of TACL", "zeroshot/dev", {"": 340}, "f39a34c7b8204447"),
+    Version("zero-shot split of TACL", "zeroshot/test", {"": 1222}, "3e5e46e30beb18e1"),
+)
 
 CARD = Card(
     task="vsr",
@@ -71,11 +74,7 @@ CARD = Card(
     comparable="zero-shot accuracies on the same split; those of fine-grained-evals are on `random_v1`",
     not_comparable="`random_v1` with `random_v2`; fine-tuned models; sizes in the authors' README, which are not those "
     "of the files. Scores without a natural threshold (CLIP) have no accuracy here, only AUROC",
-    versions=tuple(
-        Version(name, f"{split}/{part}", {"": n})
-        for (name, split), sizes in _SIZES.items()
-        for part, n in zip(PARTS, sizes, strict=True)
-    ),
+    versions=_VERSIONS,
 )
 
 
