@@ -123,7 +123,7 @@ def _from_hub(name: str) -> Any:
     except (OSError, ValueError, KeyError):
         pass
     remedy = "Give the name of a tokenizer on the hub, or a folder with tokenizer.json or vocab.txt."
-    if not _hub_is_reachable():
+    if not hub_is_reachable():
         raise ValueError(
             f"The tokenizer {name!r} is neither a folder nor in the local cache, and huggingface.co cannot be reached. "
             "Give a folder with tokenizer.json or vocab.txt, or download the tokenizer beforehand."
@@ -134,7 +134,7 @@ def _from_hub(name: str) -> Any:
         raise ValueError(f"The tokenizer {name!r} cannot be loaded ({_first_line(error)}). {remedy}") from error
 
 
-def _hub_is_reachable() -> bool:
+def hub_is_reachable() -> bool:
     """Ask the hub once: its own client takes most of a minute to give up."""
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
         return False

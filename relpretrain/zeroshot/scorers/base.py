@@ -41,6 +41,23 @@ class CosineScorer:
     calibrated = False
     fuses = False
     temperature = 1.0
+    max_tokens: int | None = None
+    """Limit of a text's length."""
+
+    def __init__(self) -> None:
+        self._at_limit: set[str] = set()
+
+    def note_lengths(self, texts: Sequence[str], lengths: Sequence[int]) -> None:
+        """Remember which texts take as many tokens as there may be."""
+        self._at_limit.update(t for t, length in zip(texts, lengths, strict=True) if length == self.max_tokens)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the figures must know of the texts scored since the last call."""
+        number = len(self._at_limit)
+        self._at_limit.clear()
+        if self.max_tokens is None:
+            return ()
+        return (f"texts are cut to {self.max_tokens} tokens; {number:,} different texts reach that",)
 
     def embed_images(self, image_features: Any) -> Tensor:
         """Unit vectors (images, dim): the features themselves, unless a class keeps more of an image."""

@@ -76,12 +76,14 @@ class MatchScorer(CosineScorer):
         by: By = "itm",
         precision: str = "fp32",
     ) -> None:
+        super().__init__()
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, not {batch_size}.")
         self.backbone = backbone
         self.preprocess = preprocess
         self.device = torch.device(device)
         self.batch_size = batch_size
+        self.max_tokens = getattr(preprocess, "max_tokens", None)
         self.clean = clean
         self.objectives = dict(objectives or {})
         self.by = by
@@ -169,6 +171,7 @@ class MatchScorer(CosineScorer):
             return
         batch = self.preprocess.texts([self._clean(text) for text in texts])
         lengths = batch.mask.sum(dim=1)
+        self.note_lengths(texts, lengths.tolist())
         for numbers in lengths.argsort(stable=True).split(_TEXTS):
             ids, mask = (t[numbers, : int(lengths[numbers[-1]])].to(self.device) for t in (batch.ids, batch.mask))
             parts = []
