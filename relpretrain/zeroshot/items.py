@@ -78,10 +78,10 @@ def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
     shown: dict[Any, list[Item]] = {}
     for item in scored.items:
         if isinstance(item, Item):
-            shown.setdefault(_id(item.records[0]), []).append(item)
+            shown.setdefault(_id(scored.task, item.records[0]), []).append(item)
     lines: dict[Any, list[Record]] = {}
     for record in scored.records:
-        lines.setdefault(_id(record), []).append(record)
+        lines.setdefault(_id(scored.task, record), []).append(record)
     results = []
     for key, outcome in scored.task.outcomes(scored.records).items():
         item_id = _find(key, lines)
@@ -178,8 +178,8 @@ def disagreements(
     return Disagreements(gained, len(found) - gained, seed, shown)
 
 
-def _id(record: Record) -> Any:
-    return (record["probe"], record["id"]) if "probe" in record else record.get("id")
+def _id(task: Task, record: Record) -> Any:
+    return (record["probe"], record["id"]) if "probe" in record else task.item_id(record)
 
 
 def _find(key: Any, lines: Mapping[Any, Any]) -> Any:

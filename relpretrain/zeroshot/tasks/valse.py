@@ -130,7 +130,7 @@ def _missing(items: Sequence[Item]) -> str:
     if not missing or all(counts[name] != _VALID.get(name) for name in counts):
         return ""
     names = ", ".join(f"{name}.json" for name in missing)
-    return f"{len(missing)} of the {len(PIECES)} files of VALSE are not there ({names}), so that items are numbered anew"
+    return f"{len(missing)} of the {len(PIECES)} files of VALSE are not there ({names}): items are numbered anew"
 
 
 def _item(number: int, instrument: str, image: str, record: Record) -> Item:
