@@ -38,7 +38,7 @@ KNOWN = (
         "16m_base_model_state_step_199999.th",
         "X-VLM 16M",
         _XVLM,
-        f"{_SMALL}, CC12M, Objects365, OpenImages",
+        f"{_SMALL}, CC12M, Objects365, OpenImages, RefCOCO",
         224,
         (67.9, 64.3),
         74.5,
