@@ -148,6 +148,20 @@ class HuggingFaceCLIP(DualEncoder):
         """Vectors of whole images by the host's own method, (B, embed_dim)."""
         return _pooled(self.host.get_image_features(pixel_values=images))
 
+    def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
+        """Vectors of images (B, 1, embed_dim), and of regions (R, 1, embed_dim) out of the same pass.
+
+        Raises:
+            ValueError: If there are regions, and the host computes attention in a way that takes no masks.
+        """
+        attention = str(getattr(self.host.vision_model.config, "_attn_implementation", ""))
+        if regions is not None and attention.startswith("flash"):
+            raise ValueError(
+                f"{attention} takes no masks, which the regions of MRC need: load the model with "
+                "attn_implementation='sdpa', or attach VSG alone."
+            )
+        return super().encode_image(images, regions)
+
     def embed_patches(self, images: Tensor) -> Tensor:
         """What enters the first block, (B, K, D)."""
         x: Tensor = self.host.vision_model.pre_layrnorm(self.host.vision_model.embeddings(images))
@@ -159,11 +173,6 @@ class HuggingFaceCLIP(DualEncoder):
 
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
         """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
-        if str(getattr(self.host.vision_model.config, "_attn_implementation", "")).startswith("flash"):
-            raise ValueError(
-                "Flash attention takes no masks, which the regions of MRC need: load the model with "
-                "attn_implementation='sdpa', or attach VSG alone."
-            )
         return run_layer(block, x, additive(visible, x.dtype))
 
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
