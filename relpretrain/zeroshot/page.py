@@ -53,19 +53,23 @@ def _overview(report: Report) -> str:
         rows = []
         for number, table in enumerate(report.tables):
             row = table.overall
-            link = f'<a href="#table-{number}">{escape(table.title)}</a>'
-            rows.append([link, escape(row.category), f"{row.n:,}", _percent(row.accuracy), _range(row)])
-        parts.append(_html_table(["benchmark", "figure", "n", "%", "95 % interval"], rows, text=(1,)))
+            link = _link(f"table-{number}", table.title, row.category)
+            rows.append([link, f"{row.n:,}", _percent(row.accuracy), _range(row)])
+        parts.append(_html_table(["benchmark", "n", "%", "95 % interval"], rows))
     if report.comparisons:
         rows = []
         for number, comparison in enumerate(report.comparisons):
-            link = f'<a href="#comparison-{number}">{escape(comparison.title)}</a>'
             row = comparison.rows[0]
+            link = _link(f"comparison-{number}", comparison.title, row.category)
             numbers = [f"{100 * row.paired.difference:+.1f}", _points(row.paired.low, row.paired.high)]
-            rows.append([link, escape(row.category), f"{row.n:,}", *numbers, f"{row.paired.p_value:.2g}"])
-        header = ["comparison", "figure", "n", "difference", "95 % interval", "McNemar p"]
-        parts.append(_html_table(header, rows, text=(1,)))
+            rows.append([link, f"{row.n:,}", *numbers, f"{row.paired.p_value:.2g}"])
+        parts.append(_html_table(["comparison", "n", "difference", "95 % interval", "McNemar p"], rows))
     return "".join(parts)
+
+
+def _link(anchor: str, title: str, figure: str) -> str:
+    said = "" if figure == OVERALL else f' <span class="quiet">{escape(figure)}</span>'
+    return f'<a href="#{anchor}">{escape(title)}</a>{said}'
 
 
 def _table(table: Table, anchor: str) -> str:

@@ -71,16 +71,17 @@ def plot(
         whole = " whole" if point.whole else ""
         said = escape(f"{point.name}: {point.shown} {point.aside}".strip(), quote=True)
         rows.append(
-            f'<div class="name{whole}">{escape(point.name)}</div>'
+            f'<div class="row"><div class="name{whole}">{escape(point.name)}</div>'
             f'<div class="strip"><svg role="img" aria-label="{said}">{"".join(drawn)}</svg></div>'
-            f'<div class="value{whole}">{escape(point.shown)} <small>{escape(point.aside)}</small></div>'
+            f'<div class="value{whole}">{escape(point.shown)} <small>{escape(point.aside)}</small></div></div>'
         )
     labels = []
     for number, tick in enumerate(ticks):
         anchor = "start" if number == 0 else "end" if number == len(ticks) - 1 else "middle"
         text = f"{tick:g}" + (f" {unit}" if number == len(ticks) - 1 else "")
         labels.append(f'<text x="{place(tick)}" y="12" text-anchor="{anchor}">{escape(text)}</text>')
-    axis = f'<div></div><div class="strip axis"><svg aria-hidden="true">{"".join(labels)}</svg></div><div></div>'
+    drawn_labels = f'<svg aria-hidden="true">{"".join(labels)}</svg>'
+    axis = f'<div class="row"><div></div><div class="strip axis">{drawn_labels}</div><div></div></div>'
     return f'<div class="plot">{"".join(rows)}{axis}</div>'
 
 
