@@ -65,7 +65,8 @@ def evaluate(scorer: PairScorer, ready: Sequence[Ready], out: Path | None = None
         records = part.task.score(scorer, part.items)
         if out is not None:
             write_scores(out / "scores" / score_file_name(part.task.name, part.split), records)
-        scored.append(Scored(part.task, part.split, records, part.notes, part.items, part.version))
+        notes = (*part.notes, *getattr(scorer, "notes", tuple)())
+        scored.append(Scored(part.task, part.split, records, notes, part.items, part.version))
     return scored
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -17,9 +16,10 @@ from relpretrain.zeroshot.comparison import Comparison, compare
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.images import ImageFinder
 from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, Scored, disagreements, item_results, read_items
+from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report import Report, describe, hash_files
-from relpretrain.zeroshot.scorer import MatchScorer
+from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.scores import (
     find_split,
     read_scores,
@@ -31,7 +31,8 @@ from relpretrain.zeroshot.scores import (
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.base import suggest
 from relpretrain.zeroshot.tasks.card import overview
-from relpretrain.zeroshot.thresholds import DEV, SWEEP, with_threshold
+from relpretrain.zeroshot.tasks.retrieval import Retrieval
+from relpretrain.zeroshot.thresholds import with_threshold
 from relpretrain.zeroshot.versions import refuse_other_version, version_of_items
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parser(program).parse_args(argv)
+        args = make_parser(program).parse_args(argv)
         if args.list or args.card is not None:
             print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
             return 0
@@ -75,8 +76,10 @@ def cards(names: Sequence[str]) -> str:
 
 
 def _run(args: argparse.Namespace, command: list[str]) -> Report:
-    if sum(bool(mode) for mode in (args.checkpoint, args.scores, args.compare)) != 1:
-        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (--list names the tasks.)")
+    model = chosen_model(args)
+    if sum(bool(mode) for mode in (model, args.scores, args.compare)) != 1:
+        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models than checkpoints: "
+                         "--model, --blind, --constant; --list names the tasks.)")  # fmt: skip
     for name in args.tasks or ():
         if name not in TASKS:
             raise ValueError(suggest(name, TASKS, "task"))
@@ -85,8 +88,8 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
     for folder in args.images:
         if not folder.is_dir():
             raise ValueError(f"There is no image folder {folder}.")
-    if args.checkpoint:
-        return _run_checkpoint(args, command)
+    if model:
+        return _run_model(args, command)
     metadata = describe(command, args.seed)
     if args.compare:
         return Report((), tuple(_compare(args)), metadata)
@@ -104,20 +107,18 @@ def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, 
     return Report(tuple(summarise(scored, args.seed)), (), metadata, tuple(items))
 
 
-def _run_checkpoint(args: argparse.Namespace, command: list[str]) -> Report:
-    if not args.checkpoint.exists():
-        raise ValueError(f"There is no checkpoint {args.checkpoint}.")
+def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     if args.data is None:
-        raise ValueError("Scoring a checkpoint needs --data DIR, with a folder per task, or --data FILE.json.")
+        raise ValueError("Scoring a model needs --data DIR, with a folder per task, or --data FILE.json.")
     device = _device(args.device)
     source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split))
     ready, hashes = prepare(args.tasks or ["vsr", "valse"], source)
-
-    from relpretrain.checkpoint import load
-
-    loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size)
-    scorer = MatchScorer(loaded.backbone, loaded.preprocess, device, args.batch_size, args.clean, loaded.objectives)
-    metadata = describe(command, args.seed, device) | {"weights": hash_files(args.checkpoint)} | hashes
+    if args.k_test:
+        ready = [
+            replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready
+        ]
+    scorer, described = build_scorer(args, device)
+    metadata = describe(command, args.seed, device) | described | hashes
     return _report(args, evaluate(scorer, ready, args.out), metadata)
 
 
@@ -185,74 +186,3 @@ def _device(name: str | None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     return name
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (--help lists the options)")
-
-
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = _Parser(program, description="Zero-shot results of a checkpoint, or of stored scores.", allow_abbrev=False)
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the model to score")
-    parser.add_argument(
-        "--tokenizer",
-        metavar="NAME",
-        help="of an official ALBEF or X-VLM checkpoint: a name or folder (default: bert-base-uncased)",
-    )
-    parser.add_argument("--image-size", type=_positive, metavar="PIXELS", help="resize an official checkpoint")
-    parser.add_argument("--scores", type=Path, nargs="+", metavar="FILE", help="score files: tables without a model")
-    parser.add_argument(
-        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two score files, or two --out folders"
-    )
-    parser.add_argument("--list", action="store_true", help="the tasks, a line each")
-    parser.add_argument("--card", nargs="*", metavar="TASK", help="what to know of a task (of all, if none is named)")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)}; default: vsr valse")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the report and the score files")
-    parser.add_argument(
-        "--images", type=Path, nargs="+", action="extend", default=[], metavar="DIR", help="further image folders"
-    )
-    parser.add_argument(
-        "--allow-missing", action="store_true", help="leave out items without image or score; n is shown"
-    )
-    parser.add_argument(
-        "--examples",
-        type=_positive,
-        default=24,
-        metavar="N",
-        help="disagreements on the page of --compare (default: 24)",
-    )
-    parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="splits, such as random_v1 or test")
-    parser.add_argument(
-        "--threshold",
-        type=_threshold,
-        metavar="T",
-        help=f"VSR: lowest score that means true: a number, {DEV} (chosen there for test) or {SWEEP} (an oracle shown)",
-    )
-    parser.add_argument("--clean", action="store_true", help="clean texts as official checkpoints do by themselves")
-    parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at once (default: 32)")
-    parser.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals (default: 0)")
-    return parser
-
-
-def _threshold(text: str) -> float | str:
-    if text in (DEV, SWEEP):
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"must be a number, {DEV} or {SWEEP}, not {text!r}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number

@@ -4,7 +4,7 @@ import pytest
 
 from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks.base import Source
-from relpretrain.zeroshot.tasks.paragraphs import paragraphs_task
+from relpretrain.zeroshot.tasks.paragraphs import Paragraphs
 from tests.zeroshot.helpers import write_images
 
 ADDRESS = "https://cs.stanford.edu/people/rak248/VG_100K"
@@ -26,7 +26,7 @@ def write(folder, test=(1, 2)):
 def test_the_first_paragraph_of_an_image_counts(tmp_path):
     write(tmp_path / "paragraphs", test=[2, 1, 1])
     write_images(tmp_path / "images")
-    task, source = paragraphs_task(), Source(tmp_path)
+    task, source = Paragraphs(), Source(tmp_path)
     splits = task.items(source)
     assert [(item.image, item.texts) for item in splits["test"]] == [
         ("VG_100K/blue.png", ("Blue. Very blue.",)),
@@ -43,19 +43,19 @@ def test_the_first_paragraph_of_an_image_counts(tmp_path):
 def test_broken_files_get_one_line(tmp_path):
     write(tmp_path / "paragraphs", test=[1, 9])
     with pytest.raises(ValueError, match=r"1 of the 2 images of .*test_split.json have no paragraph \(first: 9\)"):
-        paragraphs_task().items(Source(tmp_path))
+        Paragraphs().items(Source(tmp_path))
     (tmp_path / "paragraphs" / "test_split.json").unlink()
     with pytest.raises(ValueError, match="holds no list of images"):
-        paragraphs_task().items(Source(tmp_path))
+        Paragraphs().items(Source(tmp_path))
     (tmp_path / "paragraphs" / "paragraphs_v1.json").unlink()
     with pytest.raises(ValueError, match="which holds the paragraphs"):
-        paragraphs_task().items(Source(tmp_path))
+        Paragraphs().items(Source(tmp_path))
 
 
 def test_an_item_file_needs_no_lists(tmp_path):
     file = tmp_path / "items.json"
     file.write_text(json.dumps({"paragraphs": [{"image": "red.png", "caption": "A red thing."}]}))
     write_images(tmp_path)
-    task, source = paragraphs_task(), Source(file)
+    task, source = Paragraphs(), Source(file)
     items, notes = task.locate(task.items(source)["items"], source)
     assert (len(items), notes) == (1, ())

@@ -8,9 +8,10 @@ import torch
 
 from relpretrain.checkpoint import load
 from relpretrain.zeroshot.scorers import ConstantScorer, MatchScorer
+from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.base import Source, read_image
 from relpretrain.zeroshot.tasks.karpathy import read_captions
-from relpretrain.zeroshot.tasks.retrieval import COCO, RECALLS, Retrieval, retrieval_tasks
+from relpretrain.zeroshot.tasks.retrieval import COCO, RECALLS, Retrieval
 from tests.zeroshot.helpers import COLOURS, write_images
 
 CAPTIONS = {"red.png": ["a red thing", "red"], "blue.png": ["blue it is"], "green.png": ["green", "so green"]}
@@ -97,7 +98,7 @@ def shares(table):
 def test_a_scorer_that_knows_finds_everything_and_one_that_does_not_finds_nothing(tmp_path):
     write_lists(tmp_path / "coco_retrieval")
     write_images(tmp_path / "images")
-    task = retrieval_tasks()["coco_retrieval"]
+    task = TASKS["coco_retrieval"]
     items, _ = task.locate(task.items(Source(tmp_path))["test"], Source(tmp_path))
     records = task.score(Colours(), items)
     assert set(shares(task.summarise(records)).values()) == {1.0}
@@ -155,7 +156,7 @@ def test_ties_are_counted_where_they_decide():
 def test_missing_images_take_their_captions_along(tmp_path):
     write_lists(tmp_path / "coco_retrieval")
     write_images(tmp_path / "images", ["red", "blue"])
-    task, source = retrieval_tasks()["coco_retrieval"], Source(tmp_path, allow_missing=True)
+    task, source = TASKS["coco_retrieval"], Source(tmp_path, allow_missing=True)
     items, notes = task.locate(task.items(source)["test"], source)
     assert "1 of 3 images of coco_retrieval were not found (green.png)" in notes[0]
     assert task.count(task.score(Colours(), items)) == {"images": 2, "captions": 3}
@@ -174,7 +175,7 @@ def test_the_karpathy_lists_are_complete(realdata, tmp_path):
     (folder / "captions_val2017.json").write_text(json.dumps(captions))
     lines = [line for line in lists["test"].read_text().splitlines() if int(line.split()[1]) in shared]
     (folder / "karpathy_test_images.txt").write_text("\n".join(lines))
-    items = retrieval_tasks()["coco_retrieval"].items(Source(tmp_path))["test"]
+    items = TASKS["coco_retrieval"].items(Source(tmp_path))["test"]
     assert len(items) == len(shared) > 100
     of_image = {}
     for record in captions["annotations"]:
@@ -192,7 +193,7 @@ def test_real_photos_are_ranked_as_one_pair_at_a_time_would(realdata, checkpoint
     (tmp_path / "coco_retrieval").mkdir()
     (tmp_path / "coco_retrieval" / "captions_val2017.json").write_text(json.dumps(state))
     source = Source(tmp_path, (realdata / "coco_mini" / "val2017",))
-    task = retrieval_tasks()["coco_retrieval"].with_k_test(1000)
+    task = TASKS["coco_retrieval"].with_k_test(1000)
     items, _ = task.locate(task.items(source)["captions_val2017"], source)
     loaded = load(checkpoint)
     scorer = MatchScorer(loaded.backbone, loaded.preprocess)

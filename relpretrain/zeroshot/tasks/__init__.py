@@ -3,6 +3,8 @@
 from relpretrain.zeroshot.tasks.aro import ARO
 from relpretrain.zeroshot.tasks.base import Item, Source, Task
 from relpretrain.zeroshot.tasks.graphs import GraphProbes
+from relpretrain.zeroshot.tasks.paragraphs import Paragraphs
+from relpretrain.zeroshot.tasks.retrieval import COCO, FLICKR30K, Retrieval
 from relpretrain.zeroshot.tasks.sugarcrepe import SugarCrepe
 from relpretrain.zeroshot.tasks.sugarcrepe_pp import SugarCrepePP
 from relpretrain.zeroshot.tasks.svo import SVO
@@ -20,6 +22,9 @@ _ALL: tuple[Task, ...] = (
     SugarCrepe(),
     SugarCrepePP(),
     WhatsUp(),
+    Retrieval(COCO, k_test=256),
+    Retrieval(FLICKR30K, k_test=128),
+    Paragraphs(),
     GraphProbes(),
 )
 

@@ -34,7 +34,15 @@ CARD = Card(
 
 
 class Paragraphs(Retrieval):
-    """Retrieval among paragraphs, one per image; later paragraphs of an image are left out."""
+    """Retrieval among paragraphs, one per image; later paragraphs of an image are left out.
+
+    Args:
+        card: What a reader of the figures must know.
+        k_test: Candidates to re-rank. The paper does not say how many it takes, nor whether it does.
+    """
+
+    def __init__(self, card: Card = CARD, k_test: int = 128) -> None:
+        super().__init__(card, k_test)
 
     def read(self, source: Source) -> dict[str, Captions]:
         """The first paragraph of each image of the splits that have a list of ids."""
@@ -80,8 +88,3 @@ def _paragraphs(folder: Path) -> dict[int, list[tuple[str, str]]]:
         name = "/".join(urlsplit(record["url"]).path.split("/")[-2:])
         paragraphs.setdefault(record["image_id"], []).append((name, " ".join(record["paragraph"].split())))
     return paragraphs
-
-
-def paragraphs_task() -> Paragraphs:
-    """The task, with 128 candidates to re-rank: the paper does not say how many it takes, nor whether it does."""
-    return Paragraphs(CARD, k_test=128)

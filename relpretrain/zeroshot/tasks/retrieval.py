@@ -50,7 +50,7 @@ class Retrieval(PairTask):
 
     Args:
         card: What a reader of the figures must know; it names the task.
-        k_test: Candidates to re-rank.
+        k_test: Candidates to re-rank; officially 256 on COCO and 128 on Flickr30K.
     """
 
     several = True
@@ -239,8 +239,3 @@ FLICKR30K = _card(
     comparable="zero-shot TR@k and IR@k on the 1,000 test images, re-ranked with `--k-test 128`, the default",
     not_comparable=_NOT_COMPARABLE,
 )
-
-
-def retrieval_tasks() -> dict[str, Retrieval]:
-    """COCO with 256 candidates to re-rank, Flickr30K with 128, as in the official evaluations."""
-    return {card.task: Retrieval(card, k) for card, k in ((COCO, 256), (FLICKR30K, 128))}
