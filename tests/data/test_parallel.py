@@ -1,0 +1,29 @@
+import os
+
+from relpretrain.data import parallel
+from relpretrain.data.parallel import ordered_map
+
+
+def test_order_and_laziness(monkeypatch):
+    monkeypatch.setattr(parallel, "CHUNK", 2)
+    drawn = []
+
+    def items():
+        for number in range(100):
+            drawn.append(number)
+            yield number
+
+    results = ordered_map(str, items(), 2)
+    assert next(results) == "0"
+    assert len(drawn) <= 2 * (2 * 2 + 2)
+    assert list(results) == [str(number) for number in range(1, 100)]
+
+
+def test_little_work_stays_in_this_process():
+    assert list(ordered_map(_pid, range(parallel.CHUNK), 8)) == [os.getpid()] * parallel.CHUNK
+    assert list(ordered_map(_pid, range(100), 1)) == [os.getpid()] * 100
+    assert list(ordered_map(_pid, [], 2)) == []
+
+
+def _pid(_):
+    return os.getpid()
