@@ -21,7 +21,7 @@ from PIL import Image
 from relpretrain.data.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
 from relpretrain.data.exclusion import DISTANCE, Exclusion, distances, phash
 from relpretrain.data.index import ShardIndex
-from relpretrain.data.survey import find_indexes, progress, survey
+from relpretrain.data.survey import find_indexes, progress, shard_name, survey
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
 """Keys of a sample's record that may name its image."""
@@ -245,7 +245,7 @@ class _Look:
                     near = np.flatnonzero(distances(value, self._table) <= self.distance)
                     by_hash = {self._names[i] for i in near.tolist()}
             if by_id or by_hash:
-                match = Match(index.name, raw.key, image_id, tuple(sorted(by_id)), tuple(sorted(by_hash)))
+                match = Match(shard_name(index), raw.key, image_id, tuple(sorted(by_id)), tuple(sorted(by_hash)))
                 found.matches.append(match)
         return found
 

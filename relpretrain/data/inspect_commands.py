@@ -43,6 +43,20 @@ def add_subcommands(commands: Any) -> None:
     _add_workers(audit)
     audit.set_defaults(run_data=_audit)
 
+    doctor = commands.add_parser("doctor", help="read all samples once, and say what is in them and what is wrong")
+    doctor.add_argument("shards", nargs="*", metavar="SHARDS", help="as above (default: those of the recipe)")
+    doctor.add_argument("-c", "--config", type=Path, metavar="RECIPE", help="judge samples as its streams would")
+    doctor.add_argument("--out", type=Path, metavar="FILE", help="write all findings as JSON")
+    doctor.add_argument(
+        "--max-bad", type=float, metavar="SHARE",
+        help="end with exit status 1 if more samples are bad (default: the recipe's, else 0.05)",
+    )  # fmt: skip
+    doctor.add_argument("--ranks", type=int, default=1, help="processes that would train (default: %(default)s)")
+    doctor.add_argument("--num-workers", type=int, metavar="N", help="of each of them (default: the recipe's, else 0)")
+    doctor.add_argument("--steps", type=int, help="how long it would train (default: the recipe's max_steps)")
+    _add_workers(doctor)
+    doctor.set_defaults(run_data=_doctor)
+
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor)")
@@ -90,6 +104,12 @@ def _audit(args: argparse.Namespace) -> None:
     if args.out is not None:
         exclusion.save(args.out)
         print(f"{len(exclusion.image_ids):,} ids and {len(exclusion.phashes):,} hashes to leave out in {args.out}")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from relpretrain.data.doctor_command import doctor
+
+    return doctor(args)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
 
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.indexing import index_shards
+from relpretrain.errors import ConfigError
 
 Found = TypeVar("Found")
 Look = Callable[[ShardIndex, Sequence[int]], Found]
 """Looks at some rows of a shard. Must be picklable, and so must what it returns."""
 
+SHARDS = "shards"
+"""Name of the dataset where a command is given shards without one."""
+
 _CHUNK = 64  # samples that a process takes at a time
+_FEW = 4  # chunks for which processes are not worth their start
 _SECONDS = 2.0  # between two lines of progress
 _look: Look[Any]
 
@@ -30,16 +36,22 @@ def default_workers() -> int:
     return count if count > 1 else 0
 
 
+def shard_name(index: ShardIndex) -> str:
+    """A shard's name with that of its folder: shards of several folders often share names."""
+    return f"{index.path.parent.name}/{index.name}"
+
+
 def find_indexes(shards: Sequence[str], workers: int = 0) -> list[ShardIndex]:
-    """Index shards, with progress on stderr.
+    """Index shards, in their order.
 
     Raises:
-        ValueError: If one is no tar.
-        OSError: If one cannot be read.
+        ConfigError: If some cannot be read or are no tars; names all of them.
     """
-    with _pool(workers, _index_only) as pool:
-        found = pool.map(ShardIndex.of, shards) if pool else map(ShardIndex.of, shards)
-        return list(progress(found, len(shards), "shards indexed", lambda _: 1))
+    found = index_shards(shards, workers)
+    problems = [f"Shard {shard}: {index}" for shard, index in found.items() if isinstance(index, Exception)]
+    if problems:
+        raise ConfigError(problems)
+    return [index for shard in shards if isinstance(index := found[shard], ShardIndex)]
 
 
 def survey(
@@ -63,13 +75,14 @@ def survey(
     ]
     total = sum(map(len, indexes))
     sizes = iter([len(rows) for _, rows in chunks])
-    if not workers:
+    if not workers or len(chunks) <= _FEW:
         known = dict(zip(shards, indexes, strict=True))
         looked = (look(known[shard], rows) for shard, rows in chunks)
         yield from progress(looked, total, "samples", lambda _: next(sizes))
         return
-    with _pool(workers, look) as pool:
-        assert pool is not None
+    # As the loader's workers are made: a script needs no `if __name__ == "__main__"` for it.
+    context = multiprocessing.get_context("fork") if sys.platform == "linux" else None
+    with ProcessPoolExecutor(workers, context, _begin, (look,)) as pool:
         yield from progress(pool.map(_look_at, chunks), total, "samples", lambda _: next(sizes))
 
 
@@ -98,18 +111,10 @@ def progress(
             print(f"{done:,} of {total:,} {what}, {rate:,.0f} per second, {left} left", file=sys.stderr, flush=True)
 
 
-def _pool(workers: int, look: Look[Any]) -> Any:
-    return ProcessPoolExecutor(workers, initializer=_begin, initargs=(look,)) if workers else nullcontext()
-
-
 def _begin(look: Look[Any]) -> None:
     global _look
     _look = look
     torch.set_num_threads(1)  # the processes share the processors
-
-
-def _index_only(index: ShardIndex, rows: Sequence[int]) -> None:
-    """Nothing to look at: only the index is wanted."""
 
 
 def _look_at(chunk: tuple[str, Sequence[int]]) -> Any:

@@ -1,0 +1,103 @@
+"""The data of a recipe, without its model: for commands that check or show what training would see."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from relpretrain.data.config import Stream
+from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.exclusion import Exclusion
+from relpretrain.data.survey import SHARDS
+from relpretrain.data.text import TextEncoder, load_tokenizer
+from relpretrain.errors import ConfigError
+
+
+@dataclass
+class RecipeData:
+    """What a recipe says of its data.
+
+    Args:
+        module: Its data module, not set up.
+        max_steps: Of its trainer; None if it sets none.
+        content: All of the recipe.
+    """
+
+    module: RelationDataModule
+    max_steps: int | None
+    content: dict[str, Any]
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The training streams."""
+        return self.module.streams
+
+    def encoders(self) -> dict[str, TextEncoder]:
+        """The encoder of each stream's texts.
+
+        Raises:
+            ValueError: If the tokenizer cannot be loaded, or a limit is too short.
+        """
+        tokenizer = load_tokenizer(self.module.tokenizer_name)
+        separator, clean = self.module.separator, self.module.clean
+        return {n: TextEncoder(tokenizer, s.max_tokens, separator, clean) for n, s in self.streams.items()}
+
+    def exclusion(self) -> Exclusion | None:
+        """The list of images that it leaves out."""
+        return None if self.module.exclude is None else Exclusion.load(self.module.exclude)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Leave out all streams but these."""
+        self.module.streams = {name: stream for name, stream in self.streams.items() if name in names}
+
+    def set_up(self) -> list[str]:
+        """Let the data module find its shards and make its plan; returns what keeps it from that, a line each."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.module.setup()
+        except ConfigError as error:
+            return error.problems
+        return []
+
+
+def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
+    """Read the data of a recipe.
+
+    Args:
+        path: The recipe.
+        shards: Shards to take in place of the recipe's own, in every stream.
+
+    Raises:
+        ConfigError: If it is no recipe, or its data is not what `RelationDataModule` takes.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
+        raise ConfigError(f"recipe {path} has no settings under 'data'")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RelationDataModule, "data")
+    try:
+        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name before jsonargparse 4.49
+        module = build(parser.parse_object({"data": content["data"]})).data
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise ConfigError(f"data of recipe {path}: {' '.join(str(error).split())}") from error
+    if shards:
+        module.streams = {
+            name: replace(stream, datasets={SHARDS: list(shards)}, dataset_ratios="uniform")
+            for name, stream in module.streams.items()
+        }
+        module.validation = {}
+    trainer = content.get("trainer")
+    steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
+    return RecipeData(module, steps if isinstance(steps, int) and steps > 0 else None, content)
