@@ -126,9 +126,16 @@ def hash_items(splits: Mapping[str, Sequence[Any]]) -> str:
     for name, items in splits.items():
         digest.update(name.encode())
         for item in items:
-            shown = [item.image, item.texts, item.records] if hasattr(item, "texts") else [str(item.triplets)]
-            digest.update(json.dumps(shown, sort_keys=True).encode())
+            digest.update(json.dumps(_shown(item), sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _shown(item: Any) -> list[Any]:
+    """What of an item its hash covers."""
+    if hasattr(item, "texts"):
+        box = getattr(item, "box", None)
+        return [item.image, item.texts, item.records] + ([] if box is None else [box])
+    return [str(item.triplets)] if hasattr(item, "triplets") else [repr(item)]
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -152,7 +159,7 @@ def table_grid(table: Table) -> Grid:
     rows = []
     for row in table.rows:
         interval = f"{_percent(row.low)}-{_percent(row.high)}"
-        shown = [_percent(row.accuracy), interval] if row.accuracy == row.accuracy else ["-", "-"]
+        shown = [_percent(row.accuracy) if row.accuracy == row.accuracy else "-", interval if row.low == row.low else "-"]
         rows.append([row.category, f"{row.n:,}", *shown, *(_detail(name, row.details.get(name)) for name in details)])
     return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
 

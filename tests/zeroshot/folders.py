@@ -17,7 +17,25 @@ def write_folders(folder: Path) -> Path:
     write_images(folder / "images")
     for write in (write_svo, write_winoground, write_aro, write_sugarcrepe, write_sugarcrepe_pp, write_whatsup):
         write(folder)
+    write_predcls(folder)
     return folder
+
+
+def write_predcls(folder: Path) -> None:
+    """Two images in VRD's form: boxes [y_min, y_max, x_min, x_max]; training knows one of three kinds of triplets."""
+    names = [f"thing {n}" for n in range(12)]
+    dump(folder / "predcls" / "objects.json", names)
+    dump(folder / "predcls" / "predicates.json", ["on", "next to"])
+
+    def triplet(subject, predicate, target):
+        ends = ({"category": n, "bbox": [0, 4, n, n + 1]} for n in (subject, target))
+        return dict(zip(("predicate", "subject", "object"), (predicate, *ends), strict=True))
+
+    ring = [triplet(n, 0, (n + 1) % 12) for n in range(12)]
+    dump(folder / "predcls" / "annotations_test.json", {"a.png": ring, "b.png": [triplet(0, 1, 1)], "c.png": []})
+    dump(folder / "predcls" / "annotations_train.json", {"d.png": ring[:3]})
+    for name in "ab":
+        paint(folder / "predcls" / "images" / f"{name}.png", "red", "blue", "green")
 
 
 def paint(path: Path, *names: str) -> None:

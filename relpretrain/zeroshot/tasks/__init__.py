@@ -4,6 +4,7 @@ from relpretrain.zeroshot.tasks.aro import ARO
 from relpretrain.zeroshot.tasks.base import Item, Source, Task
 from relpretrain.zeroshot.tasks.graphs import GraphProbes
 from relpretrain.zeroshot.tasks.paragraphs import Paragraphs
+from relpretrain.zeroshot.tasks.predcls import PredCls
 from relpretrain.zeroshot.tasks.retrieval import COCO, FLICKR30K, Retrieval
 from relpretrain.zeroshot.tasks.sugarcrepe import SugarCrepe
 from relpretrain.zeroshot.tasks.sugarcrepe_pp import SugarCrepePP
@@ -25,6 +26,7 @@ _ALL: tuple[Task, ...] = (
     Retrieval(COCO, k_test=256),
     Retrieval(FLICKR30K, k_test=128),
     Paragraphs(),
+    PredCls(),
     GraphProbes(),
 )
 
