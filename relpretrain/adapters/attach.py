@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from relpretrain.adapters.base import HostAdapter
 from relpretrain.adapters.built_before import check_wrappers, warn_optimizers
 from relpretrain.adapters.find import Found, find
 from relpretrain.adapters.steps import manual_backward, training_step
 from relpretrain.adapters.stream import GraphStream
-from relpretrain.distributed import rank, touch
+from relpretrain.distributed import is_distributed, rank, touch
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
 from relpretrain.objectives.base import title
@@ -177,10 +178,17 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
 
 
 def _forward(model: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The host's forward, or the relation losses if all it is given is a graph batch."""
+    """The host's forward, or the relation losses if all it is given is a graph batch.
+
+    DDP waits for the new parameters in the host's own steps, too, so there its outputs are tied to them.
+    """
     if len(args) == 1 and not kwargs and isinstance(args[0], GraphBatch):
         return relation_losses(model, args[0])
-    return own(*args, **kwargs)
+    output = own(*args, **kwargs)
+    if not (is_distributed() and torch.is_grad_enabled()):
+        return output
+    new = list(model.relation_objectives.parameters())
+    return tree_map_only(Tensor, lambda tensor: touch(tensor, new) if tensor.requires_grad else tensor, output)
 
 
 def _attachment(model: Any) -> Attachment:
