@@ -21,7 +21,7 @@ from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.indexing import index_shards
 from relpretrain.data.ledger import Ledger
-from relpretrain.data.loading import Batches, StepDataset
+from relpretrain.data.loading import Batches, StepDataset, StepLoader
 from relpretrain.data.mixture import Plan
 from relpretrain.data.pipeline import Pipeline
 from relpretrain.data.preprocess import Preprocess
@@ -178,7 +178,7 @@ class RelationDataModule(LightningDataModule):
                     stacklevel=2,
                 )
             self._resumed = None
-        self._train.start = self._next
+        self._train.upcoming = self._next
         return self._loader(self._train, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -195,7 +195,7 @@ class RelationDataModule(LightningDataModule):
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
                 if self._train is not None:
-                    self._train.start = self._next
+                    self._train.upcoming = self._next
         return batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -346,7 +346,7 @@ class RelationDataModule(LightningDataModule):
         return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:
-        return DataLoader(
+        return StepLoader(
             dataset,
             batch_size=None,
             num_workers=workers,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from relpretrain.data.collate import Example, collate
 from relpretrain.data.index import ShardIndex
@@ -107,23 +108,32 @@ class StepDataset(IterableDataset[Batch]):
     def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:
         self.batches = batches
         self.stop = stop
+        self.upcoming = start
         # Shared with the workers: they outlive an epoch, and the next one begins where training stands.
         self._start = torch.tensor(start, dtype=torch.long)
         self._start.share_memory_()  # type: ignore[no-untyped-call]
 
-    @property
-    def start(self) -> int:
-        """First step of the next iteration."""
-        return int(self._start)
+    def begin(self) -> None:
+        """Let the next iteration, and all its workers, begin at `upcoming`.
 
-    @start.setter
-    def start(self, step: int) -> None:
-        self._start.fill_(step)
+        Only this moves the start: a worker may look at it late, when others have made batches already.
+        """
+        self._start.fill_(self.upcoming)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this worker's batches."""
-        worker = get_worker_info()
-        step, stride = (self.start, 1) if worker is None else (self.start + worker.id, worker.num_workers)
+        worker, start = get_worker_info(), int(self._start)
+        step, stride = (start, 1) if worker is None else (start + worker.id, worker.num_workers)
         while self.stop is None or step < self.stop:
             yield self.batches[step]
             step += stride
+
+
+class StepLoader(DataLoader[Batch]):
+    """A loader over a `StepDataset`; each iteration begins at the step that is then upcoming."""
+
+    def __iter__(self) -> Any:
+        """Begin."""
+        if isinstance(self.dataset, StepDataset):
+            self.dataset.begin()
+        return super().__iter__()

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import io
 import os
+import time
 from collections import Counter
 from itertools import islice
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import torch
 
 from relpretrain.data import datamodule as module_file
 from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.loading import StepDataset, StepLoader
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.errors import ConfigError, TooManyBadSamples
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, RegionBatch
@@ -175,6 +177,28 @@ def test_epochs_go_on_where_the_last_ended(make, tmp_path, workers):
     data = make(num_workers=workers)
     seen, _ = _fit(data, tmp_path, 12, limit_train_batches=4, enable_checkpointing=False)
     assert [step for step, _ in seen] == list(range(12))
+
+
+class _Steps:
+    def __getitem__(self, step):
+        return step
+
+
+def test_a_worker_that_starts_late_begins_where_the_others_did():
+    dataset = StepDataset(_Steps(), start=5, stop=17)
+    loader = StepLoader(
+        dataset, batch_size=None, num_workers=3, worker_init_fn=lambda number: time.sleep(0.4 * number),
+        persistent_workers=True, collate_fn=lambda step: step,
+    )  # fmt: skip
+    for start in (5, 9, 17):
+        seen = []
+        for step in loader:
+            seen.append(step)
+            dataset.upcoming = step + 1  # as training goes on
+            if len(seen) == 4:
+                break
+        assert seen == list(range(start, min(start + 4, 17)))
+        dataset.upcoming = 17 if start == 9 else dataset.upcoming
 
 
 @pytest.mark.filterwarnings("ignore")
