@@ -80,6 +80,10 @@ class LossLog(pl.Callback):
         """Leave validation out of the throughput."""
         self._since = time.perf_counter()
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave time that another callback took out of the throughput."""
+        self._since += seconds
+
     def _log(self, trainer: Any, pl_module: Any, step: int) -> None:
         self._logged_at = step
         values = {**self.window.means(), **self.throughput.rates()}
