@@ -24,6 +24,7 @@ JSON_NAME = "zero_shot.json"
 MARKDOWN_NAME = "zero_shot.md"
 
 _TITLES = {"true": "true %", "chance": "chance %", "majority": "majority %", "auroc": "AUROC"}
+_TITLES |= {name: f"{name} %" for name in ("strict", "text", "image", "positives", "negatives", "caption", "caption2")}
 _TITLES |= {"calibration_error": "calibration error", "ties": "ties"}
 _TITLES |= {"oracle": "oracle %", "oracle_threshold": "oracle's threshold"}
 
@@ -158,8 +159,8 @@ def table_grid(table: Table) -> Grid:
     header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
     rows = []
     for row in table.rows:
-        interval = f"{_percent(row.low)}-{_percent(row.high)}"
-        shown = [_percent(row.accuracy) if row.accuracy == row.accuracy else "-", interval if row.low == row.low else "-"]
+        interval = f"{_percent(row.low)}-{_percent(row.high)}" if row.low == row.low else "-"
+        shown = [_percent(row.accuracy) if row.accuracy == row.accuracy else "-", interval]
         rows.append([row.category, f"{row.n:,}", *shown, *(_detail(name, row.details.get(name)) for name in details)])
     return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -109,13 +110,14 @@ class SVO(ChoiceTask):
         return Table(self.name, f"{split} official".strip(), self.protocol, tuple(rows), notes)
 
     def _macro(self, name: str, records: Iterable[Record], seed: int, decided: bool) -> Row:
-        """Mean of the accuracies on distinct positives and on distinct negatives."""
-        pairs = dict.fromkeys(
-            (self._label(r)[1] == "p", r.get("sentence", r["label"]), r.get("image"), float(r["score"]))
-            for r in records
-        )
-        labels = torch.tensor([int(positive) for positive, *_ in pairs])
-        scores = torch.tensor([score for *_, score in pairs], dtype=torch.float64)
+        """Mean of the accuracies on distinct positives and on distinct negatives; pairs are distinct if decided apart."""
+        pairs: dict[tuple[Any, ...], tuple[int, float]] = {}
+        for r in records:
+            positive, score = self._label(r)[1] == "p", float(r["score"])
+            same = (positive, r.get("sentence", r["label"]), r.get("image"), decided and score >= 0.5)
+            pairs.setdefault(same, (int(positive), score))
+        labels = torch.tensor([label for label, _ in pairs.values()])
+        scores = torch.tensor([score for _, score in pairs.values()], dtype=torch.float64)
         area = float(auroc(scores, labels)) if len(pairs) else float("nan")
         if not decided:
             return make_bare_row(name, len(pairs), auroc=area)
