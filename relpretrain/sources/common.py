@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -134,9 +135,7 @@ def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Count
     for number, raw in enumerate(annotation.entities):
         try:
             label = _name(raw.label, rules.object_aliases)
-            attributes = _attributes(raw.attributes, dropped)
-            entity = Entity(label, Box(*raw.box) if len(raw.box) == 4 else tuple(raw.box), attributes)  # type: ignore[arg-type]
-            entity = replace(entity, box=fit_box(entity.box.scale(*scale), file.width, file.height))
+            entity = Entity(label, _box(raw.box, scale, file), _attributes(raw.attributes, dropped))
         except GraphError as error:
             dropped[error.reason] += 1
             continue
@@ -153,6 +152,12 @@ def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Count
         except GraphError as error:
             dropped[error.reason] += 1
     return SceneGraph(tuple(entities), tuple(_chosen(entities, relations, rules, dropped)))
+
+
+def _box(raw: Sequence[Any], scale: tuple[int, int], file: ImageFile) -> Box:
+    if len(raw) != 4 or not all(type(value) in (int, float) and math.isfinite(value) for value in raw):
+        raise GraphError("malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {raw!r}")
+    return fit_box(Box(*raw).scale(*scale), file.width, file.height)
 
 
 def _chosen(

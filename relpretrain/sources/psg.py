@@ -61,13 +61,14 @@ def read_psg(
 
 
 def _entity(item: Any, labels: list[str]) -> RawEntity:
-    """The entity, or one that no check accepts in its place, so that the numbers of the others hold."""
-    try:
-        if item.get("bbox_mode", 0) != 0:  # detectron2's BoxMode.XYXY_ABS
-            return RawEntity(labels[0], ())
-        return RawEntity(labels[_index(item["category_id"])], tuple(item["bbox"]))
-    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
+    """The entity; where it is malformed, one that no check accepts takes its place, so that all numbers hold."""
+    if not isinstance(item, dict) or not isinstance(item.get("bbox"), list):
         return RawEntity(None, ())
+    box = tuple(item["bbox"]) if item.get("bbox_mode", 0) == 0 else ()  # detectron2's BoxMode.XYXY_ABS
+    try:
+        return RawEntity(labels[_index(item.get("category_id"))], box)
+    except (IndexError, ValueError):
+        return RawEntity(None, box)
 
 
 def _relation(item: Any, names: list[str], dropped: Counter[str]) -> tuple[int, str, int] | None:

@@ -1,0 +1,230 @@
+import errno
+import io
+import json
+import tarfile
+from collections import Counter
+
+import pytest
+from PIL import Image
+
+from relpretrain.cli import main
+from relpretrain.data.repack_sample import Resize
+from relpretrain.data.resuming import UNFINISHED
+from relpretrain.scene_graph import SceneGraph
+from tests.data.test_commands import jpeg, samples, write_tar
+from tests.data.test_convert import contents, fill_disk_at, in_a_child, kill_at
+
+
+def pack(*words):
+    return main(["data", "pack", *map(str, words)])
+
+
+def picture(size=(400, 200), image_format="JPEG", mode="RGB", **more):
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, image_format, **more)
+    return buffer.getvalue()
+
+
+GRAPH = {
+    "entities": [{"label": "cat", "box": [0, 0, 100, 50]}, {"label": "dog", "box": [200, 100, 400, 200]}],
+    "relations": [{"subject": 0, "relation": "left of", "object": 1}],
+}
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer", "size"),
+    [
+        (100, None, (200, 100)),
+        (None, 100, (100, 50)),
+        (100, 100, (100, 50)),
+        (500, 500, (400, 200)),
+        (7, None, (14, 7)),
+    ],
+)
+def test_sizes(shorter, longer, size):
+    assert Resize(shorter, longer).size(400, 200) == size
+    assert Resize(shorter, longer).size(200, 400) == size[::-1]
+
+
+def test_resize_moves_the_boxes_along_and_never_enlarges(tmp_path):
+    small = jpeg((20, 10))
+    write_tar(tmp_path / "in/a.tar", {"1.jpg": picture(), "1.json": GRAPH, "2.jpg": small, "2.txt": b"small"})
+    assert pack(tmp_path / "in", "--out", tmp_path / "out", "--shorter-side", 50) == 0
+    records, images = samples(tmp_path / "out")
+    assert (records["1"]["width"], records["1"]["height"]) == (100, 50)
+    assert [e["box"] for e in records["1"]["entities"]] == [[0, 0, 25, 12.5], [50, 25, 100, 50]]
+    with Image.open(io.BytesIO(images["1"][1])) as image:
+        assert (image.format, image.size) == ("JPEG", (100, 50))
+    assert images["2"] == ("jpg", small)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [
+        (picture(mode="CMYK"), "CMYK"),
+        (picture(mode="L"), "L"),
+        (picture(image_format="PNG", mode="RGBA"), "RGBA"),
+        (picture(image_format="PNG", mode="P"), "RGB"),
+        (picture(image_format="PNG", mode="P", transparency=0), "RGBA"),
+        (picture(image_format="PNG", mode="1"), "L"),
+        (picture(image_format="PNG", mode="I;16"), "I;16"),
+        (picture(image_format="WEBP"), "RGB"),
+    ],
+)
+def test_resize_of_any_mode(content, mode):
+    with Image.open(io.BytesIO(Resize(10).encode(content, (20, 10)))) as image, Image.open(io.BytesIO(content)) as old:
+        assert (image.size, image.mode, image.format) == ((20, 10), mode, old.format)
+
+
+def test_resize_keeps_the_orientation_tag():
+    exif = Image.Exif()
+    exif[274] = 6
+    with Image.open(io.BytesIO(Resize(10).encode(picture(exif=exif), (20, 10)))) as image:
+        assert image.getexif()[274] == 6
+
+
+def test_a_broken_image_is_counted(tmp_path, capsys):
+    noise = Image.effect_noise((400, 200), 90).convert("RGB")
+    buffer = io.BytesIO()
+    noise.save(buffer, "JPEG")
+    members = {"1.jpg": buffer.getvalue()[:-4000], "1.txt": b"cut", "2.jpg": picture(), "2.txt": b"whole"}
+    write_tar(tmp_path / "in/a.tar", members)
+    assert pack(tmp_path / "in", "--out", tmp_path / "out", "--longer-side", 50) == 0
+    assert list(samples(tmp_path / "out")[0]) == ["2"]
+    assert "dropped: 1 unreadable_image" in capsys.readouterr().out
+
+
+WEB = {
+    "000.jpg": picture((100, 50)),
+    "000.json": {"key": "000", "url": "http://x/0", "caption": "own", "original_width": 400, "original_height": 200},
+    "001.jpg": picture((100, 100)),
+    "001.json": {"key": "001", "url": "http://x/1", "caption": "own", "original_width": 400, "original_height": 200},
+    "002.jpg": picture((100, 50)),
+    "002.json": {"key": "002", "url": "http://x/2", "caption": "own"},
+}
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Shards as img2dataset writes them: images made smaller, the second one padded to a square."""
+    write_tar(tmp_path / "web/00000.tar", WEB)
+    return tmp_path / "web"
+
+
+def lines(path, *items):
+    path.write_text("\n".join(map(json.dumps, items)) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("by", ["image_id", "key", "url"])
+def test_join_lines(web, tmp_path, capsys, by):
+    names = [f"http://x/{i}" if by == "url" else f"00{i}" for i in (0, 1, 9)]
+    file = lines(
+        tmp_path / "more.jsonl",
+        {by: names[0], "captions": ["a cat", "own"], **GRAPH},
+        {by: names[1], **GRAPH},
+        {by: names[2], "captions": ["nobody's"]},
+        {"captions": ["nameless"]},
+    )
+    assert pack(web, "--out", tmp_path / "out", "--join", file, "--join-by", by) == 0
+    records, _ = samples(tmp_path / "out")
+    assert list(records) == ["000", "002"]
+    assert records["000"]["captions"] == ["own", "a cat"]
+    graph = SceneGraph.from_json(records["000"], 100, 50)
+    assert [tuple(e.box) for e in graph.entities] == [(0, 0, 25, 12.5), (50, 25, 100, 50)]  # of the original's pixels
+    assert graph.relations[0].relation == "left of"
+    assert records["002"]["captions"] == ["own"]
+    dropped = json.loads((tmp_path / "out/index.json").read_text())["dropped"]
+    assert dropped == {
+        "annotation_without_name": 1,
+        "annotation_without_sample": 1,
+        "image_of_another_shape": 1,
+        "nothing_to_join": 1,
+    }
+
+
+def test_join_a_converted_folder_and_drop_the_rest(web, tmp_path):
+    record = {"image_id": "002", "captions": ["said elsewhere"], "width": 200, "height": 100}
+    boxes = {"entities": [{"label": "cat", "box": [0, 0, 200, 100]}]}
+    write_tar(tmp_path / "graphs/a.tar", {"k.jpg": picture((200, 100)), "k.json": record | boxes})
+    more = ("--join", tmp_path / "graphs", "--unmatched", "drop", "--join-captions", "replace")
+    assert pack(web, "--out", tmp_path / "out", *more) == 0
+    records, images = samples(tmp_path / "out")
+    assert list(records) == ["002"]
+    assert records["002"]["captions"] == ["said elsewhere"]
+    assert records["002"]["entities"][0]["box"] == [0, 0, 100, 50]
+    assert images["002"][1] == WEB["002.jpg"]
+    assert json.loads((tmp_path / "out/index.json").read_text())["dropped"] == {"sample_without_annotation": 2}
+
+
+def test_join_refuses_what_is_no_annotation(web, tmp_path, capsys):
+    for content, message in [("[1]", "line 1 should be an object"), ("{", "line 1 is no JSON")]:
+        (tmp_path / "j.jsonl").write_text(content)
+        assert pack(web, "--out", tmp_path / "out", "--join", tmp_path / "j.jsonl") == 2
+        assert message in capsys.readouterr().err
+    assert pack(web, "--out", tmp_path / "out", "--join", tmp_path / "absent.jsonl") == 2
+    assert "absent.jsonl" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_of_another_size_are_not_believed(tmp_path, capsys):
+    members = {"1.jpg": picture(), "1.json": GRAPH | {"width": 800, "height": 400}, "2.jpg": picture(), "2.json": GRAPH}
+    write_tar(tmp_path / "in/a.tar", members)
+    assert pack(tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert list(samples(tmp_path / "out")[0]) == ["2"]
+    assert "1 image_of_another_size" in capsys.readouterr().out
+
+
+@pytest.fixture
+def many(tmp_path):
+    for shard in range(3):
+        members = {}
+        for i in range(10):
+            members |= {f"{shard}{i}.jpg": picture((64 + i, 64)), f"{shard}{i}.txt": b"x"}
+        write_tar(tmp_path / f"many/{shard}.tar", members)
+    return tmp_path / "many"
+
+
+def test_shuffle_is_a_permutation_of_all_by_seed(many, tmp_path):
+    named = ("--samples-per-shard", 4, "--shuffle", 1, "--shorter-side", 32)
+    assert pack(many, "--out", tmp_path / "a", *named) == 0
+    keys = list(samples(tmp_path / "a")[0])
+    assert sorted(keys) == [f"{shard}{i}" for shard in range(3) for i in range(10)]
+    moved = Counter(key[0] for key in keys[:10])
+    assert len(moved) == 3  # the first shards hold samples of all
+    assert pack(many, "--out", tmp_path / "b", *named, "--workers", 2) == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_killed_pack_goes_on(many, tmp_path):
+    from relpretrain.data import writing
+
+    named = ("--samples-per-shard", 4, "--shuffle", 1, "--workers", 1)
+    assert pack(many, "--out", tmp_path / "whole", *named) == 0
+
+    def run():
+        kill_at(writing.ShardFile, "finish", 3, after=False)
+        pack(many, "--out", tmp_path / "out", *named)
+
+    assert in_a_child(run) < 0
+    assert pack(many, "--out", tmp_path / "out", *named) == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_full_disk_leaves_no_partial_file(many, tmp_path, capsys, monkeypatch, number):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        fill_disk_at(patch, number)
+        assert pack(many, "--out", out, "--samples-per-shard", 10, "--workers", 1) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"relpretrain: error: {out}: no space left on device; {number} finished shards")
+    assert error.count("\n") == 1
+    assert [path.name for path in out.iterdir()] == [UNFINISHED]
+    assert not list(out.rglob("*.part"))
+    for path in out.rglob("*.tar"):
+        with tarfile.open(path) as tar:
+            assert len(tar.getnames()) == 20
+    assert errno.ENOSPC == 28
+    assert pack(many, "--out", out, "--samples-per-shard", 10, "--workers", 1) == 0
+    assert len(samples(out)[0]) == 30
