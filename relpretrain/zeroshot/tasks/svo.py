@@ -110,7 +110,7 @@ class SVO(ChoiceTask):
         return Table(self.name, f"{split} official".strip(), self.protocol, tuple(rows), notes)
 
     def _macro(self, name: str, records: Iterable[Record], seed: int, decided: bool) -> Row:
-        """Mean of the accuracies on distinct positives and on distinct negatives; pairs are distinct if decided apart."""
+        """Mean of the accuracies on distinct positives and on distinct negatives; a pair decided twice is one."""
         pairs: dict[tuple[Any, ...], tuple[int, float]] = {}
         for r in records:
             positive, score = self._label(r)[1] == "p", float(r["score"])
