@@ -99,7 +99,8 @@ def compare(
     adjusted = holm([row.paired.p_value for row in by_category])
     rows += [replace(row, p_holm=p) for row, p in zip(by_category, adjusted, strict=True)]
     if by_category:
-        notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories; overall is a test of its own",)
+        alone = "" if task.several else "; overall is a test of its own"
+        notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories{alone}",)
     return Comparison(task.name, split, names, tuple(rows[1:] if task.several and by_category else rows), notes)
 
 

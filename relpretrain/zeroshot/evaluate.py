@@ -39,14 +39,14 @@ def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str
     """Read the items of tasks and find their images: everything that can fail before a model is needed.
 
     Returns:
-        The splits to score, and the hash of each task's data.
+        The splits to score, and the hash of each one's data, as "data <task> <split>".
     """
     ready, hashes = [], {}
     for name in tasks:
         task = TASKS[name]
         splits = task.items(source)
-        hashes[f"data {name}"] = hash_items(splits)
         for split, items in splits.items():
+            hashes[f"data {name} {split}".strip()] = hash_items({split: items})
             located, notes = task.locate(items, source)
             ready.append(Ready(task, split, located, notes, version_of_items(task, split, items)))
     return ready, hashes

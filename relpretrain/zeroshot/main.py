@@ -18,7 +18,7 @@ from relpretrain.zeroshot.images import ImageFinder
 from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, Scored, disagreements, item_results, read_items
 from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.page import PAGE_NAME, write_page
-from relpretrain.zeroshot.report import Report, describe, hash_files
+from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items, refuse_other_data
 from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.scores import (
     find_split,
@@ -32,7 +32,7 @@ from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.base import suggest
 from relpretrain.zeroshot.tasks.card import overview
 from relpretrain.zeroshot.tasks.retrieval import Retrieval
-from relpretrain.zeroshot.thresholds import with_threshold
+from relpretrain.zeroshot.thresholds import Thresholded, with_threshold
 from relpretrain.zeroshot.versions import refuse_other_version, version_of_items
 
 
@@ -78,8 +78,8 @@ def cards(names: Sequence[str]) -> str:
 def _run(args: argparse.Namespace, command: list[str]) -> Report:
     model = chosen_model(args)
     if sum(bool(mode) for mode in (model, args.scores, args.compare)) != 1:
-        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models than checkpoints: "
-                         "--model, --blind, --constant; --list names the tasks.)")  # fmt: skip
+        raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models: --model, "
+                         "--blind, --constant; --list names the tasks.)")  # fmt: skip
     for name in args.tasks or ():
         if name not in TASKS:
             raise ValueError(suggest(name, TASKS, "task"))
@@ -92,19 +92,22 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
         return _run_model(args, command)
     metadata = describe(command, args.seed)
     if args.compare:
-        return Report((), tuple(_compare(args)), metadata)
+        return Report((), tuple(_compare(args, metadata)), metadata)
     scored = []
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
         scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}")))
         metadata[f"scores {path.name}"] = hash_files(path)
+        if part.items:
+            metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
     return _report(args, scored, metadata)
 
 
 def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, Any]) -> Report:
     scored = with_threshold(scored, args.threshold)
     items = [result for part in scored for result in item_results(part)] if args.out else []
-    return Report(tuple(summarise(scored, args.seed)), (), metadata, tuple(items))
+    protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
+    return Report(tuple(summarise(scored, args.seed)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
@@ -135,15 +138,20 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     return Scored(TASKS[name], split, records, notes, splits[split], version)
 
 
-def _compare(args: argparse.Namespace) -> list[Comparison]:
+def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Comparison]:
+    if isinstance(args.threshold, str):
+        raise ValueError(f"--threshold {args.threshold} is for --checkpoint and --scores; --compare takes a number.")
     first, second = args.compare
     names = tell_apart(first, second)
+    refuse_other_data(first, second, args.tasks)
     comparisons = []
     for a, b in shared_files(first, second):
         before, after = read_scores(a), read_scores(b)
         if a != first and args.tasks and task_of(before, a) not in args.tasks:
             continue
         part = _identify(args, before, a)
+        if isinstance(part.task, Thresholded):
+            (part,) = with_threshold([part], args.threshold)
         task, notes = part.task, part.notes
         if task_of(after, b) != task.name:
             raise ValueError(f"{a} holds scores of {task.name}, {b} of {task_of(after, b)}: nothing to compare.")
@@ -154,7 +162,10 @@ def _compare(args: argparse.Namespace) -> list[Comparison]:
         if not part.items:
             results = [_with_texts(found, x) for found, x in zip(results, args.compare, strict=True)]
         sample = disagreements(*results, args.examples, args.seed)
-        comparisons.append(replace(comparison, notes=(*comparison.notes, *notes), disagreements=sample))
+        notes = (f"protocol {task.protocol}", *comparison.notes, *notes)
+        comparisons.append(replace(comparison, notes=notes, disagreements=sample))
+        for name, path in zip(names, (a, b), strict=True):
+            metadata[f"scores {name} {path.name}" if path.stem != name else f"scores {path.name}"] = hash_files(path)
     return comparisons
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from relpretrain.version import __version__
 from relpretrain.zeroshot.comparison import Comparison
 from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, write_items
 from relpretrain.zeroshot.table import Table
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 JSON_NAME = "zero_shot.json"
 MARKDOWN_NAME = "zero_shot.md"
@@ -100,13 +103,49 @@ def read_report(path: Path) -> Report:
         raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
 
 
+def refuse_other_data(first: Path, second: Path, tasks: Sequence[str] | None = None) -> None:
+    """Refuse to compare two report folders that were made on different data of the same name.
+
+    Args:
+        first: A report folder, or anything else, of which nothing is known.
+        second: Likewise.
+        tasks: The tasks to look at; all if None.
+
+    Raises:
+        ValueError: If their reports have different hashes of the data of a split.
+    """
+    paths = [folder / JSON_NAME for folder in (first, second)]
+    if not all(path.is_file() for path in paths):
+        return
+    a, b = (read_report(path).metadata for path in paths)
+    for key in (key for key in a if key.startswith("data ") and key in b):
+        if a[key] != b[key] and (not tasks or key.split()[1] in tasks):
+            raise ValueError(f"{first} and {second} were made on different annotations of {key.removeprefix('data ')} "
+                             f"(hashes {a[key][:8]} and {b[key][:8]}): score both on the same.")  # fmt: skip
+
+
 def describe(command: Sequence[str], seed: int, device: str = "") -> dict[str, Any]:
-    """What every report says of its making: version, seed, command and hardware."""
+    """What every report says of its making: version, commit, seed, command and hardware."""
     processor = f"{platform.machine()}, {os.cpu_count()} CPUs"
     gpu = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else ""
-    made = {"relpretrain": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    made = {"relpretrain": __version__} | ({"commit": found} if (found := commit()) else {})
+    made |= {"torch": torch.__version__, "python": platform.python_version()}
     hardware = ", ".join(filter(None, (gpu, processor, platform.system())))
     return made | {"hardware": hardware, "device": device, "seed": seed, "command": " ".join(command)}
+
+
+def commit(root: Path = _ROOT) -> str:
+    """The commit of the checkout that the package runs from, with "+" if files have changed; "" outside of one."""
+    if not (root / ".git").exists():
+        return ""
+    answers = []
+    for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            asked = subprocess.run(["git", "-C", str(root), *question], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+        answers.append(asked.stdout.strip())
+    return answers[0] + ("+" if answers[1] else "")
 
 
 def hash_files(path: Path) -> str:

@@ -35,9 +35,9 @@ def test_a_checkpoint_is_scored_and_its_scores_give_the_same_table(world, checkp
         "graphs validation": found["graphs validation"][0],
     }
     state = json.loads((tmp_path / "a" / "zero_shot.json").read_text())["metadata"]
-    assert {"relpretrain", "hardware", "seed", "command", "weights", "data vsr", "data valse", "data graphs"} <= set(
-        state
-    )
+    assert {"relpretrain", "hardware", "seed", "command", "weights", "protocols"} <= set(state)
+    data = {key for key in state if key.startswith("data ")}
+    assert data == {"data vsr synthetic/dev", "data vsr synthetic/test", "data valse", "data graphs validation"}
     files = sorted(map(str, (tmp_path / "a" / "scores").iterdir()))
     assert main(["--scores", *files, "--data", str(world), "--out", str(tmp_path / "b")]) == 0
     again = overall(tmp_path / "b")
