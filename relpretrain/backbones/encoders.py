@@ -10,6 +10,7 @@ from relpretrain.backbones import text as text_module
 from relpretrain.backbones import vision as vision_module
 from relpretrain.backbones.official import convert_bert
 from relpretrain.backbones.sizes import Sizes
+from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
 
 TEMPERATURE_RANGE = (0.001, 0.5)
@@ -22,9 +23,6 @@ class Encoders(nn.Module):
         sizes: All numbers.
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
-
-    shares_images = True
-    """`fuse` takes m images for n texts where n is a multiple of m, and does an image's part of the work once."""
 
     def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
         super().__init__()
@@ -51,10 +49,28 @@ class Encoders(nn.Module):
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
 
-        There may be fewer images, of which n is a multiple: each then serves as many texts in a row (`shares_images`).
+        There may be fewer images, of which n is a multiple: each then serves as many texts in a row.
         """
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
+
+    def begin_match(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """What of matching depends on the texts alone, (n, length, dim); made once for all images, see `match`."""
+        return self.fusion.begin(text, text_mask)
+
+    def match(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Match logits (n, 2) of texts that `begin_match` prepared: those of `match_logits(fuse(...))`, sooner.
+
+        Each image serves as many texts in a row as there are texts for an image, and does its part once; the last layer
+        is computed for the first token alone, which is all that the matching head looks at.
+        """
+        first = self.fusion.first_token(begun, text_mask, image, image_mask)
+        with full_precision(first):
+            return self.match_logits(first.float())
+
+    def match_logits(self, fused: Tensor) -> Tensor:
+        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        raise NotImplementedError
 
     def project_image(self, tokens: Tensor) -> Tensor:
         """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""

@@ -24,11 +24,11 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend from tokens (n, L, D) to the visible among them; `mask` is (n, 1, 1, L), True at visible ones."""
+    def forward(self, x: Tensor, mask: Tensor, queries: int | None = None) -> Tensor:
+        """Attend from the first `queries` of tokens (n, L, D) to the visible; `mask` is (n, 1, 1, L), True at those."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         p = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        x = F.scaled_dot_product_attention(q[:, :, :queries], k, v, attn_mask=mask, dropout_p=p)
         return self.out(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -78,7 +78,14 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, image: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
         """Turn tokens (n, L, D) into tokens (n, L, D); masks as in the attentions."""
-        x = self.attention_norm(x + self.drop(self.attention(x, mask)))
+        return self.finish(self.attend(x, mask), image, image_mask)
+
+    def attend(self, x: Tensor, mask: Tensor, queries: int | None = None) -> Tensor:
+        """The part before any image: self-attention of the first `queries` tokens, (n, queries or L, D)."""
+        return self.attention_norm(x[:, :queries] + self.drop(self.attention(x, mask, queries)))  # type: ignore[no-any-return]
+
+    def finish(self, x: Tensor, image: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
+        """The rest: cross-attention and the two linear layers, each token by itself."""
         if image is not None:
             x = self.cross_norm(x + self.drop(self.cross(x, image, image_mask)))
         return self.ffn_norm(x + self.drop(self.down(F.gelu(self.up(x)))))  # type: ignore[no-any-return]
@@ -134,6 +141,22 @@ class FusionEncoder(nn.Module):
         """Let text tokens (n, L, D) attend to image tokens (m, K, image width), n a multiple of m: (n, L, D)."""
         masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
         return run_layers(self.layers, self.checkpointing, text, masks[0], image, masks[1])
+
+    def begin(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """What no image has a part in, (n, L, D): the first layer's self-attention. Goes on in `first_token`."""
+        return self.layers[0].attend(text, text_mask.bool()[:, None, None])  # type: ignore[operator,no-any-return]
+
+    def first_token(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """The first token of what `forward` returns, (n, 1, D), of texts that `begin` prepared; images as there."""
+        masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
+        first, *others = self.layers
+        if not others:
+            return first.finish(begun[:, :1], image, masks[1])  # type: ignore[operator,no-any-return]
+        x = first.finish(begun, image, masks[1])  # type: ignore[operator]
+        for layer in others[:-1]:
+            x = layer(x, masks[0], image, masks[1])
+        x = others[-1].attend(x, masks[0], queries=1)  # type: ignore[operator]
+        return others[-1].finish(x, image, masks[1])  # type: ignore[operator,no-any-return]
 
 
 class WordHead(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor
 from relpretrain.zeroshot.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 
-CHUNK = 64
+CHUNK = 256
 """Images whose tokens are held at once."""
 
 _QUERIES = 256  # rows of a similarity matrix that are held at once
@@ -40,12 +40,23 @@ class Ranks(NamedTuple):
 
 
 class Retrieved(NamedTuple):
-    """Ranks of texts for images, and of images for texts; `None` where nothing was re-ranked."""
+    """Ranks by cosine, and what was re-ranked; `None` where nothing was.
+
+    Args:
+        texts: Ranks of texts for images.
+        images: Ranks of images for texts.
+        reranked_texts: The same by match logit.
+        reranked_images: The same by match logit.
+        pairs: Image and text of the pairs that were matched, (pairs, 2); a text is numbered among the distinct ones.
+        logits: Their match logits, (pairs,).
+    """
 
     texts: Ranks
     images: Ranks
     reranked_texts: Ranks | None = None
     reranked_images: Ranks | None = None
+    pairs: Tensor | None = None
+    logits: Tensor | None = None
 
 
 def best_right(scores: Tensor, right: Tensor) -> Ranks:
@@ -113,9 +124,9 @@ def retrieve(
         scores = _match(scorer, pairs, list(number), Path(folder))
     found = [scores[torch.searchsorted(pairs, asked)] for asked in (rows, columns)]
     own = torch.arange(len(images))[:, None] == of[text_candidates]
-    return Retrieved(
-        to_texts, to_images, best_right(found[0], own), best_right(found[1], image_candidates == of[:, None])
-    )
+    by_match = best_right(found[0], own), best_right(found[1], image_candidates == of[:, None])
+    ends = torch.stack([torch.div(pairs, len(number), rounding_mode="floor"), pairs % len(number)], dim=1)
+    return Retrieved(to_texts, to_images, *by_match, ends, scores)
 
 
 def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Tensor:

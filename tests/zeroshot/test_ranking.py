@@ -116,7 +116,7 @@ def test_recalls_are_the_official_ones_where_nothing_ties(k):
         (official_rerank(c, m, min(k, c.shape[1])), r)
         for (c, r), m in zip(ways, (scorer.logits, scorer.logits.T), strict=True)
     ]
-    for ranks, (scores, good) in zip(found, (*ways, *reranked), strict=True):
+    for ranks, (scores, good) in zip(found[:4], (*ways, *reranked), strict=True):
         for at in (1, 5, 10):
             recall = 100 * float(((ranks.rank > 0) & (ranks.rank <= at)).float().mean())
             assert recall == pytest.approx(official(scores, good, at) if k > at or k == 1000 else recall)
@@ -128,7 +128,9 @@ def test_recalls_are_the_official_ones_where_nothing_ties(k):
 def test_images_are_encoded_once_and_pairs_scored_once(monkeypatch):
     monkeypatch.setattr(ranking, "CHUNK", 4)
     scorer, texts, owner, _ = world()
-    retrieve(scorer, range(30), texts, owner, 8)
+    found = retrieve(scorer, range(30), texts, owner, 8)
+    assert torch.equal(found.logits, scorer.logits[tuple(found.pairs.T)])
+    assert {(i, str(t)) for i, t in found.pairs.tolist()} == set(scorer.asked)
     assert scorer.encoded == list(range(30))
     assert len(scorer.asked) == len(set(scorer.asked))
     by_image, by_text = scorer.cosines.topk(8, dim=1).indices, scorer.cosines.T.topk(8, dim=1).indices
@@ -143,7 +145,7 @@ def test_chunks_do_not_change_ranks(monkeypatch, chunk):
     whole = retrieve(scorer, range(30), texts, owner, 5)
     monkeypatch.setattr(ranking, "CHUNK", chunk)
     monkeypatch.setattr(ranking, "_QUERIES", chunk)
-    for a, b in zip(whole, retrieve(scorer, range(30), texts, owner, 5), strict=True):
+    for a, b in zip(whole[:4], retrieve(scorer, range(30), texts, owner, 5)[:4], strict=True):
         assert torch.equal(a.rank, b.rank)
 
 

@@ -77,23 +77,42 @@ def test_every_way_of_scoring_equals_one_pair_at_a_time(backbone, tokenizer, bat
         torch.testing.assert_close(matrix[index, range(60)], cosines, rtol=1e-5, atol=1e-5)
 
 
-def test_an_image_does_its_work_once_for_many_texts(tokenizer):
+def test_images_and_texts_do_their_parts_once(tokenizer):
     backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
-    rows = []
-    backbone.fusion.layers[0].cross.kv.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    rows = {"image": 0, "text": 0, "first": 0}
+
+    def count(name):
+        def hook(_, given, __):
+            rows[name] += len(given[0])
+
+        return hook
+
+    first = backbone.fusion.layers[0]
+    first.cross.kv.register_forward_hook(count("image"))
+    first.attention.register_forward_hook(count("first"))
+    backbone.text.register_forward_hook(count("text"))
     scorer = MatchScorer(backbone, Preprocess(tokenizer, image_size=32))
-    scorer.score(scorer.encode_images(pictures(2)), [0] * 64 + [1] * 64, ["a red cat"] * 128)
-    assert sum(rows) == 2
+    scorer.score(scorer.encode_images(pictures(2)), [0] * 64 + [1] * 64, ["a red cat", "a blue cat"] * 64)
+    assert rows == {"image": 2, "text": 2, "first": 2}
 
 
-def test_a_backbone_that_does_not_share_images_gets_one_for_each_text(tokenizer):
-    backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
-    preprocess = Preprocess(tokenizer, image_size=32)
+class Plain:
+    """A backbone with nothing but what the protocol asks for."""
+
+    def __init__(self, model):
+        for name in ("encode_image", "encode_text", "fuse", "match_logits", "project_image", "project_text"):
+            setattr(self, name, getattr(model, name))
+
+
+@pytest.mark.parametrize("fusion_layers", [1, 2, 4])
+def test_a_plain_backbone_scores_the_same(tokenizer, fusion_layers):
+    torch.manual_seed(2)
+    sizes = {"size": "tiny", "image_size": 32, "vocab_size": len(tokenizer), "fusion_layers": fusion_layers}
+    backbone, preprocess = ALBEF(**sizes).eval(), Preprocess(tokenizer, image_size=32)
     index, texts = pairs(5, 40)
-    shared = MatchScorer(backbone, preprocess)
-    expected = shared.score(shared.encode_images(pictures(5)), index, texts)
-    backbone.shares_images = False
-    found = shared.score(shared.encode_images(pictures(5)), index, texts)
+    ours, plain = MatchScorer(backbone, preprocess), MatchScorer(Plain(backbone), preprocess)
+    expected = plain.score(plain.encode_images(pictures(5)), index, texts)
+    found = ours.score(ours.encode_images(pictures(5)), index, texts)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 

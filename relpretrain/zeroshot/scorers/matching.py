@@ -44,8 +44,8 @@ class MatchScorer(CosineScorer):
     """Says how well texts match images. Satisfies `types.PairScorer` and `EmbeddingScorer`.
 
     Images are encoded once, and so is each distinct text of a call of `score`; texts come in the order of their
-    lengths, so that little of a batch is padding. Backbones that have `shares_images` compute what an image gives to
-    the fusion once for all texts of a batch that it is paired with.
+    lengths, so that little of a batch is padding. Backbones that have `begin_match` and `match` do what depends on a
+    text alone once per text, and an image's part of a batch once per image.
 
     Args:
         backbone: The model; it is put into evaluation mode and moved to `device`.
@@ -148,22 +148,34 @@ class MatchScorer(CosineScorer):
         """Logits (n, 2) of encoded texts `place[i]` with images `index[i]`."""
         lengths = mask.sum(dim=1).tolist()
         logits = torch.zeros(len(index), 2, device=self.device)
-        shares = getattr(self.backbone, "shares_images", False)
+        match = getattr(self.backbone, "match", None)
+        begun = states
+        if match is not None:
+            with autocast(self.precision):
+                begun = self.backbone.begin_match(states, mask)
         for wide in rectangles(index, [lengths[i] for i in place], 4 * self.batch_size):
             chosen = torch.tensor([place[row] for row in wide.rows], device=self.device)
-            words, visible = states[chosen, : wide.length], mask[chosen, : wide.length]
+            words, visible = begun[chosen, : wide.length], mask[chosen, : wide.length]
             image = images[wide.images]
-            if not shares:
-                repeats = torch.full((len(wide.images),), len(wide.rows) // len(wide.images), device=self.device)
-                image = ImageTokens(*(t.repeat_interleave(repeats, dim=0) for t in (image.tokens, image.mask)))
-            with autocast(self.precision):
-                fused = self.backbone.fuse(words, visible, image.tokens, image.mask)
-            logits[torch.tensor(wide.rows, device=self.device)] = self.backbone.match_logits(fused.float())
+            if match is None:
+                found = self._fuse(words, visible, image)
+            else:
+                with autocast(self.precision):
+                    found = match(words, visible, image.tokens, image.mask)
+            logits[torch.tensor(wide.rows, device=self.device)] = found.float()
         if self.by == "both":
             vectors = self.backbone.project_text(states.float())[list(place)]
             cosines = (self.embed_images(images)[list(index)] * vectors).sum(-1)
             logits = logits + cosine_logits(cosines, float(self.backbone.temperature))
         return logits
+
+    def _fuse(self, words: Tensor, visible: Tensor, images: ImageTokens) -> Tensor:
+        """Match logits (n, 2) by a backbone that wants an image for each text."""
+        each = len(words) // len(images)
+        tokens, mask = (t.repeat_interleave(each, dim=0) for t in (images.tokens, images.mask))
+        with autocast(self.precision):
+            fused = self.backbone.fuse(words, visible, tokens, mask)
+        return self.backbone.match_logits(fused.float())
 
     def _encode_texts(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Numbers, tokens (n, length, dim) and mask (n, length) of texts, in blocks of like lengths."""

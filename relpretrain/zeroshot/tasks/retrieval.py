@@ -85,7 +85,7 @@ class Retrieval(PairTask):
         owner = [number for number, item in enumerate(items) for _ in item.texts]
         found = retrieve(scorer, _Photos([item.image for item in items]), texts, owner, self.k_test)
         columns = {}
-        for prefix, to_texts, to_images in (("cosine_", *found[:2]), ("", *found[2:])):
+        for prefix, to_texts, to_images in (("cosine_", *found[:2]), ("", *found[2:4])):
             if to_texts is not None and to_images is not None:
                 columns |= _columns(f"{prefix}text", Ranks(*(values[owner] for values in to_texts)))
                 columns |= _columns(f"{prefix}image", to_images)
