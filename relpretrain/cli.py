@@ -123,10 +123,11 @@ def _train(command: str, arguments: list[str]) -> int:
 
 def _data(command: str, arguments: list[str]) -> int:
     from relpretrain.data import commands, inspect_commands
+    from relpretrain.viz import show_command
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for room in (commands, inspect_commands):
+    for room in (commands, inspect_commands, show_command):
         room.add_subcommands(subcommands)
     args = parser.parse_args(arguments)
     return int(args.run_data(args) or 0)
