@@ -47,7 +47,7 @@ class SugarCrepe(ChoiceTask):
     name = "sugarcrepe"
     card = CARD
     protocol = CARD.protocol
-    roles = ("caption", "negative_caption")
+    roles: tuple[str, ...] = ("caption", "negative_caption")
     part = "file"
     parts = tuple(SIZES)
 
