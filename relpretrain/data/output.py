@@ -19,6 +19,7 @@ from relpretrain.data.resuming import ResumableWriter
 from relpretrain.data.writing import check_writable
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.files import Meter
+from relpretrain.version import __version__
 
 T = TypeVar("T")
 PARTS = ("captions", "entities", "relations")
@@ -73,7 +74,9 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the shards that are in --out; begin unfinished ones anew"
+        "--overwrite",
+        action="store_true",
+        help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
 
 
@@ -105,7 +108,7 @@ def write(job: Job, args: argparse.Namespace) -> None:
         OSError: If something cannot be read or written.
     """
     check_writable(args.out)
-    arguments = {"options": dict(job.options), "files": [_stamp(path) for path in job.files]}
+    arguments = {"version": __version__, "options": dict(job.options), "files": [_stamp(path) for path in job.files]}
     with (
         ResumableWriter(args.out, arguments, args.samples_per_shard, args.overwrite) as writer,
         ProgressLine(job.meter) as progress,

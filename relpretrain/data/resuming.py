@@ -76,7 +76,8 @@ class ResumableWriter:
     @property
     def samples(self) -> int:
         """Samples so far, the shard that is being written included."""
-        return sum(shard["samples"] for shard in self.shards) + (len(self._shard) if self._shard is not None else 0)
+        finished = sum(int(shard["samples"]) for shard in self.shards)
+        return finished + (len(self._shard) if self._shard is not None else 0)
 
     def add(self, sample: tuple[str, bytes, str, Mapping[str, Any]] | None, dropped: Mapping[str, int]) -> None:
         """Take what became of the next item of the input.
