@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -174,8 +175,9 @@ class ResumableWriter:
         try:
             yield
         except OSError as error:
-            kept = f"{len(self.shards)} finished shard{'s' * (len(self.shards) != 1)} and where they end are kept"
-            why = f"{error.strerror or error}; {kept}: set this right and run the same command again to go on"
+            kept = f"{len(self.shards)} finished shard{'s' * (len(self.shards) != 1)} kept"
+            remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set this right"
+            why = f"{error.strerror or error}; {kept}: {remedy}, then run the same command again to go on"
             raise OSError(error.errno, why, str(self.folder)) from error
 
 
