@@ -192,7 +192,7 @@ def _batches(batches: Any, samples: int) -> None:
 
 
 def _memory(folder: Path, samples: int, workers: int) -> None:
-    """Proportional memory of this process and its workers, over many samples."""
+    """Memory of this process and its workers, over many samples."""
     files = list(_generated(2000, (96, 72), 80))
     tokenizer, shards = _write(folder, files)
     loader = iter(_loader("graphs", shards, tokenizer, 32, workers))
@@ -208,13 +208,18 @@ def _memory(folder: Path, samples: int, workers: int) -> None:
 
 
 def _used() -> float:
-    """Megabytes that this process and its children hold, shared pages divided among them (Linux)."""
+    """Megabytes of data that this process and its children hold, shared pages divided among them (Linux).
+
+    Pages of files, such as libraries, are left out: other programs share them.
+    """
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
     total = 0
     for pid in [str(own), *children]:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        total += sum(
+            int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
+        )
     return total / 1024
 
 

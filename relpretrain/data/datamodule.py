@@ -93,7 +93,7 @@ class RelationDataModule(LightningDataModule):
         self.prefetch = prefetch
         self.stop = stop
         self.exclude = exclude
-        self.excluded: dict[str, int] = {}
+        self._left: dict[tuple[str, str], dict[str, int]] = {}
         self.plan: Plan | None = None
         self.ledger = Ledger(max_bad_fraction)
         self._tokenizer: Any = None
@@ -154,7 +154,7 @@ class RelationDataModule(LightningDataModule):
         if self.plan is None or self._train is None:
             return []
         accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
-        return plan_lines(self.plan, *self._steps(), accumulate, world_size(), self.excluded)
+        return plan_lines(self.plan, *self._steps(), accumulate, world_size(), self._left)
 
     def counters(self) -> dict[str, float]:
         """Samples dealt so far by all processes together, and passes over each dataset, under the names of the logs."""
@@ -338,11 +338,11 @@ class RelationDataModule(LightningDataModule):
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
             writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary)
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
-        eligible, excluded = eligible_rows(streams, shards, exclusion)
-        if exclusion is not None:
-            self.excluded = excluded
-            note = hashlib.sha256(repr((sorted(exclusion.image_ids), exclusion.phashes)).encode()).hexdigest()[:16]
-        plan = Plan(streams, eligible, seed, note if exclusion is not None else "")
+        eligible, left = eligible_rows(streams, shards, exclusion)
+        if streams is self.streams:
+            self._left = left
+        listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
+        plan = Plan(streams, eligible, seed, "" if listed is None else hashlib.sha256(listed.encode()).hexdigest()[:16])
         return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:

@@ -76,11 +76,21 @@ class ShardIndex:
         return np.flatnonzero(self.counts[:, _COLUMNS[kind]] > 0)
 
     def read(self, row: int) -> RawSample:
-        """Read a sample's bytes, all in one go."""
+        """Read a sample's bytes, all in one go.
+
+        Raises:
+            OSError: If the shard is not there any more, or shorter than it was.
+        """
         offsets, sizes = self.offsets[row], self.sizes[row]
         start = int(offsets[offsets >= 0].min())
         stop = int((offsets + sizes).max())
-        data = os.pread(_open(str(self.path)).fileno(), stop - start, start)
+        try:
+            data = os.pread(_open(str(self.path)).fileno(), stop - start, start)
+        except FileNotFoundError:
+            raise OSError(
+                f"Shard {self.path} disappeared during the run. Put it back and resume: the run goes on with exactly "
+                "the next batch."
+            ) from None
         if len(data) < stop - start:
             raise OSError(f"Shard {self.path} is shorter than when it was indexed: it changed during the run.")
         parts = [

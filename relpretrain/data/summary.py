@@ -8,7 +8,12 @@ from relpretrain.data.mixture import Plan
 
 
 def plan_lines(
-    plan: Plan, batches: int | None, why: str, accumulate: int, processes: int, excluded: Mapping[str, int]
+    plan: Plan,
+    batches: int | None,
+    why: str,
+    accumulate: int,
+    processes: int,
+    left: Mapping[tuple[str, str], Mapping[str, int]],
 ) -> list[str]:
     """What a step holds, how many steps there are, how often each dataset is passed: a line each.
 
@@ -18,7 +23,7 @@ def plan_lines(
         why: What says so: a stopping rule.
         accumulate: Batches in an optimizer step.
         processes: Number of processes.
-        excluded: Samples that an exclusion list took out, by dataset.
+        left: Samples that are never drawn, by stream and dataset, and by reason.
     """
     head = f"Data plan, seed {plan.seed}: "
     head += "batches without end" if batches is None else f"{batches:,} batches (stop: {why})"
@@ -32,12 +37,11 @@ def plan_lines(
             f"  {name}: {100 * plan.shares[name]:.1f} % of the steps, {stream.batch_size} images each "
             f"({stream.kind}), samples per pass: {held}; for {', '.join(stream.objectives) or 'no objective'}"
         )
-        for dataset, size in sizes.items() if batches is not None else ():
+        for dataset, size in sizes.items():
             samples = dealt[name, dataset]
-            lines.append(
-                f"    {dataset}: {samples // stream.batch_size:,} batches, {samples:,} samples"
-                f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} passes"
-            )
-    return lines + [
-        f"  left out of {name} by the exclusion list: {count:,} samples" for name, count in excluded.items()
-    ]
+            said = f"{samples // stream.batch_size:,} batches, {samples:,} samples"
+            said += f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} passes"
+            never = ", ".join(f"{count:,} {reason}" for reason, count in left.get((name, dataset), {}).items())
+            parts = [said] * (batches is not None) + [f"never drawn: {never}"] * bool(never)
+            lines += [f"    {dataset}: {'; '.join(parts)}"] if parts else []
+    return lines
