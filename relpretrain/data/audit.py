@@ -7,9 +7,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from PIL import Image
 from relpretrain.data.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
 from relpretrain.data.exclusion import DISTANCE, Exclusion, distances, phash
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.parallel import ordered_map
 from relpretrain.data.survey import find_indexes, progress, shard_name, survey
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
@@ -118,7 +117,7 @@ def audit(
     origins: Mapping[str, str] | None = None,
     image_data: Path | None = None,
     distance: int = DISTANCE,
-    workers: int = 0,
+    workers: int = 1,
 ) -> Audit:
     """Look for the benchmarks' images among the samples of shards.
 
@@ -130,7 +129,7 @@ def audit(
             their name.
         image_data: Visual Genome's image_data.json, which says which of its images are COCO's.
         distance: Bits in which the hashes of one image may differ.
-        workers: Processes; 0 works in this one.
+        workers: Processes; 1 works in this one.
 
     Raises:
         ValueError: If a shard or a file cannot be used.
@@ -194,13 +193,10 @@ def find_images(folders: Sequence[Path], wanted: set[str]) -> dict[str, Path]:
     return found
 
 
-def hash_images(paths: Mapping[str, Path], workers: int = 0) -> dict[str, int]:
+def hash_images(paths: Mapping[str, Path], workers: int = 1) -> dict[str, int]:
     """Perceptual hashes of image files, by what `paths` calls them; files that cannot be decoded are left out."""
-    with ProcessPoolExecutor(workers) if workers and paths else nullcontext() as pool:
-        values: Iterable[int | None]
-        values = pool.map(_hash, paths.values(), chunksize=32) if pool else map(_hash, paths.values())
-        values = progress(values, len(paths), "benchmark images hashed", lambda _: 1)
-        return {name: value for name, value in zip(paths, values, strict=True) if value is not None}
+    hashed = progress(ordered_map(_hash, paths.values(), workers), len(paths), "benchmark images", lambda _: 1)
+    return {name: value for name, value in zip(paths, hashed, strict=True) if value is not None}
 
 
 @dataclass

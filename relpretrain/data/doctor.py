@@ -187,7 +187,7 @@ def examine(
     judges: Mapping[str, Judge],
     *,
     long_caption: Callable[[str], bool] | None = None,
-    workers: int = 0,
+    workers: int = 1,
 ) -> Examination:
     """Read all samples of a dataset once.
 
@@ -196,7 +196,7 @@ def examine(
         shards: Paths or addresses.
         judges: What streams make of its samples.
         long_caption: Says of a caption whether it is too long; None counts words.
-        workers: Processes; 0 reads in this one.
+        workers: Processes; 1 reads in this one.
 
     Raises:
         ConfigError: If a shard cannot be read, or is no tar; names all of them.

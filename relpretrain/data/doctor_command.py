@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from relpretrain.data.doctor import Examination, Judge, examine, plain_judges, plain_plan, recipe_judges
 from relpretrain.data.doctor_report import print_examination, serving, to_json
 from relpretrain.data.shards import resolve_shards, write_atomically
-from relpretrain.data.survey import SHARDS, default_workers
+from relpretrain.data.survey import SHARDS
 from relpretrain.data.text import TextEncoder
 from relpretrain.errors import ConfigError
 
@@ -33,13 +33,12 @@ def doctor(args: argparse.Namespace) -> int:
     if args.config is None and not shards:
         raise ConfigError("name shards, or a recipe with -c")
     recipe = None if args.config is None else _read(args.config, shards)
-    workers = default_workers() if args.workers is None else args.workers
     size = _IMAGE_SIZE if recipe is None else recipe.module.image_size
     allowed = args.max_bad
     if allowed is None:
         allowed = MAX_BAD if recipe is None else recipe.module.max_bad_fraction
 
-    found = _examine(shards, recipe, workers)
+    found = _examine(shards, recipe, args.workers)
     if recipe is not None and shards:  # they need not serve all of the recipe's streams
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
     problems = [] if recipe is None else recipe.set_up()
@@ -90,16 +89,17 @@ def _examine(shards: list[str], recipe: RecipeData | None, workers: int) -> list
     for name, of_name in datasets.items():
         own: dict[str, Judge] = {n: judges[n] for n, s in recipe.streams.items() if name in s.datasets and n in judges}
         captions = [encoders[n] for n, judge in own.items() if judge.kind == "captions"]
-        long: Callable[[str], bool] | None = _Longer(captions[0]) if captions else None
+        long: Callable[[str], bool] | None = Longer(captions[0]) if captions else None
         found.append(examine(name, of_name, own, long_caption=long, workers=workers))
     return found
 
 
 @dataclass
-class _Longer:
+class Longer:
     """Whether a caption has more tokens than a stream allows."""
 
     encoder: TextEncoder
 
     def __call__(self, caption: str) -> bool:
+        """Tokenise it."""
         return self.encoder.triplet_length(caption) + self.encoder.separator > self.encoder.max_tokens

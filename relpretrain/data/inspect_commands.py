@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def add_subcommands(commands: Any) -> None:
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
+    )
 
 
 def _origin(text: str) -> tuple[str, str]:
@@ -73,7 +76,6 @@ def _audit(args: argparse.Namespace) -> None:
     from relpretrain.data.audit import audit
     from relpretrain.data.benchmark_images import image_folders, read_benchmarks
     from relpretrain.data.exclusion import DISTANCE
-    from relpretrain.data.survey import default_workers
     from relpretrain.data.tables import print_table
 
     result = audit(
@@ -83,7 +85,7 @@ def _audit(args: argparse.Namespace) -> None:
         origins=dict(args.origin),
         image_data=args.image_data,
         distance=DISTANCE if args.distance is None else args.distance,
-        workers=default_workers() if args.workers is None else args.workers,
+        workers=args.workers,
     )
     exclusion = result.exclusion(args.hashes)
     header = ["benchmark", "split", "images", "found", "by id", "by hash", "items", "touched"]

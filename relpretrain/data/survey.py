@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, TypeVar
-
-import torch
+from typing import TypeVar
 
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.indexing import index_shards
+from relpretrain.data.parallel import ordered_map
 from relpretrain.errors import ConfigError
 
 Found = TypeVar("Found")
@@ -24,16 +20,8 @@ Look = Callable[[ShardIndex, Sequence[int]], Found]
 SHARDS = "shards"
 """Name of the dataset where a command is given shards without one."""
 
-_CHUNK = 64  # samples that a process takes at a time
-_FEW = 4  # chunks for which processes are not worth their start
+_CHUNK = 16  # samples looked at together; `ordered_map` hands out as many of these at a time
 _SECONDS = 2.0  # between two lines of progress
-_look: Look[Any]
-
-
-def default_workers() -> int:
-    """As many processes as there are processors; 0 (this process alone) where there is one."""
-    count = os.cpu_count() or 1
-    return count if count > 1 else 0
 
 
 def shard_name(index: ShardIndex) -> str:
@@ -41,7 +29,7 @@ def shard_name(index: ShardIndex) -> str:
     return f"{index.path.parent.name}/{index.name}"
 
 
-def find_indexes(shards: Sequence[str], workers: int = 0) -> list[ShardIndex]:
+def find_indexes(shards: Sequence[str], workers: int = 1) -> list[ShardIndex]:
     """Index shards, in their order.
 
     Raises:
@@ -55,7 +43,7 @@ def find_indexes(shards: Sequence[str], workers: int = 0) -> list[ShardIndex]:
 
 
 def survey(
-    shards: Sequence[str], indexes: Sequence[ShardIndex], look: Look[Found], workers: int = 0
+    shards: Sequence[str], indexes: Sequence[ShardIndex], look: Look[Found], workers: int = 1
 ) -> Iterator[Found]:
     """Look at every sample once, with progress on stderr.
 
@@ -63,7 +51,7 @@ def survey(
         shards: Paths or addresses.
         indexes: Their indexes.
         look: What is done with the rows of a shard, some at a time.
-        workers: Processes; 0 reads in this one.
+        workers: Processes; 1 reads in this one.
 
     Yields:
         What `look` returned, in the order of the shards and their samples, whatever the number of processes.
@@ -73,17 +61,9 @@ def survey(
         for shard, index in zip(shards, indexes, strict=True)
         for start in range(0, len(index), _CHUNK)
     ]
-    total = sum(map(len, indexes))
     sizes = iter([len(rows) for _, rows in chunks])
-    if not workers or len(chunks) <= _FEW:
-        known = dict(zip(shards, indexes, strict=True))
-        looked = (look(known[shard], rows) for shard, rows in chunks)
-        yield from progress(looked, total, "samples", lambda _: next(sizes))
-        return
-    # As the loader's workers are made: a script needs no `if __name__ == "__main__"` for it.
-    context = multiprocessing.get_context("fork") if sys.platform == "linux" else None
-    with ProcessPoolExecutor(workers, context, _begin, (look,)) as pool:
-        yield from progress(pool.map(_look_at, chunks), total, "samples", lambda _: next(sizes))
+    found = ordered_map(functools.partial(_look_at, look), chunks, workers)
+    yield from progress(found, sum(map(len, indexes)), "samples", lambda _: next(sizes))
 
 
 def progress(
@@ -111,15 +91,9 @@ def progress(
             print(f"{done:,} of {total:,} {what}, {rate:,.0f} per second, {left} left", file=sys.stderr, flush=True)
 
 
-def _begin(look: Look[Any]) -> None:
-    global _look
-    _look = look
-    torch.set_num_threads(1)  # the processes share the processors
-
-
-def _look_at(chunk: tuple[str, Sequence[int]]) -> Any:
+def _look_at(look: Look[Found], chunk: tuple[str, Sequence[int]]) -> Found:
     shard, rows = chunk
-    return _look(_index(shard), rows)
+    return look(_index(shard), rows)
 
 
 @functools.lru_cache(maxsize=8)
