@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from relpretrain.zeroshot.tasks.base import Item, Record, Task
+from relpretrain.zeroshot.tasks.base import Item, Record, Task, UndecidedError
 
 ITEMS_NAME = "items.csv"
 
@@ -74,7 +74,10 @@ class ItemResult:
 
 
 def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
-    """The outcome of every item of a split, with its texts where the annotations are at hand."""
+    """The outcome of every item of a split, with its texts where the annotations are at hand.
+
+    Scores on which the task's rule means nothing have none.
+    """
     shown: dict[Any, list[Item]] = {}
     for item in scored.items:
         if isinstance(item, Item):
@@ -83,7 +86,11 @@ def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
     for record in scored.records:
         lines.setdefault(_id(scored.task, record), []).append(record)
     results = []
-    for key, outcome in scored.task.outcomes(scored.records).items():
+    try:
+        outcomes = scored.task.outcomes(scored.records)
+    except UndecidedError:
+        return []
+    for key, outcome in outcomes.items():
         item_id = _find(key, lines)
         items = shown.get(item_id, [])
         scores = {_sign(line): line["score"] for line in lines.get(item_id, ()) if "score" in line}

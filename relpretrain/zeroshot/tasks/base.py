@@ -104,6 +104,10 @@ class Item:
     group: Hashable = None
 
 
+class UndecidedError(ValueError):
+    """Scores on which the rule of a task means nothing, so that no item is right or wrong."""
+
+
 class Outcome(NamedTuple):
     """Whether an item, or one question about it, was right."""
 

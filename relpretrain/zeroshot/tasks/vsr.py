@@ -20,6 +20,7 @@ from relpretrain.zeroshot.tasks.base import (
     PairTask,
     Record,
     Source,
+    UndecidedError,
     calibrated,
     require,
     select_splits,
@@ -149,8 +150,10 @@ class VSR(PairTask):
         scores, labels = _tensors(records)
         correct = self._decide(scores, labels, records)
         if correct is None:
-            raise ValueError("These VSR scores are no probabilities (calibrated: false): 0.5 means nothing for them, "
-                             "and no item is right or wrong.")  # fmt: skip
+            raise UndecidedError(
+                "These VSR scores are no probabilities (calibrated: false): 0.5 means nothing for them, and no item is "
+                "right or wrong."
+            )
         categories = [CATEGORY.get(record["relation"], "") for record in records]
         return {r["id"]: Outcome(k, c) for r, k, c in zip(records, categories, correct.tolist(), strict=True)}
 
