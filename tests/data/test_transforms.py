@@ -1,12 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from relpretrain.data.config import Stream
 from relpretrain.data.sample import Sample
 from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD, augment, to_rgb, to_tensor
-from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph, holds
+from relpretrain.scene_graph import Box, Entity, FlipRefused, Relation, SceneGraph, holds
+from tests.scene_graph.strategies import HEIGHT, WIDTH, graphs
 
 RED, BLUE = (230, 20, 20), (20, 20, 230)
 
@@ -181,3 +186,44 @@ def test_transparency_is_laid_over_white():
 def test_an_rgb_image_is_handed_back_as_it_is():
     image = Image.new("RGB", (2, 2))
     assert to_rgb(image) is image
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(graphs(), st.sampled_from(["captions", "regions", "graphs"]), st.floats(0.05, 1.0), st.integers(0, 999))
+def test_after_any_crop_and_flip_boxes_lie_inside_and_what_was_true_still_is(graph, kind, min_scale, seed):
+    size = 24
+    named = tuple(replace(entity, label=f"thing {i}") for i, entity in enumerate(graph.entities))
+    image = Image.new("RGB", (int(WIDTH), int(HEIGHT)))
+    sample = Sample("d/s/k", image, "1", "test", [], SceneGraph(named, graph.relations))
+
+    def augmented(flip):
+        stream = _stream(kind, flip=flip, min_scale=min_scale, color=False)
+        return augment(sample, size, stream, np.random.default_rng(seed))
+
+    _, plain, dropped = augmented(0.0)
+    _, flipped, _ = augmented(1.0)
+    frame = Box(0, 0, size, size)
+    for new in (plain.graph, flipped.graph):
+        assert all(Box(-1e-9, -1e-9, size + 1e-9, size + 1e-9).contains(entity.box) for entity in new.entities)
+        assert all(entity.box.clip(frame).area > 0 for entity in new.entities)
+    try:
+        assert flipped.graph == plain.graph.flip(float(size))  # so left and right are exchanged with the boxes
+    except FlipRefused:
+        assert flipped.graph == plain.graph
+
+    def told(of):
+        names = [entity.label for entity in of.entities]
+        boxes = [entity.box for entity in of.entities]
+        return [
+            ((names[r.subject], r.relation, names[r.object]), holds(r.relation, boxes[r.subject], boxes[r.object]))
+            for r in of.relations
+        ]
+
+    before = told(sample.graph)
+    after = told(plain.graph)
+    assert len(before) == len(after) + dropped["relation_lost_entity"] + dropped["relation_untrue"]
+    was = dict(before)
+    for triplet, now in after:
+        assert was[triplet] is None or now or not was[triplet]
+    for (_, now), (_, mirrored) in zip(after, told(flipped.graph), strict=True):
+        assert now == mirrored
