@@ -115,14 +115,18 @@ def _table_plot(table: Table, published: PublishedTable | None) -> str:
 
 
 def _published(table: Table, published: PublishedTable) -> str:
-    """Published rows beside ours, best overall first."""
+    """Published rows beside ours, best first."""
     header = ["model", *published.columns, "published by"]
     ours = {row.category: row.accuracy for row in table.rows}
     lines = [("this model", {name: 100 * value for name, value in ours.items()}, "")]
     lines += [(row.model, row.values, f"{row.source}, {row.where}") for row in published.rows]
-    lines.sort(key=lambda line: -line[1].get(OVERALL, 0.0))
+    lines.sort(key=lambda line: -line[1].get(published.columns[0], 0.0))
     rows = [
-        [escape(model), *(f"{values[c]:.1f}" if c in values else "-" for c in published.columns), escape(source)]
+        [
+            escape(model),
+            *(f"{values[c]:.{published.digits}f}" if c in values else "-" for c in published.columns),
+            escape(source),
+        ]
         for model, values, source in lines
     ]
     sources = dict.fromkeys((row.source, row.address, row.read) for row in published.rows)
@@ -130,9 +134,8 @@ def _published(table: Table, published: PublishedTable) -> str:
     equal = reproduced(table)
     if equal:
         notes.insert(0, f"all {len(published.columns)} figures equal those published for {' and '.join(equal)}")
-    notes.append(
-        "models differ in training data and size; VSR's and VALSE's images overlap with COCO and Visual Genome"
-    )
+    notes += [published.caveat] if published.caveat else []
+    notes.append("models differ in size and training data, some of which holds images of this benchmark")
     number = next(i for i, line in enumerate(lines) if not line[2])
     title = f"<h3>Published figures on the same {published.n:,} items, protocol {escape(published.protocol)}</h3>"
     return title + _html_table(header, rows, text=(len(header) - 1,), ours=number) + _notes(notes)

@@ -18,7 +18,7 @@ class PublishedRow:
 
     Args:
         model: The model, with the number of its training images.
-        values: Figures in percent by category, as printed; the whole is called "overall".
+        values: Figures in percent by row of our tables, as printed.
         source: Who published them.
         where: In which table of theirs.
         address: Where that is.
@@ -42,8 +42,10 @@ class PublishedTable:
         split: Name of the split.
         protocol: Version of the protocol, such as "valse-1".
         n: Number of items.
-        columns: Names of the categories.
+        columns: Names of the rows of our tables that it has figures for; by the first one models are ranked.
         rows: The models.
+        digits: Digits after the point that are printed.
+        caveat: What is not known of how the figures came about.
     """
 
     task: str
@@ -52,6 +54,8 @@ class PublishedTable:
     n: int
     columns: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
+    digits: int = 1
+    caveat: str = ""
 
 
 @cache
@@ -67,7 +71,8 @@ def published_tables() -> tuple[PublishedTable, ...]:
             where = table["where"][source]
             rows.append(PublishedRow(model, values, about["title"], where, about["address"], about["read"]))
         head = (table["task"], table["split"], table["protocol"], table["n"])
-        tables.append(PublishedTable(*head, tuple(table["columns"]), tuple(rows)))
+        rest = (table.get("digits", 1), table.get("caveat", ""))
+        tables.append(PublishedTable(*head, tuple(table["columns"]), tuple(rows), *rest))
     return tuple(tables)
 
 
@@ -81,10 +86,11 @@ def published_for(table: Table) -> PublishedTable | None:
 
 
 def reproduced(table: Table) -> tuple[str, ...]:
-    """The models whose published row a table repeats: overall and in every category, to the printed digit."""
+    """The models whose published row a table repeats, in every figure and to the printed digit."""
     published = published_for(table)
     if published is None:
         return ()
-    printed = {row.category: f"{100 * row.accuracy:.1f}" for row in table.rows}
+    digits = published.digits
+    printed = {row.category: f"{100 * row.accuracy:.{digits}f}" for row in table.rows}
     rows = [row for row in published.rows if set(row.values) == set(published.columns)]
-    return tuple(r.model for r in rows if all(printed.get(c) == f"{v:.1f}" for c, v in r.values.items()))
+    return tuple(r.model for r in rows if all(printed.get(c) == f"{v:.{digits}f}" for c, v in r.values.items()))

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from relpretrain.zeroshot.published import published_for, published_tables, reproduced
 from relpretrain.zeroshot.scores import find_split, read_scores
-from relpretrain.zeroshot.table import OVERALL
 from relpretrain.zeroshot.tasks import TASKS, Source
 
 MODELS = {"albef_14m": "ALBEF-14M", "x-vlm_16m": "X-VLM-16M"}
@@ -58,16 +58,42 @@ def test_one_item_more_is_no_reproduction(realdata):
 def test_published_figures_are_whole():
     seen = set()
     for table in published_tables():
-        assert table.columns[0] == OVERALL
         key = (table.task, table.split, table.protocol)
         assert key not in seen
         seen.add(key)
         assert len({row.model for row in table.rows}) == len(table.rows)
         for row in table.rows:
-            assert OVERALL in row.values
+            assert table.columns[0] in row.values
             assert all(0 < value < 100 for value in row.values.values())
             assert row.address.startswith("https://")
             assert row.source
             assert row.where
             assert row.read
-    assert {key[0] for key in seen} >= {"valse", "vsr"}
+    assert {key[0] for key in seen} == {
+        "valse",
+        "vsr",
+        "winoground",
+        "coco_retrieval",
+        "flickr30k_retrieval",
+        "paragraphs",
+    }
+
+
+def test_published_tables_name_rows_and_protocols_of_the_tasks():
+    rng = np.random.default_rng(0)
+    squares = [{"label": f"{i}_c{c}_i{k}", "score": rng.random()} for i in range(400) for c in (0, 1) for k in (0, 1)]
+    ranks = [
+        {"task": "coco_retrieval", "id": i, "image": str(i), "caption": c, "k_test": 256}
+        | {f"{p}{d}_{w}": 1 for p in ("", "cosine_") for d in ("text", "image") for w in ("rank", "tied")}
+        for i in range(5000)
+        for c in range(5)
+    ]
+    for task, records, split in (("winoground", squares, ""), ("coco_retrieval", ranks, "test")):
+        table = TASKS[task].summarise(records, split)
+        published = published_for(table)
+        assert published is not None
+        assert set(published.columns) <= {row.category for row in table.rows}
+    known = {(task.name, task.protocol.partition(":")[0]) for task in TASKS.values()}
+    assert {(table.task, table.protocol) for table in published_tables()} <= known
+    sizes = {(t.name, v.split): v.parts.get("images", v.n) for t in TASKS.values() for v in t.card.versions}
+    assert all(sizes[table.task, table.split] == table.n for table in published_tables())
