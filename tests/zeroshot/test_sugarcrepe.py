@@ -131,3 +131,10 @@ def test_what_is_wrong_with_annotations_is_said(tmp_path):
     path.write_text('{"3": {"filename": "a.jpg", "caption": "x"}}')
     with pytest.raises(ValueError, match=r"SugarCrepe item '3' of .*swap_obj.json lacks 'negative_caption'"):
         SUGARCREPE.items(Source(tmp_path))
+
+
+def test_a_split_is_a_file(tmp_path):
+    write_folders(tmp_path)
+    found = SUGARCREPE.items(Source(tmp_path, splits=("swap_obj",)))[""]
+    assert {item.records[0]["id"] for item in found} == {"swap_obj/0", "swap_obj/2"}
+    assert [table.title for table in SUGARCREPE.tables(SUGARCREPE.score(ConstantScorer(), found[:0]))] == ["sugarcrepe"]

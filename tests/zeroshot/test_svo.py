@@ -114,3 +114,17 @@ def test_half_a_row_is_refused():
         SVO.summarise(records[1:])
     with pytest.raises(ValueError, match=r"SVO-Probes item 0 has two scores for its positive image"):
         SVO.summarise([*records, records[0]])
+
+
+def test_a_pair_decided_alike_counts_once_and_decided_otherwise_twice():
+    flags = {"subj_neg": True, "verb_neg": False, "obj_neg": False}
+    pairs = [("p", "a", 0.7), ("n", "b", 0.2), ("p", "a", 0.70001), ("n", "b", 0.9)]
+    records = [
+        {"label": f"{n // 2}_{role}", "score": score, **flags, "sentence": "s", "image": image}
+        for n, (role, image, score) in enumerate(pairs)
+    ]
+    row = SVO.tables(records)[1].overall
+    assert row.n == 3
+    assert row.details["positives"] == 1.0
+    assert row.details["negatives"] == 0.5
+    assert row.accuracy == 0.75
