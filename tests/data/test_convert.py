@@ -192,6 +192,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as Linux has it")
 def test_sigkill_of_a_parallel_conversion(photos, whole, tmp_path):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
@@ -327,3 +328,43 @@ def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK", 1)
     with pytest.raises(OSError, match=r"worker process died.*fewer --workers"):
         list(parallel.ordered_map(os._exit, [3, 3, 3], 2))
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from relpretrain.cli import main
+status = main(sys.argv[1:])
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as Linux has it")
+@pytest.mark.slow
+def test_a_gigabyte_of_relationships_in_bounded_memory(tmp_path):
+    rng = np.random.default_rng([7])
+
+    def end():
+        box = dict(zip("xywh", rng.integers(1, 200, 4).tolist(), strict=True))
+        return {"object_id": int(rng.integers(1 << 30)), "name": rng.bytes(4).hex(), "synsets": ["man.n.01"]} | box
+
+    relations = [
+        {"relationship_id": 1, "predicate": "ON", "synsets": [], "subject": end(), "object": end()} for _ in range(4000)
+    ]
+    texts = [json.dumps(relations[start : start + 50]) for start in range(0, 4000, 50)]
+    path, size, number = tmp_path / "relationships.json", 0, 0
+    with path.open("w") as file:
+        while size < 1e9:
+            number += 1
+            entry = f'{{"image_id": {number}, "relationships": {texts[number % len(texts)]}}}'
+            size += file.write(("[" if number == 1 else ",") + entry)
+        file.write("]")
+    for image in range(1, 101):
+        write_image(tmp_path / f"images/{image}.jpg", (400, 400))
+    arguments = ("--images", tmp_path / "images", "--relationships", path, "--out", tmp_path / "out", "--workers", 2)
+    command = [sys.executable, "-c", PEAK, "data", "convert", "visual-genome", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    print(f"{number} images, peak {int(done[-1]) / 1024:.0f} MiB")
+    assert len(records(tmp_path / "out")) == 100
+    assert int(done[-1]) < 1 << 20  # KiB

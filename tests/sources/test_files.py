@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) 
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as Linux has it")
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """Besides SQLite's cache of some megabytes there is one image at a time."""
     rng = np.random.default_rng([3])
