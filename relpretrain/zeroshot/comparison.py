@@ -89,7 +89,7 @@ def compare(
         raise ValueError(f"A paired comparison needs the same items: {differ}{remedy}.")
     if any(a[key].category != b[key].category for key in shared):
         raise ValueError(f"{names[0]} and {names[1]} disagree on the categories of items: they are of different data.")
-    notes = (differ,) if len(shared) < max(len(a), len(b)) else ()
+    notes: tuple[str, ...] = (differ,) if len(shared) < max(len(a), len(b)) else ()
     categories = list(dict.fromkeys(a[key].category for key in shared if a[key].category))
     rows = [_row(OVERALL, [a[key] for key in shared], [b[key] for key in shared], seed)]
     by_category = []

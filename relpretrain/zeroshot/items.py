@@ -131,16 +131,15 @@ def read_items(path: Path) -> list[ItemResult]:
     """
     with path.open(encoding="utf-8", newline="") as stream:
         try:
-            return [
-                ItemResult(
-                    **{name: row[name] for name in ("task", "split", "category", "id", "image", "model")},
-                    **{name: tuple(json.loads(row[name])) for name in ("texts", "roles", "scores")},
-                    right=row["right"] == "1",
-                )
-                for row in csv.DictReader(stream)
-            ]
+            return [_result(row) for row in csv.DictReader(stream)]
         except (KeyError, TypeError, json.JSONDecodeError, csv.Error) as error:
             raise ValueError(f"{path} is no table of items: {type(error).__name__}: {error}") from error
+
+
+def _result(row: dict[str, str]) -> ItemResult:
+    texts, roles, scores = (tuple(json.loads(row[name])) for name in ("texts", "roles", "scores"))
+    first = (row["task"], row["split"], row["category"], row["id"], row["image"])
+    return ItemResult(*first, texts, roles, scores, row["right"] == "1", row["model"])
 
 
 @dataclass(frozen=True)

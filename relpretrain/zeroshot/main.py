@@ -158,10 +158,10 @@ def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Compari
         split = part.split or (split_of(a, task.name) if a != first else "")
         refuse_other_version(task, names, before, after)
         comparison = compare(task, before, after, names, split, args.seed, args.allow_missing)
-        results = [item_results(replace(part, split=split, records=records)) for records in (before, after)]
+        one, two = (item_results(replace(part, split=split, records=records)) for records in (before, after))
         if not part.items:
-            results = [_with_texts(found, x) for found, x in zip(results, args.compare, strict=True)]
-        sample = disagreements(*results, args.examples, args.seed)
+            one, two = _with_texts(one, first), _with_texts(two, second)
+        sample = disagreements(one, two, args.examples, args.seed)
         notes = (f"protocol {task.protocol}", *comparison.notes, *notes)
         comparisons.append(replace(comparison, notes=notes, disagreements=sample))
         for name, path in zip(names, (a, b), strict=True):

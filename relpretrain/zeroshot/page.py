@@ -59,10 +59,10 @@ def _overview(report: Report) -> str:
     if report.comparisons:
         rows = []
         for number, comparison in enumerate(report.comparisons):
-            row = comparison.rows[0]
-            link = _link(f"comparison-{number}", comparison.title, row.category)
-            numbers = [f"{100 * row.paired.difference:+.1f}", _points(row.paired.low, row.paired.high)]
-            rows.append([link, f"{row.n:,}", *numbers, f"{row.paired.p_value:.2g}"])
+            first = comparison.rows[0]
+            link = _link(f"comparison-{number}", comparison.title, first.category)
+            numbers = [f"{100 * first.paired.difference:+.1f}", _points(first.paired.low, first.paired.high)]
+            rows.append([link, f"{first.n:,}", *numbers, f"{first.paired.p_value:.2g}"])
         parts.append(_html_table(["comparison", "n", "difference", "95 % interval", "McNemar p"], rows))
     return "".join(parts)
 
