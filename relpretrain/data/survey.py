@@ -21,7 +21,7 @@ SHARDS = "shards"
 """Name of the dataset where a command is given shards without one."""
 
 _CHUNK = 16  # samples looked at together; `ordered_map` hands out as many of these at a time
-_SECONDS = 2.0  # between two lines of progress
+_SECONDS = 5.0  # between two lines of progress
 
 
 def shard_name(index: ShardIndex) -> str:

@@ -9,6 +9,7 @@ from relpretrain.cli import main
 from relpretrain.data.audit import audit, find_images, read_twins
 from relpretrain.data.benchmark_images import TASKS, identity, origin_of, read_benchmarks
 from relpretrain.data.exclusion import Exclusion
+from relpretrain.data.index import ShardIndex
 from relpretrain.data.shards import ShardWriter
 from tests.data.small import picture
 
@@ -103,6 +104,13 @@ def test_finds_the_81_photos_of_the_local_items(realdata, photo_shards, tmp_path
     assert main(["data", "audit", *photo_shards, "--benchmarks", str(items), "--out", str(out)]) == 0
     assert "81 of 239 samples" in capsys.readouterr().out
     assert Exclusion.load(out) == Exclusion(expected)
+
+    folder = realdata / "coco_mini"
+    words = ["--images", f"{folder}/val2017", "--captions", f"{folder}/annotations/captions_val2017_159imgs.json"]
+    words += ["--exclude", str(out), "--out", str(tmp_path / "kept"), "--workers", "1"]
+    assert main(["data", "convert", "coco", *words]) == 0
+    kept = {key for shard in (tmp_path / "kept").glob("*.tar") for key in ShardIndex.of(str(shard)).keys}
+    assert kept == {path.stem for path in folder.glob("val2017/*.jpg")} - expected
 
     def renamed(number, path):
         buffer = io.BytesIO()
