@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,8 +156,8 @@ def _one_query_at_a_time(
         logits[i, best] = backbone.match_logits(backbone.fuse(text[best], text_mask[best], *shown))[:, 1]
     for t in range(0, len(texts), every):
         best = cosines[:, t].topk(k).indices
-        words = text[t].expand(k, -1, -1), text_mask[t].expand(k, -1)
-        logits[best, t] = backbone.match_logits(backbone.fuse(*words, tokens[best], mask[best]))[:, 1]
+        asked, seen = text[t].expand(k, -1, -1), text_mask[t].expand(k, -1)
+        logits[best, t] = backbone.match_logits(backbone.fuse(asked, seen, tokens[best], mask[best]))[:, 1]
     return logits
 
 
@@ -200,9 +201,10 @@ def _time_retrieval(model: Model, number: int, texts: Sequence[str], args: argpa
     return [*rows, _row(name, len(ours.pairs), [(seconds, ours_s) for _, ours_s in times], share, difference)]
 
 
-def _interleave(ways: Sequence[Callable[[], object]], repeats: int) -> tuple[list[tuple[float, ...]], list]:  # type: ignore[type-arg]
+def _interleave(ways: Sequence[Callable[[], object]], repeats: int) -> tuple[list[tuple[float, ...]], list[Any]]:
     """CPU seconds of each way in each repeat, and the last results."""
-    times, results = [], []
+    times: list[tuple[float, ...]] = []
+    results: list[Any] = []
     for _ in range(repeats):
         results, seconds = [], []
         for way in ways:

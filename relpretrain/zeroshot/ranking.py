@@ -120,7 +120,7 @@ def retrieve(
         # A pair is a number: image * distinct texts + text.
         rows = torch.arange(len(images))[:, None] * len(number) + which[text_candidates]
         columns = image_candidates * len(number) + which[:, None]
-        pairs = torch.cat([rows.flatten(), columns.flatten()]).unique()
+        pairs = torch.unique(torch.cat([rows.flatten(), columns.flatten()]))
         scores = _match(scorer, pairs, list(number), Path(folder))
     found = [scores[torch.searchsorted(pairs, asked)] for asked in (rows, columns)]
     own = torch.arange(len(images))[:, None] == of[text_candidates]

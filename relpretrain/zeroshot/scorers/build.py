@@ -75,7 +75,7 @@ def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str,
             from relpretrain.zeroshot.scorers.hugging_face import hugging_face_scorer as make
         else:
             from relpretrain.zeroshot.scorers.openclip import OpenCLIPScorer as make
-        scorer = make(name, **sizes, **lengths)
+        scorer: Any = make(name, **sizes, **lengths)
         return scorer, {"scorer": f"{type(scorer).__name__} of {scorer.name}", "precision": args.precision} | _weights(
             name
         )
@@ -93,7 +93,7 @@ def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple
             raise ValueError(f"--max-tokens must be from 3 to {positions}, which the model has positions for, not "
                              f"{args.max_tokens}.")  # fmt: skip
         preprocess = replace(preprocess, max_tokens=args.max_tokens)
-    by = args.by or "itm"
+    by: By = args.by or "itm"
     scorer = MatchScorer(
         loaded.backbone,
         preprocess,

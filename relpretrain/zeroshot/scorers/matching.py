@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -40,12 +40,25 @@ class ImageTokens:
         return ImageTokens(self.tokens[rows], self.mask[rows])
 
 
+@runtime_checkable
+class FastMatching(Protocol):
+    """A backbone that matches sooner than by `match_logits(fuse(...))`; ours do."""
+
+    def begin_match(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """What of matching depends on the texts alone, of text tokens (n, length, dim)."""
+        ...
+
+    def match(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Match logits (n, 2) of such texts with images (m, 1 + patches, dim), each for n / m texts in a row."""
+        ...
+
+
 class MatchScorer(CosineScorer):
     """Says how well texts match images. Satisfies `types.PairScorer` and `EmbeddingScorer`.
 
     Images are encoded once, and so is each distinct text of a call of `score`; texts come in the order of their
-    lengths, so that little of a batch is padding. Backbones that have `begin_match` and `match` do what depends on a
-    text alone once per text, and an image's part of a batch once per image.
+    lengths, so that little of a batch is padding. Backbones with `FastMatching` do what depends on a text alone
+    once per text, and an image's part of a batch once per image.
 
     Args:
         backbone: The model; it is put into evaluation mode and moved to `device`.
@@ -148,20 +161,18 @@ class MatchScorer(CosineScorer):
         """Logits (n, 2) of encoded texts `place[i]` with images `index[i]`."""
         lengths = mask.sum(dim=1).tolist()
         logits = torch.zeros(len(index), 2, device=self.device)
-        match = getattr(self.backbone, "match", None)
-        begun = states
-        if match is not None:
-            with autocast(self.precision):
-                begun = self.backbone.begin_match(states, mask)
+        fast = self.backbone if isinstance(self.backbone, FastMatching) else None
+        with autocast(self.precision):
+            begun = states if fast is None else fast.begin_match(states, mask)
         for wide in rectangles(index, [lengths[i] for i in place], 4 * self.batch_size):
             chosen = torch.tensor([place[row] for row in wide.rows], device=self.device)
             words, visible = begun[chosen, : wide.length], mask[chosen, : wide.length]
             image = images[wide.images]
-            if match is None:
+            if fast is None:
                 found = self._fuse(words, visible, image)
             else:
                 with autocast(self.precision):
-                    found = match(words, visible, image.tokens, image.mask)
+                    found = fast.match(words, visible, image.tokens, image.mask)
             logits[torch.tensor(wide.rows, device=self.device)] = found.float()
         if self.by == "both":
             vectors = self.backbone.project_text(states.float())[list(place)]
@@ -184,10 +195,10 @@ class MatchScorer(CosineScorer):
         batch = self.preprocess.texts([self._clean(text) for text in texts])
         lengths = batch.mask.sum(dim=1)
         self.note_lengths(texts, lengths.tolist())
-        for numbers in lengths.argsort(stable=True).split(_TEXTS):
+        for numbers in torch.split(lengths.argsort(stable=True), _TEXTS):
             ids, mask = (t[numbers, : int(lengths[numbers[-1]])].to(self.device) for t in (batch.ids, batch.mask))
             parts = []
-            for few in torch.arange(len(numbers)).split(2 * self.batch_size):
+            for few in torch.split(torch.arange(len(numbers)), 2 * self.batch_size):
                 longest = int(lengths[numbers[few[-1]]])
                 with autocast(self.precision):
                     states = self.backbone.encode_text(ids[few, :longest], mask[few, :longest])

@@ -38,7 +38,7 @@ class OpenCLIPScorer(CosineScorer):
     ) -> None:
         super().__init__()
         try:
-            import open_clip
+            import open_clip  # type: ignore[import-untyped,import-not-found]
         except ImportError as error:
             raise ValueError("--model open_clip:... needs OpenCLIP: pip install open_clip_torch.") from error
         model, _, weights = (name, "", "") if name.startswith(("hf-hub:", "local-dir:")) else name.partition("/")

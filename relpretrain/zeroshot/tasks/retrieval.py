@@ -30,7 +30,7 @@ _DIRECTIONS = {"TR": "text", "IR": "image"}  # what is looked for
 
 
 @dataclass(frozen=True)
-class _Photos:
+class _Photos(Sequence[Any]):
     """Images that are read on access."""
 
     paths: Sequence[str]
@@ -38,7 +38,7 @@ class _Photos:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: int) -> Any:
+    def __getitem__(self, number: Any) -> Any:
         return read_image(self.paths[number])
 
 
@@ -84,7 +84,7 @@ class Retrieval(PairTask):
         texts = [text for item in items for text in item.texts]
         owner = [number for number, item in enumerate(items) for _ in item.texts]
         found = retrieve(scorer, _Photos([item.image for item in items]), texts, owner, self.k_test)
-        columns = {}
+        columns: dict[str, list[int]] = {}
         for prefix, to_texts, to_images in (("cosine_", *found[:2]), ("", *found[2:4])):
             if to_texts is not None and to_images is not None:
                 columns |= _columns(f"{prefix}text", Ranks(*(values[owner] for values in to_texts)))
@@ -111,7 +111,7 @@ class Retrieval(PairTask):
 
     def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
         """Recalls and their mean with re-ranking, if that was done, and by cosines alone."""
-        tables = []
+        tables: list[Table] = []
         for prefix in self._prefixes(records):
             way = "by cosines" if prefix else f"the best {records[0]['k_test']} by cosine re-ranked by match logit"
             title = " ".join(filter(None, (split, "without re-ranking" if prefix and tables else "")))
