@@ -5,6 +5,7 @@ import math
 import shutil
 
 import pytest
+import torch
 
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.report import Report
@@ -121,7 +122,7 @@ class Uncalibrated(ColourScorer):
     calibrated = False
 
     def score(self, image_features, index, texts):
-        return super().score(image_features, index, texts) * 100  # probabilities would all be 0 or 1
+        return super().score(image_features, index, texts) * 100 + torch.tensor([0, 300])  # probabilities would be 1
 
 
 def test_scores_that_are_no_probabilities_rank_but_have_no_threshold(data):
