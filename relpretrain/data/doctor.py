@@ -328,12 +328,12 @@ class _Begun:
 
     def count(self, counts: Counts, long_caption: Callable[[str], bool]) -> None:
         """Count what the sample holds."""
-        _, index, row = self._origin
+        dataset, index, row = self._origin
         work = self.work or Work(*self._origin, np.random.default_rng(0))
         raw = work.raw or index.read(row)
         kind, size = _header(raw.image)
         counts.formats[kind] += 1
-        source = str(work.record.get("source") or index.name)
+        source = str(work.record.get("source") or dataset)
         place = f"{shard_name(index)}/{index.keys[row]}"
         counts.count(place, raw.image, index.image_ids[row], source, work.record, work.captions, size, long_caption)
 
