@@ -13,8 +13,9 @@ import numpy as np
 
 from relpretrain.data.index import ShardIndex, scan
 from relpretrain.data.output import Job, add_output, plain_options, positive, write
+from relpretrain.data.remote import is_remote, local_copy, name_of
 from relpretrain.data.repack_sample import QUALITY, Located, Packing, Resize
-from relpretrain.data.shards import is_remote, local_copy, resolve_shards
+from relpretrain.data.shards import resolve_shards
 from relpretrain.sources.files import Join, Meter, json_lines
 
 JOIN_BY = ("image_id", "key", "url")
@@ -61,28 +62,27 @@ def run(args: argparse.Namespace) -> None:
     out = args.out.resolve()
     if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
         raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
-    paths = [local_copy(shard) for shard in shards]
     dropped: Counter[str] = Counter()
     meter = Meter()
     resize = (
         Resize(args.shorter_side, args.longer_side, args.quality) if args.shorter_side or args.longer_side else None
     )
     job = Job(
-        items=_items(paths, args, dropped, meter),
+        items=_items(shards, args, dropped, meter),
         work=Packing(resize, args.join_captions),
         dropped=dropped,
         meter=meter,
         source=args.source,
         options=plain_options(args),
-        files=[*paths, *([args.join] if args.join and args.join.is_file() else ())],
+        files=[*(Path(s) for s in shards if not is_remote(s)), *([args.join] if args.join else ())],
         max_samples=args.max_samples,
     )
     write(job, args)
 
 
-def _items(paths: Sequence[Path], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> Iterator[Located]:
+def _items(shards: Sequence[str], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> Iterator[Located]:
     join = read_annotations(args.join, args.join_by, dropped, meter) if args.join else None
-    for located, match in locate(paths, dropped, meter, args.source, args.shuffle, args.join_by if join else None):
+    for located, match in locate(shards, dropped, meter, args.source, args.shuffle, args.join_by if join else None):
         if join is None:
             yield located
             continue
@@ -97,7 +97,7 @@ def _items(paths: Sequence[Path], args: argparse.Namespace, dropped: Counter[str
 
 
 def locate(
-    paths: Sequence[Path],
+    shards: Sequence[str],
     dropped: Counter[str],
     meter: Meter,
     source: str | None = None,
@@ -110,7 +110,7 @@ def locate(
     hundred bytes a sample are kept.
 
     Args:
-        paths: The shards.
+        shards: Paths or addresses.
         dropped: Counts what was left out, by reason.
         meter: Told how far reading has got.
         source: Name of the source for samples that carry none; by default their shard's name.
@@ -123,15 +123,15 @@ def locate(
     Raises:
         ValueError: If a file is no tar.
     """
-    indexes = (_scanned(path, dropped) for path in paths)
+    indexes = (_scanned(shard, dropped) for shard in shards)
     if shuffle is None:
-        meter.begin("packing", len(paths))
+        meter.begin("packing", len(shards))
         for index in indexes:
             for row in range(len(index)):
                 yield _located(index, row, source, join_by)
             meter.advance()
         return
-    meter.begin("indexing", len(paths))
+    meter.begin("indexing", len(shards))
     listed: list[ShardIndex] = []
     for index in indexes:
         listed.append(index)
@@ -145,8 +145,8 @@ def locate(
         meter.advance()
 
 
-def _scanned(path: Path, dropped: Counter[str]) -> ShardIndex:
-    index = scan(path, path.stem)  # not the stored index: packing writes nothing beside what it reads
+def _scanned(shard: str, dropped: Counter[str]) -> ShardIndex:
+    index = scan(local_copy(shard), name_of(shard))  # not the stored index: packing writes nothing beside what it reads
     dropped.update(problem.reason for problem in index.problems)
     return index
 

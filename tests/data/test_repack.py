@@ -228,3 +228,11 @@ def test_a_full_disk_leaves_no_partial_file(many, tmp_path, capsys, monkeypatch,
     assert errno.ENOSPC == 28
     assert pack(many, "--out", out, "--samples-per-shard", 10, "--workers", 1) == 0
     assert len(samples(out)[0]) == 30
+
+
+def test_remote_shards(web, tmp_path, monkeypatch):
+    monkeypatch.setenv("RELPRETRAIN_CACHE", str(tmp_path / "cache"))
+    assert pack(f"pipe:cat {web}/00000.tar", "--out", tmp_path / "a", "--source", "web") == 0
+    assert pack(f"{web}/00000.tar", "--out", tmp_path / "b", "--source", "web") == 0
+    assert samples(tmp_path / "a") == samples(tmp_path / "b")
+    assert len(samples(tmp_path / "a")[0]) == 3
