@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -136,4 +137,10 @@ class StepLoader(DataLoader[Batch]):
         """Begin."""
         if isinstance(self.dataset, StepDataset):
             self.dataset.begin()
-        return super().__iter__()
+        if self.num_workers == 0:
+            return super().__iter__()
+        gc.freeze()  # else a worker's garbage collector touches, and so copies, all that it shares with this process
+        try:
+            return super().__iter__()
+        finally:
+            gc.unfreeze()

@@ -16,6 +16,8 @@ from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.loading import StepDataset, StepLoader
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.errors import ConfigError, TooManyBadSamples
+from relpretrain.training.callbacks import LossLog
+from relpretrain.training.optim import Optimizer
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, RegionBatch
 
 from .small import picture, stream, tokenizer, write_shards
@@ -202,6 +204,49 @@ def test_a_worker_that_starts_late_begins_where_the_others_did():
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("stop", "limit", "accumulate", "batches", "steps"),
+    [
+        ("first_exhausted", -1, 1, 4, 4),  # 24 samples in batches of 6
+        ("all_exhausted", -1, 1, 4, 4),
+        ("first_exhausted", 3, 1, 3, 3),  # the trainer's own limit comes first
+        ("first_exhausted", 50, 1, 4, 4),
+        ("all_exhausted", -1, 3, 4, 2),
+        ("max_steps", 7, 1, 7, 7),
+    ],
+)
+def test_training_ends_by_its_rule(make, tmp_path, stop, limit, accumulate, batches, steps):
+    data = make({"captions": stream("captions", make.shards, 6)}, stop=stop)
+    options = {"accumulate_grad_batches": accumulate, "enable_checkpointing": False}
+    seen, trainer = _fit(data, tmp_path, limit, **options)
+    assert [step for step, _ in seen] == list(range(batches))
+    assert trainer.global_step == trainer.max_steps == steps
+    assert data.counters() == {
+        "data/captions/small_samples": 6.0 * batches,
+        "data/captions/small_passes": 6 * batches / 24,
+    }
+    assert data.state_dict()["dealt"] == {"captions/small": 6 * batches}
+
+
+def test_a_rule_that_leaves_no_step(make):
+    with pytest.raises(ConfigError, match=r"leaves no step.*samples per pass: small \(24\)"):
+        make({"captions": stream("captions", make.shards, 30)}, stop="first_exhausted").setup()
+    with pytest.raises(ConfigError, match="stop='exhausted' must be one of max_steps, first_exhausted, all_exhausted"):
+        make(stop="exhausted").setup()
+
+
+def test_counters_are_logged(make):
+    logged = []
+    data = make({"captions": stream("captions", make.shards, 6)})
+    for batch in _run(data, 5):
+        data.on_after_batch_transfer(batch, 0)
+    logger = SimpleNamespace(log_metrics=lambda values, step: logged.append(values))
+    trainer = SimpleNamespace(datamodule=data, loggers=[logger], max_steps=10)
+    LossLog()._log(trainer, SimpleNamespace(backbone=None, optimizer=Optimizer()), 5)
+    assert (logged[0]["data/captions/small_samples"], logged[0]["data/captions/small_passes"]) == (30.0, 1.25)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_validation_is_fixed_and_leaves_training_alone(make, tmp_path):
     validation = {
         "held": stream("captions", make.shards, 8),
@@ -267,6 +312,14 @@ def test_plan_is_printed(make, capsys):
     printed = capsys.readouterr().out
     assert "seed 3" in printed
     assert "captions: 50.0 % of the steps, 6 images each (captions), samples per pass: small 24; for itc" in printed
+
+
+def test_plan_says_how_often_each_dataset_is_passed(make, capsys):
+    data = make({"captions": stream("captions", make.shards, 6)}, stop="all_exhausted")
+    data.setup()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Data plan, seed 0: 4 batches (stop: all_exhausted)"
+    assert lines[2] == "    small: 4 batches, 24 samples, 1.00 passes"
 
 
 def _objective(*consumes):
