@@ -1,0 +1,168 @@
+"""A run killed at any moment and resumed is the run that was never killed: samples, batches and losses, to the bit.
+
+Each run is a process of its own, killed with SIGKILL while it works.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from . import resume_run
+from .data.small import tokenizer, write_shards
+
+STEPS = 14
+
+
+@pytest.fixture(scope="module")
+def context():
+    """Processes that need not import everything anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        found = multiprocessing.get_context("forkserver")
+        found.set_forkserver_preload(["tests.resume_run"])
+        yield found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Shards and tokenizer, and the logs of runs that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("home")
+    write_shards(folder / "shards")
+    tokenizer(folder)
+    return folder
+
+
+class Run:
+    """A run's processes, one to a rank."""
+
+    def __init__(self, context, folder, name, world=1, workers=0, estimate=False, epoch=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.logs = [folder / f"{name}-{rank}.jsonl" for rank in range(world)]
+        arguments = (world, port, str(folder), name, STEPS, workers, estimate, epoch)
+        self.processes = [context.Process(target=resume_run.train, args=(r, *arguments)) for r in range(world)]
+        for process in self.processes:
+            process.start()
+
+    def finish(self):
+        for process in self.processes:
+            process.join(resume_run.PATIENCE)
+        codes = [process.exitcode for process in self.processes]
+        assert codes == [0] * len(codes), self.logs[0].with_suffix(".out").read_text()[-3000:]
+        return self.lines()
+
+    def kill(self, step, pause):
+        """SIGKILL all processes a moment after `step` was logged (-1: after the start)."""
+        end = time.monotonic() + resume_run.PATIENCE
+        while len(self.lines()[0]) <= step and time.monotonic() < end and self.processes[0].is_alive():
+            time.sleep(0.002)
+        time.sleep(pause)
+        for process in self.processes:
+            os.kill(process.pid, signal.SIGKILL)
+        for process in self.processes:
+            process.join(resume_run.PATIENCE)
+        return self.lines()
+
+    def lines(self):
+        """What each rank logged; a line that the kill cut off does not count."""
+        texts = [log.read_text() if log.exists() else "" for log in self.logs]
+        return [[json.loads(line) for line in text.splitlines(True) if line.endswith("\n")] for text in texts]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(context, home):
+    """Logs of whole runs by number of ranks, without workers."""
+    found = {}
+
+    def run(world):
+        if world not in found:
+            found[world] = Run(context, home, f"whole{world}", world).finish()
+            shutil.rmtree(home / "checkpoints")
+            for lines in found[world]:
+                assert [line["step"] for line in lines] == [*range(STEPS), None]
+        return found[world]
+
+    return run
+
+
+def _copy(home, tmp_path):
+    for name in ("shards", "tokenizer"):
+        shutil.copytree(home / name, tmp_path / name)
+    return tmp_path
+
+
+def _killed_and_resumed(context, home, tmp_path, undisturbed, step, pause, world, workers, **options):
+    folder, expected = _copy(home, tmp_path), undisturbed(world)
+    before = Run(context, folder, "killed", world, workers, **options).kill(step, pause)
+    start = resume_run.newest(folder / "checkpoints")[1]
+    after = Run(context, folder, "resumed", world, workers, **options).finish()
+    for reference, first, second in zip(expected, before, after, strict=True):
+        by_step = {line["step"]: line for line in reference}
+        assert [line["step"] for line in first] in (list(range(len(first))), [*range(STEPS), None])
+        assert [line["step"] for line in second] == [*range(start, STEPS), None]
+        assert start <= len(first) + 1  # one rank may have logged a step when the other had not
+        for line in first + second:
+            assert line == by_step[line["step"]]
+    return start
+
+
+FEW = [
+    # step, seconds, ranks, workers, estimated_stepping_batches, steps to an epoch
+    (4, 0.01, 1, 0, True, None),
+    (9, 0.0, 1, 3, False, 5),
+    (7, 0.0, 2, 1, True, None),
+]
+
+
+@pytest.mark.parametrize(("step", "pause", "world", "workers", "estimate", "epoch"), FEW)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    context, home, tmp_path, undisturbed, step, pause, world, workers, estimate, epoch
+):
+    start = _killed_and_resumed(
+        context, home, tmp_path, undisturbed, step, pause, world, workers, estimate=estimate, epoch=epoch
+    )
+    assert start >= resume_run.EVERY  # it did go on from a checkpoint
+
+
+EDGES = [-1, 2, 5, STEPS - 1]  # before the first step, at checkpoints (at the end of a pass, too), after the last step
+
+
+def _points():
+    """Twenty kills: the edges, and random ones; every number of workers and ranks."""
+    rng = np.random.default_rng(20)
+    for number in range(20):
+        step = EDGES[number] if number < len(EDGES) else int(rng.integers(-1, STEPS))
+        epoch = (None, 4, 5)[int(rng.integers(3))]
+        yield step, float(rng.uniform(0, 0.06)), 1 + number // 3 % 2, (0, 1, 3)[number % 3], bool(number % 2), epoch
+
+
+@pytest.mark.slow  # five minutes on two cores
+@pytest.mark.parametrize(("step", "pause", "world", "workers", "estimate", "epoch"), list(_points()))
+def test_twenty_kills(context, home, tmp_path, undisturbed, step, pause, world, workers, estimate, epoch):
+    _killed_and_resumed(
+        context, home, tmp_path, undisturbed, step, pause, world, workers, estimate=estimate, epoch=epoch
+    )
+
+
+def test_other_workers_and_ranks_go_on_with_the_same_joint_batches(context, home, tmp_path, undisturbed):
+    folder = _copy(home, tmp_path)
+    Run(context, folder, "killed", 1, 2).kill(7, 0.0)
+    start = resume_run.newest(folder / "checkpoints")[1]
+    assert start >= resume_run.EVERY
+    parts = Run(context, folder, "resumed", 2, 1).finish()
+    whole = {line["step"]: line for line in undisturbed(1)[0]}
+    assert [line["step"] for line in parts[0]] == [*range(start, STEPS), None]
+    for left, right in zip(*(lines[:-1] for lines in parts), strict=True):
+        joint = whole[left["step"]]
+        assert left["keys"] + right["keys"] == joint["keys"]
+        assert left["images"] + right["images"] == joint["images"]
