@@ -21,6 +21,7 @@ from relpretrain.zeroshot.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items, refuse_other_data
 from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.scores import (
+    complete,
     find_split,
     read_scores,
     shared_files,
@@ -29,7 +30,7 @@ from relpretrain.zeroshot.scores import (
     tell_apart,
 )
 from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.base import suggest
+from relpretrain.zeroshot.tasks.base import PairTask, suggest
 from relpretrain.zeroshot.tasks.card import overview
 from relpretrain.zeroshot.tasks.retrieval import Retrieval
 from relpretrain.zeroshot.thresholds import Thresholded, with_threshold
@@ -130,12 +131,13 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     name = task_of(records, path)
     if args.tasks and name not in args.tasks:
         raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
-    if args.data is None or name == "graphs":
-        return Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
+    unchecked = Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
+    if args.data is None or not isinstance(TASKS[name], PairTask):
+        return unchecked
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
     split, notes = find_split(records, splits, path, args.allow_missing)
     version = version_of_items(TASKS[name], split, splits[split])
-    return Scored(TASKS[name], split, records, notes, splits[split], version)
+    return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)
 
 
 def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Comparison]:

@@ -93,6 +93,9 @@ def find_split(
 ) -> tuple[str, tuple[str, ...]]:
     """Find the split that a score file is of, by comparing its lines with the annotations.
 
+    Published files may lack keys that ours have, and number lines instead of items: where labels are texts, these say
+    what a line is of.
+
     Args:
         records: The score file's lines.
         splits: The annotated items by split.
@@ -105,23 +108,32 @@ def find_split(
     Raises:
         ValueError: If the lines fit no split, or a part of one only.
     """
+    task = TASKS[task_of(records, path)]
+    pairs = [record for record in records if task.is_pair(record)]
+    number = "id" if isinstance(records[0].get("label"), str) else ""
     candidates = {}
     for name, items in splits.items():
         expected = [record for item in items for record in item.records]
-        keys = sorted(expected[0])
+        keys = [key for key in sorted(expected[0]) if key == "label" or (key in records[0] and key != number)]
         wanted = {_signature(record, keys) for record in expected}
-        if all(_signature(record, keys) in wanted for record in records):
+        if all(_signature(record, keys) in wanted for record in pairs):
             candidates[name] = len(expected)
     for name, size in sorted(candidates.items(), key=lambda candidate: candidate[1]):
-        if len(records) >= size:
+        if len(pairs) >= size:
             return name, ()
-        part = f"{path.name} has {len(records)} of the {size} scores of {name or 'the task'}"
+        part = f"{path.name} has {len(pairs)} of the {size} scores of {name or 'the task'}"
         if allow_missing:
             return name, (part,)
         raise ValueError(f"{part}; --allow-missing accepts that.")
     sizes = ", ".join(f"{name or 'all'}: {sum(len(i.records) for i in items)}" for name, items in splits.items())
     raise ValueError(f"The {len(records)} scores of {path} belong to none of the annotated splits ({sizes}): their "
                      "labels or ids differ from the annotations.")  # fmt: skip
+
+
+def complete(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+    """Give the lines of a published score file what the annotations say of them, such as Winoground's tags."""
+    known = {record["label"]: record for item in items for record in item.records if isinstance(record["label"], str)}
+    return [record | known.get(record["label"], {}) for record in records]
 
 
 def _signature(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from relpretrain.zeroshot.comparison import compare
+from relpretrain.zeroshot.main import main
+from relpretrain.zeroshot.scorer import ConstantScorer
 from relpretrain.zeroshot.scores import (
+    complete,
     find_split,
     read_scores,
     score_file_name,
@@ -15,6 +18,7 @@ from relpretrain.zeroshot.scores import (
     write_scores,
 )
 from relpretrain.zeroshot.tasks import TASKS, Source
+from tests.zeroshot.folders import write_folders
 from tests.zeroshot.helpers import write_benchmarks
 
 VALSE, VSR = TASKS["valse"], TASKS["vsr"]
@@ -174,3 +178,44 @@ def test_two_paths_are_told_apart(first, second, names):
 
 def test_split_of_inverts_the_name(tmp_path):
     assert split_of(tmp_path / "vsr.synthetic_test.jsonl", "vsr") == "synthetic_test"
+
+
+PUBLISHED = {
+    "svo": ("label", "score", "pos_triplet", "neg_triplet", "subj_neg", "verb_neg", "obj_neg"),
+    "winoground": ("label", "score"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_lines_are_found_in_the_annotations_and_completed(tmp_path, name):
+    folder, task = write_folders(tmp_path / "data"), TASKS[name]
+    items = task.items(Source(folder))[""]
+    ours = [{**record, "score": 0.1 * n} for n, record in enumerate(r for item in items for r in item.records)]
+    path = tmp_path / "x.jsonl"
+    write_scores(path, [{key: record[key] for key in PUBLISHED[name]} for record in ours])
+    records = read_scores(path)
+    assert find_split(records, {"": items}, path) == ("", ())
+    assert complete(records, items) == ours
+    assert [table.title for table in task.tables(complete(records, items))] == [t.title for t in task.tables(ours)]
+    with pytest.raises(ValueError, match="belong to none of the annotated splits"):
+        find_split([{**records[0], "label": records[0]["label"].replace("0_", "99_", 1)}], {"": items}, path)
+    assert main(["--scores", str(path), "--data", str(folder)]) == 0
+
+
+def test_lines_of_two_texts_need_no_annotation(tmp_path):
+    source, task = Source(write_folders(tmp_path / "data")), TASKS["sugarcrepe_pp"]
+    items, _ = task.locate(task.items(source)[""], source)
+    records = task.score(ConstantScorer(), items)
+    assert len(records) == 2 * 15 * 3
+    assert find_split(records, {"": items}, tmp_path / "x") == ("", ())
+    with pytest.raises(ValueError, match="has 44 of the 45 scores"):
+        find_split(records[1:], {"": items}, tmp_path / "x")
+
+
+def test_relation_classification_is_not_checked_against_files(tmp_path, capsys):
+    folder = write_folders(tmp_path / "data")
+    source, task = Source(folder), TASKS["predcls"]
+    items, _ = task.locate(task.items(source)["vrd/all"], source)
+    write_scores(tmp_path / "x.jsonl", task.score(ConstantScorer(), items))
+    assert main(["--scores", str(tmp_path / "x.jsonl"), "--data", str(folder)]) == 0
+    assert "not checked against" in capsys.readouterr().out

@@ -158,6 +158,10 @@ class Task(Protocol):
         """The table of `summarise`, and further ones where a benchmark has several figures."""
         ...
 
+    def is_pair(self, record: Record) -> bool:
+        """Whether a line of a score file is of an annotated text with its image, as most lines are."""
+        ...
+
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
         """Number of items by part, from the lines of a score file or of unscored items: what tells versions apart."""
         ...
@@ -174,6 +178,10 @@ class BaseTask:
     def recognises(self, record: Record) -> bool:
         """Whether the line says that it is of this task (see `Task.recognises`)."""
         return record.get("task") == self.name
+
+    def is_pair(self, record: Record) -> bool:
+        """Always, unless the task says otherwise (see `Task.is_pair`)."""
+        return True
 
     def item_id(self, record: Record) -> Any:
         """The record's "id" (see `Task.item_id`)."""

@@ -71,6 +71,10 @@ class SugarCrepePP(SugarCrepe):
                 records.append({"label": f"{line['id']}_{name}", "score": float(cosine), **line, "option": name})
         return records
 
+    def is_pair(self, record: Record) -> bool:
+        """Whether a line is not of two texts."""
+        return record.get("option") not in _TEXT
+
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each question was answered rightly, by question and item."""
         return {
