@@ -14,7 +14,7 @@ from PIL import Image
 from relpretrain.data.convert_sources import SOURCES, add_source_options, source_arguments
 from relpretrain.data.exclusion import Exclusion, phash
 from relpretrain.data.output import Job, Outcome, PackedSample, add_output, plain_options, write
-from relpretrain.sources import Annotation, Rules, check
+from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common import load_aliases
 from relpretrain.sources.files import Meter
 
@@ -98,9 +98,10 @@ class Conversion:
     rules: Rules
     exclusion: Exclusion | None = None
 
-    def __call__(self, annotation: Annotation) -> Outcome:
+    def __call__(self, found: Annotation | Later) -> Outcome:
         """Check an annotation and read its image; None if it is left out."""
         dropped: Counter[str] = Counter()
+        annotation = found.now(dropped) if isinstance(found, Later) else found
         if reason := self._listed(annotation):
             dropped[reason] += 1
             return None, dropped

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from relpretrain import sources
-from relpretrain.sources import Annotation
+from relpretrain.sources import Annotation, Later
 
 
 class Option(NamedTuple):
@@ -24,7 +24,7 @@ class Option(NamedTuple):
 class Source(NamedTuple):
     """A source of annotations."""
 
-    read: Callable[..., Iterator[Annotation]]
+    read: Callable[..., Iterator[Annotation | Later]]
     help: str
     options: tuple[Option, ...]
 

@@ -54,7 +54,8 @@ def read_coco(
                 kept = {name: item.get(name) for name in ("bbox", "category_id", "iscrowd")}
                 join.add(str(item.get("image_id")), "boxes", kept)
 
-    for _, parts in join.images(meter):
+    for _, pieces in join.images(meter):
+        parts = pieces.read()
         texts, boxes = parts.get("captions", []), parts.get("boxes", [])
         if "image" not in parts:
             dropped["annotation_of_unknown_image"] += len(texts) + len(boxes)

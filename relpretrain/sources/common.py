@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -59,6 +59,27 @@ class Annotation:
     size: tuple[Any, Any] | None = None
     shares: bool = False
     other_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Later:
+    """An annotation that is put together where it is needed, so that the process that reads need not.
+
+    Args:
+        build: Makes the annotation of the arguments and a counter of what is left out; can be pickled.
+        arguments: What it is made of.
+    """
+
+    build: Callable[..., Annotation]
+    arguments: tuple[Any, ...]
+
+    def __init__(self, build: Callable[..., Annotation], *arguments: Any) -> None:
+        object.__setattr__(self, "build", build)
+        object.__setattr__(self, "arguments", arguments)
+
+    def now(self, dropped: Counter[str]) -> Annotation:
+        """Put it together."""
+        return self.build(*self.arguments, dropped)
 
 
 @dataclass(frozen=True)

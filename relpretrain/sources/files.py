@@ -148,6 +148,20 @@ def csv_rows(path: Path, what: str, delimiter: str = ",", meter: Meter | None = 
             raise ValueError(f"{path} should hold {what} but is no such table: {error}") from error
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """What was said of one image, as it lies on disk, so that another process may read it."""
+
+    packed: list[tuple[str, bytes]]
+
+    def read(self) -> dict[str, list[Any]]:
+        """The pieces of each part, in the order in which they came."""
+        parts: dict[str, list[Any]] = {}
+        for part, value in self.packed:
+            parts.setdefault(part, []).append(json.loads(zlib.decompress(value)))
+        return parts
+
+
 class Join:
     """Pieces of annotation put together by image, whatever the order in which they come.
 
@@ -172,8 +186,8 @@ class Join:
         if len(self._waiting) >= _WRITES:
             self._flush()
 
-    def images(self, meter: Meter | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-        """Yield images in the order in which they first came, each with the pieces of its parts in order."""
+    def images(self, meter: Meter | None = None) -> Iterator[tuple[str, Pieces]]:
+        """Yield images in the order in which they first came, each with its pieces."""
         self._flush()
         meter = meter or Meter()
         with _disk(), closing(self._base) as base:
@@ -181,7 +195,7 @@ class Join:
             (count,) = base.execute("SELECT COUNT(DISTINCT image) FROM pieces").fetchone()
             meter.begin("converting", count)
             for (image,) in base.execute("SELECT image FROM pieces GROUP BY image ORDER BY MIN(rowid)"):
-                yield image, self._parts(image)
+                yield image, self._pieces(image)
                 meter.advance()
 
     def get(self, image: str) -> dict[str, list[Any]]:
@@ -192,7 +206,7 @@ class Join:
                 self._base.execute("CREATE INDEX by_image ON pieces (image)")
                 self._base.execute("CREATE TABLE met (image TEXT PRIMARY KEY)")
             self._met = True
-        parts = self._parts(image)
+        parts = self._pieces(image).read()
         if parts:
             with _disk():
                 self._base.execute("INSERT OR IGNORE INTO met VALUES (?)", (image,))
@@ -204,13 +218,9 @@ class Join:
         query = "SELECT COUNT(*) FROM (SELECT image FROM pieces EXCEPT SELECT image FROM met)"
         return int(self._base.execute(query).fetchone()[0])
 
-    def _parts(self, image: str) -> dict[str, list[Any]]:
-        parts: dict[str, list[Any]] = {}
-        for part, value in self._base.execute(
-            "SELECT part, value FROM pieces WHERE image = ? ORDER BY rowid", (image,)
-        ):
-            parts.setdefault(part, []).append(json.loads(zlib.decompress(value)))
-        return parts
+    def _pieces(self, image: str) -> Pieces:
+        query = "SELECT part, value FROM pieces WHERE image = ? ORDER BY rowid"
+        return Pieces(self._base.execute(query, (image,)).fetchall())
 
     def _flush(self) -> None:
         with _disk():

@@ -83,8 +83,8 @@ def _grouped(rows: Iterable[tuple[str, Any]], meter: Meter | None) -> Iterator[t
     join = Join()
     for name, texts in rows:
         join.add(name, "captions", texts if isinstance(texts, list) else [texts])
-    for name, parts in join.images(meter):
-        yield name, [text for texts in parts["captions"] for text in texts]
+    for name, pieces in join.images(meter):
+        yield name, [text for texts in pieces.read()["captions"] for text in texts]
 
 
 def _rows(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:

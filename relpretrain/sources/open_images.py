@@ -59,8 +59,8 @@ def read_open_images(
     join = Join()
     for image, group in groupby(sound(), key=lambda row: row[0]):
         join.add(image, "rows", list(group))
-    for image, parts in join.images(meter):
-        table = [row for rows_ in parts["rows"] for row in rows_]
+    for image, pieces in join.images(meter):
+        table = [row for rows_ in pieces.read()["rows"] for row in rows_]
         entities, relations = _graph(table, names, dropped)
         yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, shares=True)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
-from relpretrain.sources.files import Join, Meter, json_items
+from relpretrain.sources.common import Annotation, Later, RawEntity, check_folder, corners
+from relpretrain.sources.files import Join, Meter, Pieces, json_items
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
 """Where images may lie below the folder that is named."""
@@ -26,7 +26,7 @@ def read_visual_genome(
     *,
     dropped: Counter[str],
     meter: Meter | None = None,
-) -> Iterator[Annotation]:
+) -> Iterator[Later]:
     """Read images with scene graphs and regions, in the order in which the files first name them.
 
     Files are put together by image, so they may be in any order. Subject and object of a relation keep the name and box
@@ -71,8 +71,8 @@ def read_visual_genome(
                 dropped["entry_without_image_id"] += 1
             else:
                 join.add(number, part, entry)
-    for number, parts in join.images(meter):
-        yield _annotation(images, number, parts, dropped)
+    for number, pieces in join.images(meter):
+        yield Later(_annotation, images, number, pieces)
 
 
 def _number(entry: Any) -> str | None:
@@ -82,7 +82,8 @@ def _number(entry: Any) -> str | None:
     return str(number) if isinstance(number, int | str) and str(number) else None
 
 
-def _annotation(images: Path, number: str, parts: dict[str, list[Any]], dropped: Counter[str]) -> Annotation:
+def _annotation(images: Path, number: str, pieces: Pieces, dropped: Counter[str]) -> Annotation:
+    parts = pieces.read()
     data = (parts.get("image_data") or [{}])[0]
     objects = _listed(parts, "objects", "objects") + _listed(parts, "scene_graphs", "objects")
     graph = _Graph(dropped)

@@ -6,7 +6,7 @@ from collections import Counter
 from PIL import Image
 
 from relpretrain.scene_graph import SceneGraph
-from relpretrain.sources import Rules, check
+from relpretrain.sources import Later, Rules, check
 
 
 def write_image(path, size=(40, 30), image_format=None):
@@ -23,9 +23,8 @@ def write_json(path, content):
 def records(read, *args, rules=None, source="s", **more):
     """The records that a source's annotations become, and what was dropped on the way."""
     dropped = Counter()
-    checked = [
-        check(annotation, source, rules or Rules(), dropped) for annotation in read(*args, dropped=dropped, **more)
-    ]
+    found = (item.now(dropped) if isinstance(item, Later) else item for item in read(*args, dropped=dropped, **more))
+    checked = [check(annotation, source, rules or Rules(), dropped) for annotation in found]
     return [item.record for item in checked if item is not None], +dropped
 
 

@@ -39,7 +39,10 @@ def test_join_puts_together_what_comes_in_any_order():
     for image, part, value in [("b", "x", 1), ("a", "x", {"k": [2]}), ("b", "y", 3), ("a", "x", 4)]:
         join.add(image, part, value)
     meter = Meter()
-    assert list(join.images(meter)) == [("b", {"x": [1], "y": [3]}), ("a", {"x": [{"k": [2]}, 4]})]
+    assert [(image, pieces.read()) for image, pieces in join.images(meter)] == [
+        ("b", {"x": [1], "y": [3]}),
+        ("a", {"x": [{"k": [2]}, 4]}),
+    ]
     assert (meter.stage, meter.done, meter.total) == ("converting", 2, 2)
 
 

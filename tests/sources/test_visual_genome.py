@@ -77,13 +77,14 @@ def test_the_name_of_the_file_is_the_urls(folder):
     data = write_json(folder / "d.json", [{"image_id": 1, "url": "http://x/VG_100K/77.jpg", "coco_id": 9}])
     relations = write_json(folder / "r.json", [{"image_id": 1, "relationships": [triplet()]}])
     (annotation,) = read_visual_genome(folder, data, relations, dropped=Counter())
+    annotation = annotation.now(Counter())
     assert annotation.image == folder / "VG_100K/77.jpg"
     assert (annotation.image_id, annotation.other_ids) == ("1", ("77", "000000000009"))
     objects = write_json(
         folder / "o.json", [{"image_id": 3, "image_url": "http://x/VG_100K_2/1.jpg", "objects": [HAT]}]
     )
     (annotation,) = read_visual_genome(folder, objects=objects, dropped=Counter())
-    assert annotation.image == folder / "VG_100K_2/1.jpg"
+    assert annotation.now(Counter()).image == folder / "VG_100K_2/1.jpg"
 
 
 def test_counts_what_it_drops(folder):
