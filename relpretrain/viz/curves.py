@@ -32,7 +32,7 @@ def find_metrics(run: Path) -> Path:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Read the curves of a metrics.csv: by column, without the empty cells; learning rates are left out.
+    """Read the curves of a metrics.csv: by column, without empty cells, learning rates and counts of samples.
 
     Raises:
         ValueError: If the file has no column "step", or no number in any other column.
@@ -45,7 +45,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
             raise ValueError(f"{path} has no column 'step': it is not a log of Lightning's CSVLogger.")
         for row in reader:
             for name, cell in row.items():
-                wanted = name not in _NOT_CURVES and not str(name).startswith("lr")
+                wanted = name not in _NOT_CURVES and not str(name).startswith(("lr", "data/"))  # no losses
                 if wanted and cell and (value := _number(cell)) is not None:
                     points.setdefault(name, []).append((float(row["step"]), value))
     if not points:
