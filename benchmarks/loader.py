@@ -26,6 +26,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +93,17 @@ def _speed(folder: Path, files: list[bytes], size: int, rounds: int) -> None:
         for data in files:
             file.write(json.dumps({"binary": base64.b64encode(data).decode(), "desc": CAPTION}) + "\n")
     tokenizer, shards = _write(folder, files)
+    plain: dict[str, Any] = {"min_scale": 1.0, "flip": 0.0, "color": False}
     loaders = {
-        name: _loader(kind, shards, tokenizer, size, **options)
-        for name, kind, options in (
-            ("ours", "captions", {"min_scale": 1.0, "flip": 0.0, "color": False}),
-            ("graphs", "graphs", {"min_scale": 1.0, "flip": 0.0, "color": False}),
-            ("augment", "captions", {}),
-        )
+        "ours": _loader("captions", shards, tokenizer, size, **plain),
+        "graphs": _loader("graphs", shards, tokenizer, size, **plain),
+        "augment": _loader("captions", shards, tokenizer, size),
     }
     ways: dict[str, Callable[[], None]] = {
         "limit": lambda: _each(files, lambda data: _limit(data, size)),
         "plain": lambda: _each(files, lambda data: _plain(data, size)),
         "jsonl": lambda: _jsonl(lines, size),
-        **{name: lambda batches=batches: _batches(batches, len(files)) for name, batches in loaders.items()},
+        **{name: partial(_batches, loader.dataset.batches, len(files)) for name, loader in loaders.items()},
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
@@ -183,7 +182,7 @@ def _loader(kind: Kind, shards: Path, tokenizer: Path, size: int, workers: int =
     stream = Stream(kind, {"photos": str(shards)}, BATCH, objectives=["any"], **options)
     data = RelationDataModule({kind: stream}, str(tokenizer), size, num_workers=workers)
     data.setup()
-    return data.train_dataloader() if workers else data.train_dataloader().dataset.batches
+    return data.train_dataloader()
 
 
 def _batches(batches: Any, samples: int) -> None:
@@ -195,11 +194,11 @@ def _memory(folder: Path, samples: int, workers: int) -> None:
     """Memory of this process and its workers, over many samples."""
     files = list(_generated(2000, (96, 72), 80))
     tokenizer, shards = _write(folder, files)
-    loader = iter(_loader("graphs", shards, tokenizer, 32, workers))
+    batches = iter(_loader("graphs", shards, tokenizer, 32, workers))
     steps = samples // BATCH
     marks: list[float] = []
     for step in range(steps):
-        next(loader)
+        next(batches)
         if step % max(steps // 20, 1) == 0:
             marks.append(_used())
     print(f"{samples:,} samples, {workers} workers: " + ", ".join(f"{mark:.1f}" for mark in marks) + " MB")
