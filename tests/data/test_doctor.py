@@ -15,6 +15,7 @@ from relpretrain.data.doctor_command import Longer
 from relpretrain.data.doctor_counts import field_of
 from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.mixture import Plan
 from relpretrain.data.pipeline import Pipeline, Work
 from relpretrain.data.shuffle import mixing
 from relpretrain.data.text import TextEncoder, load_tokenizer
@@ -211,6 +212,19 @@ def test_the_order_of_training_is_judged(tmp_path):
     assert told["graphs, as dealt"]["image id"].pairs == 299
 
 
+def test_streams_over_different_shards_of_a_dataset_are_told_apart(tmp_path):
+    """Only the first shard has captions, and only the second is dealt by the stream of graphs."""
+    first = f"{write_shards(tmp_path / 'a', 9, 9, graph=False)}/s-000000.tar"
+    second = f"{write_shards(tmp_path / 'b', 9, 9, captions=0)}/s-000000.tar"
+    found = examine("small", [first, second], plain_judges())
+    streams = {"captions": stream("captions", first), "graphs": stream("graphs", second)}
+    rows = {"captions": {"small": [np.arange(9)]}, "graphs": {"small": [np.arange(9)]}}
+    told = found.mixing(Plan(streams, rows, 0))
+    assert told["captions, as dealt"]["caption"].shared == 8
+    assert told["graphs, as dealt"]["caption"].shared == 0
+    assert told["graphs, as dealt"]["caption"].expected == 0
+
+
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
@@ -298,7 +312,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys, words, message):
 def test_real_vrd_and_its_known_tiny_box(realdata, tmp_path, capsys):
     folder = realdata / "vrd"
     words = ["--images", f"{folder}/images", "--annotations", f"{folder}/annotations_test.json"]
-    assert main(["data", "convert", "vrd", *words, "--out", str(tmp_path / "vrd")]) == 0
+    assert main(["data", "convert", "vrd", *words, "--out", str(tmp_path / "vrd"), "--workers", "1"]) == 0
     found = examine("vrd", sorted(map(str, (tmp_path / "vrd").glob("*.tar"))), plain_judges())
     source = json.loads((folder / "derived_vg_style_60images.json").read_text())
     assert found.bad == []

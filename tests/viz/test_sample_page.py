@@ -240,7 +240,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys, words, message):
 def test_real_graphs(realdata, tmp_path):
     folder = realdata / "vrd"
     words = ["--images", f"{folder}/images", "--annotations", f"{folder}/annotations_test.json"]
-    assert main(["data", "convert", "vrd", *words, "--out", str(tmp_path / "vrd")]) == 0
+    assert main(["data", "convert", "vrd", *words, "--out", str(tmp_path / "vrd"), "--workers", "1"]) == 0
     page = tmp_path / "page.html"
     assert main(["data", "show", str(tmp_path / "vrd"), "--out", str(page), "--n", "3"]) == 0
     found = parsed(page.read_text())
