@@ -92,7 +92,7 @@ class ProgressLine:
         parts = []
         if self._count:
             rate = (self._count - self._start_count) / seconds if seconds > 0 else 0.0
-            parts.append(f"{self._count:,} images, {rate:,.0f} per second")
+            parts.append(f"{self._count:,} image{'s' * (self._count != 1)}, {rate:,.0f} per second")
         gained = self._share - self._start_share
         if gained > 0 and self._share < 1:
             parts.append(f"{_spoken(seconds * (1 - self._share) / gained)} left")
