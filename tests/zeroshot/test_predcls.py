@@ -15,7 +15,7 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.zeroshot.scorer import MatchScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.graph_files import _vg150_split, read_splits
-from relpretrain.zeroshot.tasks.recall import mean_recall, overlaps, ranks, recall
+from relpretrain.zeroshot.tasks.recall import interchangeable, mean_recall, overlaps, ranks, recall
 from tests.zeroshot.folders import dump, write_predcls
 
 PREDCLS = TASKS["predcls"]
@@ -107,6 +107,14 @@ def test_overlaps_by_hand():
         [pytest.approx(1 / 3), 1.0, 0.0],
         [0.0, 0.0, 1.0],
     ]
+
+
+def test_entities_of_one_name_that_overlap_by_half_stand_for_each_other():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4.9], [0, 0, 10, 10], [3, 3, 3, 3]])
+    same = interchangeable(["cup", "cup", "cup", "mug", "cup"], boxes)
+    assert same[0].tolist() == [True, True, False, False, False]
+    assert same.diagonal().all()  # a box without area, too
+    assert (same == same.T).all()
 
 
 def test_recalls_by_hand():

@@ -27,7 +27,7 @@ from relpretrain.zeroshot.tasks.base import (
 )
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.graph_files import GraphImage, read_splits
-from relpretrain.zeroshot.tasks.recall import MAX_RANK, mean_recall, overlaps, ranks, recall
+from relpretrain.zeroshot.tasks.recall import MAX_RANK, interchangeable, mean_recall, ranks, recall
 
 CUTS = (20, 50, 100)
 """The values of K."""
@@ -223,8 +223,7 @@ def _records(item: PredItem, scores: Tensor, by: str) -> Iterator[Record]:
         raise ValueError(f"The scores of image {graph.image} are not finite numbers; the model is broken.")
     number = {relation: i for i, relation in enumerate(item.relations)}
     truth = torch.tensor([(s, o, number[relation]) for s, o, relation in graph.triplets])
-    alike = torch.tensor([[a == b for b in graph.labels] for a in graph.labels])
-    same = alike & (overlaps(torch.tensor(graph.boxes)) >= 0.5) | torch.eye(len(alike), dtype=torch.bool)
+    same = interchangeable(graph.labels, torch.tensor(graph.boxes))
     found = [ranks(scores, item.ends(), truth, same, constraint) for constraint in (True, False)]
     known = torch.isfinite(scores).any(dim=0).tolist()
     for i, (s, o, relation) in enumerate(graph.triplets):

@@ -22,6 +22,12 @@ def overlaps(boxes: Tensor) -> Tensor:
     return share
 
 
+def interchangeable(labels: Sequence[str], boxes: Tensor) -> Tensor:
+    """Whether two entities stand for each other: the same label, and boxes that overlap by half or more, (n, n)."""
+    alike = torch.tensor([[a == b for b in labels] for a in labels])
+    return alike & (overlaps(boxes) >= 0.5) | torch.eye(len(labels), dtype=torch.bool)
+
+
 def ranks(scores: Tensor, pairs: Tensor, truth: Tensor, same: Tensor, constraint: bool) -> list[int | None]:
     """The rank at which each annotated triplet was predicted, from 1; None beyond the first 100.
 
@@ -32,7 +38,7 @@ def ranks(scores: Tensor, pairs: Tensor, truth: Tensor, same: Tensor, constraint
         scores: Score of each relation for each pair, (pairs, relations); -inf where a relation cannot be predicted.
         pairs: Subject and object of each pair, as numbers of entities, (pairs, 2).
         truth: Subject, object and relation of each annotated triplet, (triplets, 3).
-        same: Whether two entities stand for each other: the same label, and boxes that overlap by half, (n, n).
+        same: Whether two entities stand for each other, see `interchangeable`, (n, n).
         constraint: Whether each pair predicts its best relation only (graph constraint), or all of them.
     """
     found: list[int | None] = []
