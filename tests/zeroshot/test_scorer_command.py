@@ -128,3 +128,17 @@ def test_mistakes_get_one_line(data, checkpoint, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_retrieval_again_from_its_score_file_and_compared(data, checkpoint, tmp_path):
+    only = {"tasks": ["coco_retrieval"]}
+    assert run(data, tmp_path / "a", "--checkpoint", checkpoint, **only) == 0
+    assert run(data, tmp_path / "b", "--constant", **only) == 0
+    file = tmp_path / "a" / "scores" / "coco_retrieval.test.jsonl"
+    assert main(["--scores", str(file), "--data", str(data), "--out", str(tmp_path / "again")]) == 0
+    assert figures(tmp_path / "again") == figures(tmp_path / "a")
+    assert main(["--compare", str(tmp_path / "b"), str(tmp_path / "a"), "--out", str(tmp_path / "c")]) == 0
+    rows = {row["category"]: row for row in state_of(tmp_path / "c")["comparisons"][0]["rows"]}
+    assert list(rows) == ["TR@1", "TR@5", "TR@10", "IR@1", "IR@5", "IR@10"]
+    assert (rows["TR@1"]["n"], rows["IR@1"]["n"]) == (3, 5)
+    assert rows["IR@1"]["second"] == figures(tmp_path / "a")["coco_retrieval test"]["IR@1"]

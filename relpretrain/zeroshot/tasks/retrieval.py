@@ -135,7 +135,8 @@ def _items(task: str, captions: Captions) -> list[Item]:
     items = []
     for number, (image, texts) in enumerate(captions.items()):
         shared = {"task": task, "id": number, "image": image}
-        items.append(Item(image, tuple(texts), tuple(shared | {"caption": i} for i in range(len(texts)))))
+        records = tuple({"label": f"{number}_{i}"} | shared | {"caption": i} for i in range(len(texts)))
+        items.append(Item(image, tuple(texts), records))
     return items
 
 
