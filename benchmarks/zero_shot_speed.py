@@ -58,13 +58,13 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relpretrain-speed-") as folder:
-        items = _valse(args.data, Path(folder))[: args.items]
-        model = Model([text for item in items for text in item.texts], Path(folder), args.image_size)
+        items = _valse(args.data, Path(folder))
+        texts = list(dict.fromkeys(text for item in items for text in item.texts))
+        model = Model(texts, Path(folder), args.image_size)
         header = ["benchmark", "pairs", "reference CPU s", "ours CPU s", "times faster", "largest difference"]
-        rows = [_time_valse(model, items, args.repeats)]
+        rows = [_time_valse(model, items[: args.items], args.repeats)]
         print(f"{torch.get_num_threads()} thread(s), torch {torch.__version__}, images of {args.image_size} pixels\n")
-        texts = list(dict.fromkeys(text for item in items for text in item.texts))[: args.texts]
-        rows += _time_retrieval(model, args.images, texts, args)
+        rows += _time_retrieval(model, args.images, texts[: args.texts], args)
         print(markdown_table(header, rows))
         print("Peak memory of retrieval (k_test 16), and what the image tokens would take in memory:\n")
         print(markdown_table(["images", "peak MB", "tokens MB"], [_memory(n, texts[:500]) for n in (500, 5000)]))
