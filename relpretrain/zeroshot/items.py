@@ -29,6 +29,7 @@ class Scored:
         notes: What a reader of its figures must know.
         items: The annotated items, or nothing if they are not at hand.
         version: Version of the data; "" where it is none that is known.
+        model: What the model is called.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class Scored:
     notes: tuple[str, ...] = ()
     items: Sequence[Any] = field(default=(), repr=False)
     version: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class ItemResult:
         return self.task, self.split, self.category, self.id
 
 
-def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
+def item_results(scored: Scored) -> list[ItemResult]:
     """The outcome of every item of a split, with its texts where the annotations are at hand.
 
     Scores on which the task's rule means nothing have none.
@@ -106,7 +108,7 @@ def item_results(scored: Scored, model: str = "") -> list[ItemResult]:
                 tuple(_role(record) for item in items for record in item.records),
                 tuple(ordered or scores.values()),
                 outcome.correct,
-                model,
+                scored.model,
             )
         )
     return results

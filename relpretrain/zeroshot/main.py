@@ -97,7 +97,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
     scored = []
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
-        scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}")))
+        scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}"), model=path.stem))
         metadata[f"scores {path.name}"] = hash_files(path)
         if part.items:
             metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
@@ -123,7 +123,8 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
         ]
     scorer, described = build_scorer(args, device)
     metadata = describe(command, args.seed, device) | described | hashes
-    return _report(args, evaluate(scorer, ready, args.out), metadata)
+    model = str(args.checkpoint or args.model or described["scorer"])
+    return _report(args, [replace(part, model=model) for part in evaluate(scorer, ready, args.out)], metadata)
 
 
 def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Scored:
@@ -175,7 +176,8 @@ def _with_texts(results: list[ItemResult], folder: Path) -> list[ItemResult]:
     """Results with the texts that the table of items of a report folder has, if it is one."""
     table = folder / ITEMS_NAME
     known = {result.key: result for result in read_items(table)} if table.is_file() else {}
-    return [known.get(result.key, result) for result in results]
+    shown = [known.get(result.key, result) for result in results]
+    return [replace(there, right=result.right) for there, result in zip(shown, results, strict=True)]
 
 
 def _finder(args: argparse.Namespace) -> Callable[[str], Path | None]:

@@ -36,14 +36,18 @@ def with_threshold(parts: Sequence[Scored], choice: float | str | None) -> list[
             what the best threshold would reach; None to change nothing.
 
     Raises:
-        ValueError: If no task decides by a threshold, or the dev part that should choose it was not scored.
+        ValueError: If no task decides by a threshold, or not exactly one dev part should choose it.
     """
     if choice is None:
         return list(parts)
     if not any(isinstance(part.task, Thresholded) for part in parts):
         names = ", ".join(dict.fromkeys(part.task.name for part in parts))
         raise ValueError(f"--threshold {choice}: none of the tasks scored ({names}) decides by a threshold.")
-    dev = {(part.task.name, _version(part.split)): part for part in parts if part.split.endswith(f"/{DEV}")}
+    dev: dict[tuple[str, str], Scored] = {}
+    for part in parts if choice == DEV else ():
+        if part.split.endswith(f"/{DEV}") and dev.setdefault((part.task.name, _version(part.split)), part) is not part:
+            raise ValueError(f"--threshold dev: several scores of {part.task.name} {part.split} could choose the "
+                             "threshold; give those of one model at a time.")  # fmt: skip
     return [_choose(part, choice, dev) if isinstance(part.task, Thresholded) else part for part in parts]
 
 

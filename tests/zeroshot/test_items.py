@@ -1,10 +1,12 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from relpretrain.zeroshot.items import Scored, disagreements, item_results, read_items, write_items
 from relpretrain.zeroshot.main import main
+from relpretrain.zeroshot.scores import write_scores
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images
 
@@ -28,7 +30,7 @@ def scored(data, name, split="", turn=False):
 
 def test_every_item_has_its_texts_scores_and_outcome(data):
     part = scored(data, "valse")
-    results = item_results(part, "colours")
+    results = item_results(replace(part, model="colours"))
     by_text = {r.texts: r for r in results}
     assert len(results) == 3
     first = by_text["a red thing", "a blue thing"]
@@ -53,7 +55,7 @@ def test_without_annotations_there_are_scores_only(data):
 
 
 def test_the_table_of_items_is_read_back(data, tmp_path):
-    results = item_results(scored(data, "valse"), "a") + item_results(scored(data, "vsr", "synthetic/test"), "a")
+    results = item_results(scored(data, "valse")) + item_results(scored(data, "vsr", "synthetic/test"))
     write_items(tmp_path / "deep" / "items.csv", results)
     assert read_items(tmp_path / "deep" / "items.csv") == results
     with (tmp_path / "deep" / "items.csv").open() as stream:
@@ -70,6 +72,7 @@ def test_the_command_writes_the_items_of_a_report(world, checkpoint, tmp_path):
     arguments = ["--checkpoint", str(checkpoint), "--tasks", "vsr", "valse", "graphs", "--data", str(world)]
     assert main([*arguments, "--out", str(out)]) == 0
     results = read_items(out / "items.csv")
+    assert {r.model for r in results} == {str(checkpoint)}
     tables = json.loads((out / "zero_shot.json").read_text())["tables"]
     for table in tables:
         mine = [r for r in results if (r.task, r.split) == (table["task"], table["split"])]
@@ -77,6 +80,25 @@ def test_the_command_writes_the_items_of_a_report(world, checkpoint, tmp_path):
         assert len(mine) == sum(row["n"] for row in rows) > 0
         assert sum(r.right for r in mine) == sum(row["correct"] for row in rows)
         assert all((r.texts and r.scores and r.image) or r.task == "graphs" for r in mine)
+
+
+def test_texts_of_a_report_do_not_decide_for_a_comparison(data, tmp_path, capsys):
+    part = scored(data, "vsr", "synthetic/test")
+    folders = []
+    for name, shift in (("a", 0.0), ("b", 0.1)):
+        records = [{**record, "score": record["score"] * (1 - shift)} for record in part.records]
+        write_scores(tmp_path / name / "scores" / "vsr.synthetic_test.jsonl", records)
+        results = item_results(replace(part, records=records))
+        write_items(tmp_path / name / "items.csv", results)
+        folders.append(str(tmp_path / name))
+    best = max(record["score"] for record in part.records)
+    between = ["--threshold", str(best * 0.95)]  # the same at 0.5, but not here
+    assert main(["--compare", *folders, *between, "--out", str(tmp_path / "out")]) == 0
+    state = json.loads((tmp_path / "out" / "zero_shot.json").read_text())["comparisons"][0]
+    paired = state["rows"][0]["paired"]
+    sides = {side: state["disagreements"][side] for side in ("gained", "lost")}
+    assert sides == {side: paired[side] for side in sides}
+    assert sum(sides.values()) > 0
 
 
 def test_disagreements_are_a_seeded_sample_of_all(data):

@@ -36,6 +36,8 @@ def test_dev_chooses_for_test_and_never_for_itself():
     assert found_test.notes == ("threshold 0.25 chosen on v/dev (n = 4, 100.00 % there)",)
     changed = part("v/test", [0.1, 0.26, 0.9, 0.95], [1, 0, 1, 1])  # other labels of test change nothing
     assert with_threshold([changed, dev], "dev")[0].task.threshold == found_test.task.threshold
+    with pytest.raises(ValueError, match="several scores of vsr v/dev could choose the threshold"):
+        with_threshold([dev, test, part("v/dev", [0.5], [1])], "dev")
     with pytest.raises(ValueError, match="vsr w/test needs the dev part of the same split"):
         with_threshold([other, dev], "dev")
 
