@@ -132,7 +132,7 @@ def test_texts_of_the_data_are_no_markup(tmp_path, lenses):
     evil = "<script>alert('1')</script>"
     with tarfile.open(tmp_path / "e.tar", "w") as tar:
         entities = [{"label": evil, "box": [1, 2, 9, 9]}, {"label": "dog", "box": [3, 2, 9, 9], "attributes": [evil]}]
-        relations = [{"subject": 0, "relation": "\"on'>", "object": 1}]
+        relations = [{"subject": 0, "relation": evil, "object": 1}]
         content = {**record(0), "captions": [evil], "entities": entities, "relations": relations, "source": evil}
         for name, data in (("a.png", picture(0)), ("a.json", json.dumps(content).encode())):
             member = tarfile.TarInfo(name)
