@@ -39,7 +39,8 @@ class SplitBertAdapter(HostAdapter):
         The host clamps its parameter in place at every forward; here it stays as it is, so that losses of both can be
         added up in any order. The copy is what the clamp's backward pass looks at.
         """
-        return self.host.temp.clone().clamp(0.001, 0.5)
+        temperature: Tensor = self.host.temp.clone().clamp(0.001, 0.5)
+        return temperature
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Run the text layers."""
