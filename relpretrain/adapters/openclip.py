@@ -41,12 +41,12 @@ class OpenCLIP(DualEncoder):
         """Vectors of texts by the host's own method, (n, 1, embed_dim).
 
         Args:
-            ids: Ids of the host's tokenizer, (n, length). Where nothing sees what follows a text's end, texts may be
-                shorter than the host's context, and are filled up with zeros as its tokenizer does.
+            ids: Ids of the host's tokenizer, (n, length). Texts may be shorter than the host's context: they are filled
+                up with zeros where nothing sees what follows a text's end, and else (SigLIP) with their own padding.
             mask: True at real tokens, (n, length).
 
         Raises:
-            ValueError: If texts are longer than the host's context, or shorter and the host attends to padding.
+            ValueError: If texts are longer than the host's context, or if it attends to padding and there is none.
         """
         wanted, given = int(self.host.context_length), ids.shape[1]
         tower = getattr(self.host, "text", self.host)
@@ -58,10 +58,13 @@ class OpenCLIP(DualEncoder):
         if tower.attn_mask is not None and pooling != "last":
             ids = F.pad(ids * mask, (0, wanted - given))
         elif given < wanted:
-            raise ValueError(
-                f"Texts of {given} tokens given to a text encoder that attends to its padding: pad them to {wanted} "
-                "tokens, as the model's own tokenizer does."
-            )
+            padding = ids[~mask]
+            if len(padding) == 0:
+                raise ValueError(
+                    f"Texts of {given} tokens given to a text encoder that attends to its padding, and none of them "
+                    f"shows what that is: pad them to {wanted} tokens, as the model's own tokenizer does."
+                )
+            ids = F.pad(ids, (0, wanted - given), value=int(padding[0]))
         return self.host.encode_text(ids)[:, None]  # type: ignore[no-any-return]
 
 

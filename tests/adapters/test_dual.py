@@ -218,15 +218,15 @@ class TestWhatOpenCLIPCannotServe:
         with pytest.raises(ValueError, match="Texts of 21 tokens given to a text encoder for 20"):
             checks.adapter_of(host).encode_text(torch.ones(1, 21).long(), torch.ones(1, 21).bool())
 
-    def test_short_texts_are_refused_where_padding_is_seen(self):
+    def test_short_texts_where_padding_is_seen_are_filled_up_with_theirs(self):
         """SigLIP in OpenCLIP: a text encoder that attends both ways and pools at the last position."""
         host = checks.attach(openclip(kind="CustomTextCLIP", text={"no_causal_mask": True, "pool_type": "last"}))
-        ids = torch.ones(2, 9).long()
-        with pytest.raises(ValueError, match="attends to its padding: pad them to 20"):
-            checks.adapter_of(host).encode_text(ids, ids.bool())
-        full = torch.ones(2, CONTEXT).long()
-        tokens = checks.adapter_of(host).encode_text(full, full.bool())
+        text = checks.padded([[5, 6, 7, 1], [8, 9, 1], [5, 1]], pad=1)
+        full = nn.functional.pad(text.ids, (0, CONTEXT - 4), value=1)
+        tokens = checks.adapter_of(host).encode_text(text.ids, text.mask)
         torch.testing.assert_close(tokens[:, 0], host.encode_text(full))
+        with pytest.raises(ValueError, match=r"attends to its padding.* pad them to 20 tokens"):
+            checks.adapter_of(host).encode_text(text.ids[:1], text.mask[:1])
 
 
 @pytest.mark.parametrize("make", [clip, siglip])
