@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.cards import Find, disagreement_cards
 from relpretrain.zeroshot.comparison import Comparison
+from relpretrain.zeroshot.disagreements import Find, disagreement_cards
 from relpretrain.zeroshot.plot import Point, legend, plot, symmetric_axis
 from relpretrain.zeroshot.published import PublishedTable, published_for, reproduced
 from relpretrain.zeroshot.report import Report, comparison_grid, table_grid
