@@ -35,7 +35,7 @@ def start_from(backbone: nn.Module, objectives: Mapping[str, nn.Module], path: s
         CheckpointError: If a weight of the model is missing, or one of the checkpoint left over.
     """
     content = checkpoints.read_any(path)
-    state = content.get("model", content) if isinstance(content, dict) else None
+    state: State = content.get("model", content) if isinstance(content, dict) else {}
     official = is_official(state)
     wanted = {key: value for key, value in backbone.state_dict().items() if isinstance(value, Tensor)}
     try:
