@@ -28,7 +28,7 @@ EVERY = 3
 """Steps between two checkpoints."""
 
 
-PATIENCE = 180
+PATIENCE = 600
 """Seconds that a run may take."""
 
 

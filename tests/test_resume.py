@@ -67,6 +67,7 @@ class Run:
         while len(self.lines()[0]) <= step and time.monotonic() < end and self.processes[0].is_alive():
             time.sleep(0.002)
         time.sleep(pause)
+        self.workers = [int(pid) for process in self.processes for pid in _children(process.pid)]
         for process in self.processes:
             os.kill(process.pid, signal.SIGKILL)
         for process in self.processes:
@@ -77,6 +78,19 @@ class Run:
         """What each rank logged; a line that the kill cut off does not count."""
         texts = [log.read_text() if log.exists() else "" for log in self.logs]
         return [[json.loads(line) for line in text.splitlines(True) if line.endswith("\n")] for text in texts]
+
+
+def _children(pid):
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return listed.read_text().split() if listed.exists() else []
+
+
+def _working(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +117,8 @@ def _copy(home, tmp_path):
 
 def _killed_and_resumed(context, home, tmp_path, undisturbed, step, pause, world, workers, **options):
     folder, expected = _copy(home, tmp_path), undisturbed(world)
-    before = Run(context, folder, "killed", world, workers, **options).kill(step, pause)
+    killed = Run(context, folder, "killed", world, workers, **options)
+    before = killed.kill(step, pause)
     start = resume_run.newest(folder / "checkpoints")[1]
     after = Run(context, folder, "resumed", world, workers, **options).finish()
     for reference, first, second in zip(expected, before, after, strict=True):
@@ -113,6 +128,7 @@ def _killed_and_resumed(context, home, tmp_path, undisturbed, step, pause, world
         assert start <= len(first) + 1  # one rank may have logged a step when the other had not
         for line in first + second:
             assert line == by_step[line["step"]]
+    assert not any(map(_working, killed.workers))  # long gone, too
     return start
 
 
@@ -146,7 +162,7 @@ def _points():
         yield step, float(rng.uniform(0, 0.06)), 1 + number // 3 % 2, (0, 1, 3)[number % 3], bool(number % 2), epoch
 
 
-@pytest.mark.slow  # five minutes on two cores
+@pytest.mark.slow  # minutes: fifty processes that train
 @pytest.mark.parametrize(("step", "pause", "world", "workers", "estimate", "epoch"), list(_points()))
 def test_twenty_kills(context, home, tmp_path, undisturbed, step, pause, world, workers, estimate, epoch):
     _killed_and_resumed(

@@ -21,7 +21,7 @@ from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.indexing import index_shards
 from relpretrain.data.ledger import Ledger
-from relpretrain.data.loading import Batches, StepDataset, StepLoader
+from relpretrain.data.loading import Batches, StepDataset, StepLoader, leave_with_parent
 from relpretrain.data.mixture import Plan
 from relpretrain.data.pipeline import Pipeline
 from relpretrain.data.preprocess import Preprocess
@@ -353,6 +353,7 @@ class RelationDataModule(LightningDataModule):
             collate_fn=_same,  # type: ignore[arg-type]  # without batch_size it gets single items
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
+            worker_init_fn=leave_with_parent,
             prefetch_factor=self.prefetch if workers > 0 else None,
         )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +19,9 @@ from relpretrain.data.mixture import Plan, number_of
 from relpretrain.data.pipeline import Pipeline, Work
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
+
+WATCH_SECONDS = 2.0
+"""How often a worker looks whether its run is still there."""
 
 
 class Batches:
@@ -144,3 +150,18 @@ class StepLoader(DataLoader[Batch]):
             return super().__iter__()
         finally:
             gc.unfreeze()
+
+
+def leave_with_parent(worker: int) -> None:
+    """Let a worker end when the process that it works for was killed.
+
+    torch's own watch does not end a worker whose last batch nobody takes: it would wait, and hold its memory, for ever.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
