@@ -116,7 +116,8 @@ def write(job: Job, args: argparse.Namespace) -> None:
         if writer.shards:
             print(f"going on after {len(writer.shards)} finished shards, {writer.samples:,} samples", file=sys.stderr)
         items = islice(job.items, writer.position, None)
-        outcomes = ordered_map(job.work, items, args.workers)
+        # With a limit nothing may be read ahead, lest what that drops is counted.
+        outcomes = ordered_map(job.work, items, args.workers if job.max_samples is None else 1)
         progress.count(writer.position)
         while job.max_samples is None or writer.samples < job.max_samples:
             outcome = next(outcomes, None)

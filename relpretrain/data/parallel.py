@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, TypeVar
 
@@ -18,34 +18,37 @@ R = TypeVar("R")
 
 CHUNK = 16
 """Items that go to a process at a time."""
+SMALL = 4
+"""Chunks for which no processes are started."""
 
 
 def ordered_map(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """Apply a function to items in processes of their own.
 
-    No more than a few items for each process are under way, so the input may be longer than memory. An input of one
-    chunk is done here, without processes.
+    No more than a few items for each process are under way, so the input may be longer than memory. A short input is
+    done here, without processes.
 
     Args:
         work: A function that can be pickled; sent to each process once.
         items: Its arguments.
-        workers: Number of processes; 1 works in this one.
+        workers: Number of processes; 1 works in this one and reads nothing ahead.
 
     Raises:
         OSError: If a process dies, for instance for want of memory.
     """
-    rest = iter(items)
-    chunks = iter(lambda: list(islice(rest, CHUNK)), [])
-    first, second = next(chunks, []), next(chunks, []) if workers > 1 else []
-    if not second:
-        yield from map(work, first)
-        yield from map(work, rest)
+    if workers == 1:
+        yield from map(work, items)
         return
+    rest = iter(items)
+    head = list(islice(rest, SMALL * CHUNK + 1))
+    if len(head) <= SMALL * CHUNK:
+        yield from map(work, head)
+        return
+    rest = chain(head, rest)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (work,))
     waiting: deque[Future[list[R]]] = deque()
     try:
-        waiting.extend(pool.submit(_do, chunk) for chunk in (first, second))
-        for chunk in chunks:
+        for chunk in iter(lambda: list(islice(rest, CHUNK)), []):
             waiting.append(pool.submit(_do, chunk))
             if len(waiting) > 2 * workers:
                 yield from waiting.popleft().result()

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
     """Add `pack` to what `add_subparsers` returned."""
     pack = commands.add_parser("pack", help="write existing shards anew, for instance those of img2dataset")
     pack.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
-    pack.add_argument("--max-samples", type=positive, help="stop after so many (default: all)")
+    pack.add_argument("--max-samples", type=positive, help="stop after so many, in one process (default: all)")
     pack.add_argument("--shuffle", type=int, metavar="SEED", help="mix all samples, in an order drawn with this seed")
     pack.add_argument("--source", help="name for samples that carry none (default: their shard's)")
     resize = pack.add_argument_group("smaller images")

@@ -327,7 +327,7 @@ def test_the_listed_sources():
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK", 1)
     with pytest.raises(OSError, match=r"worker process died.*fewer --workers"):
-        list(parallel.ordered_map(os._exit, [3, 3, 3], 2))
+        list(parallel.ordered_map(os._exit, [3] * 9, 2))
 
 
 PEAK = """

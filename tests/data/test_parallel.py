@@ -20,8 +20,9 @@ def test_order_and_laziness(monkeypatch):
 
 
 def test_little_work_stays_in_this_process():
-    assert list(ordered_map(_pid, range(parallel.CHUNK), 8)) == [os.getpid()] * parallel.CHUNK
+    assert list(ordered_map(_pid, range(64), 8)) == [os.getpid()] * 64
     assert list(ordered_map(_pid, range(100), 1)) == [os.getpid()] * 100
+    assert os.getpid() not in ordered_map(_pid, range(65), 2)
     assert list(ordered_map(_pid, [], 2)) == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from relpretrain.cli import main
+from relpretrain.data import parallel
 from relpretrain.data.repack_sample import Resize
 from relpretrain.data.resuming import UNFINISHED
 from relpretrain.scene_graph import SceneGraph
@@ -185,15 +186,25 @@ def many(tmp_path):
     return tmp_path / "many"
 
 
-def test_shuffle_is_a_permutation_of_all_by_seed(many, tmp_path):
+def test_shuffle_is_a_permutation_of_all_by_seed(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "CHUNK", 3)
     named = ("--samples-per-shard", 4, "--shuffle", 1, "--shorter-side", 32)
     assert pack(many, "--out", tmp_path / "a", *named) == 0
     keys = list(samples(tmp_path / "a")[0])
     assert sorted(keys) == [f"{shard}{i}" for shard in range(3) for i in range(10)]
     moved = Counter(key[0] for key in keys[:10])
     assert len(moved) == 3  # the first shards hold samples of all
-    assert pack(many, "--out", tmp_path / "b", *named, "--workers", 2) == 0
+    assert pack(many, "--out", tmp_path / "b", *named, "--workers", 2) == 0  # processes change nothing
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_limit_counts_the_same_for_any_number_of_processes(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "CHUNK", 1)
+    write_tar(tmp_path / "many/1b.tar", {"x.txt": b"without image"})
+    for name, workers in [("a", 1), ("b", 2)]:
+        assert pack(many, "--out", tmp_path / name, "--max-samples", 18, "--workers", workers) == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert json.loads((tmp_path / "a/index.json").read_text())["dropped"] == {}
 
 
 def test_a_killed_pack_goes_on(many, tmp_path):
