@@ -32,8 +32,8 @@ class Stream:
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
         min_scale: Smallest share of the image's area that a random crop keeps; 1 switches cropping off.
         flip: Chance of a horizontal flip, taken only where it leaves every text true.
-        color: Whether colours are jittered; "randaugment" for the random operations of the official ALBEF and X-VLM code
-            instead, which on captions also shear, shift and turn.
+        color: Whether colours are jittered; "randaugment" for the random operations of the official ALBEF and X-VLM
+            code instead, which on captions also shear, shift and turn.
         dataset_ratios: How often each dataset is drawn: "uniform", "size" (by what it holds for the stream, as if all
             were one dataset), or a number for each by name, relative to the others.
         replacement: Whether samples are drawn independently of each other, instead of each once per pass.
