@@ -90,7 +90,10 @@ def _refusal(model: nn.Module, known: Sequence[type[HostAdapter]], protocol: boo
                 lacks = ", ".join(missing)
     if share > 0:
         return f"{type(model).__name__} cannot be served: the closest thing in it, {closest} lacks {lacks}."
-    kinds = [kind.name or kind.__name__ for kind in known]
-    what = [f"every part of {', '.join(kinds)}"] if kinds else []
-    what += [f"{', '.join(PROTOCOL)} of relpretrain.types.Backbone"] if protocol else []
-    return f"{type(model).__name__} cannot be served: it lacks an image and a text encoder; {', and '.join(what)}."
+    wanted = [kind.name or kind.__name__ for kind in known]
+    if protocol:
+        wanted.append(f"relpretrain.types.Backbone ({', '.join(PROTOCOL)})")
+    return (
+        f"{type(model).__name__} cannot be served: it lacks an image and a text encoder, and has no part of "
+        f"{', '.join(wanted)}."
+    )
