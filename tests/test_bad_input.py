@@ -107,6 +107,13 @@ def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys
     [
         ('--model.objectives={"itcc": {"class_path": "ITCC"}}', "ITCC"),
         ("--model.optimizer.lr=-1", "lr=-1"),
+        (
+            '--data.streams.vsg.dataset_ratios={"vg": 2.0}',
+            "Stream 'vsg': dataset_ratios={'vg': 2.0} must give a number above 0 for each of its datasets: small.",
+        ),
+        ("--data.streams.vsg.dataset_ratios=sizes", "sizes"),
+        ("--data.stop=exhausted", "first_exhausted"),
+        ("--data.exclude=nowhere.json", "exclude: cannot read the exclusion list nowhere.json"),
         ("--data.streams.vsg.objectives=[vgs]", "Stream 'vsg': unknown objective 'vgs'; did you mean 'vsg'?"),
     ],
 )

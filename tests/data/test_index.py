@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.packed import PackedTexts
 from relpretrain.data.shards import ShardWriter
 
 GRAPH = {
@@ -144,3 +145,26 @@ def test_web_captions_are_read_as_they_are(realdata, tmp_path, monkeypatch):
             raw = index.read(row)
             assert raw.image == tar.extractfile(f"{key}.jpg").read()
             assert raw.txt == tar.extractfile(f"{key}.txt").read()
+
+
+def test_image_ids_are_the_records(tmp_path):
+    members = [
+        ("a.jpg", b"1"), ("a.json", b'{"image_id": "42"}'),
+        ("b.jpg", b"1"), ("b.json", b'{"key": "000000007", "caption": "x"}'),
+        ("c.jpg", b"1"), ("c.txt", b"x"),
+    ]  # fmt: skip
+    shard = write_tar(tmp_path / "a.tar", members)
+    assert ShardIndex.of(shard).image_ids == ["42", "000000007", "c"]
+    assert ShardIndex.of(shard).image_ids == ["42", "000000007", "c"]  # from the stored index
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["", "x", ""], ["größe", "\udcff name", "日本"]])
+def test_packed_texts_are_a_sequence(texts):
+    packed = PackedTexts.of(texts)
+    assert packed == texts
+    assert len(packed) == len(texts)
+    assert packed[1:] == texts[1:]
+    assert [packed[i] for i in range(-len(texts), len(texts))] == texts + texts
+    assert packed != [*texts, "more"]
+    with pytest.raises(IndexError):
+        packed[len(texts)]
