@@ -105,6 +105,14 @@ class HuggingFaceBLIP(TwoPassText):
         alone = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return torch.cat([alone, encoder.embeddings(input_ids=ids)], dim=-1)
 
+    def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Encode the words again, with cross-attention to image tokens (n, K, D): (n, length, width).
+
+        Some versions of transformers (5.23) drop the mask of the cross-attention. So what lies outside a region is also
+        overwritten with the region's [CLS]: it cannot be seen, though [CLS] then weighs more.
+        """
+        return super().fuse(text, text_mask, torch.where(image_mask[..., None], image, image[:, :1]), image_mask)
+
 
 def _whole(layer: nn.Module, x: Tensor) -> Tensor:
     out = layer(x, attention_mask=None)

@@ -207,3 +207,17 @@ def regions_see_only_their_box(host, batch):
 def features_of(host, batch):
     """`Features` of a batch's own texts under an attached host."""
     return Features(adapter_of(host), batch, [])
+
+
+def fusion_ignores_what_is_hidden(host, batch):
+    """Text tokens attend to the visible image tokens alone, those of a region to its box."""
+    attach(host)
+    backbone = adapter_of(host)
+    text, mask = batch.pairs.text.ids[:1], batch.pairs.text.mask[:1]
+    words = backbone.encode_text(text, mask)
+    tokens = backbone.encode_image(batch.images[:1]).tokens
+    visible = torch.arange(tokens.shape[1])[None] < 6
+    other = torch.where(visible[..., None], tokens, tokens + 1)
+    fused = [backbone.fuse(words, mask, image, visible) for image in (tokens, other)]
+    torch.testing.assert_close(*fused)
+    assert not torch.allclose(fused[0], backbone.fuse(words, mask, tokens, torch.ones_like(visible)), atol=1e-4)

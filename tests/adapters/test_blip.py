@@ -164,3 +164,7 @@ def test_half_a_blip_is_refused_with_what_it_lacks():
     with pytest.raises(TypeError, match=r"BLIP of Hugging Face transformers, lacks itm_head \(matching head\)"):
         add_relation_objectives(host, [VSG()])
     assert list(host.state_dict()) == before
+
+
+def test_fusion_sees_visible_tokens_alone():
+    checks.fusion_ignores_what_is_hidden(blip().eval(), checks.graph_batch(texts))

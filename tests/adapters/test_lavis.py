@@ -127,3 +127,7 @@ def test_half_a_model_is_refused_with_what_it_lacks(name):
     with pytest.raises(TypeError, match=f"{name} of LAVIS, lacks visual_encoder.blocks"):
         add_relation_objectives(host, [VSG()])
     assert list(host.state_dict()) == before
+
+
+def test_fusion_sees_visible_tokens_alone(name):
+    checks.fusion_ignores_what_is_hidden(HOSTS[name]().eval(), checks.graph_batch(texts))
