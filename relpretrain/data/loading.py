@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import threading
 import time
@@ -156,11 +157,12 @@ def leave_with_parent(worker: int) -> None:
     """Let a worker end when the process that it works for was killed.
 
     torch's own watch does not end a worker whose last batch nobody takes: it would wait, and hold its memory, for ever.
+    Nor does it see the run end where a server forks the workers, for that is then their parent.
     """
-    parent = os.getppid()
+    parent, forked_by = multiprocessing.parent_process(), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == forked_by and (parent is None or parent.is_alive()):
             time.sleep(WATCH_SECONDS)
         os._exit(1)
 

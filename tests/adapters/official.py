@@ -135,7 +135,7 @@ class BertForMaskedLM(nn.Module):
         self.bert, self.cls = SplitBert(dropout), nn.Linear(WIDTH, WORDS)
 
 
-class ALBEF(nn.Module):
+class HostALBEF(nn.Module):
     """The pretraining class of salesforce/ALBEF: `forward(image, text, alpha)` gives the losses MLM, ITA and ITM."""
 
     def __init__(self, seed=0, dropout=0.0):
@@ -172,7 +172,7 @@ class ALBEF(nn.Module):
         return mlm, ita / 2, itm
 
 
-class XVLM(nn.Module):
+class HostXVLM(nn.Module):
     """The pretraining class of zengyan-97/X-VLM: `forward(image, text_ids, text_atts)` gives ITC, ITM and MLM."""
 
     def __init__(self, vision=SwinTransformer, seed=0):
@@ -206,10 +206,10 @@ def mlp(out):
 
 
 def xvlm_vit():
-    return XVLM(partial(VisionTransformer, local_attn_depth=4))
+    return HostXVLM(partial(VisionTransformer, local_attn_depth=4))
 
 
-HOSTS = {"ALBEF": ALBEF, "X-VLM (Swin)": XVLM, "X-VLM (ViT)": xvlm_vit}
+HOSTS = {"ALBEF": HostALBEF, "X-VLM (Swin)": HostXVLM, "X-VLM (ViT)": xvlm_vit}
 
 
 def own_losses(host, seed=0):

@@ -18,12 +18,12 @@ from relpretrain.objectives import MLM, VSG
 from relpretrain.types import Regions
 from tests import two_ranks
 from tests.adapters import host_checks as checks
-from tests.adapters.official import ALBEF, XVLM, SwinTransformer, VisionTransformer, own_losses, texts
+from tests.adapters.official import HostALBEF, HostXVLM, SwinTransformer, VisionTransformer, own_losses, texts
 
 HOSTS = {
-    "ALBEF": ALBEF,
-    "X-VLM (Swin)": partial(XVLM, SwinTransformer),
-    "X-VLM (ViT)": partial(XVLM, partial(VisionTransformer, local_attn_depth=4)),
+    "ALBEF": HostALBEF,
+    "X-VLM (Swin)": partial(HostXVLM, SwinTransformer),
+    "X-VLM (ViT)": partial(HostXVLM, partial(VisionTransformer, local_attn_depth=4)),
 }
 
 
@@ -33,7 +33,7 @@ def make(request):
 
 
 def parts(host):
-    image = "visual_encoder." if isinstance(host, ALBEF) else "vision_encoder."
+    image = "visual_encoder." if isinstance(host, HostALBEF) else "vision_encoder."
     return {
         "image encoder": image,
         "text layers": "text_encoder.bert.text",
@@ -55,7 +55,7 @@ def test_recognised_for_what_they_are():
 
 
 def test_the_retrieval_class_has_no_masked_words():
-    host = ALBEF()
+    host = HostALBEF()
     del host.text_encoder.cls
     add_relation_objectives(host)
     assert set(host.relation_losses(checks.graph_batch(texts))) == {"vsg_itc", "vsg_itm", "mrc"}
@@ -97,7 +97,7 @@ def test_regions(make):
 
 def test_albefs_regions_are_those_of_xvlms_vit():
     """ALBEF has none of its own: with equal weights they are what X-VLM's official ViT computes."""
-    albef, xvlm = ALBEF(), HOSTS["X-VLM (ViT)"]()
+    albef, xvlm = HostALBEF(), HOSTS["X-VLM (ViT)"]()
     xvlm.vision_encoder.load_state_dict(albef.visual_encoder.state_dict())
     images = checks.images()
     regions = Regions(torch.tensor([0, 3, 3]), patch_mask(checks.BOXES[:3], (4, 4)))
@@ -120,7 +120,7 @@ def test_boxes_are_those_of_the_head():
 
 def test_masked_words_are_the_hosts_own_loss():
     """Through text and fusion layers one after the other, as the host's call with `mode="multi_modal"` does."""
-    host = checks.attach(ALBEF().eval())
+    host = checks.attach(HostALBEF().eval())
     batch = checks.graph_batch(texts)
     text, seen = batch.pairs.text, host.visual_encoder(batch.images)
     fused = host.text_encoder.bert(
@@ -154,7 +154,7 @@ def _batch():
 
 
 def test_a_temperature_at_its_border_is_clamped_like_the_hosts():
-    host = checks.attach(ALBEF())
+    host = checks.attach(HostALBEF())
     with torch.no_grad():
         host.temp.fill_(1e-5)
     temperature = checks.adapter_of(host).temperature
@@ -170,7 +170,7 @@ def test_a_call_with_graphs_alone_gives_the_relation_losses(make):
 
 
 def test_a_whole_model_is_pickled_with_its_objectives():
-    host = checks.attach(ALBEF())
+    host = checks.attach(HostALBEF())
     again = pickle.loads(pickle.dumps(host))
     batch = checks.graph_batch(texts)
     assert float(checks.total(again, batch)) == float(checks.total(host, batch))
@@ -194,14 +194,14 @@ def test_an_average_of_weights_computes_its_own_losses(make):
 
 @pytest.mark.parametrize("name", ["visual_encoder", "text_encoder"])
 def test_compiled_encoders_give_the_same_losses(name):
-    plain, compiled = checks.attach(ALBEF()), checks.attach(ALBEF())
+    plain, compiled = checks.attach(HostALBEF()), checks.attach(HostALBEF())
     compiled.load_state_dict(plain.state_dict())
     setattr(compiled, name, torch.compile(getattr(compiled, name), backend="eager"))
     _same_losses(plain, compiled)
 
 
 def test_a_compiled_host_gives_the_same_losses():
-    plain, compiled = checks.attach(XVLM()), checks.attach(XVLM())
+    plain, compiled = checks.attach(HostXVLM()), checks.attach(HostXVLM())
     compiled.load_state_dict(plain.state_dict())
     module = torch.compile(compiled, backend="eager")
     torch.testing.assert_close(own_losses(module), own_losses(plain))
@@ -209,11 +209,11 @@ def test_a_compiled_host_gives_the_same_losses():
 
 
 def test_objectives_attach_to_a_compiled_host():
-    host = torch.compile(XVLM(), backend="eager")
+    host = torch.compile(HostXVLM(), backend="eager")
     with torch.no_grad():
         before = own_losses(host)
     checks.attach(host)
-    _same_losses(checks.attach(XVLM()), host, load=True)
+    _same_losses(checks.attach(HostXVLM()), host, load=True)
     remove_relation_objectives(host)
     with torch.no_grad():
         torch.testing.assert_close(own_losses(host), before)
@@ -234,7 +234,7 @@ def _steps(rank):
     """Gradients of DDP: captions and graphs in one backward pass each, one after the other, and in a common one."""
     found = []
     for together in (False, True):
-        host = checks.attach(ALBEF())
+        host = checks.attach(HostALBEF())
         module = host if rank is None else nn.parallel.DistributedDataParallel(host)
         batch = checks.graph_batch(texts)
         share = batch if rank is None else checks.half(batch, rank)
@@ -268,7 +268,7 @@ def test_two_ranks_are_one():
 
 @pytest.mark.parametrize("lost", ["text_proj", "itm_head", "temp"])
 def test_half_an_albef_is_refused_and_left_untouched(lost):
-    host = ALBEF().eval()
+    host = HostALBEF().eval()
     delattr(host, lost)
     state, attributes = copy.deepcopy(host.state_dict()), {k: copy.copy(v) for k, v in vars(host).items()}
     seen = host.visual_encoder(checks.images())
@@ -286,7 +286,7 @@ def test_half_an_albef_is_refused_and_left_untouched(lost):
 
 
 def test_vsg_alone_adds_no_parameters():
-    host = ALBEF()
+    host = HostALBEF()
     before = list(host.state_dict())
     add_relation_objectives(host, [VSG()])
     assert list(host.state_dict()) == before

@@ -108,9 +108,7 @@ def test_the_table_says_true_and_false_in_words(tmp_path):
 
 def test_half_a_row_is_refused():
     records = random_records(4)
-    with pytest.raises(
-        ValueError, match=r"SVO-Probes item 0 needs one score for its positive image and one"
-    ):
+    with pytest.raises(ValueError, match=r"SVO-Probes item 0 needs one score for its positive image and one"):
         SVO.summarise(records[1:])
     with pytest.raises(ValueError, match=r"SVO-Probes item 0 has two scores for its positive image"):
         SVO.summarise([*records, records[0]])
