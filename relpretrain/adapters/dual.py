@@ -6,6 +6,7 @@ B images, R regions, K tokens of an image, D the width of the image encoder.
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -46,9 +47,9 @@ class DualEncoder(HostAdapter):
         return 2 * self.embed_dim
 
     @property
+    @abstractmethod
     def embed_dim(self) -> int:
         """Width of the space that images and texts share."""
-        raise NotImplementedError
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         """Vectors of images (B, 1, embed_dim), and of regions (R, 1, embed_dim) out of the same pass."""
@@ -78,29 +79,29 @@ class DualEncoder(HostAdapter):
     """Tokens before the patches."""
 
     @property
+    @abstractmethod
     def blocks(self) -> Sequence[Any]:
         """The image encoder's blocks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def image_vectors(self, images: Tensor) -> Tensor:
         """Vectors of whole images by the host's own method, (B, embed_dim)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed_patches(self, images: Tensor) -> Tensor:
         """What enters the first block, (B, K, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, block: Any, x: Tensor) -> Tensor:
         """Run a block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
         """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """Vectors (n, embed_dim) of the last block's tokens (n, K, D); `visible` (n, K) is given for regions."""
-        raise NotImplementedError
 
 
 class HuggingFaceCLIP(DualEncoder):

@@ -70,7 +70,7 @@ class Encoders(nn.Module):
 
     def match_logits(self, fused: Tensor) -> Tensor:
         """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no matching head.")
 
     def project_image(self, tokens: Tensor) -> Tensor:
         """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,9 +65,9 @@ class CosineScorer:
         vectors: Tensor = image_features
         return vectors
 
+    @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors (texts, dim)."""
-        raise NotImplementedError
 
     def similarities(self, image_features: Any, texts: Sequence[str]) -> Tensor:
         """Cosines (images, texts), float32 on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +21,9 @@ class TextScorer(CosineScorer):
     `embed_texts` is the score as a vector of one number, which stands for the cosine in retrieval: all images tie.
     """
 
+    @abstractmethod
     def rate(self, texts: Sequence[str]) -> Tensor:
         """Scores (texts,)."""
-        raise NotImplementedError
 
     def encode_images(self, images: Sequence[Any]) -> Tensor:
         """Nothing is looked at: ones, (images, 1)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,8 +75,8 @@ class _HuggingFaceScorer(CosineScorer):
             raise ValueError(f"{name} reads {exactly} {own} tokens; --max-tokens asks for {max_tokens}.")
         self.max_tokens: int = max_tokens or own
 
-    def _class(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _class(self) -> Any: ...
 
     def _pixels(self, images: Sequence[Any]) -> Iterator[Tensor]:
         for start in range(0, len(images), self.batch_size):
@@ -110,8 +111,8 @@ class _HuggingFaceScorer(CosineScorer):
             parts.append(F.normalize(vectors.float(), dim=-1))
         return torch.cat(parts)[torch.tensor(order).argsort()] if parts else torch.zeros(0, 1)
 
-    def _text_vectors(self, tokens: dict[str, Tensor]) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _text_vectors(self, tokens: dict[str, Tensor]) -> Tensor: ...
 
 
 class DualEncoderScorer(_HuggingFaceScorer):

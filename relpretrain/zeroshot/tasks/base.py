@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -157,9 +158,9 @@ class BaseTask:
         """The record's "id" (see `Task.item_id`)."""
         return record["id"]
 
+    @abstractmethod
     def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
         """The headline table (see `Task.summarise`)."""
-        raise NotImplementedError
 
     def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
         """All tables (see `Task.tables`): one, unless the task says otherwise."""
