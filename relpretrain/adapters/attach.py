@@ -135,12 +135,11 @@ def remove_relation_objectives(model: _Model) -> _Model:
     host: Any = model
     attachment = _attachment(host)
     for name, own in attachment.replaced.items():
-        delattr(host, name)
+        _forget(host, name)
         if own is not None:
             setattr(host, name, own)
     for name in ("relation_objectives", "relation_attachment", "relation_losses", "relation_stream"):
-        if hasattr(host, name):
-            delattr(host, name)
+        _forget(host, name)
     return model
 
 
@@ -197,6 +196,13 @@ def _attachment(model: Any) -> Attachment:
         raise ValueError(f"This {type(model).__name__} has no relation objectives.")
     assert isinstance(attachment, Attachment)
     return attachment
+
+
+def _forget(model: Any, name: str) -> None:
+    """Delete an attribute where it is: torch.compile's wrapper hands what it is given to the module inside."""
+    for owner in (model, getattr(model, "_orig_mod", None)):
+        if owner is not None and (name in vars(owner) or name in owner._modules):
+            delattr(owner, name)
 
 
 def _replace(model: Any, name: str, function: Callable[..., Any]) -> None:

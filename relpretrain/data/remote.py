@@ -97,18 +97,18 @@ def local_copy(shard: str) -> Path:
 
 def _copy(shard: str, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(prefix=".copying-", dir=path.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as target:
-            _fetch(shard, target)
-            if target.tell() == 0:
-                raise OSError("no bytes arrived")
+        _fetch(shard, temporary)
+        if os.path.getsize(temporary) == 0:
+            raise OSError("no bytes arrived")
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _fetch(shard: str, target: Any) -> None:
-    """Write a shard's bytes, through fsspec where it knows the address, else through webdataset's openers."""
+def _fetch(shard: str, target: str) -> None:
+    """Write a shard's bytes into a file: through fsspec where it knows the address, else webdataset's openers."""
     import webdataset  # loads torch, which workers that only write shards do without
     from webdataset.gopen import gopen_schemes
 
@@ -124,8 +124,8 @@ def _fetch(shard: str, target: Any) -> None:
             raise ImportError(str(error)) from error
         store = None
     if store is None:
-        with webdataset.gopen(shard) as source:
-            shutil.copyfileobj(source, target, 1 << 20)
+        with webdataset.gopen(shard) as source, open(target, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
     else:
         store.get_file(path, target)
 

@@ -215,11 +215,7 @@ def _entity(item: Any, width: float, height: float) -> Entity:
 
 
 def _checked_box(values: Any) -> Box:
-    if (
-        not isinstance(values, list | tuple)
-        or len(values) != 4
-        or not all(map(_is_finite, values))
-    ):
+    if not isinstance(values, list | tuple) or len(values) != 4 or not all(map(_is_finite, values)):
         raise GraphError("malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {values!r}")
     box = Box(*map(float, values))
     if box.width <= 0 or box.height <= 0:

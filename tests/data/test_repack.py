@@ -68,13 +68,13 @@ def test_resize_moves_the_boxes_along_and_never_enlarges(tmp_path):
         (picture(image_format="PNG", mode="P"), "RGB"),
         (picture(image_format="PNG", mode="P", transparency=0), "RGBA"),
         (picture(image_format="PNG", mode="1"), "L"),
-        (picture(image_format="PNG", mode="I;16"), "I;16"),
+        (picture(image_format="PNG", mode="I;16"), None),  # as Pillow opens it: I or I;16
         (picture(image_format="WEBP"), "RGB"),
     ],
 )
 def test_resize_of_any_mode(content, mode):
     with Image.open(io.BytesIO(Resize(10).encode(content, (20, 10)))) as image, Image.open(io.BytesIO(content)) as old:
-        assert (image.size, image.mode, image.format) == ((20, 10), mode, old.format)
+        assert (image.size, image.mode, image.format) == ((20, 10), mode or old.mode, old.format)
 
 
 def test_resize_keeps_the_orientation_tag():

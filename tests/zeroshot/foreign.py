@@ -2,7 +2,9 @@
 
 import json
 
+import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -107,6 +109,8 @@ def write_openclip(folder):
 
 def _write_processor(folder, cls, images, tokenizer):
     """The processor, whose tokenizer some classes insist on being their own."""
+    if int(transformers.__version__.partition(".")[0]) < 5:
+        pytest.skip("transformers 4 reads tokenizers of CLIP, SigLIP and BLIP from files of their own kinds only")
     images.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     state = json.loads((folder / "preprocessor_config.json").read_text())
