@@ -64,7 +64,7 @@ class MatchScorer(CosineScorer):
         backbone: The model; it is put into evaluation mode and moved to `device`.
         preprocess: Turns PIL images into a tensor and texts into a TextBatch (`data.preprocess.Preprocess`).
         device: Where to compute.
-        batch_size: Images encoded at once; pairs fused at once are four times as many.
+        batch_size: Images encoded at once; pairs fused at once are eight times as many.
         clean: Whether texts are cleaned as ALBEF and X-VLM clean captions (lower case, most punctuation removed), as
             the published zero-shot results of these models have it.
         objectives: The objectives that the model was trained with, for probes that need their heads.
@@ -164,7 +164,7 @@ class MatchScorer(CosineScorer):
         fast = self.backbone if isinstance(self.backbone, FastMatching) else None
         with autocast(self.precision):
             begun = states if fast is None else fast.begin_match(states, mask)
-        for wide in rectangles(index, [lengths[i] for i in place], 4 * self.batch_size):
+        for wide in rectangles(index, [lengths[i] for i in place], 8 * self.batch_size):
             chosen = torch.tensor([place[row] for row in wide.rows], device=self.device)
             words, visible = begun[chosen, : wide.length], mask[chosen, : wide.length]
             image = images[wide.images]
