@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -15,6 +16,9 @@ def _enter(rank, function, folder, arguments):
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     try:
         torch.save(function(rank, *arguments), Path(folder) / f"{rank}.pt")
+        # torch 2.6 destroys a group holding the lock that a finished collective may still want: let it end first.
+        dist.barrier()
+        time.sleep(0.2)
     finally:
         dist.destroy_process_group()
 
