@@ -26,9 +26,15 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, queries: int | None = None) -> Tensor:
         """Attend from the first `queries` of tokens (n, L, D) to the visible; `mask` is (n, 1, 1, L), True at those."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        if queries is None:
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        else:  # the other tokens' queries are not needed
+            width, weight, bias = x.shape[-1], self.qkv.weight, self.qkv.bias
+            q = F.linear(x[:, :queries], weight[:width], bias[:width]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            both = F.linear(x, weight[width:], bias[width:])
+            k, v = both.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         p = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q[:, :, :queries], k, v, attn_mask=mask, dropout_p=p)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
         return self.out(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
