@@ -5,6 +5,8 @@ n texts of L tokens, D their width, K image tokens.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,8 +32,9 @@ class SelfAttention(nn.Module):
             q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         else:  # the other tokens' queries are not needed
             width, weight, bias = x.shape[-1], self.qkv.weight, self.qkv.bias
-            q = F.linear(x[:, :queries], weight[:width], bias[:width]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            both = F.linear(x, weight[width:], bias[width:])
+            first: Any = F.linear(x[:, :queries], weight[:width], bias[:width])
+            both: Any = F.linear(x, weight[width:], bias[width:])
+            q = first.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             k, v = both.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         p = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
