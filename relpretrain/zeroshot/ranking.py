@@ -14,17 +14,14 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import track
 from torch import Tensor
 
 from relpretrain.zeroshot.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 
 CHUNK = 256
-"""Images whose tokens are held at once, and more of them where they are small."""
-
-CHUNK_BYTES = 1 << 28
-"""What more than `CHUNK` images may take. Texts are encoded anew for every chunk."""
+"""Images whose tokens are held at once."""
 
 _QUERIES = 256  # rows of a similarity matrix that are held at once
 
@@ -114,7 +111,7 @@ def retrieve(
     number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     which, of = torch.tensor([number[text] for text in texts]), torch.tensor(owner)
     with tempfile.TemporaryDirectory(prefix="relpretrain-") as folder:
-        vectors, starts = _encode(scorer, images, Path(folder))
+        vectors = _encode(scorer, images, Path(folder))
         words = _finite(scorer.embed_texts(list(number)), "text embeddings")
         to_texts, text_candidates = _search(vectors, words[which], torch.arange(len(images)), of, k)
         to_images, image_candidates = _search(words[which], vectors, of, torch.arange(len(images)), k)
@@ -124,7 +121,7 @@ def retrieve(
         rows = torch.arange(len(images))[:, None] * len(number) + which[text_candidates]
         columns = image_candidates * len(number) + which[:, None]
         pairs = torch.unique(torch.cat([rows.flatten(), columns.flatten()]))
-        scores = _match(scorer, pairs, list(number), Path(folder), starts)
+        scores = _match(scorer, pairs, list(number), Path(folder))
     found = [scores[torch.searchsorted(pairs, asked)] for asked in (rows, columns)]
     own = torch.arange(len(images))[:, None] == of[text_candidates]
     by_match = best_right(found[0], own), best_right(found[1], image_candidates == of[:, None])
@@ -132,26 +129,15 @@ def retrieve(
     return Retrieved(to_texts, to_images, *by_match, ends, scores)
 
 
-def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> tuple[Tensor, list[int]]:
-    """Embeddings of images (images, dim); what re-ranking needs of them goes to numbered files in the folder.
-
-    Returns:
-        The embeddings, and the first image of each file, with the number of images at the end.
-    """
-    vectors, starts, size = [], [0], CHUNK
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("encoding images", total=len(images))
-        while starts[-1] < len(images):
-            part = range(starts[-1], min(starts[-1] + size, len(images)))
-            features = scorer.encode_images([images[i] for i in part])
-            vectors.append(_finite(scorer.embed_images(features), "image embeddings"))
-            if scorer.fuses:
-                file = folder / f"{len(starts) - 1}.pt"
-                torch.save(features, file)
-                size = max(CHUNK, CHUNK_BYTES * len(part) // file.stat().st_size)
-            starts.append(part.stop)
-            bar.advance(task, len(part))
-    return torch.cat(vectors), starts
+def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Tensor:
+    """Embeddings of images (images, dim); what re-ranking needs of them goes to numbered files in the folder."""
+    vectors = []
+    for number, start in enumerate(progress(range(0, len(images), CHUNK), "encoding images")):
+        features = scorer.encode_images([images[i] for i in range(start, min(start + CHUNK, len(images)))])
+        vectors.append(_finite(scorer.embed_images(features), "image embeddings"))
+        if scorer.fuses:
+            torch.save(features, folder / f"{number}.pt")
+    return torch.cat(vectors)
 
 
 def _search(
@@ -170,16 +156,16 @@ def _search(
     return Ranks(*(torch.cat(parts) for parts in zip(*ranks, strict=True))), torch.cat(chosen)
 
 
-def _match(scorer: EmbeddingScorer, pairs: Tensor, texts: Sequence[str], folder: Path, starts: Sequence[int]) -> Tensor:
-    """Raw match logits of pairs in ascending order, (pairs,), file by file of their images."""
+def _match(scorer: EmbeddingScorer, pairs: Tensor, texts: Sequence[str], folder: Path) -> Tensor:
+    """Raw match logits of pairs in ascending order, (pairs,), chunk by chunk of their images."""
     parts = []
     images = torch.div(pairs, len(texts), rounding_mode="floor")
-    for number in progress(range(len(starts) - 1), "matching"):
+    for number in progress(range(len(list(folder.iterdir()))), "matching"):
         file = folder / f"{number}.pt"
         features = torch.load(file, weights_only=False)  # ours, of a moment ago
         file.unlink()
-        low, high = torch.searchsorted(images, torch.tensor(starts[number : number + 2])).tolist()
-        index = (images[low:high] - starts[number]).tolist()
+        low, high = torch.searchsorted(images, torch.tensor([number * CHUNK, (number + 1) * CHUNK])).tolist()
+        index = (images[low:high] - number * CHUNK).tolist()
         logits = scorer.score(features, index, [texts[i] for i in (pairs[low:high] % len(texts)).tolist()])
         parts.append(require_finite(logits[:, 1], "match logits").float())
     return torch.cat(parts)
