@@ -102,7 +102,9 @@ class TextWriter:
         graph = sample.graph
         if not graph.relations:
             raise BadSample("no_relation")
-        triplets = verbalise(graph, self.stream.relations_per_text or 0, rng, self.encoder.fits)
+        triplets = verbalise(
+            graph, self.stream.relations_per_text or 0, rng, self.encoder.fits, self.stream.sort_relations
+        )
         if not triplets:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(triplets)

@@ -30,6 +30,8 @@ class Stream:
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
+        sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
+            stand in random order (graphs, VSG).
         min_scale: Smallest share of the image's area that a random crop keeps; 1 switches cropping off.
         flip: Chance of a horizontal flip, taken only where it leaves every text true.
         color: Whether colours are jittered; "randaugment" for the random operations of the official ALBEF and X-VLM
@@ -48,6 +50,7 @@ class Stream:
     entities_per_image: int = 4
     relations_per_text: int | None = None
     relations_per_image: int | None = None
+    sort_relations: bool = True
     min_scale: float = 0.5
     flip: float = 0.5
     color: bool | Literal["randaugment"] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -41,6 +42,8 @@ class MRC(Objective):
         vocabulary: The relations: a bundled name ("gqa"), the path of a saved vocabulary, or the object itself.
         relations_per_image: Triplets drawn from an image, unless a stream says otherwise.
         hidden: Units of the hidden layer; 4 times the model's width if None.
+        masked: Whether each entity is seen alone. If not, both labels see the whole image, which then tells where the
+            other one stands (the paper's ablation of the masking).
         weight: Factor of the loss.
 
     Raises:
@@ -57,6 +60,7 @@ class MRC(Objective):
         vocabulary: str | RelationVocabulary = "gqa",
         relations_per_image: int = 2,
         hidden: int | None = None,
+        masked: bool = True,
         weight: float = 1.0,
     ) -> None:
         super().__init__(weight)
@@ -67,6 +71,7 @@ class MRC(Objective):
         self.vocabulary = vocabulary
         self.relations_per_image = relations_per_image
         self.hidden = hidden
+        self.masked = masked
         self.head: nn.Module | None = None
         numbers = list(bytes.fromhex(vocabulary.fingerprint))
         self.register_buffer("fingerprint", torch.tensor(numbers, dtype=torch.uint8))
@@ -81,7 +86,7 @@ class MRC(Objective):
     def views(self, batch: Batch) -> list[Pairs]:
         """The labels of entities with their boxes."""
         assert isinstance(batch, GraphBatch)
-        return [batch.entities]
+        return [self._entities(batch)]
 
     def logits(self, features: Features) -> Tensor:
         """Relation logits of the batch's triplets, (triplets, relations)."""
@@ -89,9 +94,12 @@ class MRC(Objective):
         assert isinstance(batch, GraphBatch)
         if self.head is None:
             raise ValueError("MRC has no head yet: call attach(backbone) first, as the training module does.")
-        entity = features.view(batch.entities).fused[:, 0]  # (entities, fusion_dim)
+        entity = features.view(self._entities(batch)).fused[:, 0]  # (entities, fusion_dim)
         logits: Tensor = self.head(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
         return logits
+
+    def _entities(self, batch: GraphBatch) -> Pairs:
+        return batch.entities if self.masked else replace(batch.entities, boxes=None)
 
     def labels(self, relations: Sequence[str]) -> list[int]:
         """Index of each relation in the vocabulary, -100 where it is not in it."""

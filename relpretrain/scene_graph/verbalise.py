@@ -21,6 +21,7 @@ def verbalise(
     k: int,
     rng: np.random.Generator,
     fits: Callable[[list[str]], bool] | None = None,
+    sort: bool = True,
 ) -> list[str]:
     """Put up to `k` random triplets of a graph into words, in reading order (VSG, arXiv 2305.14281, section 3.1).
 
@@ -34,6 +35,7 @@ def verbalise(
         k: How many triplets to draw, K in the paper.
         rng: Source of randomness.
         fits: Whether these texts together are short enough; None sets no limit.
+        sort: Whether what stayed is sorted, or keeps the order in which it was drawn (the paper's ablation).
 
     Returns:
         One "subject relation object" for each triplet; empty if the graph has none.
@@ -53,7 +55,7 @@ def verbalise(
         x, y = graph.entities[graph.relations[drawn[text]].subject].box.center
         return y, x, drawn[text]
 
-    return sorted(kept, key=position)
+    return sorted(kept, key=position) if sort else kept
 
 
 def choose_relations(

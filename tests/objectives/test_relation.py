@@ -58,6 +58,18 @@ def test_each_entity_is_seen_alone(mrc):
     assert float(mrc(features(batch)).loss) != pytest.approx(before, rel=1e-4)
 
 
+def test_without_masking_each_label_sees_the_whole_image():
+    torch.manual_seed(0)
+    whole = MRC(RelationVocabulary(NAMES), masked=False)
+    whole.attach(StandIn())
+    batch = graphs(relations=("on",))
+    batch.entities.boxes = torch.tensor([[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5]] * 2)
+    before = float(whole(features(batch)).loss)
+    batch.images[0, :, 2:, :] += 5  # outside both boxes
+    assert float(whole(features(batch)).loss) != pytest.approx(before, rel=1e-4)
+    assert whole.views(batch)[0].boxes is None  # no region is encoded for it
+
+
 def test_no_known_relation_is_a_zero_that_touches_the_head(mrc):
     model, batch = StandIn(), graphs(relations=("unheard of", "unseen"))
     output = mrc(features(batch, model))

@@ -27,6 +27,13 @@ def test_sorts_by_subject_top_to_bottom_left_to_right_input_order():
         assert verbalise(GRAPH, 8, rng(seed)) == expected
 
 
+def test_unsorted_triplets_stand_in_the_order_in_which_they_were_drawn():
+    sorted_ = verbalise(GRAPH, 8, rng())
+    orders = {tuple(verbalise(GRAPH, 8, rng(seed), sort=False)) for seed in range(40)}
+    assert len(orders) > 10
+    assert all(sorted(order) == sorted(sorted_) for order in orders)
+
+
 def test_draws_k_without_replacement_uniformly():
     counts = Counter()
     generator = rng()
