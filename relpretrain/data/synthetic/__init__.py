@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,21 @@ import numpy as np
 from relpretrain.data.shards import ShardWriter
 from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.benchmarks import write_valse, write_vsr
+from relpretrain.data.synthetic.hold_out import Combination, choose_held_out, combinations_of
+from relpretrain.data.synthetic.probes import write_paragraphs, write_retrieval, write_svo
+from relpretrain.data.synthetic.relations import INVERSES, RELATIONS
 from relpretrain.data.synthetic.render import encode_png
-from relpretrain.data.synthetic.world import INVERSES, RELATIONS, Scene, World
+from relpretrain.data.synthetic.world import Scene, World
 from relpretrain.data.text import write_wordpiece
 from relpretrain.scene_graph import RelationVocabulary
 
 __all__ = ["RELATIONS", "Scene", "World", "generate"]
 
-_SPLITS = ("captions", "regions", "graphs", "validation", "vsr-dev", "vsr-test", "valse")
+_SPLITS = (
+    *("captions", "regions", "graphs", "validation", "vsr-dev", "vsr-test", "valse"),
+    *("svo", "retrieval-val", "retrieval-test", "paragraphs-val", "paragraphs-test"),
+)
+_FOLDERS = ("benchmarks", "held_out_pairs", "held_out_combinations")
 
 
 def generate(
@@ -35,23 +43,37 @@ def generate(
     images_validation: int = 600,
     items_vsr: int = 600,
     items_valse: int = 400,
+    items_svo: int = 0,
+    items_retrieval: int = 0,
+    items_paragraphs: int = 0,
     image_size: int = 32,
-    objects: int = 2,
+    objects: int | tuple[int, int] = 2,
     shapes: tuple[str, ...] = ("square",),
     colors: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "cyan"),
     relations: tuple[str, ...] = RELATIONS,
     relational_captions: float = 0.1,
+    counting_captions: float = 0.0,
     noise: int = 6,
     mutual: bool = False,
+    hold_out_pairs: float = 0.0,
+    hold_out_combinations: float = 0.0,
+    one_corpus: bool = False,
+    shard_size: int = 1000,
     overwrite: bool = False,
 ) -> Path:
     """Render a world of coloured shapes into a folder.
 
     It holds shards in `captions/` (a caption each), `regions/` (objects with boxes), `graphs/` (objects and every
     relation that is clearly true) and `validation/` (all three, of other scenes); a `tokenizer/`; the relations'
-    vocabulary `relations.json`; and `benchmarks/` with `vsr/synthetic/{dev,test}.jsonl`, VALSE files in `valse/` and
-    their `images/`. `world.json`, written last, tells how it was made. Equal arguments give equal bytes, and every
-    scene is drawn from its own seed, so that no two splits share one.
+    vocabulary `relations.json`; and `benchmarks/` with `vsr/synthetic/{dev,test}.jsonl`, VALSE files in `valse/`,
+    where asked for `svo/`, `coco_retrieval/` and `paragraphs/`, and all their `images/`. `world.json`, written last,
+    tells how it was made. Equal arguments give equal bytes, and every scene is drawn from its own seed, so that no two
+    splits share one.
+
+    What is held out comes in no shard. The folders `held_out_pairs/` and `held_out_combinations/` are like
+    `benchmarks/` (without retrieval), but all their items on relations are about what is held out, and those of
+    `benchmarks/` are about what is not. Held-out relations of two kinds come by opposites, and text and foil are both
+    held out or both not, as long as `relations` holds both opposites.
 
     Args:
         out: The folder, made if absent.
@@ -61,62 +83,146 @@ def generate(
         images_graphs: Images with scene graphs.
         images_validation: Held-out images with all of these.
         items_vsr: VSR items: a third in dev, the rest in test.
-        items_valse: Items in each VALSE file.
+        items_valse: Items in each VALSE file. Counting is among them where scenes differ in their number of objects.
+        items_svo: SVO items, a third each with another subject, relation and object in the negative image.
+        items_retrieval: Images in each of the galleries val and test, all with different captions that name what is
+            there: no more than the world has of them (15 for two objects of six kinds); `world.json` tells how many.
+        items_paragraphs: Likewise with texts that also tell every annotated relation.
         image_size: Side of the square images in pixels.
-        objects: Objects in a scene, all of different kinds.
+        objects: Objects in a scene, all of different kinds: a number, or the smallest and the largest one, between
+            which each scene's is drawn.
         shapes: Shapes, of square, circle, triangle, diamond, cross.
         colors: Colours, of red, green, blue, yellow, purple, orange, cyan, black.
         relations: Relations, of left of, right of, above, below.
         relational_captions: Share of the captions that mention a relation.
+        counting_captions: Share of the captions that tell the number of objects.
         noise: Largest deviation of a background pixel, of 255.
         mutual: Whether both directions of a relation are annotated, or always the same one for equal scenes.
+        hold_out_pairs: Share of the pairs of kinds that stand together in no shard; every kind keeps half of its pairs.
+        hold_out_combinations: Share of the compositions of the other pairs, as "red square left of blue square", that
+            are true in no shard; two kinds that stand together keep some relations.
+        one_corpus: Whether regions and graphs are those of the first images with captions, under keys of their own,
+            as Visual Genome is a part of a web corpus; else they are of other scenes.
+        shard_size: Samples in a shard. The first k shards, `captions/shard-{000000..00000k}.tar` in a recipe, are a
+            share of the images; with `one_corpus` those of `graphs/` are of the images of the first k of `captions/`.
         overwrite: Replace shards that are there already.
 
     Raises:
         ValueError: If no such world can be made.
         FileExistsError: If the folder holds shards already and `overwrite` is not set.
     """
-    world = World(image_size, objects, tuple(shapes), tuple(colors), tuple(relations), noise, mutual)
-    if len(world.relations) < 2:
-        raise ValueError(f"The only relation is {world.relations[0]!r}, but a foil needs another one.")
-    if not 0 <= relational_captions <= 1:
-        raise ValueError(f"relational_captions is {relational_captions}, but a share lies between 0 and 1.")
+    numbers = objects if isinstance(objects, int) else (objects[0], objects[-1])
+    world = World(image_size, numbers, tuple(shapes), tuple(colors), tuple(relations), noise, mutual)
+    counts = dict(zip(_SPLITS, (images_captions, images_regions, images_graphs, images_validation), strict=False))
+    _check(world, counts if one_corpus else {}, relational_captions, counting_captions)
+    chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
+    world = replace(world, held_out=chosen)
+    world.scene(np.random.default_rng(seed))  # refuses what cannot be drawn before anything is written
     out = Path(out)
     if overwrite:
         (out / "world.json").unlink(missing_ok=True)
 
-    def scenes(split: str, count: int) -> Iterator[tuple[Scene, np.random.Generator]]:
-        for number in range(count):
-            rng = np.random.default_rng([seed, _SPLITS.index(split), number])
-            yield world.scene(rng), rng
+    def scenes(
+        split: str, count: int | None = None, folder: int = 0, topics: Sequence[Sequence[Combination]] = ()
+    ) -> Iterator[tuple[Scene, np.random.Generator]]:
+        for number in itertools.count() if count is None else range(count):
+            rng = np.random.default_rng([seed, _SPLITS.index(split), number, *([folder] if folder else [])])
+            yield world.scene(rng, topics[int(rng.integers(len(topics)))] if topics else ()), rng
 
-    counts = dict(zip(_SPLITS, (images_captions, images_regions, images_graphs, images_validation), strict=False))
     for split, count in counts.items():
-        with ShardWriter(out / split, overwrite=overwrite) as writer:
-            for number, (scene, rng) in enumerate(scenes(split, count)):
-                key = f"{split}-{number:06d}"
-                record = _record(key, scene, split, relational_captions, rng)
-                writer.write(key, encode_png(scene.pixels), "png", record)
+        source = "captions" if one_corpus and split != "validation" else split
+        with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
+            for number, (scene, rng) in enumerate(scenes(source, count)):
+                record = _record(
+                    f"{source}-{number:06d}", scene, split, relational_captions, counting_captions, world.shapes, rng
+                )
+                writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
 
-    write_wordpiece([*world.kinds, *RELATIONS, *wording.WORDS], out / "tokenizer")
+    counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
+    write_wordpiece([*world.kinds, *RELATIONS, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
     RelationVocabulary(world.relations, inverses=inverses, source="synthetic").save(out / "relations.json")
-    images = out / "benchmarks" / "images"
-    for split, count in (("dev", items_vsr // 3), ("test", items_vsr - items_vsr // 3)):
-        path = out / "benchmarks" / "vsr" / "synthetic" / f"{split}.jsonl"
-        write_vsr(path, images, world, scenes(f"vsr-{split}", count))
-    write_valse(out / "benchmarks" / "valse", images, world, scenes("valse", items_valse))
-    made = {"seed": seed, **counts, "relational_captions": relational_captions, **asdict(world)}
+    for folder, topics in enumerate(_topics(world)):
+        if folder and not topics:
+            continue
+        home = out / _FOLDERS[folder]
+        images = home / "images"
+        for split, count in (("dev", items_vsr // 3), ("test", items_vsr - items_vsr // 3)):
+            path = home / "vsr" / "synthetic" / f"{split}.jsonl"
+            write_vsr(path, images, world, scenes(f"vsr-{split}", count, folder, topics))
+        write_valse(home / "valse", images, world, scenes("valse", items_valse, folder, topics))
+        if items_svo:
+            write_svo(home / "svo" / "test.jsonl", images, world, scenes("svo", items_svo, folder, topics))
+    galleries = {}
+    home = out / "benchmarks"
+    if items_retrieval:
+        splits = {split: scenes(f"retrieval-{split}") for split in ("val", "test")}
+        path = home / "coco_retrieval" / "dataset_synthetic.json"
+        galleries["retrieval"] = write_retrieval(path, home / "images", splits, items_retrieval)
+    if items_paragraphs:
+        splits = {split: scenes(f"paragraphs-{split}") for split in ("val", "test")}
+        galleries["paragraphs"] = write_paragraphs(home / "paragraphs", home / "images", splits, items_paragraphs)
+    made = {
+        "seed": seed,
+        **counts,
+        "relational_captions": relational_captions,
+        "counting_captions": counting_captions,
+        "one_corpus": one_corpus,
+        "shard_size": shard_size,
+        **asdict(world),
+        "galleries": galleries,
+    }
     (out / "world.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return out
 
 
-def _record(key: str, scene: Scene, split: str, relational_captions: float, rng: np.random.Generator) -> dict[str, Any]:
+def _check(world: World, corpus: dict[str, int], relational_captions: float, counting_captions: float) -> None:
+    """Refuse what contradicts itself; `corpus` holds the numbers of images that are to be the same ones."""
+    if len(world.relations) < 2:
+        raise ValueError(f"The only relation is {world.relations[0]!r}, but a foil needs another one.")
+    for name, share in (("relational_captions", relational_captions), ("counting_captions", counting_captions)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, but a share lies between 0 and 1.")
+    if relational_captions + counting_captions > 1:
+        raise ValueError(
+            f"relational_captions is {relational_captions} and counting_captions {counting_captions}: more than all."
+        )
+    fewest, most = world.numbers
+    if counting_captions and fewest == most:
+        raise ValueError(
+            f"counting_captions is {counting_captions}, but every scene has {most} objects. Set it to 0, or give "
+            "objects a smallest and a largest number."
+        )
+    if fewest < most >= len(wording.NUMBERS):
+        raise ValueError(f"objects is up to {most}, but numbers end at {wording.NUMBERS[-1]}. Lower objects.")
+    for split in ("regions", "graphs"):
+        if corpus and corpus[split] > corpus["captions"]:
+            raise ValueError(
+                f"images_{split} is {corpus[split]}, but in one_corpus they are among the images_captions, of which "
+                f"there are {corpus['captions']}."
+            )
+
+
+def _topics(world: World) -> tuple[list[tuple[Combination, ...]], ...]:
+    """What the relation items of each of `_FOLDERS` are about; nothing in particular for the first."""
+    pairs = [combinations_of(pair, world.relations) for pair in world.held_out.pairs]
+    return [], pairs, [(combination,) for combination in world.held_out.combinations]
+
+
+def _record(
+    image_id: str,
+    scene: Scene,
+    split: str,
+    relational: float,
+    counting: float,
+    shapes: Sequence[str],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
     """The JSON of a sample, with what its split is about."""
     height, width, _ = scene.pixels.shape
-    record: dict[str, Any] = {"image_id": key, "source": "synthetic", "width": width, "height": height}
+    record: dict[str, Any] = {"image_id": image_id, "source": "synthetic", "width": width, "height": height}
     if split in ("captions", "validation"):
-        record["captions"] = [_caption(scene, relational_captions, rng)]
+        record["captions"] = [_caption(scene, relational, counting, shapes, rng)]
     if split != "captions":
         record["entities"] = scene.graph.to_json()["entities"]
     if split in ("graphs", "validation"):
@@ -124,11 +230,13 @@ def _record(key: str, scene: Scene, split: str, relational_captions: float, rng:
     return record
 
 
-def _caption(scene: Scene, relational: float, rng: np.random.Generator) -> str:
-    choice = rng.random()
-    if rng.random() < relational:
+def _caption(scene: Scene, relational: float, counting: float, shapes: Sequence[str], rng: np.random.Generator) -> str:
+    choice, kind = rng.random(), rng.random()
+    if kind < relational:
         relation = scene.truths[int(rng.integers(len(scene.truths)))]
         say = wording.phrase if choice < 0.5 else wording.sentence
         subject, object = scene.labels_of(relation)
         return say(subject, relation.relation, object)
+    if kind < relational + counting:
+        return wording.count(len(scene.labels), shapes)
     return wording.plain_caption(scene.labels)

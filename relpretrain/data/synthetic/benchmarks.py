@@ -1,21 +1,33 @@
-"""Zero-shot items of the generated world, in the formats of VSR and VALSE."""
+"""Zero-shot items of the generated world, in the formats of VSR and VALSE.
+
+Where compositions are held out, a text and its foil are both of them or both not, if the world has such a foil: the
+opposite relation of a held-out one is held out too. So nobody can tell the two apart by having read one of them.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from relpretrain.data.synthetic import wording
+from relpretrain.data.synthetic.hold_out import prefer
 from relpretrain.data.synthetic.render import encode_png
 from relpretrain.data.synthetic.world import Scene, World
 from relpretrain.scene_graph import Relation
 
-PIECES = {"relations": "relations", "actant-swap": "actions", "existence": "existence", "foil-it": "noun phrases"}
-"""VALSE's files that can be generated, with what each calls its phenomenon."""
+PIECES = {
+    "relations": "relations",
+    "actant-swap": "actions",
+    "existence": "existence",
+    "foil-it": "noun phrases",
+    "counting-small-quant": "counting",
+}
+"""VALSE's files that can be generated, with what each calls its phenomenon. Counting needs scenes of several sizes."""
 
 
 def write_vsr(path: Path, images: Path, world: World, scenes: Iterator[tuple[Scene, np.random.Generator]]) -> None:
@@ -29,9 +41,9 @@ def write_vsr(path: Path, images: Path, world: World, scenes: Iterator[tuple[Sce
     """
     lines = []
     for number, (scene, rng) in enumerate(scenes):
-        relation = _any_relation(scene, rng)
+        relation = any_relation(scene, rng)
         label = (number + 1) % 2
-        name = relation.relation if label else _other(relation.relation, world.relations, rng)
+        name = relation.relation if label else foil_relation(scene, relation, world, rng)
         item = {
             "image": f"vsr-{path.stem}-{number:05d}.png",
             "image_link": "",
@@ -42,7 +54,7 @@ def write_vsr(path: Path, images: Path, world: World, scenes: Iterator[tuple[Sce
             "vote_true_validator_id": [0] * label,
             "vote_false_validator_id": [0] * (1 - label),
         }
-        _write_image(images / str(item["image"]), scene)
+        write_image(images / str(item["image"]), scene)
         lines.append(json.dumps(item) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(lines), encoding="utf-8")
@@ -57,10 +69,11 @@ def write_valse(folder: Path, images: Path, world: World, scenes: Iterator[tuple
         world: Where foils come from.
         scenes: The scenes, with the generators that further choices are drawn from.
     """
-    files: dict[str, dict[str, Any]] = {piece: {} for piece in PIECES}
+    counted = world.numbers[0] < world.numbers[1]
+    files: dict[str, dict[str, Any]] = {piece: {} for piece in PIECES if counted or piece != "counting-small-quant"}
     for number, (scene, rng) in enumerate(scenes):
         image = f"valse-{number:05d}.png"
-        _write_image(images / image, scene)
+        write_image(images / image, scene)
         for piece, foiled in _foils(scene, world, rng).items():
             files[piece][f"{piece}_synthetic_{number}"] = {
                 "dataset": "synthetic",
@@ -76,21 +89,43 @@ def write_valse(folder: Path, images: Path, world: World, scenes: Iterator[tuple
         (folder / f"{piece}.json").write_text(json.dumps(items, indent=1) + "\n", encoding="utf-8")
 
 
+def any_relation(scene: Scene, rng: np.random.Generator) -> Relation:
+    """One of a scene's topics."""
+    return scene.topics[int(rng.integers(len(scene.topics)))]
+
+
+def foil_relation(scene: Scene, relation: Relation, world: World, rng: np.random.Generator) -> str:
+    """A relation that is false of the same two things, and held out of their relations just as the true one is."""
+    subject, object = scene.labels_of(relation)
+    forbidden = world.held_out.forbids(subject, relation.relation, object)
+    others = [name for name in world.relations if name != relation.relation]
+    return choose(prefer(others, lambda name: world.held_out.forbids(subject, name, object) == forbidden), rng)
+
+
+def choose(candidates: Sequence[str], rng: np.random.Generator) -> str:
+    """One of them by chance."""
+    return candidates[int(rng.integers(len(candidates)))]
+
+
+def write_image(path: Path, scene: Scene) -> None:
+    """Write a scene as a PNG file, into a folder that is made if absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(scene.pixels))
+
+
 def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, dict[str, str]]:
     """Caption, foil and the words in which they differ, by VALSE's file names."""
-    relation = _any_relation(scene, rng)
+    relation = any_relation(scene, rng)
     subject, object = scene.labels_of(relation)
     name = relation.relation
-    false_name = _other(name, world.relations, rng)
-    present = scene.labels[int(rng.integers(world.objects))]
-    absent = _other(present, [kind for kind in world.kinds if kind not in scene.labels], rng)
-    foiled = [absent if label == present else label for label in scene.labels]
+    false_name = foil_relation(scene, relation, world, rng)
+    present, absent, foiled = _foil_thing(scene, world, rng)
 
     def item(caption: str, foil: str, classes: str, classes_foil: str) -> dict[str, str]:
         return {"caption": caption, "foil": foil, "classes": classes, "classes_foil": classes_foil}
 
     swapped = wording.phrase(object, name, subject)
-    return {
+    items = {
         "relations": item(
             wording.phrase(subject, name, object), wording.phrase(subject, false_name, object), name, false_name
         ),
@@ -98,17 +133,25 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
         "existence": item(present, absent, present, absent),
         "foil-it": item(wording.plain_caption(scene.labels), wording.plain_caption(foiled), present, absent),
     }
+    fewest, most = world.numbers
+    if fewest < most:
+        number = len(scene.labels)
+        other = int(choose([str(n) for n in range(fewest, most + 1) if n != number], rng))
+        caption, foil = (wording.count(n, world.shapes) for n in (number, other))
+        items["counting-small-quant"] = item(caption, foil, str(number), str(other))
+    return items
 
 
-def _any_relation(scene: Scene, rng: np.random.Generator) -> Relation:
-    return scene.truths[int(rng.integers(len(scene.truths)))]
+def _foil_thing(scene: Scene, world: World, rng: np.random.Generator) -> tuple[str, str, list[str]]:
+    """Something that is there, something that is not, and the scene's things with that in its place."""
+    present = choose(scene.labels, rng)
+    replaced = {k: [k if label == present else label for label in scene.labels] for k in world.kinds}
+    absent = [kind for kind in world.kinds if kind not in scene.labels]
+    parted = _parted(scene.labels, world)
+    chosen = choose(prefer(absent, lambda kind: _parted(replaced[kind], world) == parted), rng)
+    return present, chosen, replaced[chosen]
 
 
-def _other(name: str, names: list[str] | tuple[str, ...], rng: np.random.Generator) -> str:
-    others = [other for other in names if other != name]
-    return others[int(rng.integers(len(others)))]
-
-
-def _write_image(path: Path, scene: Scene) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(scene.pixels))
+def _parted(labels: Sequence[str], world: World) -> bool:
+    """Whether two of these never stand together in training."""
+    return any(world.held_out.parts(*pair) for pair in itertools.combinations(labels, 2))

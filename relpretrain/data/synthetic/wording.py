@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 WORDS = ("the", "and", "is", ".")
-"""All words besides those of labels and relations."""
+"""All words besides those of labels and relations, where nothing is counted."""
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+"""Numbers by name."""
+COUNTING_WORDS = ("there", "are", "exactly", *NUMBERS)
+"""Words besides shapes that counting needs."""
 
 
 def plain_caption(labels: Sequence[str]) -> str:
@@ -25,3 +30,18 @@ def phrase(subject: str, relation: str, object: str) -> str:
 def sentence(subject: str, relation: str, object: str) -> str:
     """Say a relation as a sentence: VSR's captions and the other half of the captions that mention a relation."""
     return f"The {subject} is {relation} the {object}."
+
+
+def count(number: int, shapes: Sequence[str]) -> str:
+    """Say how many things there are: by their shape where there is only one, else as shapes."""
+    return f"There are exactly {NUMBERS[number]} {counted(shapes)}."
+
+
+def counted(shapes: Sequence[str]) -> str:
+    """What things are called when they are counted."""
+    return f"{shapes[0]}s" if len(shapes) == 1 else "shapes"
+
+
+def paragraph(labels: Sequence[str], triplets: Sequence[tuple[str, str, str]]) -> str:
+    """Say what is there, and then how it stands in as many sentences, in an order that only their content decides."""
+    return " ".join([f"{plain_caption(labels).capitalize()}.", *sorted(sentence(*triplet) for triplet in triplets)])
