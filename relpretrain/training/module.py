@@ -143,7 +143,8 @@ class RelationModule(pl.LightningModule):
             )
         # Lightning refuses to clip gradients of a fused optimizer under mixed precision.
         clips = bool(self.trainer.gradient_clip_val) and "mixed" in str(self.trainer.precision)
-        adamw, schedule = optim.build(self, self.optimizer, total, fused=self.device.type == "cuda" and not clips)
+        fused = self.device.type in ("cuda", "cpu") and not clips
+        adamw, schedule = optim.build(self, self.optimizer, total, fused)
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Any]:
