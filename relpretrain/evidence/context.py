@@ -1,0 +1,44 @@
+"""On what an ablation ran: commit, hardware and versions, found by asking."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+_PACKAGES = ("torch", "lightning", "transformers", "timm")
+
+
+def commit() -> str:
+    """The commit of this code, with "+ changes" where files differ from it; "unknown" outside a clone."""
+    home = Path(__file__).parents[2]
+    try:
+        found = [
+            subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True).stdout
+            for arguments in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found[0].strip() + (" + changes" if found[1].strip() else "")
+
+
+def hardware() -> str:
+    """The GPU, or the processor and the number of its cores."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores"
+    names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {name}, no GPU"
+
+
+def versions() -> str:
+    """Python and the packages that figures depend on."""
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -1,0 +1,102 @@
+"""The command: trains every run of a preset that is not there yet, and writes the page of what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from relpretrain.evidence.conduct import collect, train_all
+from relpretrain.evidence.context import context
+from relpretrain.evidence.design import Preset
+from relpretrain.evidence.page import write_page
+from relpretrain.evidence.presets import PRESETS, claims
+from relpretrain.evidence.results import write_figures
+
+RESULTS, CLOCK = "results.csv", "minutes.json"
+
+
+def main(argv: Sequence[str] | None = None, program: str = "ablation") -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+        program: The program's name in messages.
+
+    Returns:
+        0; 1 if a run failed; 2 after a mistake, which is named in one line on the standard error.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = _parser(program).parse_args(argv)
+    try:
+        preset = chosen(args)
+        if args.list:
+            print("\n".join(run.name for run in preset.runs))
+            return 0
+        failed = {} if args.report else _train(preset, args.out)
+        figures = collect(preset, args.out)
+        if not figures:
+            raise ValueError(f"{args.out} holds no finished run.")
+        write_figures(args.out / RESULTS, figures)
+        about = context(f"python benchmarks/{program}.py {shlex.join(argv)}", preset, _minutes(args.out))
+        print(write_page(args.page or args.out / "evidence.md", figures, claims(preset), about))
+    except (ValueError, OSError) as error:
+        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    for name, why in failed.items():
+        print(f"{program}: {name}: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def chosen(args: argparse.Namespace) -> Preset:
+    """The preset with what the options change of it.
+
+    Raises:
+        ValueError: If no run is left.
+    """
+    preset = PRESETS[args.preset](tuple(args.seeds)) if args.seeds else PRESETS[args.preset]()
+    runs = [run for run in preset.runs if not args.only or any(part in run.name for part in args.only)]
+    if not runs:
+        raise ValueError(f"No run is called like {' or '.join(args.only)}; --list shows the names.")
+    steps = preset.steps if args.steps is None else dict.fromkeys(preset.steps, args.steps)
+    return replace(preset, runs=tuple(runs), steps=steps, processes=args.processes or preset.processes)
+
+
+def _train(preset: Preset, out: Path) -> dict[str, str]:
+    """Train, and add the time it took to that of earlier calls."""
+    out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    before = _minutes(out)
+    try:
+        return train_all(preset, out, preset.processes, lambda line: print(line, flush=True))
+    finally:
+        minutes = before + (time.monotonic() - start) / 60
+        (out / CLOCK).write_text(json.dumps(minutes) + "\n", encoding="utf-8")
+
+
+def _minutes(out: Path) -> float:
+    return float(json.loads((out / CLOCK).read_text(encoding="utf-8"))) if (out / CLOCK).is_file() else 0.0
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        program,
+        description="Do VSG and MRC work? Trains small models with and without them on generated worlds, several "
+        "seeds each, and writes a page with intervals. A second call goes on where the first one stopped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", choices=PRESETS, required=True, help="cpu: two cores, an hour; gpu: one large GPU")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="worlds, runs, results.csv, plots")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="the page (default: evidence.md in --out)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="other seeds than the preset's")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")
+    parser.add_argument("--steps", type=int, metavar="N", help="other lengths than the preset's, to try the command")
+    parser.add_argument("--processes", type=int, metavar="N", help="runs side by side (default: the preset's)")
+    parser.add_argument("--list", action="store_true", help="the names of the runs")
+    parser.add_argument("--report", action="store_true", help="write the page of what is there, train nothing")
+    return parser

@@ -1,0 +1,53 @@
+"""The presets: what is trained on a CPU within the hour, what on one GPU, and what it is to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from relpretrain.evidence.design import ARMS, BACKBONES, Preset, Run
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def cpu(seeds: tuple[int, ...] = (100, 101, 102)) -> Preset:
+    """Pairs of coloured squares at 32 pixels, on two cores."""
+    pairs: dict[str, Any] = {
+        "images_captions": 20_000,
+        "images_regions": 0,
+        "images_graphs": 4_000,
+        "images_validation": 60,
+        "one_corpus": True,
+        "shard_size": 100,
+        "hold_out_pairs": 0.2,
+        "hold_out_combinations": 0.2,
+        "items_vsr": 600,
+        "items_valse": 300,
+        "items_svo": 200,
+        "items_retrieval": 200,
+    }
+    scenes = {**pairs, "objects": 4, "mutual": True, "items_paragraphs": 100}
+    main = [Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS]
+    longer = [Run(backbone, "baseline", seed, budget="compute") for seed in seeds for backbone in BACKBONES]
+    fewer = [Run(backbone, "+both", seed, share=0.01) for seed in seeds for backbone in BACKBONES]
+    questions = [
+        Run("ALBEF", "+both", seed, **factor)
+        for seed in seeds
+        for factor in ({"share": 0.005}, {"share": 0.2}, {"masked": False}, {"mixture": "1:1"})
+    ]
+    texts = [Run("ALBEF", "baseline", seed, world="scenes") for seed in seeds] + [
+        Run("ALBEF", "+VSG", seed, world="scenes", **factor)
+        for seed in seeds
+        for factor in ({"max_relations": 3}, {}, {"max_relations": 16}, {"sort": False})
+    ]
+    return Preset(
+        "cpu",
+        RECIPES / "ablation_cpu.yaml",
+        {"pairs": pairs, "scenes": scenes},
+        {"pairs": 1000, "scenes": 1000},
+        tuple([*main, *longer, *fewer, *questions, *texts]),
+        2,
+    )
+
+
+PRESETS = {"cpu": cpu}
