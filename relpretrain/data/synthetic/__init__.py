@@ -152,7 +152,7 @@ def generate(
             write_vsr(path, images, world, scenes(f"vsr-{split}", count, folder, topics))
         write_valse(home / "valse", images, world, scenes("valse", items_valse, folder, topics))
         if items_svo:
-            write_svo(home / "svo" / "test.jsonl", images, world, scenes("svo", items_svo, folder, topics))
+            write_svo(home / "svo" / "test.jsonl", images, world, scenes("svo", None, folder, topics), items_svo)
     galleries = {}
     home = out / "benchmarks"
     if items_retrieval:

@@ -12,7 +12,7 @@ import numpy as np
 
 from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.benchmarks import any_relation, foil_relation, write_image
-from relpretrain.data.synthetic.hold_out import Combination, canonical, prefer
+from relpretrain.data.synthetic.hold_out import Combination, canonical
 from relpretrain.data.synthetic.world import Scene, World
 
 Scenes = Iterator[tuple[Scene, np.random.Generator]]
@@ -21,7 +21,7 @@ _PATIENCE = 20
 """Scenes in a row, for each that a gallery holds, whose text it has already; then it is taken to be complete."""
 
 
-def write_svo(path: Path, images: Path, world: World, scenes: Scenes) -> None:
+def write_svo(path: Path, images: Path, world: World, scenes: Scenes, items: int) -> None:
     """Write SVO-Probes: a sentence, an image of which it is true, and one in which one of its parts differs.
 
     The sentences are those of VSR, and the relation plays the verb. The rows are JSON lines as fine-grained-evals has
@@ -31,14 +31,30 @@ def write_svo(path: Path, images: Path, world: World, scenes: Scenes) -> None:
         path: The JSONL file.
         images: Folder of the images.
         world: Where the negative images come from.
-        scenes: The positive images, one for each item, with the generators that further choices are drawn from.
+        scenes: Endless positive images, with the generators that further choices are drawn from; one of which no
+            negative is found is passed over.
+        items: Number of items.
+
+    Raises:
+        ValueError: If negatives are hardly ever found.
     """
-    lines = []
-    for number, (scene, rng) in enumerate(scenes):
+    lines: list[str] = []
+    for tried, (scene, rng) in enumerate(scenes):
+        number = len(lines)
+        if number == items:
+            break
+        if tried > _PATIENCE * (number + 10):
+            raise ValueError(
+                f"Only {number} of {items} SVO items were found: what is held out leaves hardly a negative image. "
+                "Lower hold_out_pairs, hold_out_combinations or objects."
+            )
         relation = any_relation(scene, rng)
         positive = (scene.labels_of(relation)[0], relation.relation, scene.labels_of(relation)[1])
         part = number % 3
-        negative, other = _negative(scene, positive, part, world, rng)
+        found = _negative(scene, positive, part, world, rng)
+        if found is None:
+            continue
+        negative, other = found
         names = [f"svo-{number:05d}-{role}.png" for role in ("positive", "negative")]
         for name, image in zip(names, (scene, other), strict=True):
             write_image(images / name, image)
@@ -57,22 +73,24 @@ def write_svo(path: Path, images: Path, world: World, scenes: Scenes) -> None:
 
 def _negative(
     scene: Scene, positive: Combination, part: int, world: World, rng: np.random.Generator
-) -> tuple[Combination, Scene]:
+) -> tuple[Combination, Scene] | None:
     """What is true of the negative image in place of the sentence, and that image.
 
-    The composition in the negative image is held out just as that in the positive one is, if the world has such a one.
+    The composition in the negative image is held out just as that in the positive one is, unless a held-out one has no
+    such counterpart.
     """
     subject, name, object = positive
     held_out = world.held_out
+    forbidden = held_out.forbids(*positive)
     if part == 1:
         relation = next(r for r in scene.topics if (*scene.labels_of(r), r.relation) == (subject, object, name))
         foils = [(subject, foil_relation(scene, relation, world, rng), object)]
     else:
         absent = [kind for kind in world.kinds if kind not in scene.labels]
         foils = [(kind, name, object) if part == 0 else (subject, name, kind) for kind in absent]
-        alike = prefer(foils, lambda foil: held_out.forbids(*foil) == held_out.forbids(*positive))
-        rest = [foil for foil in foils if foil not in alike]
-        foils = [some[i] for some in (alike, rest) for i in rng.permutation(len(some))]
+        foils = [foils[i] for i in rng.permutation(len(foils))]
+        alike = [foil for foil in foils if held_out.forbids(*foil) == forbidden]
+        foils = [*alike, *(foil for foil in foils if foil not in alike and forbidden)]
     for foil in foils:
         replaced = dict(zip(positive[::2], foil[::2], strict=True))
         labels = [replaced.get(label, label) for label in scene.labels]
@@ -85,10 +103,7 @@ def _negative(
 
         if other := world.arranged(labels, accept, rng, about):
             return foil, other
-    raise ValueError(
-        f"No image was found in which {' '.join(positive)!r} has another part and nothing held out comes besides. "
-        "Lower hold_out_pairs, hold_out_combinations or objects."
-    )
+    return None
 
 
 def write_retrieval(path: Path, images: Path, splits: dict[str, Scenes], number: int) -> dict[str, int]:

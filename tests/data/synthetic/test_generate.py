@@ -1,7 +1,5 @@
 import io
 import json
-import re
-import tarfile
 from collections import Counter
 
 import numpy as np
@@ -9,9 +7,10 @@ import pytest
 from PIL import Image
 
 from relpretrain.data.synthetic import RELATIONS, World, generate
-from relpretrain.data.synthetic.render import COLORS, SHAPES, coverage
+from relpretrain.data.synthetic.render import SHAPES, coverage
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph, holds
+from tests.data.synthetic.reading import KINDS, digest, relation_of, samples, seen_in, true
 
 SIZES = {
     "images_captions": 300,
@@ -21,7 +20,6 @@ SIZES = {
     "items_vsr": 90,
     "items_valse": 60,
 }
-KINDS = {"shapes": ("square", "circle"), "colors": ("red", "green", "blue")}
 
 
 @pytest.fixture(scope="module")
@@ -29,63 +27,11 @@ def folder(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("world"), **SIZES, **KINDS)
 
 
-def _samples(folder):
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            files = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
-        for name in sorted(n for n in files if n.endswith(".json")):
-            yield files[name.replace(".json", ".png")], json.loads(files[name])
-
-
-def _relation_of(text):
-    """Subject, relation and object that a text names."""
-    thing = r"(?:the )?(\w+ \w+)"
-    match = re.fullmatch(rf"{thing} (?:is )?({'|'.join(RELATIONS)}) {thing}\.?", text, re.IGNORECASE)
-    return match and tuple(match.group(1, 2, 3))
-
-
-def _seen(image):
-    """What is in an image and where, found by its pixels alone: {label: centre}."""
-    pixels = np.asarray(image.convert("RGB")).astype(int)
-    found = {}
-    for color in ("red", "green", "blue"):
-        near = (abs(pixels - np.array(COLORS[color])) <= 20).all(-1)
-        for x0, y0, x1, y1 in _blobs(near):
-            area, side = near[y0:y1, x0:x1].sum(), (x1 - x0)
-            shape = "square" if area == side * (y1 - y0) else "circle"
-            found[f"{color} {shape}"] = ((x0 + x1) / 2, (y0 + y1) / 2)
-    return found
-
-
-def _blobs(mask):
-    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
-    while left:
-        blob, front = set(), [left.pop()]
-        while front:
-            y, x = front.pop()
-            blob.add((y, x))
-            near = {(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)} & left
-            left -= near
-            front += near
-        ys, xs = [y for y, _ in blob], [x for _, x in blob]
-        yield min(xs), min(ys), max(xs) + 1, max(ys) + 1
-
-
-def _true(seen, subject, relation, object):
-    if subject not in seen or object not in seen:
-        return False
-    dx, dy = np.subtract(seen[object], seen[subject])
-    along, across = {
-        "left of": (dx, dy), "right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)
-    }[relation]  # fmt: skip
-    return along > 1.5 * abs(across)
-
-
 def test_shards_hold_what_their_names_say(folder):
     for split in ("captions", "regions", "graphs", "validation"):
-        samples = list(_samples(folder / split))
-        assert len(samples) == SIZES[f"images_{split}"]
-        for png, record in samples:
+        found = list(samples(folder / split))
+        assert len(found) == SIZES[f"images_{split}"]
+        for png, record in found:
             assert Image.open(io.BytesIO(png)).size == (record["width"], record["height"]) == (32, 32)
             assert bool(record.get("captions")) == (split in ("captions", "validation"))
             assert len(record.get("entities", ())) == (0 if split == "captions" else 2)
@@ -94,26 +40,26 @@ def test_shards_hold_what_their_names_say(folder):
 
 @pytest.mark.parametrize("split", ["graphs", "validation"])
 def test_every_relation_is_true_of_its_boxes_and_of_the_pixels(folder, split):
-    for png, record in _samples(folder / split):
+    for png, record in samples(folder / split):
         graph = SceneGraph.from_json(record, 32, 32)
-        seen = _seen(Image.open(io.BytesIO(png)))
+        seen = seen_in(Image.open(io.BytesIO(png)))
         assert {e.label for e in graph.entities} == set(seen)
         assert all(e.box.center == pytest.approx(seen[e.label], abs=1) for e in graph.entities)
         assert len(graph.relations) == 1  # of two that are each other's inverse
         for r in graph.relations:
             subject, object = graph.entities[r.subject], graph.entities[r.object]
             assert holds(r.relation, subject.box, object.box)
-            assert _true(seen, subject.label, r.relation, object.label)
+            assert true(seen, subject.label, r.relation, object.label)
 
 
 def test_captions_are_true_and_a_share_mentions_a_relation(folder):
     relational = 0
-    for png, record in _samples(folder / "captions"):
+    for png, record in samples(folder / "captions"):
         (caption,) = record["captions"]
-        seen = _seen(Image.open(io.BytesIO(png)))
-        if relation := _relation_of(caption):
+        seen = seen_in(Image.open(io.BytesIO(png)))
+        if relation := relation_of(caption):
             relational += 1
-            assert _true(seen, *relation)
+            assert true(seen, *relation)
         else:
             assert caption.split(" and ") == sorted(seen)  # the order of naming tells nothing
     assert 0.04 < relational / 300 < 0.17
@@ -126,11 +72,11 @@ def test_vsr_labels_tell_the_truth_and_are_balanced(folder):
         assert len(items) == count
         assert sum(item["label"] for item in items) == count // 2
         for item in items:
-            subject, relation, object = _relation_of(item["caption"])
+            subject, relation, object = relation_of(item["caption"])
             assert relation == item["relation"]
-            seen = _seen(Image.open(folder / "benchmarks/images" / item["image"]))
+            seen = seen_in(Image.open(folder / "benchmarks/images" / item["image"]))
             assert {subject, object} == set(seen)
-            assert _true(seen, subject, relation, object) == bool(item["label"])
+            assert true(seen, subject, relation, object) == bool(item["label"])
 
 
 @pytest.mark.parametrize("piece", ["relations", "actant-swap"])
@@ -138,10 +84,10 @@ def test_valse_relation_captions_are_true_and_foils_false(folder, piece):
     items = json.loads((folder / f"benchmarks/valse/{piece}.json").read_text())
     assert len(items) == 60
     for item in items.values():
-        seen = _seen(Image.open(folder / "benchmarks/images" / item["image_file"]))
-        caption, foil = _relation_of(item["caption"]), _relation_of(item["foil"])
-        assert _true(seen, *caption)
-        assert not _true(seen, *foil)
+        seen = seen_in(Image.open(folder / "benchmarks/images" / item["image_file"]))
+        caption, foil = relation_of(item["caption"]), relation_of(item["foil"])
+        assert true(seen, *caption)
+        assert not true(seen, *foil)
         if piece == "relations":
             assert caption[::2] == foil[::2]
             assert (caption[1], foil[1]) == (item["classes"], item["classes_foil"])
@@ -153,7 +99,7 @@ def test_valse_relation_captions_are_true_and_foils_false(folder, piece):
 @pytest.mark.parametrize("piece", ["existence", "foil-it"])
 def test_valse_noun_captions_are_true_and_foils_false(folder, piece):
     for item in json.loads((folder / f"benchmarks/valse/{piece}.json").read_text()).values():
-        seen = _seen(Image.open(folder / "benchmarks/images" / item["image_file"]))
+        seen = seen_in(Image.open(folder / "benchmarks/images" / item["image_file"]))
         assert set(item["caption"].split(" and ")) <= set(seen)
         assert item["classes"] in seen
         assert item["classes_foil"] not in seen
@@ -171,7 +117,7 @@ def test_wording_alone_tells_nothing(folder):
 
 def test_the_tokenizer_knows_every_word(folder):
     encoder = TextEncoder(load_tokenizer(folder / "tokenizer"), 30)
-    texts = [c for _, record in _samples(folder / "captions") for c in record["captions"]]
+    texts = [c for _, record in samples(folder / "captions") for c in record["captions"]]
     valse = json.loads((folder / "benchmarks/valse/existence.json").read_text())
     texts += [i["caption"] for i in valse.values()] + list(RELATIONS)
     for text in texts:
@@ -194,9 +140,41 @@ def test_equal_seeds_give_equal_bytes_and_no_scene_comes_twice(tmp_path):
     assert all((one / f).read_bytes() == (same / f).read_bytes() for f in files)
     assert (one / "graphs/shard-000000.tar").read_bytes() != (other / "graphs/shard-000000.tar").read_bytes()
 
-    images = [png for split in ("captions", "regions", "graphs", "validation") for png, _ in _samples(one / split)]
+    images = [png for split in ("captions", "regions", "graphs", "validation") for png, _ in samples(one / split)]
     images += [p.read_bytes() for p in (one / "benchmarks/images").iterdir()]
     assert len(images) == len(set(images)) == 4 * 6 + 6 + 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "1cd88aaa41e6a75d"),
+        (
+            {
+                "seed": 3,
+                "mutual": True,
+                "shapes": ("square", "circle", "triangle"),
+                "colors": ("orange", "black", "red"),
+                "objects": 3,
+                "image_size": 48,
+            },
+            "5a0eea099313314c",
+        ),
+        (
+            {
+                "relations": ("left of", "above"),
+                "noise": 0,
+                "relational_captions": 0.5,
+                "colors": ("red", "green", "blue"),
+            },
+            "d3df55e4c4fd3c3b",
+        ),
+    ],
+)
+def test_worlds_stay_what_they_were(tmp_path, changes, expected):
+    """Published figures are of these worlds: a new dial changes nothing where it is not used."""
+    sizes = {"images_captions": 30, "images_regions": 8, "images_graphs": 20, "images_validation": 8}
+    assert digest(generate(tmp_path, **sizes, items_vsr=24, items_valse=12, **changes)) == expected
 
 
 def test_shards_are_not_replaced_unasked(tmp_path):
