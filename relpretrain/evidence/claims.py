@@ -52,13 +52,13 @@ class Verdict:
         """Whether the claim holds; never without an interval, which takes two seeds."""
         if self.difference.seeds < 2:
             return False
-        return self.difference.mean >= self.claim.at_least and (self.claim.at_least <= 0 or self.difference.low > 0)
+        return self.difference.mean >= self.claim.at_least and (self.claim.at_least <= 0 or self.difference.sign > 0)
 
     @property
     def row(self) -> list[str]:
         """Cells of `HEADER`."""
         found, needed = self.difference, self.claim.at_least
-        least = f"at least {hundredths(needed, '+')}" + (", interval above 0" if needed > 0 else "")
+        least = f"at least {hundredths(needed, '+')}"
         if not found.seeds:
             return [self.claim.text, "not run", "", least, "**no**: not run", "0"]
         levels = f"{hundredths(self.control.mean)} → {hundredths(self.treatment.mean)}"

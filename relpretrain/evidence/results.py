@@ -46,7 +46,8 @@ class Figure:
 _OF_RUN = tuple(field.name for field in fields(Run))
 _OF_FIGURE = tuple(field.name for field in fields(Figure) if field.name != "run")
 _TYPES = {**get_type_hints(Run), **get_type_hints(Figure)}
-_MAIN = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
+MAIN: dict[str, Any] = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
+"""The factors of the main comparison."""
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -158,7 +159,7 @@ def by_seed(figures: Iterable[Figure], probes: Sequence[str], metric: str, **whe
         ValueError: If several runs or figures of one seed are meant.
     """
     found: dict[int, Figure] = {}
-    for figure in composite(select(figures, **{**_MAIN, **where}, metric=metric), probes, "mean"):
+    for figure in composite(select(figures, **{**MAIN, **where}, metric=metric), probes, "mean"):
         run = figure.run
         if other := found.get(run.seed):
             raise ValueError(

@@ -36,6 +36,11 @@ class Estimate(NamedTuple):
         """As a difference: "+1.2 (-2.0 to +4.4)" percentage points."""
         return self._words("+")
 
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the interval is above or below 0, as it is shown, with one decimal; 0 if neither or none."""
+        return int(self.seeds > 1) * (int(round(100 * self.low, 1) > 0) - int(round(100 * self.high, 1) < 0))
+
     def _words(self, sign: str) -> str:
         if not self.seeds:
             return "not run"

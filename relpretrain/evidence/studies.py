@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from relpretrain.evidence.design import ARMS, BACKBONES, Run
@@ -15,7 +15,7 @@ from relpretrain.evidence.probes import (
     VSR_ACCURACY,
     Measure,
 )
-from relpretrain.evidence.results import Figure, Selection
+from relpretrain.evidence.results import MAIN, Figure, Selection
 from relpretrain.evidence.statistics import Estimate, mean_over_seeds, paired_difference
 
 _LONG = (LONG_TEXT_RETRIEVAL, LONG_IMAGE_RETRIEVAL)
@@ -71,22 +71,21 @@ class Comparison:
         return tuple(m for m in self.measures if sum(bool(self.values(s, m, figures)) for s in self.settings) > 1)
 
     def sentence(self, measure: Measure, figures: Sequence[Figure]) -> str:
-        """What the intervals allow to say, in one sentence."""
+        """What the intervals allow to say of a measure, in one sentence."""
+        found = [(setting, self.difference(setting, measure, figures)) for setting in self.settings]
+        known = [(setting, difference) for setting, difference in found if difference and difference.seeds]
+        if not known:
+            return f"On {measure.title}, nothing can be compared."
+        controls = {setting.control for setting, _ in known}
         clauses = []
-        for setting in self.settings:
-            found = self.difference(setting, measure, figures)
-            if found is None or not found.seeds:
-                continue
-            names = f"{setting.label} against {setting.control}"
-            if found.seeds == 1:
-                clauses.append(f"one seed cannot tell {names}: {found.points.replace(' (', ' points (')}")
-            elif found.low > 0 or found.high < 0:
-                word = "higher" if found.low > 0 else "lower"
-                clauses.append(f"{setting.label} is {word} than {setting.control}: {_points(found)}")
-            else:
-                clauses.append(f"no difference is shown, {names}: {_points(found)}")
-        text = "; ".join(clauses) or "nothing can be compared"
-        return text[0].upper() + text[1:] + "."
+        for setting, difference in known:
+            label = setting.label + (f" against {setting.control}" if len(controls) > 1 else "")
+            shown = {1: "is higher", -1: "is lower", 0: "shows no difference"}[difference.sign]
+            if difference.seeds == 1:
+                shown = "cannot be told from it by one seed"
+            clauses.append(f"{label} {shown}: {difference.points.replace(' (', ' points (')}")
+        against = f", against {controls.pop()}" if len(controls) == 1 else ""
+        return f"On {measure.title}{against}, {'; '.join(clauses)}."
 
 
 @dataclass(frozen=True)
@@ -216,10 +215,6 @@ def _settings(runs: Sequence[Run], factor: str) -> Iterator[tuple[dict[str, Any]
 
 def _values(runs: Sequence[Run], factor: str, where: Selection) -> list[Any]:
     """The values of a factor among the runs that are elsewhere as in the main comparison, from small to large."""
-    fixed = {name: value for name, value in asdict(Run("", "", 0)).items() if name not in ("seed", factor)}
-    fixed |= {name: value for name, value in where.items()}
-    return sorted({getattr(run, factor) for run in runs if all(getattr(run, k) == v for k, v in fixed.items())})
-
-
-def _points(estimate: Estimate) -> str:
-    return estimate.points.replace(" (", " points (")
+    fixed = {name: value for name, value in MAIN.items() if name != factor} | dict(where)
+    found = {getattr(run, factor) for run in runs if all(getattr(run, k) == v for k, v in fixed.items())}
+    return sorted(found, key=lambda value: [int(part) for part in value.split(":")] if factor == "mixture" else value)
