@@ -71,7 +71,7 @@ class Verdict:
         if found.seeds < 2:
             return "**no**: one seed"
         if self.is_held:
-            return "yes, on the mean" if needed <= 0 and found.low < needed else "yes"
+            return "yes (the mean; not the interval)" if needed <= 0 and found.low < needed else "yes"
         if found.mean < needed:
             return "**no**: too small"
         return "**no**: interval"
@@ -86,9 +86,8 @@ def judge(claim: Claim, figures: Sequence[Figure]) -> Verdict:
     Raises:
         ValueError: If the claim's selections mean several runs of a seed.
     """
-    control, treatment = (
-        by_seed(figures, claim.probes, claim.metric, **where) for where in (claim.control, claim.treatment)
-    )
+    control = by_seed(figures, claim.probes, claim.metric, **claim.control)
+    treatment = by_seed(figures, claim.probes, claim.metric, **claim.treatment)
     both = sorted(control.keys() & treatment.keys())
-    means = (mean_over_seeds([values[seed] for seed in both]) for values in (control, treatment))
-    return Verdict(claim, *means, paired_difference(control, treatment))
+    before, after = (mean_over_seeds([values[seed] for seed in both]) for values in (control, treatment))
+    return Verdict(claim, before, after, paired_difference(control, treatment))

@@ -117,11 +117,11 @@ class _Page:
         yield _code(context.command)
         yield markdown_table(HEADER, [verdict.row for verdict in verdicts])
         yield (
-            "Figures are differences in percentage points (control → treatment, in percent), with Student's t intervals "
-            "over seeds. A gain is held if its mean is what was needed and its interval above 0. That nothing much is "
-            "lost is decided by the mean alone, and \"on the mean\" says that the interval reaches lower than what was "
-            "needed. Intervals are not adjusted for their number."
-        )  # fmt: skip
+            "Figures are differences in percentage points (control → treatment, in percent), with Student's t "
+            "intervals over seeds. A gain is held if its mean is what was needed and its interval above 0. That "
+            "nothing much is lost is decided by the mean alone; where the interval reaches lower than what was "
+            "needed, it says so. Intervals are not adjusted for their number."
+        )
         yield (
             f"Commit {context.commit}; {context.hardware}; {context.versions}; preset `{context.preset}`, "
             f"all of it in {context.wall_clock_minutes:,.0f} minutes."
@@ -131,9 +131,9 @@ class _Page:
         """The arms of the main comparison, in order of outcome."""
         yield "## The four arms"
         yield (
-            f"Equal steps, {percent(Run.share)} of the images annotated; mean over seeds and 95 % interval, in percent. "
-            "The arms stand in the order of their outcome. Held-out combinations: no caption or graph in training had "
-            "this relation of these two objects; held-out pairs: no image in training showed these two objects together."
+            f"Equal steps, {percent(Run.share)} of the images annotated; means over seeds and 95 % intervals, in "
+            "percent. The arms stand in the order of their outcome. Held-out combinations: no caption or graph in training had "
+            "this relation of these two objects. Held-out pairs: no image in training showed these two together."
         )
         for backbone in BACKBONES:
             compared = self._compared(backbone)
@@ -155,8 +155,8 @@ class _Page:
         """Figures along training."""
         yield "## Learning curves"
         yield (
-            "Held-out combinations, on a sample of the items; the last point is on all of them. Bands are 95 % intervals "
-            "over seeds, the dashed line is chance."
+            "Held-out combinations, on a sample of the items; the last point is on all of them. Bands are 95 % "
+            "intervals over seeds, the dashed line is chance."
         )
         drawn = False
         for backbone in self.backbones:
@@ -177,9 +177,9 @@ class _Page:
         drawn = False
         for backbone in self.backbones:
             where = {"backbone": backbone}
-            longer = "baseline, equal compute"
+            longer = "baseline at equal compute"
             rows = (
-                Setting("baseline, equal steps", {**where, "arm": "baseline"}),
+                Setting("baseline at equal steps", {**where, "arm": "baseline"}),
                 Setting(longer, {**where, "arm": "baseline", "budget": "compute"}),
                 Setting("+both", {**where, "arm": "+both"}, longer),
             )
@@ -318,7 +318,7 @@ def _method(context: Context) -> Iterator[str]:
     yield _code(context.command)
     yield (
         f"A run that is finished is not trained again. All figures lie in `{context.results}`, a row for each: run, "
-        "step, seconds and floating point operations so far, probe, metric, value (a share in [0, 1]), number of items. "
+        "step, seconds and floating point operations so far, probe, metric, value (a share in [0, 1]), items. "
         "All figures of this page and its plots come from that file."
     )
 

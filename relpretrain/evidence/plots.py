@@ -56,7 +56,7 @@ def plot_lines(panels: Sequence[Panel], path: Path, axis: str = "step") -> None:
             axes = figure.add_subplot(down, across, number + 1)
             spare = iter(_OTHER_COLOURS * len(panel.data))
             for label, line in panel.data.items():
-                _line(axes, label, line, _COLOURS.get(label.partition(",")[0]) or next(spare))
+                _line(axes, label, line, _COLOURS.get(label.partition(" ")[0]) or next(spare))
             _finish(axes, panel, upright=False)
             axes.set_ylabel("%")
             if number >= len(panels) - across:
@@ -79,8 +79,8 @@ def plot_settings(panels: Sequence[Panel], path: Path) -> None:
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(down, across, number + 1)
             for row, name in enumerate(names):
-                colour = _COLOURS.get(name.partition(",")[0], _COLOURS["+VSG"])  # of "+both, 1 %" too
-                _dots(axes, row, panel.data.get(name, ()), colour, _MARKERS.get(name.partition(",")[0], "o"))
+                colour = _COLOURS.get(name.partition(" ")[0], _COLOURS["+VSG"])  # of "+both at 1 %" too
+                _dots(axes, row, panel.data.get(name, ()), colour, _MARKERS.get(name.partition(" ")[0], "o"))
             axes.set_ylim(len(names) - 0.5, -0.5)
             axes.set_yticks(range(len(names)), names if number % across == 0 else [""] * len(names))
             axes.tick_params(axis="y", length=0)
@@ -111,7 +111,7 @@ def _drawing(path: Path, inches: tuple[float, float]) -> Iterator[Any]:
 def _line(axes: Any, label: str, line: Mapping[float, Sequence[float]], colour: str) -> None:
     places = sorted(place for place, values in line.items() if len(values))
     means = [mean_over_seeds(line[place]) for place in places]
-    marker = _MARKERS.get(label.partition(",")[0], "o")
+    marker = _MARKERS.get(label.partition(" ")[0], "o")
     heights = [100 * mean.mean for mean in means]
     axes.plot(places, heights, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
     low, high = ([100 * mean[bound] for mean in means] for bound in (1, 2))

@@ -75,17 +75,16 @@ class Comparison:
         found = [(setting, self.difference(setting, measure, figures)) for setting in self.settings]
         known = [(setting, difference) for setting, difference in found if difference and difference.seeds]
         if not known:
-            return f"On {measure.title}, nothing can be compared."
+            return f"On {measure.title}: nothing can be compared."
         controls = {setting.control for setting, _ in known}
         clauses = []
         for setting, difference in known:
             label = setting.label + (f" against {setting.control}" if len(controls) > 1 else "")
             shown = {1: "is higher", -1: "is lower", 0: "shows no difference"}[difference.sign]
-            if difference.seeds == 1:
-                shown = "cannot be told from it by one seed"
-            clauses.append(f"{label} {shown}: {difference.points.replace(' (', ' points (')}")
+            shown = "cannot be judged by one seed" if difference.seeds == 1 else shown
+            clauses.append(f"{label} {shown}, {difference.points.replace(' (', ' points (')}")
         against = f", against {controls.pop()}" if len(controls) == 1 else ""
-        return f"On {measure.title}{against}, {'; '.join(clauses)}."
+        return f"On {measure.title}{against}: {'; '.join(clauses)}."
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def studies(figures: Iterable[Figure]) -> list[Study]:
         ),
         Study(
             "Relations or localisation",
-            "X-VLM learns from the boxes of the annotated images, VSG and MRC from their relations: what is each worth?",
+            "X-VLM learns from the boxes of annotated images, VSG and MRC from their relations: what is each worth?",
             tuple(_kinds(runs, (*relations, TEXT_RETRIEVAL))),
         ),
         Study(
@@ -153,11 +152,11 @@ def _shares(runs: Sequence[Run], measures: tuple[Measure, ...]) -> Iterator[Comp
         if where["arm"] == "baseline":
             continue
         baselines = _values(runs, "share", {**where, "arm": "baseline"})
-        rows = [Setting(f"baseline, {percent(v)}", {**where, "arm": "baseline", "share": v}) for v in baselines]
+        rows = [Setting(f"baseline at {percent(v)}", {**where, "arm": "baseline", "share": v}) for v in baselines]
         usual = Run.share if Run.share in baselines or not baselines else baselines[-1]
         for value in _values(runs, "share", where):
-            control = f"baseline, {percent(value if value in baselines else usual)}" if baselines else ""
-            rows.append(Setting(f"{where['arm']}, {percent(value)}", {**where, "share": value}, control))
+            control = f"baseline at {percent(value if value in baselines else usual)}" if baselines else ""
+            rows.append(Setting(f"{where['arm']} at {percent(value)}", {**where, "share": value}, control))
         yield Comparison(title, tuple(rows), measures)
 
 
