@@ -58,7 +58,7 @@ class Verdict:
     def row(self) -> list[str]:
         """Cells of `HEADER`."""
         found, needed = self.difference, self.claim.at_least
-        least = f"at least {hundredths(needed, '+')}"
+        least = f"≥ {hundredths(needed, '+')}"
         if not found.seeds:
             return [self.claim.text, "not run", "", least, "**no**: not run", "0"]
         levels = f"{hundredths(self.control.mean)} → {hundredths(self.treatment.mean)}"
@@ -71,7 +71,7 @@ class Verdict:
         if found.seeds < 2:
             return "**no**: one seed"
         if self.is_held:
-            return "yes (the mean; not the interval)" if needed <= 0 and found.low < needed else "yes"
+            return "yes (mean)" if needed <= 0 and found.low < needed else "yes"
         if found.mean < needed:
             return "**no**: too small"
         return "**no**: interval"

@@ -119,8 +119,8 @@ class _Page:
         yield (
             "Figures are differences in percentage points (control → treatment, in percent), with Student's t "
             "intervals over seeds. A gain is held if its mean is what was needed and its interval above 0. That "
-            "nothing much is lost is decided by the mean alone; where the interval reaches lower than what was "
-            "needed, it says so. Intervals are not adjusted for their number."
+            'nothing much is lost is decided by the mean alone; "(mean)" says that the interval reaches lower than '
+            "what was needed. Intervals are not adjusted for their number."
         )
         yield (
             f"Commit {context.commit}; {context.hardware}; {context.versions}; preset `{context.preset}`, "
@@ -132,8 +132,9 @@ class _Page:
         yield "## The four arms"
         yield (
             f"Equal steps, {percent(Run.share)} of the images annotated; means over seeds and 95 % intervals, in "
-            "percent. The arms stand in the order of their outcome. Held-out combinations: no caption or graph in training had "
-            "this relation of these two objects. Held-out pairs: no image in training showed these two together."
+            "percent. The arms stand in the order of their outcome. Held-out combinations: no caption or graph in "
+            "training had this relation of these two objects. Held-out pairs: no image in training showed these two "
+            "together."
         )
         for backbone in BACKBONES:
             compared = self._compared(backbone)
