@@ -22,6 +22,7 @@ from relpretrain.evidence.probes import (
     VSR_ACCURACY,
     VSR_AUROC,
     VSR_CALIBRATION,
+    VSR_HELD_OUT,
     Measure,
 )
 from relpretrain.evidence.results import MAIN, Figure, Selection, composite, final, select
@@ -30,7 +31,7 @@ from relpretrain.zeroshot.report import markdown_table
 
 _COLUMNS = 4
 """Figures with intervals beside each other, at most: more are hard to read."""
-_HEADLINES = (HELD_OUT, VSR_ACCURACY["held_out_combinations"], TEXT_RETRIEVAL)
+_HEADLINES = (HELD_OUT, VSR_HELD_OUT, TEXT_RETRIEVAL)
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,8 @@ class _Page:
         yield "## The four arms"
         yield (
             f"Equal steps, {percent(Run.share)} of the images annotated; means over seeds and 95 % intervals, in "
-            "percent. The arms stand in the order of their outcome. Held-out combinations: no caption or graph in "
-            "training had this relation of these two objects. Held-out pairs: no image in training showed these two "
-            "together."
+            "percent. The arms stand in the order of their outcome. Held-out combinations: no training image "
+            "had this relation of these two objects. Held-out pairs: none had these two together."
         )
         for backbone in BACKBONES:
             compared = self._compared(backbone)
@@ -173,7 +173,7 @@ class _Page:
         yield "## Equal compute"
         yield (
             "Relation objectives make steps costlier. Here the baseline trained for as many floating point operations "
-            "as +both."
+            "(TFLOP: 10^12 of them) as +both."
         )
         drawn = False
         for backbone in self.backbones:
@@ -263,9 +263,9 @@ class _Page:
             ends = list({figure.run: figure for figure in select(self.last, **{**MAIN, **setting.where})}.values())
             if ends:
                 totals = [sum(getattr(f, name) for f in ends) / len(ends) for name in ("step", "teraflops", "seconds")]
-                cost = [f"{totals[0]:,.0f}", f"{totals[1]:,.0f}", f"{totals[2] / 60:.1f}"]
+                cost = [f"{totals[0]:,.0f}", _operations(totals[1]), f"{totals[2] / 60:.1f}"]
                 rows.append([setting.label, *cost, *(compared.mean(setting, m, self.last).percent for m in measures)])
-        return markdown_table(["", "steps", "teraflops", "minutes", *(m.heading for m in measures)], rows)
+        return markdown_table(["", "steps", "TFLOP", "minutes", *(m.heading for m in measures)], rows)
 
     def _dots(self, compared: Comparison, measures: Sequence[Measure], name: str, alt: str) -> str:
         panels = []
@@ -289,7 +289,7 @@ class _Page:
         if not panels:
             return ""
         path = self.folder / f"{_slug(name)}.svg"
-        plot_lines(panels, path, axis)
+        plot_lines(panels, path, {"teraflops": "TFLOP"}.get(axis, axis))
         return f"{self.folder.name}/{path.name}"
 
     def _line(self, measure: Measure, where: Selection, axis: str) -> dict[float, list[float]]:
@@ -329,6 +329,10 @@ def _parts(measures: Sequence[Measure]) -> Iterator[Sequence[Measure]]:
     number = -(-len(measures) // _COLUMNS)
     size = -(-len(measures) // max(1, number))
     return (measures[i : i + size] for i in range(0, len(measures), size or 1))
+
+
+def _operations(tera: float) -> str:
+    return f"{tera:,.0f}" if tera >= 100 else f"{tera:.3g}"
 
 
 def _code(text: str) -> str:

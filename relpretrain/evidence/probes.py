@@ -39,8 +39,8 @@ FOLDERS = {
     "held_out_pairs": "held-out pairs",
     "benchmarks": "seen compositions",
 }
-"""Benchmark folders of a world, hardest first: no caption or graph that is trained on has this relation of these two
-objects; no image shows these two together; neither holds."""
+"""Benchmark folders of a world: no training image has this relation of these two objects; none has these two together;
+everything asked was there."""
 
 _HELD_OUT = ("held_out_pairs", "held_out_combinations")
 
@@ -63,6 +63,9 @@ RELATIONS = [
 def _vsr(title: str, metric: str, chance: float | None = None) -> dict[str, Measure]:
     return {f: Measure(f"{title}, {words}", (f"{f}/vsr/test",), metric, chance) for f, words in FOLDERS.items()}
 
+
+VSR_HELD_OUT = Measure("held-out VSR accuracy at 0.5", tuple(f"{folder}/vsr/test" for folder in _HELD_OUT), chance=0.5)
+"""Statements of held-out relations judged at the usual threshold."""
 
 VSR_ACCURACY = _vsr("VSR accuracy at 0.5", "accuracy", 0.5)
 VSR_AUROC = _vsr("VSR AUROC", "auroc", 0.5)

@@ -12,7 +12,7 @@ from relpretrain.evidence.probes import (
     LONG_IMAGE_RETRIEVAL,
     LONG_TEXT_RETRIEVAL,
     TEXT_RETRIEVAL,
-    VSR_ACCURACY,
+    VSR_HELD_OUT,
     Measure,
 )
 from relpretrain.evidence.results import MAIN, Figure, Selection
@@ -105,7 +105,7 @@ class Study:
 def studies(figures: Iterable[Figure]) -> list[Study]:
     """The paper's questions, each with those comparisons that the figures' runs allow."""
     runs = sorted({figure.run for figure in figures}, key=str)
-    relations = (HELD_OUT, VSR_ACCURACY["held_out_combinations"])
+    relations = (HELD_OUT, VSR_HELD_OUT)
     return [
         Study("Share of images with graphs", "How few graphs are enough?", tuple(_shares(runs, relations))),
         Study(

@@ -27,6 +27,7 @@ def test_equal_figures_give_equal_bytes_whatever_the_user_set(draw, tmp_path):
         assert matplotlib.rcParams["font.size"] == 30
     assert (tmp_path / "new" / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert "swap" in texts(tmp_path / "b.svg")
+    assert "dc:date" not in (tmp_path / "b.svg").read_text()
     assert float(re.search(r'width="([\d.]+)pt"', (tmp_path / "b.svg").read_text())[1]) / 72 * 96 < 700
 
 
