@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.benchmarks import write_valse, write_vsr
 from relpretrain.data.synthetic.hold_out import Combination, choose_held_out, combinations_of
 from relpretrain.data.synthetic.probes import write_paragraphs, write_retrieval, write_svo
+from relpretrain.data.synthetic.records import Annotator
 from relpretrain.data.synthetic.relations import INVERSES, RELATIONS
 from relpretrain.data.synthetic.render import encode_png
 from relpretrain.data.synthetic.world import Scene, World
@@ -50,9 +51,15 @@ def generate(
     objects: int | tuple[int, int] = 2,
     shapes: tuple[str, ...] = ("square",),
     colors: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "cyan"),
+    sizes: tuple[str, ...] = ("any",),
+    textures: tuple[str, ...] = ("plain",),
+    clutter: int = 0,
+    occlusion: float = 0.0,
     relations: tuple[str, ...] = RELATIONS,
     relational_captions: float = 0.1,
     counting_captions: float = 0.0,
+    caption_noise: float = 0.0,
+    label_noise: float = 0.0,
     noise: int = 6,
     mutual: bool = False,
     hold_out_pairs: float = 0.0,
@@ -83,7 +90,8 @@ def generate(
         images_graphs: Images with scene graphs.
         images_validation: Held-out images with all of these.
         items_vsr: VSR items: a third in dev, the rest in test.
-        items_valse: Items in each VALSE file. Counting is among them where scenes differ in their number of objects.
+        items_valse: Items in each VALSE file, but fewer in actant-swap where a scene holds only relations that are the
+            same from both sides. Counting is among them where scenes differ in their number of objects.
         items_svo: SVO items, a third each with another subject, relation and object in the negative image.
         items_retrieval: Images in each of the galleries val and test, all with different captions that name what is
             there: no more than the world has of them (15 for two objects of six kinds); `world.json` tells how many.
@@ -93,9 +101,17 @@ def generate(
             which each scene's is drawn.
         shapes: Shapes, of square, circle, triangle, diamond, cross.
         colors: Colours, of red, green, blue, yellow, purple, orange, cyan, black.
-        relations: Relations, of left of, right of, above, below.
+        sizes: Sizes: any, or several of small, medium, large, which are then part of an object's label.
+        textures: Textures, of plain, striped, dotted, checked; part of the label where there are several.
+        clutter: Small marks on the ground that no text names.
+        occlusion: Largest share of an object that another one may hide, up to 0.5; boxes are of whole objects.
+        relations: Relations, of left of, right of, above, below, inside, around, on, carrying, near, far from,
+            touching, bigger than, smaller than (`relations.true_relations` says when each is true). Where others than
+            the first four are named, several may be true of two objects, and most scenes are arranged for one of them.
         relational_captions: Share of the captions that mention a relation.
         counting_captions: Share of the captions that tell the number of objects.
+        caption_noise: Share of the captions in `captions/` that are another scene's.
+        label_noise: Share of the relations in `graphs/` that are replaced by a false one.
         noise: Largest deviation of a background pixel, of 255.
         mutual: Whether both directions of a relation are annotated, or always the same one for equal scenes.
         hold_out_pairs: Share of the pairs of kinds that stand together in no shard; every kind keeps half of its pairs.
@@ -111,12 +127,30 @@ def generate(
         ValueError: If no such world can be made.
         FileExistsError: If the folder holds shards already and `overwrite` is not set.
     """
-    numbers = objects if isinstance(objects, int) else (objects[0], objects[-1])
-    world = World(image_size, numbers, tuple(shapes), tuple(colors), tuple(relations), noise, mutual)
+    fewest, most = (objects, objects) if isinstance(objects, int) else (objects[0], objects[-1])
+    world = World(
+        image_size,
+        fewest if fewest == most else (fewest, most),
+        tuple(shapes),
+        tuple(colors),
+        tuple(relations),
+        noise,
+        mutual,
+        sizes=tuple(sizes),
+        textures=tuple(textures),
+        clutter=clutter,
+        occlusion=occlusion,
+    )
     counts = dict(zip(_SPLITS, (images_captions, images_regions, images_graphs, images_validation), strict=False))
-    _check(world, counts if one_corpus else {}, relational_captions, counting_captions)
+    for split in ("regions", "graphs"):
+        if one_corpus and counts[split] > images_captions:
+            raise ValueError(
+                f"images_{split} is {counts[split]}, but in one_corpus they are among the images_captions, of which "
+                f"there are {images_captions}."
+            )
     chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
     world = replace(world, held_out=chosen)
+    annotator = Annotator(world, relational_captions, counting_captions, caption_noise, label_noise)
     world.scene(np.random.default_rng(seed))  # refuses what cannot be drawn before anything is written
     out = Path(out)
     if overwrite:
@@ -129,17 +163,18 @@ def generate(
             rng = np.random.default_rng([seed, _SPLITS.index(split), number, *([folder] if folder else [])])
             yield world.scene(rng, topics[int(rng.integers(len(topics)))] if topics else ()), rng
 
+    drawn: dict[str, Counter[str]] = {split: Counter() for split in counts}
     for split, count in counts.items():
         source = "captions" if one_corpus and split != "validation" else split
+        annotate = annotator if split != "validation" else annotator.clean()
         with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
             for number, (scene, rng) in enumerate(scenes(source, count)):
-                record = _record(
-                    f"{source}-{number:06d}", scene, split, relational_captions, counting_captions, world.shapes, rng
-                )
+                record, told = annotate.record(f"{source}-{number:06d}", scene, split, rng)
                 writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
+                drawn[split] += told
 
     counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
-    write_wordpiece([*world.kinds, *RELATIONS, *wording.WORDS, *counting], out / "tokenizer")
+    write_wordpiece([*world.kinds, *RELATIONS, *world.relations, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
     RelationVocabulary(world.relations, inverses=inverses, source="synthetic").save(out / "relations.json")
     for folder, topics in enumerate(_topics(world)):
@@ -167,76 +202,19 @@ def generate(
         **counts,
         "relational_captions": relational_captions,
         "counting_captions": counting_captions,
+        "caption_noise": caption_noise,
+        "label_noise": label_noise,
         "one_corpus": one_corpus,
         "shard_size": shard_size,
         **asdict(world),
         "galleries": galleries,
+        "drawn": drawn,
     }
     (out / "world.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return out
-
-
-def _check(world: World, corpus: dict[str, int], relational_captions: float, counting_captions: float) -> None:
-    """Refuse what contradicts itself; `corpus` holds the numbers of images that are to be the same ones."""
-    if len(world.relations) < 2:
-        raise ValueError(f"The only relation is {world.relations[0]!r}, but a foil needs another one.")
-    for name, share in (("relational_captions", relational_captions), ("counting_captions", counting_captions)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} is {share}, but a share lies between 0 and 1.")
-    if relational_captions + counting_captions > 1:
-        raise ValueError(
-            f"relational_captions is {relational_captions} and counting_captions {counting_captions}: more than all."
-        )
-    fewest, most = world.numbers
-    if counting_captions and fewest == most:
-        raise ValueError(
-            f"counting_captions is {counting_captions}, but every scene has {most} objects. Set it to 0, or give "
-            "objects a smallest and a largest number."
-        )
-    if fewest < most >= len(wording.NUMBERS):
-        raise ValueError(f"objects is up to {most}, but numbers end at {wording.NUMBERS[-1]}. Lower objects.")
-    for split in ("regions", "graphs"):
-        if corpus and corpus[split] > corpus["captions"]:
-            raise ValueError(
-                f"images_{split} is {corpus[split]}, but in one_corpus they are among the images_captions, of which "
-                f"there are {corpus['captions']}."
-            )
 
 
 def _topics(world: World) -> tuple[list[tuple[Combination, ...]], ...]:
     """What the relation items of each of `_FOLDERS` are about; nothing in particular for the first."""
     pairs = [combinations_of(pair, world.relations) for pair in world.held_out.pairs]
     return [], pairs, [(combination,) for combination in world.held_out.combinations]
-
-
-def _record(
-    image_id: str,
-    scene: Scene,
-    split: str,
-    relational: float,
-    counting: float,
-    shapes: Sequence[str],
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """The JSON of a sample, with what its split is about."""
-    height, width, _ = scene.pixels.shape
-    record: dict[str, Any] = {"image_id": image_id, "source": "synthetic", "width": width, "height": height}
-    if split in ("captions", "validation"):
-        record["captions"] = [_caption(scene, relational, counting, shapes, rng)]
-    if split != "captions":
-        record["entities"] = scene.graph.to_json()["entities"]
-    if split in ("graphs", "validation"):
-        record["relations"] = scene.graph.to_json()["relations"]
-    return record
-
-
-def _caption(scene: Scene, relational: float, counting: float, shapes: Sequence[str], rng: np.random.Generator) -> str:
-    choice, kind = rng.random(), rng.random()
-    if kind < relational:
-        relation = scene.truths[int(rng.integers(len(scene.truths)))]
-        say = wording.phrase if choice < 0.5 else wording.sentence
-        subject, object = scene.labels_of(relation)
-        return say(subject, relation.relation, object)
-    if kind < relational + counting:
-        return wording.count(len(scene.labels), shapes)
-    return wording.plain_caption(scene.labels)

@@ -16,6 +16,7 @@ import numpy as np
 
 from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.hold_out import prefer
+from relpretrain.data.synthetic.relations import CONTRADICTS, SYMMETRIC
 from relpretrain.data.synthetic.render import encode_png
 from relpretrain.data.synthetic.world import Scene, World
 from relpretrain.scene_graph import Relation
@@ -95,11 +96,12 @@ def any_relation(scene: Scene, rng: np.random.Generator) -> Relation:
 
 
 def foil_relation(scene: Scene, relation: Relation, world: World, rng: np.random.Generator) -> str:
-    """A relation that is false of the same two things, and held out of their relations just as the true one is."""
+    """A relation that is clearly false of the same two things, and held out just as the true one is."""
     subject, object = scene.labels_of(relation)
-    forbidden = world.held_out.forbids(subject, relation.relation, object)
-    others = [name for name in world.relations if name != relation.relation]
-    return choose(prefer(others, lambda name: world.held_out.forbids(subject, name, object) == forbidden), rng)
+    unseen = world.held_out.unseen
+    held_out = unseen(subject, relation.relation, object)
+    others = [name for name in world.relations if name in CONTRADICTS[relation.relation]]
+    return choose(prefer(others, lambda name: unseen(subject, name, object) == held_out), rng)
 
 
 def choose(candidates: Sequence[str], rng: np.random.Generator) -> str:
@@ -124,15 +126,16 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
     def item(caption: str, foil: str, classes: str, classes_foil: str) -> dict[str, str]:
         return {"caption": caption, "foil": foil, "classes": classes, "classes_foil": classes_foil}
 
-    swapped = wording.phrase(object, name, subject)
     items = {
         "relations": item(
             wording.phrase(subject, name, object), wording.phrase(subject, false_name, object), name, false_name
         ),
-        "actant-swap": item(wording.phrase(subject, name, object), swapped, subject, object),
         "existence": item(present, absent, present, absent),
         "foil-it": item(wording.plain_caption(scene.labels), wording.plain_caption(foiled), present, absent),
     }
+    for subject, name, object in _swappable(scene, relation, world)[:1]:
+        true, swapped = wording.phrase(subject, name, object), wording.phrase(object, name, subject)
+        items["actant-swap"] = item(true, swapped, subject, object)
     fewest, most = world.numbers
     if fewest < most:
         number = len(scene.labels)
@@ -140,6 +143,20 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
         caption, foil = (wording.count(n, world.shapes) for n in (number, other))
         items["counting-small-quant"] = item(caption, foil, str(number), str(other))
     return items
+
+
+def _swappable(scene: Scene, first: Relation, world: World) -> list[tuple[str, str, str]]:
+    """The first relation or else others, held out as it is, whose swapped text is false and as new to a reader."""
+    unseen, forbids = world.held_out.unseen, world.held_out.forbids
+    relations = (first, *scene.topics, *scene.truths)
+    texts = [(scene.labels_of(r)[0], r.relation, scene.labels_of(r)[1]) for r in relations]
+    return [
+        (subject, name, object)
+        for subject, name, object in texts
+        if name not in SYMMETRIC
+        and unseen(subject, name, object) == unseen(object, name, subject)
+        and forbids(subject, name, object) == forbids(*texts[0])
+    ]
 
 
 def _foil_thing(scene: Scene, world: World, rng: np.random.Generator) -> tuple[str, str, list[str]]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from relpretrain.data.synthetic.relations import FAMILIES, INVERSE
+from relpretrain.data.synthetic.relations import FAMILIES, INVERSE, can_be
 
 Combination = tuple[str, str, str]
 """A kind, a relation and a kind, in the form that `canonical` gives."""
@@ -44,6 +44,10 @@ class HeldOut:
         """Whether two kinds never stand together."""
         return (min(one, other), max(one, other)) in self._pairs
 
+    def unseen(self, subject: str, relation: str, object: str) -> bool:
+        """Whether training never says this, because it is held out or cannot be."""
+        return self.forbids(subject, relation, object) or not can_be(subject, relation, object)
+
     def forbids(self, subject: str, relation: str, object: str) -> bool:
         """Whether two kinds never stand so."""
         return self.parts(subject, object) or canonical(subject, relation, object) in self._combinations
@@ -62,11 +66,10 @@ def canonical(subject: str, relation: str, object: str) -> Combination:
 
 
 def combinations_of(pair: tuple[str, str], relations: Iterable[str]) -> tuple[Combination, ...]:
-    """Every composition of two kinds by some relations."""
+    """Every composition of two kinds by some relations that can be seen."""
     one, other = pair
-    found = (
-        canonical(*ends, name, *rest) for name in relations for ends, rest in (((one,), (other,)), ((other,), (one,)))
-    )
+    ends = ((one, other), (other, one))
+    found = (canonical(a, name, b) for name in relations for a, b in ends if can_be(a, name, b))
     return tuple(dict.fromkeys(found))
 
 
@@ -126,6 +129,11 @@ def _choose_pairs(
     )
 
 
+def _both_ways(pair: tuple[str, str], family: Sequence[str]) -> bool:
+    """Whether two kinds can stand in every relation of a family, whichever comes first."""
+    return all(can_be(*ends[:1], name, *ends[1:]) for ends in (pair, pair[::-1]) for name in family)
+
+
 def _choose_combinations(
     pairs: Sequence[tuple[str, str]], relations: Sequence[str], share: float, rng: np.random.Generator
 ) -> list[Combination]:
@@ -140,8 +148,8 @@ def _choose_combinations(
         )
     number = _number(share, sum(len(combinations_of(pair, relations)) for pair in pairs))
     chosen: list[Combination] = []
-    kept = Counter(dict.fromkeys(pairs, len(families)))
-    units = [(pair, family) for pair in pairs for family in families]
+    units = [(pair, family) for pair in pairs for family in families if _both_ways(pair, family)]
+    kept = Counter(pair for pair, _ in units)
     for index in rng.permutation(len(units)):
         pair, family = units[index]
         if len(chosen) < number and kept[pair] > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +89,14 @@ def _negative(
         absent = [kind for kind in world.kinds if kind not in scene.labels]
         foils = [(kind, name, object) if part == 0 else (subject, name, kind) for kind in absent]
         foils = [foils[i] for i in rng.permutation(len(foils))]
-        alike = [foil for foil in foils if held_out.forbids(*foil) == forbidden]
+        alike = [foil for foil in foils if held_out.unseen(*foil) == forbidden]
         foils = [*alike, *(foil for foil in foils if foil not in alike and forbidden)]
     for foil in foils:
         replaced = dict(zip(positive[::2], foil[::2], strict=True))
         labels = [replaced.get(label, label) for label in scene.labels]
         if any(held_out.parts(*pair) for pair in itertools.combinations(labels, 2) if set(pair) != set(foil[::2])):
             continue
-        about = {canonical(*foil)}
-
-        def accept(found: Sequence[Combination], about: set[Combination] = about) -> bool:
-            return about <= set(found) and not any(held_out.forbids(*c) for c in set(found) - about)
-
-        if other := world.arranged(labels, accept, rng, about):
+        if other := world.arranged(labels, rng, [canonical(*foil)], set(foil[::2]) if forbidden else ()):
             return foil, other
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
@@ -13,14 +13,16 @@ from zlib import crc32
 import numpy as np
 
 from relpretrain.data.synthetic.hold_out import NOTHING, Combination, HeldOut, canonical
-from relpretrain.data.synthetic.relations import INVERSE, RELATIONS, true_relation
-from relpretrain.data.synthetic.render import COLORS, SHAPES, draw_scene
+from relpretrain.data.synthetic.layout import Wanted, layouts
+from relpretrain.data.synthetic.relations import CONTRADICTS, INVERSE, RELATIONS, can_be, true_relation, true_relations
+from relpretrain.data.synthetic.render import COLORS, SHAPES, SIZES, TEXTURES, draw_scene, parse_label
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
 
-SIDES = (0.25, 0.42)
-"""Smallest and largest side of one of two objects, as shares of the image's side; more objects are smaller."""
+ARRANGED = 0.8
+"""Share of the scenes in which two objects are arranged so that a relation drawn by chance is true of them, in worlds
+with more than the four; else some would hardly come."""
 
-_TRIES = 500
+_TRIES = 400
 """Layouts of the same things, and choices of things, after which a scene is given up."""
 
 
@@ -52,19 +54,23 @@ class Scene:
 
 @dataclass(frozen=True)
 class World:
-    """Scenes of coloured shapes on a grey ground, no two of the same kind and none overlapping.
+    """Scenes of coloured shapes on a grey ground, no two of the same kind.
 
     Args:
         image_size: Side of the square images in pixels.
         objects: Objects in a scene: a number, or the smallest and the largest, between which it is drawn.
         shapes: Which shapes there are, of `render.SHAPES`.
         colors: Which colours there are, of `render.COLORS`. Each shape in each colour is a kind, such as "red square".
-        relations: Which relations are annotated, of `RELATIONS`.
+        relations: Which relations are annotated, of `relations.INVERSE`.
         noise: Largest deviation of a background pixel, of 255.
         mutual: Whether "a left of b" and "b right of a" are both annotated. If not, one of them is, always the same for
             the same things standing the same way: equal scenes then have equal graphs, and their texts are no false
             negatives of each other.
         held_out: What no scene shows that is not about it.
+        sizes: Sizes, of `render.SIZES`. Where there are several, they are part of a kind: "small red square".
+        textures: Textures, of `render.TEXTURES`, likewise.
+        clutter: Number of small marks on the ground that no text names.
+        occlusion: Largest share of an object that another one, of another colour, may hide.
 
     Raises:
         ValueError: If a name is unknown, there are too few kinds, or the images are too small for the objects.
@@ -78,11 +84,25 @@ class World:
     noise: int = 6
     mutual: bool = False
     held_out: HeldOut = NOTHING
+    sizes: tuple[str, ...] = ("any",)
+    textures: tuple[str, ...] = ("plain",)
+    clutter: int = 0
+    occlusion: float = 0.0
 
     def __post_init__(self) -> None:
         _check_names("shape", self.shapes, SHAPES)
         _check_names("color", self.colors, COLORS)
-        _check_names("relation", self.relations, RELATIONS)
+        _check_names("relation", self.relations, INVERSE)
+        _check_names("size", self.sizes, SIZES)
+        _check_names("texture", self.textures, TEXTURES)
+        if "any" in self.sizes and len(self.sizes) > 1:
+            raise ValueError(f"The size 'any' stands alone, but the sizes are {', '.join(self.sizes)}.")
+        self._check_relations()
+        if self.clutter < 0 or not 0 <= self.occlusion <= 0.5:
+            raise ValueError(
+                f"clutter is {self.clutter} and occlusion {self.occlusion}, but marks are 0 or more, and at most 0.5 "
+                "of an object may be hidden."
+            )
         fewest, most = self.numbers
         if not 2 <= fewest <= most:
             raise ValueError(f"objects is {self.objects}, but a relation needs 2, and the largest number comes last.")
@@ -91,7 +111,7 @@ class World:
                 f"{len(self.shapes)} shapes in {len(self.colors)} colors are {len(self.kinds)} kinds, but "
                 f"{most} different objects and a foil need {most + 1}. Name more shapes or colors."
             )
-        if self.image_size * SIDES[0] * self._shrink < 4:
+        if np.min(self._sides(self.kinds)[0]) < 4:
             raise ValueError(f"image_size is {self.image_size}: too small for {most} objects of at least 4 pixels.")
 
     @property
@@ -102,7 +122,15 @@ class World:
     @cached_property
     def kinds(self) -> list[str]:
         """Everything that can be in a scene."""
-        return [f"{color} {shape}" for color, shape in itertools.product(self.colors, self.shapes)]
+        sizes = self.sizes if len(self.sizes) > 1 else ()
+        textures = self.textures if len(self.textures) > 1 else ()
+        named = (words for words in (sizes, textures, self.colors, self.shapes) if words)
+        return [" ".join(words) for words in itertools.product(*named)]
+
+    @cached_property
+    def _extended(self) -> bool:
+        """Whether several relations may hold of two things, and some have to be arranged."""
+        return not set(self.relations) <= set(RELATIONS)
 
     def scene(self, rng: np.random.Generator, about: Collection[Combination] = ()) -> Scene:
         """Draw a scene in which at least one relation is true.
@@ -114,15 +142,21 @@ class World:
         Raises:
             ValueError: If so much is held out that no scene is found.
         """
-
-        def accept(found: Sequence[Combination]) -> bool:
-            return any(c in about or not about for c in found) and not any(
-                c not in about and self.held_out.forbids(*c) for c in found
-            )
-
+        own = {kind for subject, _, object in about for kind in (subject, object)}
+        name = None
+        if self._extended and about:
+            about = [sorted(about)[int(rng.integers(len(about)))]]
+        elif self._extended and rng.random() < ARRANGED:
+            name = self.relations[int(rng.integers(len(self.relations)))]
         for _ in range(_TRIES):
-            labels = self._labels(rng, {kind for subject, _, object in about for kind in (subject, object)})
-            if labels and (scene := self.arranged(labels, accept, rng, about)):
+            labels = self._labels(rng, own)
+            topics = about
+            if labels and name is not None:
+                subject, object = (labels[i] for i in rng.permutation(len(labels))[:2])
+                topics = [canonical(subject, name, object)]
+                if self.held_out.unseen(subject, name, object):
+                    continue
+            if labels and (scene := self.arranged(labels, rng, topics, own)):
                 return scene
         raise ValueError(
             f"No scene of {self.objects} objects was found that does without what is held out. Lower hold_out_pairs, "
@@ -132,33 +166,63 @@ class World:
     def arranged(
         self,
         labels: Sequence[str],
-        accept: Callable[[Sequence[Combination]], bool],
         rng: np.random.Generator,
-        about: Collection[Combination] = (),
+        topics: Collection[Combination] = (),
+        exempt: Collection[str] = (),
     ) -> Scene | None:
-        """Draw a scene of given things, where what is true of them is accepted; None if chance brings none.
+        """Draw a scene of given things; None if chance brings none.
 
         Args:
             labels: The things.
-            accept: Told all that is true of them, each once.
             rng: Where the scene is drawn from.
-            about: The scene's topics; none for all that is true.
+            topics: Compositions, one of which is to be true; then they are the scene's topics.
+            exempt: Two things that may stand as they otherwise never do.
         """
-        for boxes in itertools.islice(self._layouts(len(labels), rng), _TRIES):
-            truths = tuple(
-                Relation(i, name, j)
-                for i, j in itertools.permutations(range(len(labels)), 2)
-                if (name := true_relation(boxes[i], boxes[j], self.image_size)) in self.relations
-            )
+        wanted = self._wanted(labels, topics)
+        if wanted and not can_be(labels[wanted[0]], wanted[1], labels[wanted[2]]):
+            return None
+        sides = self._sides(labels)
+        found = layouts(labels, sides, self.image_size, self._shrink, self.occlusion, wanted, rng)
+        for boxes in itertools.islice(found, _TRIES):
+            truths = self._truths(boxes)
             combinations = [canonical(labels[r.subject], r.relation, labels[r.object]) for r in truths]
-            if truths and accept(combinations):
+            if truths and self._accepts(combinations, topics, exempt):
                 break
         else:
             return None
         annotated = truths if self.mutual else tuple(r for r in truths if self._annotated(r, labels))
         graph = SceneGraph(tuple(map(Entity, labels, boxes)), annotated)
-        topics = tuple(r for r, c in zip(truths, combinations, strict=True) if c in about) if about else truths
-        return Scene(draw_scene(labels, boxes, self.image_size, self.noise, rng), graph, truths, topics)
+        asked = tuple(r for r, c in zip(truths, combinations, strict=True) if c in topics) if topics else truths
+        pixels = draw_scene(labels, boxes, self.image_size, self.noise, rng, self.clutter)
+        return Scene(pixels, graph, truths, asked)
+
+    def _accepts(self, found: Sequence[Combination], topics: Collection[Combination], exempt: Collection[str]) -> bool:
+        """Whether a topic is among what is true, and nothing is that is held out."""
+        if topics and not any(c in topics for c in found):
+            return False
+        return not any(self.held_out.forbids(*c) for c in found if {c[0], c[2]} != exempt)
+
+    def _wanted(self, labels: Sequence[str], topics: Collection[Combination]) -> Wanted | None:
+        """The only topic as a layout has it, if it may need help to come true."""
+        if not self._extended or len(topics) != 1:
+            return None
+        ((subject, name, object),) = topics
+        return labels.index(subject), name, labels.index(object)
+
+    def _truths(self, boxes: Sequence[Box]) -> tuple[Relation, ...]:
+        """Every relation of the world that is clearly true."""
+        pairs = itertools.permutations(range(len(boxes)), 2)
+        if not self._extended:
+            size, known = self.image_size, self.relations
+            return tuple(
+                Relation(i, name, j) for i, j in pairs if (name := true_relation(boxes[i], boxes[j], size)) in known
+            )
+        return tuple(
+            Relation(i, name, j)
+            for i, j in pairs
+            for name in true_relations(boxes[i], boxes[j], self.image_size)
+            if name in self.relations
+        )
 
     def _labels(self, rng: np.random.Generator, wanted: Collection[str]) -> list[str]:
         """Different kinds, with the wanted ones, of which no others are held apart; none if chance brings none."""
@@ -188,18 +252,35 @@ class World:
         """Objects of a world are of the same sizes however many there are, so that their size does not tell that."""
         return math.sqrt(2 / self.numbers[1])
 
-    def _layouts(self, number: int, rng: np.random.Generator) -> Iterator[list[Box]]:
-        """Boxes in whole pixels, at least one pixel apart: one layout after the other, without end."""
-        low, high = (round(share * self._shrink * self.image_size) for share in SIDES)
-        while True:
-            sides = rng.integers(low, high + 1, (16, number, 1))
-            corners = rng.integers(0, self.image_size + 1 - sides, (16, number, 2))
-            ends = corners + sides
-            # (tries, objects, objects): True where two boxes, one of them grown by a pixel, overlap
-            overlap = ((corners[:, :, None] <= ends[:, None]) & (corners[:, None] <= ends[:, :, None])).all(-1)
-            apart = overlap.sum((1, 2)) == number
-            for values in np.concatenate([corners, ends], 2)[apart].astype(float).tolist():
-                yield [Box(*value) for value in values]
+    def _sides(self, labels: Sequence[str]) -> tuple[np.ndarray | int, np.ndarray | int]:
+        """Smallest and largest side in pixels, of all of them or of each, (objects, 1)."""
+        scale = self._shrink * self.image_size
+        if len(self.sizes) == 1:
+            smallest, largest = SIZES[self.sizes[0]]
+            return round(smallest * scale), round(largest * scale)
+        shares = np.array([SIZES[parse_label(label).size] for label in labels])
+        low, high = np.rint(shares * scale).astype(int).T[:, :, None]
+        return low, high
+
+    def _check_relations(self) -> None:
+        """Refuse relations that have no foil, or that the words of labels decide."""
+        if len(self.relations) < 2:
+            raise ValueError(f"The only relation is {self.relations[0]!r}, but a foil needs another one.")
+        for name in self.relations:
+            if not set(CONTRADICTS[name]) & set(self.relations):
+                raise ValueError(
+                    f"The relation {name!r} contradicts none of the others, but a foil needs one. Add one of "
+                    f"{', '.join(CONTRADICTS[name])}."
+                )
+        told = [name for name in ("bigger than", "smaller than", "inside", "around") if name in self.relations]
+        if len(self.sizes) > 1 and told:
+            raise ValueError(
+                f"With the sizes {', '.join(self.sizes)} labels tell whether {told[0]!r} is true. Name one size, or "
+                "leave it out of relations."
+            )
+        inside = {"inside", "around"} & set(self.relations)
+        if inside and not {"square", "circle"} & set(self.shapes):
+            raise ValueError(f"{min(inside)!r} needs squares or circles, but the shapes are {', '.join(self.shapes)}.")
 
 
 def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:

@@ -85,9 +85,13 @@ def test_every_kind_keeps_half_of_its_pairs(share):
 
 
 def test_one_composition_has_one_name():
-    assert canonical("a", "left of", "b") == canonical("b", "right of", "a")
-    assert canonical("a", "above", "b") != canonical("b", "above", "a")
-    assert len(combinations_of(("a", "b"), RELATIONS)) == 4
+    one, other = "red square", "blue circle"
+    assert canonical(one, "left of", other) == canonical(other, "right of", one)
+    assert canonical(one, "above", other) != canonical(other, "above", one)
+    assert canonical(one, "near", other) == canonical(other, "near", one)
+    assert len(combinations_of((one, other), RELATIONS)) == 4
+    assert len(combinations_of((one, other), ("on", "carrying", "near"))) == 3
+    assert combinations_of((one, "red circle"), ("inside", "on", "touching")) == ()  # red in red cannot be seen
 
 
 def _texts(home):
