@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relpretrain.evidence.design import ARMS, BACKBONES, Run
+from relpretrain.evidence.design import ARMS, BACKBONES, Run, World
 from relpretrain.evidence.probes import (
     HELD_OUT,
     LONG_IMAGE_RETRIEVAL,
@@ -19,7 +19,8 @@ from relpretrain.evidence.results import MAIN, Figure, Selection
 from relpretrain.evidence.statistics import Estimate, mean_over_seeds, paired_difference
 
 _LONG = (LONG_TEXT_RETRIEVAL, LONG_IMAGE_RETRIEVAL)
-_WORLDS = {"pairs": "", "scenes": ", scenes of several objects"}
+_WORLDS: dict[World, str] = {"main": "", "long": ", world of long texts"}
+"""What titles say of each world."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,11 @@ def _kinds(runs: Sequence[Run], measures: tuple[Measure, ...]) -> Iterator[Compa
 def _arms(runs: Sequence[Run], measures: tuple[Measure, ...]) -> Iterator[Comparison]:
     """Each arm against the baseline, in the world that has long texts."""
     for backbone in BACKBONES:
-        where = {"backbone": backbone, "world": "scenes"}
+        where = {"backbone": backbone, "world": "long"}
         arms = [arm for arm in ARMS if _values(runs, "arm", {**where, "arm": arm})]
         if "baseline" in arms and len(arms) > 1:
             rows = [Setting(arm, {**where, "arm": arm}, "" if arm == "baseline" else "baseline") for arm in arms]
-            yield Comparison(backbone + _WORLDS["scenes"], tuple(rows), measures)
+            yield Comparison(backbone + _WORLDS["long"], tuple(rows), measures)
 
 
 def _settings(runs: Sequence[Run], factor: str) -> Iterator[tuple[dict[str, Any], str]]:

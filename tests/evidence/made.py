@@ -37,7 +37,7 @@ def made_run(run, steps=(250, 500, 1000), skill=None, n=200):
         add(steps[-1], f"benchmarks/{probe}", "accuracy", 0.95, n)
     for metric, value in (("tr@1", 0.6), ("ir@1", 0.5)):
         add(steps[-1], "benchmarks/coco_retrieval/test", metric, value, n)
-        if run.world == "scenes":
+        if run.world == "long":
             long = value + 0.1 * (run.arm == "+VSG") + 0.01 * run.max_relations
             add(steps[-1], "benchmarks/paragraphs/test", metric, long, n)
     return figures
@@ -56,8 +56,8 @@ def made_study(seeds=(100, 101, 102)):
         figures += made_run(replace(both, share=0.005), skill=0.53)
         figures += made_run(replace(both, share=0.2), skill=0.95)
         figures += made_run(replace(both, masked=False), skill=0.8)
-        figures += made_run(replace(both, mixture="1:1"))
-        texts = Run("ALBEF", "+VSG", seed, world="scenes")
+        figures += made_run(replace(both, mixture="9:1"))
+        texts = Run("ALBEF", "+VSG", seed, world="long")
         figures += made_run(replace(texts, arm="baseline"))
         for changed in (texts, replace(texts, max_relations=3), replace(texts, max_relations=16)):
             figures += made_run(changed)

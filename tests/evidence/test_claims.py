@@ -11,7 +11,7 @@ def claim(at_least):
     return Claim("It helps", ("p", "q"), "accuracy", TREATMENT, CONTROL, at_least)
 
 
-def figures(baseline, both, share=0.05):
+def figures(baseline, both, share=Run.share):
     """Two probes, 10 points below and above the value, of each seed from 0 on."""
     return [
         Figure(Run("ALBEF", arm, seed, share=share), 10, 1.0, 1.0, probe, "accuracy", value + away, 100)

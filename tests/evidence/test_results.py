@@ -6,7 +6,7 @@ import pytest
 from relpretrain.evidence.design import Run
 from relpretrain.evidence.results import Figure, by_seed, composite, final, read_figures, select, write_figures
 
-RUN = Run("ALBEF", "+both", 3, share=0.005, sort=False, mixture="1:1", world="scenes")
+RUN = Run("ALBEF", "+both", 3, share=0.005, sort=False, mixture="1:1", world="long")
 FIGURE = Figure(RUN, 1200, 0.1 + 0.2, 1e-17, "held_out_pairs/valse/relations", "accuracy", 2 / 3, 400)
 NAMES = "backbone,arm,seed,share,max_relations,sort,masked,mixture,budget,world,step,seconds,teraflops,probe,metric"
 
@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_the_old_table(tmp_path):
         (",step", ",step,step", "a column twice"),
         ("1200", "12.5", "line 2 has '12.5' in the column 'step'; expected a whole number"),
         (",false,", ",False,", "line 2 has 'False' in the column 'sort'; expected true or false"),
-        ("scenes", "scene", "line 2 has 'scene' in the column 'world'; did you mean 'scenes'"),
+        (",long", ",lon", "line 2 has 'lon' in the column 'world'; did you mean 'long'"),
         (",400", "", "line 2 has 16 cells; expected 17"),
     ],
 )
@@ -102,13 +102,13 @@ def test_composites_are_means_within_a_run():
 
 
 def test_values_by_seed_are_of_the_main_comparison_unless_said_otherwise():
-    figures = [figure("p", 0.1 * s, seed=s, share=h) for s in (2, 1) for h in (0.05, 0.2)]
+    figures = [figure("p", 0.1 * s, seed=s, share=h) for s in (2, 1) for h in (Run.share, 0.2)]
     where = {"backbone": "ALBEF", "arm": "baseline"}
     assert by_seed(figures[::2], ["p"], "accuracy", **where) == {1: 0.1, 2: 0.2}
     assert by_seed(figures, ["p"], "accuracy", **where) == {1: 0.1, 2: 0.2}
     assert by_seed(figures, ["p"], "accuracy", **where, share=0.01) == {}
     assert by_seed([figure("p", math.nan)], ["p"], "accuracy", **where) == {}
     with pytest.raises(ValueError, match=r"seed 2: albef_baseline_seed-2 .* and albef_baseline_share-0.2"):
-        by_seed(figures, ["p"], "accuracy", **where, share=(0.05, 0.2))
+        by_seed(figures, ["p"], "accuracy", **where, share=(Run.share, 0.2))
     with pytest.raises(ValueError, match=r"two figures of seed 1: .* at step 10 and .* at step 5"):
         by_seed([figure("p"), figure("p", step=5)], ["p"], "accuracy", **where)

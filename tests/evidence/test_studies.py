@@ -5,7 +5,7 @@ import pytest
 from relpretrain.evidence.design import Run
 from relpretrain.evidence.probes import HELD_OUT, LONG_TEXT_RETRIEVAL
 from relpretrain.evidence.results import final
-from relpretrain.evidence.studies import studies
+from relpretrain.evidence.studies import percent, studies
 from tests.evidence.made import made_run, made_study
 
 FIGURES = final(made_study())
@@ -23,12 +23,12 @@ def test_every_question_finds_its_runs():
     found = {s.title: [c.title for c in s.comparisons] for s in studies(FIGURES)}
     assert found == {
         "Share of images with graphs": ["ALBEF +both", "X-VLM +both"],
-        "Relations in a text, K": ["ALBEF +VSG, scenes of several objects"],
-        "Sorted relations": ["ALBEF +VSG, scenes of several objects"],
+        "Relations in a text, K": ["ALBEF +VSG, world of long texts"],
+        "Sorted relations": ["ALBEF +VSG, world of long texts"],
         "Visual masking in MRC": ["ALBEF +both"],
         "Mixture": ["ALBEF +both"],
         "Relations or localisation": ["both backbones"],
-        "Long texts": ["ALBEF, scenes of several objects"],
+        "Long texts": ["ALBEF, world of long texts"],
     }
 
 
@@ -38,11 +38,11 @@ def test_settings_and_what_they_are_compared_with():
         ("K = 8", ""),
         ("K = 16", "K = 8"),
     ]
-    baseline = "baseline at 5 %"
+    baseline, usual = f"baseline at {percent(Run.share)}", f"+both at {percent(Run.share)}"
     assert rows(study("Share of images with graphs").comparisons[1]) == [
         (baseline, ""),
         ("+both at 1 %", baseline),
-        ("+both at 5 %", baseline),
+        (usual, baseline),
     ]
     assert [control for _, control in rows(study("Relations or localisation").comparisons[0])] == [
         *("localisation (X-VLM)", "", "localisation (X-VLM)", "localisation (X-VLM)")
@@ -52,7 +52,8 @@ def test_settings_and_what_they_are_compared_with():
 def test_a_baseline_of_the_same_share_is_the_control_where_there_is_one():
     more = made_run(Run("X-VLM", "baseline", 100, share=0.01))
     compared = study("Share of images with graphs", final([*FIGURES, *more])).comparisons[1]
-    assert rows(compared)[2:] == [("+both at 1 %", "baseline at 1 %"), ("+both at 5 %", "baseline at 5 %")]
+    usual = percent(Run.share)
+    assert rows(compared)[2:] == [("+both at 1 %", "baseline at 1 %"), (f"+both at {usual}", f"baseline at {usual}")]
 
 
 def test_mixtures_stand_in_the_order_of_numbers():
