@@ -26,6 +26,7 @@ from relpretrain.evidence.probes import (
     Measure,
 )
 from relpretrain.evidence.results import MAIN, Figure, Selection, composite, final, select
+from relpretrain.evidence.statistics import Estimate
 from relpretrain.evidence.studies import Comparison, Setting, percent, studies
 from relpretrain.zeroshot.report import markdown_table
 
@@ -230,8 +231,11 @@ class _Page:
         return bool(select(self.last, probe=measure.probes, metric=measure.metric))
 
     def _means(self, compared: Comparison, measures: Sequence[Measure]) -> str:
-        rows = [[s.label, *(compared.mean(s, m, self.last).percent for m in measures)] for s in compared.settings]
-        return markdown_table(["arm", *(measure.heading for measure in measures)], rows)
+        rows = []
+        for setting in compared.settings:
+            means = [compared.mean(setting, measure, self.last) for measure in measures]
+            rows.append([setting.label, *(mean.percent for mean in means), _seeds(means)])
+        return markdown_table(["arm", *(measure.heading for measure in measures), "seeds"], rows)
 
     def _vsr(self, compared: Comparison) -> str:
         rows = []
@@ -248,13 +252,12 @@ class _Page:
         header = ["", *(cell for measure in measures for cell in (measure.heading, "difference, points")), "seeds"]
         rows = []
         for setting in compared.settings:
-            cells, seeds = [], set()
-            for measure in measures:
-                mean = compared.mean(setting, measure, self.last)
+            means = [compared.mean(setting, measure, self.last) for measure in measures]
+            cells = []
+            for measure, mean in zip(measures, means, strict=True):
                 difference = compared.difference(setting, measure, self.last)
                 cells += [mean.percent, "" if difference is None else difference.points]
-                seeds.add(mean.seeds)
-            rows.append([setting.label, *cells, " to ".join(str(n) for n in sorted(seeds))])
+            rows.append([setting.label, *cells, _seeds(means)])
         return markdown_table(header, rows)
 
     def _costs(self, compared: Comparison, measures: Sequence[Measure]) -> str:
@@ -329,6 +332,12 @@ def _parts(measures: Sequence[Measure]) -> Iterator[Sequence[Measure]]:
     number = -(-len(measures) // _COLUMNS)
     size = -(-len(measures) // max(1, number))
     return (measures[i : i + size] for i in range(0, len(measures), size or 1))
+
+
+def _seeds(estimates: Sequence[Estimate]) -> str:
+    """How many seeds they have, from the fewest to the most."""
+    numbers = sorted({estimate.seeds for estimate in estimates})
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def _operations(tera: float) -> str:

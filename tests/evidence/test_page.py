@@ -62,6 +62,15 @@ def test_arms_stand_in_the_order_of_their_outcome(whole):
     assert [row[0] for row in table[2:6]] == ["+both", "+VSG", "+MRC", "baseline"]
     values = by_seed(final(made_study()), HELD_OUT.probes, "accuracy", **BOTH).values()
     assert table[2][1].startswith(f"{100 * sum(values) / 3:.1f} (")
+    assert table[2][-1] == "3"
+
+
+def test_figures_that_some_seeds_lack_say_so(tmp_path):
+    figures = [f for f in made_study() if f.run.seed != 101 or f.metric != "ir@1"]
+    figures = [f for f in figures if f.run.backbone == "ALBEF" and f.run.arm == "+both" and f.run.world == "main"]
+    text = write_page(tmp_path / "evidence.md", figures, [], CONTEXT).read_text()
+    table = cells(section(text, "ALBEF").split("text retrieval TR@1")[1].split("| VSR")[0])
+    assert [row[-1] for row in table if row[0] == "+both"] == ["2 to 3"]
 
 
 def test_vsr_has_accuracy_auroc_and_calibration_beside_each_other(whole):
