@@ -108,13 +108,13 @@ class _Page:
     def head(self, claims: Sequence[Claim], context: Context) -> Iterator[str]:
         """What a reader sees first."""
         verdicts = [judge(claim, self.last) for claim in claims]
-        seeds = len({figure.run.seed for figure in self.figures})
-        runs = len({figure.run for figure in self.figures})
+        seeds = _count(len({figure.run.seed for figure in self.figures}), "seed")
+        runs = _count(len({figure.run for figure in self.figures}), "training run")
         yield "# Evidence: do the relation objectives work?"
         yield (
-            f"{sum(v.is_held for v in verdicts)} of {len(verdicts)} claims held in {runs} training runs with and "
-            "without VSG and MRC, from nothing, on generated worlds whose relations are known. Differences are paired "
-            f"by seed ({seeds} seeds; each has its own world, initial weights and order of the data):"
+            f"{sum(v.is_held for v in verdicts)} of {_count(len(verdicts), 'claim')} held in {runs} with and without "
+            "VSG and MRC, from nothing, on generated worlds whose relations are known. Differences are paired by seed "
+            f"({seeds}; each has its own world, initial weights and order of the data):"
         )
         yield _code(context.command)
         yield markdown_table(HEADER, [verdict.row for verdict in verdicts])
@@ -150,6 +150,7 @@ class _Page:
                 there = [m for m in measures if any(compared.values(s, m, self.last) for s in compared.settings)]
                 yield from (self._means(compared, part) for part in _parts(there))
             yield self._vsr(compared)
+        yield self._items((HELD_OUT, VSR_HELD_OUT, *OTHERS))
         if absent := [m.title for m in (HELD_OUT, *RELATIONS, *OTHERS) if not self._is_measured(m)]:
             yield f"Not measured: {', '.join(absent)}."
 
@@ -229,6 +230,17 @@ class _Page:
 
     def _is_measured(self, measure: Measure) -> bool:
         return bool(select(self.last, probe=measure.probes, metric=measure.metric))
+
+    def _items(self, measures: Sequence[Measure]) -> str:
+        """How many items each figure is of."""
+        words = []
+        for measure in measures:
+            there = select(self.last, metric=measure.metric, world=Run.world)
+            numbers = {figure.n for figure in composite(there, measure.probes, measure.title)}
+            if any(numbers):
+                fewest, most = min(numbers), max(numbers)
+                words.append(f"{measure.title} {fewest:,}" + (f" to {most:,}" if most > fewest else ""))
+        return f"Items of each seed: {'; '.join(words)}." if words else ""
 
     def _means(self, compared: Comparison, measures: Sequence[Measure]) -> str:
         rows = []
@@ -338,6 +350,10 @@ def _seeds(estimates: Sequence[Estimate]) -> str:
     """How many seeds they have, from the fewest to the most."""
     numbers = sorted({estimate.seeds for estimate in estimates})
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def _operations(tera: float) -> str:
