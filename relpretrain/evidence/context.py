@@ -1,4 +1,4 @@
-"""On what an ablation ran: commit, hardware and versions, found by asking."""
+"""On what code and hardware an ablation ran, found by asking."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from relpretrain.evidence.design import Preset
 
 _PACKAGES = ("torch", "lightning", "transformers", "timm")
 
@@ -38,6 +40,23 @@ def hardware() -> str:
 def versions() -> str:
     """Python and the packages that figures depend on."""
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)])
+
+
+def measured(preset: Preset) -> str:
+    """How a preset measures, in Markdown: its worlds, runs and recipe."""
+    seeds = sorted({run.seed for run in preset.runs})
+    lines = [
+        f"Every run is a recipe, derived from `recipes/{preset.recipe.name}`, and trained by the command of "
+        f"`lightning fit`; it lies in the folder of the run. Seeds {', '.join(map(str, seeds))}: each has a world of its "
+        f"own, with its own held-out compositions, and its own initial weights; all arms of a seed share these. "
+        f"{len(preset.runs)} runs, {preset.processes} side by side.",
+        "",
+    ]
+    for world, dials in preset.worlds.items():
+        if any(run.world == world for run in preset.runs):
+            given = ", ".join(f"`{name}` {value}" for name, value in dials.items())
+            lines.append(f"- World of {world}, {preset.steps[world]:,} steps a run: {given}.")
+    return "\n".join(lines)
 
 
 def _lines(path: Path) -> list[str]:

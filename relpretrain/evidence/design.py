@@ -18,7 +18,7 @@ BACKBONES = {"ALBEF": "ALBEF", "X-VLM": "XVLM"}
 """The backbones, and their classes. X-VLM has VMA and BOX on the boxes of the annotated images, ALBEF has neither."""
 
 Budget = Literal["steps", "compute"]
-World = Literal["pairs", "scenes"]
+World = Literal["main", "long"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Run:
         masked: Whether MRC masks everything outside an entity's box.
         mixture: Steps on captions to steps on graphs, as "1:3".
         budget: "steps" for as many as all others; "compute" for a baseline that trains as long as +both computes.
-        world: "pairs" of objects, or "scenes" of several, for long texts.
+        world: "main", or "long" for scenes of more relations, whose texts are long.
     """
 
     backbone: str
@@ -47,7 +47,7 @@ class Run:
     masked: bool = True
     mixture: str = "1:3"
     budget: Budget = "steps"
-    world: World = "pairs"
+    world: World = "main"
 
     @property
     def name(self) -> str:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from relpretrain.evidence.conduct import collect, train_all
-from relpretrain.evidence.context import context
+from relpretrain.evidence.context import commit, hardware, measured, versions
 from relpretrain.evidence.design import Preset
-from relpretrain.evidence.page import write_page
+from relpretrain.evidence.page import Context, write_page
 from relpretrain.evidence.presets import PRESETS, claims
 from relpretrain.evidence.results import write_figures
 
@@ -43,8 +43,18 @@ def main(argv: Sequence[str] | None = None, program: str = "ablation") -> int:
         if not figures:
             raise ValueError(f"{args.out} holds no finished run.")
         write_figures(args.out / RESULTS, figures)
-        about = context(f"python benchmarks/{program}.py {shlex.join(argv)}", preset, _minutes(args.out))
-        print(write_page(args.page or args.out / "evidence.md", figures, claims(preset), about))
+        context = Context(
+            preset.name,
+            f"python benchmarks/{program}.py {shlex.join(arg for arg in argv if arg != '--report')}",
+            commit(),
+            hardware(),
+            versions(),
+            _minutes(args.out),
+            str(args.out / RESULTS),
+            measured(preset),
+            args.notes.read_text(encoding="utf-8") if args.notes else "",
+        )
+        print(write_page(args.page or args.out / "evidence.md", figures, claims(preset), context))
     except (ValueError, OSError) as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -93,6 +103,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--preset", choices=PRESETS, required=True, help="cpu: two cores, an hour; gpu: one large GPU")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="worlds, runs, results.csv, plots")
     parser.add_argument("--page", type=Path, metavar="FILE", help="the page (default: evidence.md in --out)")
+    parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the page: what was tried before")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="other seeds than the preset's")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")
     parser.add_argument("--steps", type=int, metavar="N", help="other lengths than the preset's, to try the command")
