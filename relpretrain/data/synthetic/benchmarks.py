@@ -16,7 +16,7 @@ import numpy as np
 
 from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.hold_out import prefer
-from relpretrain.data.synthetic.relations import CONTRADICTS, SYMMETRIC
+from relpretrain.data.synthetic.relations import SYMMETRIC, foils
 from relpretrain.data.synthetic.render import encode_png
 from relpretrain.data.synthetic.world import Scene, World
 from relpretrain.scene_graph import Relation
@@ -98,10 +98,11 @@ def any_relation(scene: Scene, rng: np.random.Generator) -> Relation:
 def foil_relation(scene: Scene, relation: Relation, world: World, rng: np.random.Generator) -> str:
     """A relation that is clearly false of the same two things, and held out just as the true one is."""
     subject, object = scene.labels_of(relation)
-    unseen = world.held_out.unseen
-    held_out = unseen(subject, relation.relation, object)
-    others = [name for name in world.relations if name in CONTRADICTS[relation.relation]]
-    return choose(prefer(others, lambda name: unseen(subject, name, object) == held_out), rng)
+    status = world.held_out.status
+    own = status(subject, relation.relation, object)
+    return choose(
+        prefer(foils(relation.relation, world.relations), lambda name: status(subject, name, object) == own), rng
+    )
 
 
 def choose(candidates: Sequence[str], rng: np.random.Generator) -> str:
@@ -147,16 +148,11 @@ def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, di
 
 def _swappable(scene: Scene, first: Relation, world: World) -> list[tuple[str, str, str]]:
     """The first relation or else others, held out as it is, whose swapped text is false and as new to a reader."""
-    unseen, forbids = world.held_out.unseen, world.held_out.forbids
+    status = world.held_out.status
     relations = (first, *scene.topics, *scene.truths)
     texts = [(scene.labels_of(r)[0], r.relation, scene.labels_of(r)[1]) for r in relations]
-    return [
-        (subject, name, object)
-        for subject, name, object in texts
-        if name not in SYMMETRIC
-        and unseen(subject, name, object) == unseen(object, name, subject)
-        and forbids(subject, name, object) == forbids(*texts[0])
-    ]
+    own = status(*texts[0])
+    return [(s, r, o) for s, r, o in texts if r not in SYMMETRIC and status(s, r, o) == status(o, r, s) == own]
 
 
 def _foil_thing(scene: Scene, world: World, rng: np.random.Generator) -> tuple[str, str, list[str]]:

@@ -44,9 +44,11 @@ class HeldOut:
         """Whether two kinds never stand together."""
         return (min(one, other), max(one, other)) in self._pairs
 
-    def unseen(self, subject: str, relation: str, object: str) -> bool:
-        """Whether training never says this, because it is held out or cannot be."""
-        return self.forbids(subject, relation, object) or not can_be(subject, relation, object)
+    def status(self, subject: str, relation: str, object: str) -> str:
+        """Whether training may show this: "seen", "held out", or "impossible" where nobody can."""
+        if self.forbids(subject, relation, object):
+            return "held out"
+        return "seen" if can_be(subject, relation, object) else "impossible"
 
     def forbids(self, subject: str, relation: str, object: str) -> bool:
         """Whether two kinds never stand so."""

@@ -12,8 +12,8 @@ from relpretrain.scene_graph import Box
 Wanted = tuple[int, str, int]
 """Which relation of which two things to arrange: index of the subject, name, index of the object."""
 
-ARRANGED = ("inside", "around", "on", "carrying", "touching")
-"""Relations that do not come by chance."""
+NEVER_BY_CHANCE = ("inside", "around", "on", "carrying", "touching")
+"""Relations that have to be arranged."""
 
 _TRIES = 16
 _HOLDER = (0.5, 0.62)  # side of a thing with another one inside, as a share of the image's
@@ -37,14 +37,14 @@ def layouts(
         image_size: Side of the image in pixels.
         shrink: How much smaller things are than where there are two.
         occlusion: Largest share of a thing that another one of another colour may hide.
-        wanted: Which two things to arrange so that one of `ARRANGED` is true of them; other relations are left to
+        wanted: Which two things to arrange so that one of `NEVER_BY_CHANCE` is true of them; others are left to
             chance.
         rng: Where all is drawn from.
     """
     number = len(labels)
     colors = [parse_label(label).color for label in labels]
     differ = np.array([[one != other for other in colors] for one in colors])
-    arranged = wanted if wanted and wanted[1] in ARRANGED else None
+    arranged = wanted if wanted and wanted[1] in NEVER_BY_CHANCE else None
     low, high = sides
     while True:
         side = rng.integers(low, high + 1, (_TRIES, number, 1))

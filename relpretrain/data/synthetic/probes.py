@@ -81,7 +81,8 @@ def _negative(
     """
     subject, name, object = positive
     held_out = world.held_out
-    forbidden = held_out.forbids(*positive)
+    status = held_out.status(*positive)
+    forbidden = status == "held out"
     if part == 1:
         relation = next(r for r in scene.topics if (*scene.labels_of(r), r.relation) == (subject, object, name))
         foils = [(subject, foil_relation(scene, relation, world, rng), object)]
@@ -89,7 +90,7 @@ def _negative(
         absent = [kind for kind in world.kinds if kind not in scene.labels]
         foils = [(kind, name, object) if part == 0 else (subject, name, kind) for kind in absent]
         foils = [foils[i] for i in rng.permutation(len(foils))]
-        alike = [foil for foil in foils if held_out.unseen(*foil) == forbidden]
+        alike = [foil for foil in foils if held_out.status(*foil) == status]
         foils = [*alike, *(foil for foil in foils if foil not in alike and forbidden)]
     for foil in foils:
         replaced = dict(zip(positive[::2], foil[::2], strict=True))

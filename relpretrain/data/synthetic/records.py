@@ -10,7 +10,7 @@ import numpy as np
 
 from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.hold_out import prefer
-from relpretrain.data.synthetic.relations import CONTRADICTS
+from relpretrain.data.synthetic.relations import foils
 from relpretrain.data.synthetic.world import Scene, World
 from relpretrain.scene_graph import Relation
 
@@ -110,6 +110,6 @@ class Annotator:
             return relation
         told["false relations"] += 1
         subject, object = scene.labels_of(relation)
-        false = [name for name in self.world.relations if name in CONTRADICTS[relation.relation]]
+        false = foils(relation.relation, self.world.relations)
         false = list(prefer(false, lambda name: not self.world.held_out.forbids(subject, name, object)))
         return replace(relation, relation=false[int(rng.integers(len(false)))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from relpretrain.data.synthetic.render import parse_label
 from relpretrain.scene_graph import Box
@@ -32,7 +33,8 @@ FAMILIES = (
 )
 """Relations that answer the same question about two things; each contradicts another one of its family."""
 
-_SIDES = ("left of", "right of", "above", "below")
+_SIDES = RELATIONS
+_ALIKE = {name: RELATIONS if name in RELATIONS else family for family in FAMILIES for name in family}
 CONTRADICTS = {
     "left of": ("right of", "above", "below", "inside", "around", "on", "carrying"),
     "right of": ("left of", "above", "below", "inside", "around", "on", "carrying"),
@@ -42,13 +44,23 @@ CONTRADICTS = {
     "around": (*_SIDES, "inside", "on", "carrying", "far from", "smaller than"),
     "on": ("left of", "right of", "below", "inside", "around", "carrying", "far from"),
     "carrying": ("left of", "right of", "above", "inside", "around", "on", "far from"),
-    "near": ("far from", "inside", "around"),
+    "near": ("far from",),
     "far from": ("near", "touching", "inside", "around", "on", "carrying"),
-    "touching": ("far from", "inside", "around"),
+    "touching": ("far from",),
     "bigger than": ("smaller than", "inside"),
     "smaller than": ("bigger than", "around"),
 }
 """What is clearly false of two things wherever a relation is clearly true of them: all that a foil may say."""
+
+
+def foils(name: str, relations: Sequence[str]) -> list[str]:
+    """Which relations are clearly false where one is true: those of its own sort, if there are any.
+
+    Within a sort each is a foil about as often as it is true, so that a text alone does not tell which it is.
+    """
+    false = [other for other in relations if other in CONTRADICTS[name]]
+    return [other for other in false if other in _ALIKE[name]] or false
+
 
 DOMINANCE = 2.0
 """How many times further apart two centres must be along a relation's axis than across it."""

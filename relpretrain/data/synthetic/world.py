@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from relpretrain.data.synthetic.hold_out import NOTHING, Combination, HeldOut, canonical
-from relpretrain.data.synthetic.layout import Wanted, layouts
+from relpretrain.data.synthetic.layout import NEVER_BY_CHANCE, Wanted, layouts
 from relpretrain.data.synthetic.relations import CONTRADICTS, INVERSE, RELATIONS, can_be, true_relation, true_relations
 from relpretrain.data.synthetic.render import COLORS, SHAPES, SIZES, TEXTURES, draw_scene, parse_label
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
@@ -132,6 +132,12 @@ class World:
         """Whether several relations may hold of two things, and some have to be arranged."""
         return not set(self.relations) <= set(RELATIONS)
 
+    @cached_property
+    def _to_arrange(self) -> tuple[str, ...]:
+        """The relations, each as often as it is others' foil: far is the only foil of both near and touching."""
+        both = {"near", "far from", "touching"} <= set(self.relations)
+        return (*self.relations, "far from") if both else self.relations
+
     def scene(self, rng: np.random.Generator, about: Collection[Combination] = ()) -> Scene:
         """Draw a scene in which at least one relation is true.
 
@@ -146,15 +152,15 @@ class World:
         name = None
         if self._extended and about:
             about = [sorted(about)[int(rng.integers(len(about)))]]
-        elif self._extended and rng.random() < ARRANGED:
-            name = self.relations[int(rng.integers(len(self.relations)))]
+        elif self._extended and (rng.random() < ARRANGED or set(self.relations) <= set(NEVER_BY_CHANCE)):
+            name = self._to_arrange[int(rng.integers(len(self._to_arrange)))]
         for _ in range(_TRIES):
             labels = self._labels(rng, own)
             topics = about
             if labels and name is not None:
                 subject, object = (labels[i] for i in rng.permutation(len(labels))[:2])
                 topics = [canonical(subject, name, object)]
-                if self.held_out.unseen(subject, name, object):
+                if self.held_out.status(subject, name, object) != "seen":
                     continue
             if labels and (scene := self.arranged(labels, rng, topics, own)):
                 return scene

@@ -1,0 +1,165 @@
+"""How things look, and noise in what is said of them."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from relpretrain.data.synthetic import World, generate
+from relpretrain.data.synthetic.render import TEXTURES
+from relpretrain.data.text import TextEncoder, load_tokenizer
+from tests.data.synthetic.reading import KINDS, open_png, relation_of, samples, seen_in, true
+
+NO_PROBES = {"items_vsr": 3, "items_valse": 2}
+
+
+def _scenes(count=40, **dials):
+    world = World(**dials)
+    return [world.scene(np.random.default_rng(seed)) for seed in range(count)]
+
+
+def test_sizes_are_what_labels_say():
+    sides = {"small": [], "large": []}
+    for scene in _scenes(sizes=("small", "large"), shapes=("square", "circle"), image_size=40):
+        for entity in scene.graph.entities:
+            size, _, _ = entity.label.split()
+            sides[size].append(entity.box.width)
+    assert max(sides["small"]) <= 0.26 * 40 < 0.4 * 40 <= min(sides["large"])
+
+
+def test_a_single_size_or_texture_is_not_named():
+    for dials in ({"sizes": ("large",)}, {"textures": ("striped",)}):
+        assert World(**dials).kinds == World().kinds
+    assert World(sizes=("small", "large"), textures=("plain", "dotted")).kinds[0] == "small plain red square"
+    assert all(e.box.width >= 0.42 * 32 - 1 for s in _scenes(sizes=("large",)) for e in s.graph.entities)
+
+
+@pytest.mark.parametrize("texture", TEXTURES)
+def test_textures_are_what_labels_say(texture):
+    """Of the rows and columns of an object's pixels, by how often the shade changes along them."""
+    seen = Counter()
+    for scene in _scenes(textures=tuple(TEXTURES), noise=0):
+        for entity in scene.graph.entities:
+            if entity.label.split()[0] == texture:
+                left, top, right, bottom = map(int, entity.box)
+                shade = scene.pixels[top:bottom, left:right].astype(int).sum(2)
+                across, down = (np.diff(shade, axis=axis) != 0 for axis in (1, 0))
+                rows, columns = across.any(1).mean(), down.any(0).mean()
+                seen[
+                    "plain"
+                    if rows == columns == 0
+                    else "striped"
+                    if rows == 0
+                    else "dotted"
+                    if rows < 0.8
+                    else "checked"
+                ] += 1
+    assert set(seen) == {texture}
+
+
+def test_clutter_is_on_the_ground_and_no_object():
+    for scene, clean in zip(_scenes(clutter=8, noise=0), _scenes(noise=0), strict=True):
+        assert scene.graph == clean.graph
+        ground = np.ones((32, 32), bool)
+        for entity in scene.graph.entities:
+            left, top, right, bottom = map(int, entity.box)
+            ground[top:bottom, left:right] = False
+        marked = (np.ptp(scene.pixels.astype(int), 2) > 0) & ground
+        assert 1 <= marked.sum() <= 8 * 4
+        assert not (np.ptp(clean.pixels.astype(int), 2) > 0)[ground].any()
+
+
+def test_occlusion_hides_no_more_than_its_share():
+    largest = 0.0
+    for scene in _scenes(150, occlusion=0.3, objects=3, image_size=40):
+        entities = scene.graph.entities
+        for i, one in enumerate(entities):
+            for other in entities[:i]:
+                shared = one.box.clip(other.box).area
+                largest = max(largest, shared / min(one.box.area, other.box.area))
+                assert not shared or one.label.split()[0] != other.label.split()[0]
+    assert 0.2 < largest <= 0.3
+    assert not any(a.box.clip(b.box).area for s in _scenes(objects=3) for a, b in [s.graph.entities[:2]])
+
+
+def test_the_smaller_thing_is_in_front():
+    hidden = 0
+    for scene in _scenes(150, occlusion=0.4, noise=0, shapes=("square",)):
+        small, large = sorted(scene.graph.entities, key=lambda entity: entity.box.area)
+        common = small.box.clip(large.box)
+        if common.area and small.box.area < large.box.area:
+            hidden += 1
+            left, top, right, bottom = map(int, small.box)
+            assert np.ptp(scene.pixels[top:bottom, left:right].reshape(-1, 3), 0).max() == 0  # all of one shade
+    assert hidden > 5
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    sizes = {"images_captions": 300, "images_regions": 5, "images_graphs": 300, "images_validation": 40}
+    noise = {"caption_noise": 0.2, "label_noise": 0.3}
+    return generate(tmp_path_factory.mktemp("noisy"), **sizes, **NO_PROBES, **noise, **KINDS)
+
+
+def _is_true(text, seen):
+    said = relation_of(text)
+    return true(seen, *said) if said else set(text.split(" and ")) == set(seen)
+
+
+def test_a_share_of_the_captions_is_of_other_scenes(noisy):
+    texts = [(record["captions"][0], seen_in(open_png(png))) for png, record in samples(noisy / "captions")]
+    false = sum(not _is_true(text, seen) for text, seen in texts)
+    assert 0.14 < false / 300 < 0.26
+    assert json.loads((noisy / "world.json").read_text())["drawn"]["captions"]["captions of another scene"] == false
+    assert all(_is_true(r["captions"][0], seen_in(open_png(png))) for png, r in samples(noisy / "validation"))
+
+
+def test_a_share_of_the_relations_is_false(noisy):
+    false = Counter()
+    for split in ("graphs", "validation"):
+        for png, record in samples(noisy / split):
+            labels = [entity["label"] for entity in record["entities"]]
+            for r in record["relations"]:
+                said = (labels[r["subject"]], r["relation"], labels[r["object"]])
+                false[split] += not true(seen_in(open_png(png)), *said)
+    assert 0.23 < false["graphs"] / 300 < 0.37
+    assert not false["validation"]
+    drawn = json.loads((noisy / "world.json").read_text())["drawn"]
+    assert drawn["graphs"] == {"relations": 300, "false relations": false["graphs"]}
+
+
+def test_all_dials_at_once(tmp_path):
+    dials = {"textures": ("plain", "checked"), "sizes": ("small", "large"), "clutter": 5, "occlusion": 0.2}
+    dials |= {"objects": (3, 5), "image_size": 64, "relations": ("on", "carrying", "near", "far from", "left of")}
+    dials |= {"hold_out_pairs": 0.1, "hold_out_combinations": 0.1, "one_corpus": True, "counting_captions": 0.1}
+    dials |= {"caption_noise": 0.1, "label_noise": 0.1, "mutual": True}
+    sizes = {"images_captions": 40, "images_regions": 10, "images_graphs": 20, "images_validation": 10}
+    items = {"items_vsr": 12, "items_valse": 12, "items_svo": 12, "items_retrieval": 20, "items_paragraphs": 20}
+    made = [generate(tmp_path / name, **sizes, **items, **dials) for name in ("one", "same")]
+    worlds = [(folder / "world.json").read_text() for folder in made]
+    assert worlds[0] == worlds[1]
+    assert json.loads(worlds[0])["textures"] == ["plain", "checked"]
+    encoder = TextEncoder(load_tokenizer(made[0] / "tokenizer"), 99)
+    for _, record in samples(made[0] / "captions"):
+        words = [word for word in encoder.caption(record["captions"][0]).words if word >= 0]
+        assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"textures": ("plaid",)}, "There is no texture 'plaid'.*Did you mean 'plain'"),
+        ({"sizes": ("huge",)}, "There is no size 'huge'"),
+        ({"sizes": ("any", "large")}, "'any' stands alone"),
+        ({"occlusion": 0.8}, "at most 0.5"),
+        ({"clutter": -1}, "clutter is -1"),
+        ({"caption_noise": 1.5}, "caption_noise is 1.5, but a share"),
+        ({"label_noise": -0.1}, "label_noise is -0.1, but a share"),
+        ({"sizes": ("small", "large"), "image_size": 17}, "image_size is 17"),
+    ],
+)
+def test_dials_have_ends(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        generate(tmp_path / "world", **changes)
+    assert not (tmp_path / "world").exists()
