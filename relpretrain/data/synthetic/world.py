@@ -189,10 +189,13 @@ class World:
             return None
         sides = self._sides(labels)
         found = layouts(labels, sides, self.image_size, self._shrink, self.occlusion, wanted, rng)
+        forbidden = self._forbidden(labels, exempt)
         for boxes in itertools.islice(found, _TRIES):
+            if any(names.intersection(self._relations(boxes[i], boxes[j])) for (i, j), names in forbidden.items()):
+                continue
             truths = self._truths(boxes)
             combinations = [canonical(labels[r.subject], r.relation, labels[r.object]) for r in truths]
-            if truths and self._accepts(combinations, topics, exempt):
+            if any(c in topics or not topics for c in combinations):
                 break
         else:
             return None
@@ -202,11 +205,14 @@ class World:
         pixels = draw_scene(labels, boxes, self.image_size, self.noise, rng, self.clutter)
         return Scene(pixels, graph, truths, asked)
 
-    def _accepts(self, found: Sequence[Combination], topics: Collection[Combination], exempt: Collection[str]) -> bool:
-        """Whether a topic is among what is true, and nothing is that is held out."""
-        if topics and not any(c in topics for c in found):
-            return False
-        return not any(self.held_out.forbids(*c) for c in found if {c[0], c[2]} != exempt)
+    def _forbidden(self, labels: Sequence[str], exempt: Collection[str]) -> dict[tuple[int, int], set[str]]:
+        """Relations that must not be true, by indices of the two things that they are of, the lower one first."""
+        found = {}
+        for (i, one), (j, other) in itertools.combinations(enumerate(labels), 2) if self.held_out.combinations else ():
+            names = {name for name in INVERSE if self.held_out.forbids(one, name, other)}
+            if names and {one, other} != exempt:
+                found[i, j] = names
+        return found
 
     def _wanted(self, labels: Sequence[str], topics: Collection[Combination]) -> Wanted | None:
         """The only topic as a layout has it, if it may need help to come true."""
@@ -217,18 +223,19 @@ class World:
 
     def _truths(self, boxes: Sequence[Box]) -> tuple[Relation, ...]:
         """Every relation of the world that is clearly true."""
-        pairs = itertools.permutations(range(len(boxes)), 2)
-        if not self._extended:
-            size, known = self.image_size, self.relations
-            return tuple(
-                Relation(i, name, j) for i, j in pairs if (name := true_relation(boxes[i], boxes[j], size)) in known
-            )
         return tuple(
             Relation(i, name, j)
-            for i, j in pairs
-            for name in true_relations(boxes[i], boxes[j], self.image_size)
+            for i, j in itertools.permutations(range(len(boxes)), 2)
+            for name in self._relations(boxes[i], boxes[j])
             if name in self.relations
         )
+
+    def _relations(self, subject: Box, object: Box) -> Sequence[str]:
+        """All that is clearly true of two boxes, of this world's relations and others."""
+        if self._extended:
+            return true_relations(subject, object, self.image_size)
+        name = true_relation(subject, object, self.image_size)
+        return () if name is None else (name,)
 
     def _labels(self, rng: np.random.Generator, wanted: Collection[str]) -> list[str]:
         """Different kinds, with the wanted ones, of which no others are held apart; none if chance brings none."""
