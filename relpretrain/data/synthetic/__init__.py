@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from relpretrain.data.shards import ShardWriter
 from relpretrain.data.synthetic import wording
 from relpretrain.data.synthetic.benchmarks import write_valse, write_vsr
 from relpretrain.data.synthetic.hold_out import Combination, choose_held_out, combinations_of
-from relpretrain.data.synthetic.probes import write_paragraphs, write_retrieval, write_svo
+from relpretrain.data.synthetic.probes import Scenes, write_paragraphs, write_retrieval, write_svo
 from relpretrain.data.synthetic.records import Annotator
 from relpretrain.data.synthetic.relations import INVERSES, RELATIONS
 from relpretrain.data.synthetic.render import encode_png
@@ -79,8 +80,9 @@ def generate(
 
     What is held out comes in no shard. The folders `held_out_pairs/` and `held_out_combinations/` are like
     `benchmarks/` (without retrieval), but all their items on relations are about what is held out, and those of
-    `benchmarks/` are about what is not. Held-out relations of two kinds come by opposites, and text and foil are both
-    held out or both not, as long as `relations` holds both opposites.
+    `benchmarks/` are about what is not. Held-out relations of two kinds come by opposites, so that a text on a relation
+    and its foil are both held out or both not, as long as `relations` holds both opposites; the negative images of SVO
+    are likewise where the verb differs, and else where the world has such a composition.
 
     Args:
         out: The folder, made if absent.
@@ -91,7 +93,7 @@ def generate(
         images_validation: Held-out images with all of these.
         items_vsr: VSR items: a third in dev, the rest in test.
         items_valse: Items in each VALSE file, but fewer in actant-swap where a scene holds only relations that are the
-            same from both sides. Counting is among them where scenes differ in their number of objects.
+            same from both sides. A file on counting is among them where scenes differ in their number of objects.
         items_svo: SVO items, a third each with another subject, relation and object in the negative image.
         items_retrieval: Images in each of the galleries val and test, all with different captions that name what is
             there: no more than the world has of them (15 for two objects of six kinds); `world.json` tells how many.
@@ -119,9 +121,10 @@ def generate(
             are true in no shard; two kinds that stand together keep some relations.
         one_corpus: Whether regions and graphs are those of the first images with captions, under keys of their own,
             as Visual Genome is a part of a web corpus; else they are of other scenes.
-        shard_size: Samples in a shard. The first k shards, `captions/shard-{000000..00000k}.tar` in a recipe, are a
-            share of the images; with `one_corpus` those of `graphs/` are of the images of the first k of `captions/`.
-        overwrite: Replace shards that are there already.
+        shard_size: Samples in a shard. The first shards are a share of the images: a recipe takes five of them as
+            `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the first five of
+            `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or less.
+        overwrite: Replace shards and probes that are there already.
 
     Raises:
         ValueError: If no such world can be made.
@@ -155,48 +158,19 @@ def generate(
     out = Path(out)
     if overwrite:
         (out / "world.json").unlink(missing_ok=True)
+        for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in ("svo", "coco_retrieval", "paragraphs"))):
+            shutil.rmtree(out / stale, ignore_errors=True)
 
-    def scenes(
-        split: str, count: int | None = None, folder: int = 0, topics: Sequence[Sequence[Combination]] = ()
-    ) -> Iterator[tuple[Scene, np.random.Generator]]:
-        for number in itertools.count() if count is None else range(count):
-            rng = np.random.default_rng([seed, _SPLITS.index(split), number, *([folder] if folder else [])])
-            yield world.scene(rng, topics[int(rng.integers(len(topics)))] if topics else ()), rng
-
-    drawn: dict[str, Counter[str]] = {split: Counter() for split in counts}
-    for split, count in counts.items():
-        source = "captions" if one_corpus and split != "validation" else split
-        annotate = annotator if split != "validation" else annotator.clean()
-        with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
-            for number, (scene, rng) in enumerate(scenes(source, count)):
-                record, told = annotate.record(f"{source}-{number:06d}", scene, split, rng)
-                writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
-                drawn[split] += told
-
+    drawn = _write_shards(out, annotator, counts, seed, one_corpus, shard_size, overwrite)
     counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
     write_wordpiece([*world.kinds, *RELATIONS, *world.relations, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
     RelationVocabulary(world.relations, inverses=inverses, source="synthetic").save(out / "relations.json")
-    for folder, topics in enumerate(_topics(world)):
-        if folder and not topics:
-            continue
-        home = out / _FOLDERS[folder]
-        images = home / "images"
-        for split, count in (("dev", items_vsr // 3), ("test", items_vsr - items_vsr // 3)):
-            path = home / "vsr" / "synthetic" / f"{split}.jsonl"
-            write_vsr(path, images, world, scenes(f"vsr-{split}", count, folder, topics))
-        write_valse(home / "valse", images, world, scenes("valse", items_valse, folder, topics))
-        if items_svo:
-            write_svo(home / "svo" / "test.jsonl", images, world, scenes("svo", None, folder, topics), items_svo)
-    galleries = {}
-    home = out / "benchmarks"
-    if items_retrieval:
-        splits = {split: scenes(f"retrieval-{split}") for split in ("val", "test")}
-        path = home / "coco_retrieval" / "dataset_synthetic.json"
-        galleries["retrieval"] = write_retrieval(path, home / "images", splits, items_retrieval)
-    if items_paragraphs:
-        splits = {split: scenes(f"paragraphs-{split}") for split in ("val", "test")}
-        galleries["paragraphs"] = write_paragraphs(home / "paragraphs", home / "images", splits, items_paragraphs)
+    for number, topics in enumerate(_topics(world)):
+        if topics or not number:
+            folder = _Folder(out / _FOLDERS[number], world, seed, number, topics)
+            _write_probes(folder, items_vsr, items_valse, items_svo)
+    galleries = _write_galleries(_Folder(out / _FOLDERS[0], world, seed), items_retrieval, items_paragraphs)
     made = {
         "seed": seed,
         **counts,
@@ -214,7 +188,73 @@ def generate(
     return out
 
 
+def _write_shards(
+    out: Path,
+    annotator: Annotator,
+    counts: dict[str, int],
+    seed: int,
+    one_corpus: bool,
+    shard_size: int,
+    overwrite: bool,
+) -> dict[str, Counter[str]]:
+    """Write all shards; returns how many statements of which sort each split holds."""
+    drawn: dict[str, Counter[str]] = {split: Counter() for split in counts}
+    for split, count in counts.items():
+        source = "captions" if one_corpus and split != "validation" else split
+        annotate = annotator if split != "validation" else annotator.clean()
+        folder = _Folder(out, annotator.world, seed)
+        with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
+            for number, (scene, rng) in enumerate(folder.scenes(source, count)):
+                record, told = annotate.record(f"{source}-{number:06d}", scene, split, rng)
+                writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
+                drawn[split] += told
+    return drawn
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of scenes: where it is, and what they are drawn from."""
+
+    home: Path
+    world: World
+    seed: int
+    number: int = 0
+    topics: Sequence[Sequence[Combination]] = ()
+
+    def scenes(self, split: str, count: int | None = None) -> Scenes:
+        """The scenes of a split, each with the generator it was drawn from; without end where no number is given."""
+        for number in itertools.count() if count is None else range(count):
+            own = [self.number] if self.number else []
+            rng = np.random.default_rng([self.seed, _SPLITS.index(split), number, *own])
+            about = self.topics[int(rng.integers(len(self.topics)))] if self.topics else ()
+            yield self.world.scene(rng, about), rng
+
+
+def _write_probes(folder: _Folder, items_vsr: int, items_valse: int, items_svo: int) -> None:
+    home, world, images = folder.home, folder.world, folder.home / "images"
+    for split, count in (("dev", items_vsr // 3), ("test", items_vsr - items_vsr // 3)):
+        path = home / "vsr" / "synthetic" / f"{split}.jsonl"
+        write_vsr(path, images, world, folder.scenes(f"vsr-{split}", count))
+    write_valse(home / "valse", images, world, folder.scenes("valse", items_valse))
+    if items_svo:
+        write_svo(home / "svo" / "test.jsonl", images, world, folder.scenes("svo"), items_svo)
+
+
+def _write_galleries(folder: _Folder, items_retrieval: int, items_paragraphs: int) -> dict[str, dict[str, int]]:
+    """Write what is asked for; returns the number of images by gallery and split."""
+    sizes = {}
+    images = folder.home / "images"
+    if items_retrieval:
+        path = folder.home / "coco_retrieval" / "dataset_synthetic.json"
+        splits = {split: folder.scenes(f"retrieval-{split}") for split in ("val", "test")}
+        sizes["retrieval"] = write_retrieval(path, images, splits, items_retrieval)
+    if items_paragraphs:
+        splits = {split: folder.scenes(f"paragraphs-{split}") for split in ("val", "test")}
+        sizes["paragraphs"] = write_paragraphs(folder.home / "paragraphs", images, splits, items_paragraphs)
+    return sizes
+
+
 def _topics(world: World) -> tuple[list[tuple[Combination, ...]], ...]:
     """What the relation items of each of `_FOLDERS` are about; nothing in particular for the first."""
     pairs = [combinations_of(pair, world.relations) for pair in world.held_out.pairs]
-    return [], pairs, [(combination,) for combination in world.held_out.combinations]
+    return [], [found for found in pairs if found], [(combination,) for combination in world.held_out.combinations]

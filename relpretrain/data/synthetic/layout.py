@@ -55,7 +55,8 @@ def layouts(
             _place(corners, side, arranged, rng)
         ends = corners + side
         # (tries, objects, objects): True where two boxes, one of them grown by a pixel, overlap
-        overlap = ((corners[:, :, None] <= ends[:, None]) & (corners[:, None] <= ends[:, :, None])).all(-1)
+        near = (corners[:, :, None] <= ends[:, None]) & (corners[:, None] <= ends[:, :, None])
+        overlap: np.ndarray = np.all(near, axis=-1)
         if occlusion:
             overlap &= ~(_shared(corners, ends, side, occlusion) & differ)
         if arranged:

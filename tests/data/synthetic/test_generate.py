@@ -184,7 +184,11 @@ def test_shards_are_not_replaced_unasked(tmp_path):
     with pytest.raises(FileExistsError, match="overwrite"):
         generate(tmp_path, seed=1, **small)
     assert (tmp_path / "world.json").read_text() == before
+    generate(tmp_path, seed=1, overwrite=True, hold_out_pairs=0.2, items_svo=3, **small)
+    assert (tmp_path / "held_out_pairs/svo/test.jsonl").exists()
     generate(tmp_path, seed=1, overwrite=True, **small)
+    assert not (tmp_path / "held_out_pairs").exists()
+    assert not (tmp_path / "benchmarks/svo").exists()
     assert json.loads((tmp_path / "world.json").read_text())["seed"] == 1
 
 
