@@ -142,6 +142,15 @@ def test_svo_is_about_its_folders_compositions(folder, held_out, name):
     assert alike >= 20  # of 45: not every kind has a held-out counterpart
 
 
+def test_negative_images_show_no_held_out_pair(tmp_path):
+    """Not even one of the thing that was put in and another one that stayed."""
+    few = {"images_captions": 1, "images_regions": 1, "images_graphs": 1, "images_validation": 1, "items_vsr": 3}
+    generate(tmp_path, **few, items_valse=1, items_svo=45, objects=3, image_size=40, hold_out_pairs=0.2, **KINDS)
+    pairs = {frozenset(pair) for pair in json.loads((tmp_path / "world.json").read_text())["held_out"]["pairs"]}
+    for path in (tmp_path / "benchmarks/images").glob("svo-*.png"):
+        assert not any(frozenset(pair) in pairs for pair in itertools.combinations(seen_in(Image.open(path)), 2))
+
+
 def test_the_scenes_of_benchmarks_show_nothing_held_out(folder, held_out):
     pairs, _ = held_out
     for path in (folder / "benchmarks/images").glob("*.png"):
