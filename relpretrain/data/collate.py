@@ -16,7 +16,14 @@ from relpretrain.data.mixture import number_of
 from relpretrain.data.sample import Sample
 from relpretrain.data.text import Masked, TextEncoder, Tokens, collate_texts, mask_words, text_identity
 from relpretrain.errors import BadSample
-from relpretrain.scene_graph import Entity, RelationVocabulary, choose_relations, verbalise
+from relpretrain.scene_graph import (
+    Entity,
+    RelationVocabulary,
+    choose_relations,
+    triplet_meaning,
+    triplet_text,
+    verbalise,
+)
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, Pairs, RegionBatch
 
 BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
@@ -109,7 +116,9 @@ class TextWriter:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(triplets)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        example.texts = [Text(tokens, text_identity(" [SEP] ".join(triplets)), masked)]
+        meanings = {triplet_text(graph, relation): triplet_meaning(graph, relation) for relation in graph.relations}
+        same = " [SEP] ".join(sorted({meanings[text] for text in triplets}))  # whatever the order and the direction
+        example.texts = [Text(tokens, text_identity(same), masked)]
         rows: dict[int, int] = {}
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
             subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))

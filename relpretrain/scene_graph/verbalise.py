@@ -7,13 +7,24 @@ from collections.abc import Callable
 import numpy as np
 
 from relpretrain.scene_graph.graph import Relation, SceneGraph
-from relpretrain.scene_graph.vocabulary import RelationVocabulary
+from relpretrain.scene_graph.vocabulary import RelationVocabulary, evident_inverse
 
 
 def triplet_text(graph: SceneGraph, relation: Relation) -> str:
     """Put one triplet into words: "subject relation object"."""
     subject, object_ = graph.entities[relation.subject], graph.entities[relation.object]
     return " ".join(f"{subject.label} {relation.relation} {object_.label}".split())
+
+
+def triplet_meaning(graph: SceneGraph, relation: Relation) -> str:
+    """One text for all that say the same: "a left of b" and "b right of a" have one meaning.
+
+    Only inverses that are plain from the words count (`vocabulary.evident_inverse`).
+    """
+    text, inverse = triplet_text(graph, relation), evident_inverse(relation.relation)
+    if inverse is None:
+        return text
+    return min(text, triplet_text(graph, Relation(relation.object, inverse, relation.subject)))
 
 
 def verbalise(

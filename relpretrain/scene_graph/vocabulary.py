@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,19 @@ def evident_inverses(names: Sequence[str]) -> dict[str, str]:
         if mirrored != name and mirrored in known:
             found[name] = mirrored
     return found
+
+
+@cache
+def evident_inverse(name: str) -> str | None:
+    """The plain inverse of a relation, whatever others there are: "right of" for "left of"; None if none is known."""
+    for pair in _OPPOSITES:
+        if name in pair:
+            return pair[1 - pair.index(name)]
+    try:
+        mirrored = mirror_relation(name)
+    except FlipRefused:
+        return None
+    return mirrored if mirrored != name else None
 
 
 def _not_found(name: str, bundled: list[str]) -> str:

@@ -3,7 +3,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from relpretrain.scene_graph import Box, Entity, Relation, RelationVocabulary, SceneGraph, choose_relations, verbalise
+from relpretrain.scene_graph import (
+    Box,
+    Entity,
+    Relation,
+    RelationVocabulary,
+    SceneGraph,
+    choose_relations,
+    triplet_meaning,
+    verbalise,
+)
 
 # centres: cup (35, 5), cat (5, 5), old dog (5, 25)
 ENTITIES = (
@@ -32,6 +41,23 @@ def test_unsorted_triplets_stand_in_the_order_in_which_they_were_drawn():
     orders = {tuple(verbalise(GRAPH, 8, rng(seed), sort=False)) for seed in range(40)}
     assert len(orders) > 10
     assert all(sorted(order) == sorted(sorted_) for order in orders)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Relation(0, "left of", 1), Relation(1, "right of", 0)),
+        (Relation(0, "to the left of", 1), Relation(1, "to the right of", 0)),
+        (Relation(0, "above", 1), Relation(1, "below", 0)),
+        (Relation(0, "near", 1), Relation(1, "near", 0)),
+    ],
+)
+def test_a_relation_and_its_inverse_mean_the_same(one, other):
+    meaning = triplet_meaning(GRAPH, one)
+    assert triplet_meaning(GRAPH, other) == meaning
+    reversed_ = Relation(one.object, one.relation, one.subject)
+    assert (triplet_meaning(GRAPH, reversed_) == meaning) == (one.relation == "near")
+    assert triplet_meaning(GRAPH, Relation(0, "watching", 1)) == "old dog watching cup"
 
 
 def test_draws_k_without_replacement_uniformly():
