@@ -47,8 +47,8 @@ def measured(preset: Preset) -> str:
     seeds = sorted({run.seed for run in preset.runs})
     lines = [
         f"Every run is a recipe, derived from `recipes/{preset.recipe.name}`, and trained by the command of "
-        f"`lightning fit`; it lies in the folder of the run. Seeds {', '.join(map(str, seeds))}: each has a world of its "
-        f"own, with its own held-out compositions, and its own initial weights; all arms of a seed share these. "
+        f"`lightning fit`; it lies in the folder of the run. Seeds {', '.join(map(str, seeds))}: each has its own "
+        f"world, with its own held-out compositions, and initial weights, which all arms share. "
         f"{len(preset.runs)} runs, {preset.processes} side by side.",
         "",
     ]

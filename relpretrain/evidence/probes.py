@@ -71,10 +71,12 @@ VSR_ACCURACY = _vsr("VSR accuracy at 0.5", "accuracy", 0.5)
 VSR_AUROC = _vsr("VSR AUROC", "auroc", 0.5)
 VSR_CALIBRATION = _vsr("VSR calibration error", "ece")
 
-TEXT_RETRIEVAL = Measure("text retrieval TR@1", ("benchmarks/coco_retrieval/test",), "tr@1")
-IMAGE_RETRIEVAL = Measure("image retrieval IR@1", ("benchmarks/coco_retrieval/test",), "ir@1")
-LONG_TEXT_RETRIEVAL = Measure("long texts TR@1", ("benchmarks/paragraphs/test",), "tr@1")
-LONG_IMAGE_RETRIEVAL = Measure("long texts IR@1", ("benchmarks/paragraphs/test",), "ir@1")
+_GALLERIES = ("benchmarks/coco_retrieval/val", "benchmarks/coco_retrieval/test")
+_LONG = ("benchmarks/paragraphs/val", "benchmarks/paragraphs/test")
+TEXT_RETRIEVAL = Measure("text retrieval TR@1", _GALLERIES, "tr@1")
+IMAGE_RETRIEVAL = Measure("image retrieval IR@1", _GALLERIES, "ir@1")
+LONG_TEXT_RETRIEVAL = Measure("long texts TR@1", _LONG, "tr@1")
+LONG_IMAGE_RETRIEVAL = Measure("long texts IR@1", _LONG, "ir@1")
 
 OTHERS = [
     Measure("existence", ("benchmarks/valse/existence",), chance=0.5),

@@ -53,7 +53,7 @@ def recipe_of(run: Run, base: dict[str, Any], world: Path, folder: Path, steps: 
         "objectives": list(ARMS[run.arm]),
         "sort_relations": run.sort,
     }
-    objectives["vsg"]["init_args"] = {"max_relations": run.max_relations}
+    objectives["vsg"]["init_args"] |= {"max_relations": run.max_relations}
     objectives["mrc"]["init_args"] |= {"vocabulary": str(world / "relations.json"), "masked": run.masked}
 
     left_out = [name for name in _OF_RELATIONS if name not in ARMS[run.arm]]

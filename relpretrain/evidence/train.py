@@ -13,7 +13,8 @@ import yaml
 from relpretrain.evidence.design import Run
 from relpretrain.evidence.flops import Flops
 from relpretrain.evidence.results import Figure, write_figures
-from relpretrain.training.cli import RelationCLI, run as fit
+from relpretrain.training.cli import RelationCLI
+from relpretrain.training.cli import run as fit
 from relpretrain.viz.curves import find_metrics, read_curves
 from relpretrain.zeroshot.callback import PREFIX
 from relpretrain.zeroshot.evaluate import evaluate, prepare

@@ -67,9 +67,8 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
                 spent = time.monotonic() - start
                 left = spent / (len(done) + len(failed)) * (len(waiting) + len(running))
                 end = "done" if error is None else f"FAILED ({failed[job.name]})"
-                say(
-                    f"{len(done) + len(failed)}/{len(jobs)}  {_clock(spent)}, about {_clock(left)} left  {job.name} {end}"
-                )
+                ended = len(done) + len(failed)
+                say(f"{ended}/{len(jobs)}  {_clock(spent)}, about {_clock(left)} left  {job.name} {end}")
     return failed
 
 

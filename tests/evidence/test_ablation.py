@@ -1,0 +1,120 @@
+"""The command from end to end, on a world and runs as small as they can be."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from relpretrain.evidence import conduct, main, presets
+from relpretrain.evidence.design import Run
+from relpretrain.evidence.results import final, read_figures, select
+
+SEED = 0
+RUNS = (
+    Run("ALBEF", "baseline", SEED),
+    Run("ALBEF", "+both", SEED),
+    Run("ALBEF", "baseline", SEED, budget="compute"),
+    Run("X-VLM", "+both", SEED, share=0.1),
+)
+FEW = {
+    "images_captions": 400,
+    "images_graphs": 40,
+    "images_validation": 4,
+    "shard_size": 20,
+    "items_vsr": 12,
+    "items_valse": 6,
+    "items_svo": 3,
+    "items_retrieval": 4,
+    "hold_out_pairs": 0.2,
+    "hold_out_combinations": 0.2,
+    "one_corpus": True,
+    "images_regions": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def preset():
+    return replace(presets.cpu(), worlds={"main": FEW}, steps={"main": 8}, runs=RUNS, processes=1)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, preset):
+    """Everything trained once, in this process."""
+    out = tmp_path_factory.mktemp("ablation")
+    conduct.make_world(preset, "main", SEED, out)
+    for run in preset.runs:
+        conduct.conduct(preset, run, out)
+    return out
+
+
+def test_every_probe_is_scored_at_the_end(preset, out):
+    figures = final(conduct.collect(preset, out))
+    for run in preset.runs:
+        found = {(f.probe, f.metric): f for f in select(figures, **vars(run))}
+        for folder in ("benchmarks", "held_out_pairs", "held_out_combinations"):
+            for name in ("relations", "actant-swap", "existence"):
+                assert found[f"{folder}/valse/{name}", "accuracy"].n == 6
+            assert {m for p, m in found if p == f"{folder}/vsr/test"} == {"accuracy", "auroc", "ece"}
+            assert found[f"{folder}/svo/verb", "accuracy"].n == 1
+        assert found["benchmarks/coco_retrieval/test", "tr@1"].n == 4
+
+
+def test_looks_make_a_curve_that_ends_before_the_last_step(preset, out):
+    figures = read_figures(out / "runs" / RUNS[1].name / "figures.csv")
+    looks = select(figures, probe="held_out_combinations/valse/relations", metric="accuracy")
+    assert [f.step for f in looks] == list(range(1, 9))
+    assert [f.n for f in looks] == [0] * 7 + [6]
+    assert all(a.teraflops < b.teraflops for a, b in itertools.pairwise(looks))
+
+
+def test_a_baseline_of_equal_compute_computes_as_much(preset, out):
+    short, both, longer = (final(read_figures(out / "runs" / run.name / "figures.csv"))[0] for run in RUNS[:3])
+    a_step = short.teraflops / short.step
+    assert longer.step == round(8 * both.teraflops / short.teraflops) > 8
+    assert longer.teraflops == pytest.approx(both.teraflops, abs=a_step)
+
+
+def test_what_is_there_is_not_made_again_and_what_differs_is(preset, out, monkeypatch):
+    calls = []
+    monkeypatch.setattr("relpretrain.evidence.train.fit", lambda arguments: calls.append(arguments) or 1 / 0)
+    for run in preset.runs:
+        conduct.conduct(preset, run, out)
+    before = (out / "worlds" / "main-0" / "world.json").stat().st_mtime_ns
+    conduct.make_world(preset, "main", SEED, out)
+    assert calls == []
+    assert (out / "worlds" / "main-0" / "world.json").stat().st_mtime_ns == before
+    longer = replace(preset, steps={"main": 9})
+    figures = (out / "runs" / RUNS[0].name / "figures.csv").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        conduct.conduct(longer, RUNS[0], out)
+    assert len(calls) == 1
+    assert not (out / "runs" / RUNS[0].name / "figures.csv").exists()
+    (out / "runs" / RUNS[0].name / "figures.csv").write_bytes(figures)
+
+
+def test_the_command_trains_reports_and_goes_on(preset, out, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(presets.PRESETS, "cpu", lambda seeds=(0,): preset)
+    recipe = out / "runs" / RUNS[0].name / "recipe.yaml"
+    content = yaml.safe_load(recipe.read_text())
+    content["trainer"]["max_steps"] = 8
+    recipe.write_text(yaml.safe_dump(content))
+    notes = tmp_path / "notes.md"
+    notes.write_text("Nothing was tried.")
+    arguments = ["--preset", "cpu", "--out", str(out), "--notes", str(notes), "--page", str(tmp_path / "evidence.md")]
+    assert main.main(arguments) == 0
+    page = (tmp_path / "evidence.md").read_text()
+    assert "one seed" in page
+    assert "Nothing was tried." in page
+    assert "--report" not in page
+    assert len({f.run for f in read_figures(out / "results.csv")}) == len(RUNS)
+    assert f"{len(RUNS) + 1}/{len(RUNS) + 1}" in capsys.readouterr().out
+    assert main.main([*arguments, "--list"]) == 0
+    assert capsys.readouterr().out.split() == [run.name for run in RUNS]
+
+
+def test_mistakes_are_told_in_a_line(preset, tmp_path, capsys):
+    assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--only", "clip"]) == 2
+    assert "No run is called like clip; --list shows the names." in capsys.readouterr().err
+    assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--report"]) == 2
+    assert "holds no finished run" in capsys.readouterr().err

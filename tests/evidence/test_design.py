@@ -1,0 +1,46 @@
+import pytest
+
+from relpretrain.evidence.design import Run
+from relpretrain.evidence.presets import PRESETS, claims
+from relpretrain.evidence.results import MAIN
+
+EVERY = [pytest.param(make(), id=name) for name, make in PRESETS.items()]
+
+
+def test_a_name_tells_what_differs():
+    assert Run("X-VLM", "+both", 3).name == "x-vlm_both_seed-3"
+    assert Run("ALBEF", "baseline", 3, budget="compute").name == "albef_baseline_budget-compute_seed-3"
+    assert Run("ALBEF", "+VSG", 3, share=0.01, mixture="1:2").name == "albef_vsg_share-0.01_mixture-1to2_seed-3"
+
+
+def test_rivals_of_equal_compute_are_the_treatment_and_the_short_baseline():
+    run = Run("ALBEF", "baseline", 3, budget="compute", world="long")
+    assert run.rivals == (Run("ALBEF", "+both", 3, world="long"), Run("ALBEF", "baseline", 3, world="long"))
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_runs_of_a_preset_have_names_of_their_own_and_rivals(preset):
+    names = [run.name for run in preset.runs]
+    assert len(set(names)) == len(names)
+    for run in preset.runs:
+        assert run.world in preset.worlds
+        assert run.world in preset.steps
+        if run.budget == "compute":
+            assert set(run.rivals) <= set(preset.runs)
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_every_arm_is_trained_on_both_backbones_with_every_seed(preset):
+    seeds = {run.seed for run in preset.runs}
+    assert len(seeds) >= 3
+    main = {(r.backbone, r.arm, r.seed) for r in preset.runs if all(getattr(r, k) == v for k, v in MAIN.items())}
+    wanted = {(b, a, s) for b in ("ALBEF", "X-VLM") for a in ("baseline", "+VSG", "+MRC", "+both") for s in seeds}
+    assert main == wanted
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_claims_are_of_runs_that_are_made(preset):
+    for claim in claims(preset):
+        for side in (claim.treatment, claim.control):
+            wanted = {**MAIN, **side}
+            assert any(all(getattr(run, k) == v for k, v in wanted.items()) for run in preset.runs), claim.text

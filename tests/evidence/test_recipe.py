@@ -1,0 +1,78 @@
+import json
+
+import pytest
+import yaml
+
+from relpretrain.errors import ConfigError
+from relpretrain.evidence.design import Run
+from relpretrain.evidence.presets import cpu
+from relpretrain.evidence.recipe import recipe_of, shards_of
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Indices of a world of 4,000 images, 200 to a shard."""
+    for name, shards in (("captions", 20), ("graphs", 4)):
+        listed = [{"name": f"shard-{i:06d}.tar", "samples": 200} for i in range(shards)]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.json").write_text(json.dumps({"shards": listed}))
+    return tmp_path
+
+
+@pytest.fixture
+def make(world):
+    base = yaml.safe_load(cpu().recipe.read_text())
+
+    def recipe(*run, **factors):
+        return recipe_of(Run(*run, **factors), base, world, world / "run", 80)
+
+    return recipe
+
+
+def test_the_main_run_is_the_presets_recipe_with_its_own_data(make, world):
+    base, made = yaml.safe_load(cpu().recipe.read_text()), make("X-VLM", "+both", 100)
+    assert made["model"]["backbone"] == base["model"]["backbone"]
+    assert made["model"]["optimizer"] == base["model"]["optimizer"]
+    assert list(made["model"]["objectives"]) == list(base["model"]["objectives"])
+    for name, stream in base["data"]["streams"].items():
+        rest = {k: v for k, v in stream.items() if k != "datasets"}
+        assert rest.items() <= made["data"]["streams"][name].items()
+    assert made["trainer"]["max_steps"] == 80
+    assert made["seed_everything"] == 100
+
+
+@pytest.mark.parametrize(
+    ("arm", "objectives"),
+    [("baseline", []), ("+VSG", ["vsg"]), ("+MRC", ["mrc"]), ("+both", ["vsg", "mrc"])],
+)
+def test_arms_differ_in_their_relation_objectives_alone(make, arm, objectives):
+    for backbone, others in (("ALBEF", []), ("X-VLM", ["vma", "box"])):
+        made = make(backbone, arm, 0)
+        assert list(made["model"]["objectives"]) == ["itc", "itm", "mlm", *others, *objectives]
+        streams = made["data"]["streams"]
+        assert ("regions" in streams) == (backbone == "X-VLM")
+        assert streams.get("graphs", {}).get("objectives", []) == objectives
+
+
+def test_boxes_and_graphs_are_of_the_first_images(make, world):
+    made = make("X-VLM", "+both", 0, share=0.1)
+    expected = [str(world / "graphs" / f"shard-{i:06d}.tar") for i in range(2)]
+    for stream in ("regions", "graphs"):
+        assert made["data"]["streams"][stream]["datasets"] == {"world": expected}
+    assert made["data"]["streams"]["captions"]["datasets"] == {"world": str(world / "captions")}
+
+
+def test_factors_are_written_where_they_belong(make):
+    made = make("ALBEF", "+both", 0, max_relations=3, sort=False, masked=False, mixture="2:5")
+    objectives, streams = made["model"]["objectives"], made["data"]["streams"]
+    assert objectives["vsg"]["init_args"]["max_relations"] == 3
+    assert objectives["mrc"]["init_args"]["masked"] is False
+    assert streams["graphs"]["sort_relations"] is False
+    assert (streams["captions"]["ratio"], streams["graphs"]["ratio"]) == (2, 5)
+
+
+def test_a_share_that_no_shards_come_to_is_refused(world):
+    assert len(shards_of(world, 0.2)) == 4
+    for share in (0.01, 0.3):
+        with pytest.raises(ConfigError, match=f"{share:.2%} of the images are"):
+            shards_of(world, share)
