@@ -15,12 +15,15 @@ from relpretrain.cli import main
 from relpretrain.data.synthetic import generate
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("**/*.yaml"))
+STEPS = {"albef": 2, "albef_official": 2, "xvlm": 4, "xvlm_official": 6, "realbef": 8, "rex_vlm": 16}
+"""Steps that the recipes of full size are run for."""
 KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
 
 
 def test_all_recipes_are_found():
     assert [path.stem for path in RECIPES] == [
-        *("albef", "albef_official", "quickstart", "realbef", "rex_vlm", "xvlm", "xvlm_official")
+        *("ablation_cpu", "ablation_gpu", "albef", "albef_official"),
+        *("quickstart", "realbef", "rex_vlm", "xvlm", "xvlm_official"),
     ]
 
 
@@ -89,12 +92,12 @@ def test_interrupted_training_goes_on_where_it_was(world, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem != "quickstart"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem in STEPS], ids=lambda path: path.stem)
 def test_full_size_takes_two_steps_of_each_stream(recipe, tmp_path):
     """The command of the recipes' headers, under 16 GiB."""
     few = {"images_captions": 16, "images_regions": 16, "images_graphs": 16, "images_validation": 4}
     world = generate(tmp_path / "data", image_size=224, **few, items_vsr=3, items_valse=2)
-    steps = {"albef": 2, "albef_official": 2, "xvlm": 4, "xvlm_official": 6, "realbef": 8, "rex_vlm": 16}[recipe.stem]
+    steps = STEPS[recipe.stem]
     options = [*overrides(recipe, world, batch_size=2), *SCRATCH, f"--trainer.max_steps={steps}", "--run", "run"]
     options += ["--trainer.log_every_n_steps=1", "--trainer.enable_checkpointing=false", "--trainer.callbacks=null"]
     code = "import resource, sys; from relpretrain.cli import main; code = main(sys.argv[1:]); "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from relpretrain.evidence.conduct import collect, train_all
@@ -18,7 +19,7 @@ from relpretrain.evidence.page import Context, write_page
 from relpretrain.evidence.presets import PRESETS, claims
 from relpretrain.evidence.results import write_figures
 
-RESULTS, CLOCK = "results.csv", "minutes.json"
+RESULTS, MADE = "results.csv", "made.json"
 
 
 def main(argv: Sequence[str] | None = None, program: str = "ablation") -> int:
@@ -42,19 +43,22 @@ def main(argv: Sequence[str] | None = None, program: str = "ablation") -> int:
         figures = collect(preset, args.out)
         if not figures:
             raise ValueError(f"{args.out} holds no finished run.")
-        write_figures(args.out / RESULTS, figures)
+        page = args.page or args.out / "evidence.md"
+        results = page.parent / page.stem / RESULTS
+        write_figures(results, figures)
+        made = _made(args.out)
         context = Context(
             preset.name,
             f"python benchmarks/{program}.py {shlex.join(arg for arg in argv if arg != '--report')}",
-            commit(),
+            ", ".join(made.commits),
             hardware(),
             versions(),
-            _minutes(args.out),
-            str(args.out / RESULTS),
+            made.minutes,
+            os.path.relpath(results, page.parent),
             measured(preset),
             args.notes.read_text(encoding="utf-8") if args.notes else "",
         )
-        print(write_page(args.page or args.out / "evidence.md", figures, claims(preset), context))
+        print(write_page(page, figures, claims(preset), context))
     except (ValueError, OSError) as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -77,20 +81,36 @@ def chosen(args: argparse.Namespace) -> Preset:
     return replace(preset, runs=tuple(runs), steps=steps, processes=args.processes or preset.processes)
 
 
+@dataclass(frozen=True)
+class Made:
+    """How the runs of a folder came about, over all calls.
+
+    Args:
+        minutes: Time that the calls took.
+        commits: Of the code that trained.
+    """
+
+    minutes: float = 0.0
+    commits: tuple[str, ...] = ()
+
+
 def _train(preset: Preset, out: Path) -> dict[str, str]:
     """Train, and add the time it took to that of earlier calls."""
     out.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    before = _minutes(out)
+    before, start = _made(out), time.monotonic()
+    commits = tuple(dict.fromkeys([*before.commits, commit()]))
     try:
         return train_all(preset, out, preset.processes, lambda line: print(line, flush=True))
     finally:
-        minutes = before + (time.monotonic() - start) / 60
-        (out / CLOCK).write_text(json.dumps(minutes) + "\n", encoding="utf-8")
+        made = Made(before.minutes + (time.monotonic() - start) / 60, commits)
+        (out / MADE).write_text(json.dumps(asdict(made)) + "\n", encoding="utf-8")
 
 
-def _minutes(out: Path) -> float:
-    return float(json.loads((out / CLOCK).read_text(encoding="utf-8"))) if (out / CLOCK).is_file() else 0.0
+def _made(out: Path) -> Made:
+    if not (out / MADE).is_file():
+        return Made()
+    found = json.loads((out / MADE).read_text(encoding="utf-8"))
+    return Made(found["minutes"], tuple(found["commits"]))
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -101,8 +121,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--preset", choices=PRESETS, required=True, help="cpu: two cores, an hour; gpu: one large GPU")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="worlds, runs, results.csv, plots")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="the page (default: evidence.md in --out)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="worlds and runs")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="the page; plots and results.csv in a folder beside it (default: evidence.md in --out)",
+    )
     parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the page: what was tried before")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="other seeds than the preset's")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")

@@ -61,7 +61,48 @@ def cpu(seeds: tuple[int, ...] = (100, 101, 102)) -> Preset:
     )
 
 
-PRESETS = {"cpu": cpu}
+def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
+    """Three to six of 24 kinds of things at 64 pixels, on one large GPU and sixteen cores."""
+    world: dict[str, Any] = {
+        "image_size": 64,
+        "images_captions": 60_000,
+        "images_regions": 0,
+        "images_graphs": 12_000,
+        "images_validation": 60,
+        "one_corpus": True,
+        "shard_size": 300,
+        "objects": (3, 6),
+        "shapes": ("square", "circle", "triangle", "cross"),
+        "clutter": 6,
+        "occlusion": 0.1,
+        "relational_captions": 0.2,
+        "hold_out_pairs": 0.1,
+        "hold_out_combinations": 0.1,
+        "items_vsr": 600,
+        "items_valse": 300,
+        "items_svo": 200,
+        "items_retrieval": 500,
+    }
+    long = {**world, "mutual": True, "hold_out_pairs": 0.0, "hold_out_combinations": 0.0, "items_paragraphs": 500}
+    factors: tuple[dict[str, Any], ...] = (
+        *({"share": share} for share in (0.005, 0.2)),
+        {"masked": False},
+        *({"mixture": mixture} for mixture in ("1:1", "3:1")),
+    )
+    texts: tuple[dict[str, Any], ...] = ({"max_relations": 3}, {}, {"max_relations": 16}, {"sort": False})
+    runs = [
+        *(Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS),
+        *(Run(backbone, "baseline", seed, budget="compute") for seed in seeds for backbone in BACKBONES),
+        *(Run(backbone, "+both", seed, share=0.01) for seed in seeds for backbone in BACKBONES),
+        *(Run("ALBEF", "+both", seed, **factor) for factor in factors for seed in seeds),
+        *(Run("ALBEF", "baseline", seed, world="long") for seed in seeds),
+        *(Run("ALBEF", "+VSG", seed, world="long", **factor) for factor in texts for seed in seeds),
+    ]
+    recipe = RECIPES / "ablation_gpu.yaml"
+    return Preset("gpu", recipe, {"main": world, "long": long}, {"main": 2500, "long": 2500}, tuple(runs), 14)
+
+
+PRESETS = {"cpu": cpu, "gpu": gpu}
 
 
 def claims(preset: Preset) -> list[Claim]:

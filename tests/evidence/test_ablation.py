@@ -107,7 +107,7 @@ def test_the_command_trains_reports_and_goes_on(preset, out, tmp_path, monkeypat
     assert "one seed" in page
     assert "Nothing was tried." in page
     assert "--report" not in page
-    assert len({f.run for f in read_figures(out / "results.csv")}) == len(RUNS)
+    assert len({f.run for f in read_figures(tmp_path / "evidence" / "results.csv")}) == len(RUNS)
     assert f"{len(RUNS) + 1}/{len(RUNS) + 1}" in capsys.readouterr().out
     assert main.main([*arguments, "--list"]) == 0
     assert capsys.readouterr().out.split() == [run.name for run in RUNS]
