@@ -32,7 +32,7 @@ def train_all(preset: Preset, out: Path, processes: int, say: Callable[[str], No
         What went wrong, by the name of the job.
     """
     worlds = {(run.world, run.seed): f"world of {run.world}, seed {run.seed}" for run in preset.runs}
-    jobs = [Job(name, make_world, (preset, *which, out)) for which, name in worlds.items()]
+    jobs = [Job(name, make_world, (preset, *which, out), weight=0.2) for which, name in worlds.items()]
     for run in preset.runs:
         after = [worlds[run.world, run.seed]]
         if run.budget == "compute":

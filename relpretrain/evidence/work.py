@@ -21,12 +21,14 @@ class Job:
         call: A function that can be pickled.
         arguments: Its arguments.
         after: Names of the jobs that must be done before.
+        weight: How long it takes, relative to others, for the time that is left.
     """
 
     name: str
     call: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
     after: tuple[str, ...] = ()
+    weight: float = 1.0
 
 
 def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> dict[str, str]:
@@ -44,6 +46,8 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
     running: dict[Future[Any], Job] = {}
     done: set[str] = set()
     failed: dict[str, str] = {}
+    ended = 0.0
+    total = sum(job.weight for job in jobs)
     start = time.monotonic()
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")
@@ -65,10 +69,11 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
                 else:
                     failed[job.name] = f"{type(error).__name__}: {error}"
                 spent = time.monotonic() - start
-                left = spent / (len(done) + len(failed)) * (len(waiting) + len(running))
+                ended += job.weight
+                left = spent / ended * (total - ended)
                 end = "done" if error is None else f"FAILED ({failed[job.name]})"
-                ended = len(done) + len(failed)
-                say(f"{ended}/{len(jobs)}  {_clock(spent)}, about {_clock(left)} left  {job.name} {end}")
+                clock = f"{_clock(spent)}, about {_clock(left)} left"
+                say(f"{len(done) + len(failed)}/{len(jobs)}  {clock}  {job.name} {end}")
     return failed
 
 
