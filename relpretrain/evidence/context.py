@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from relpretrain.evidence.design import Preset
+from relpretrain.evidence.results import MAIN
 
 _PACKAGES = ("torch", "lightning", "transformers", "timm")
 
@@ -44,12 +45,16 @@ def versions() -> str:
 
 def measured(preset: Preset) -> str:
     """How a preset measures, in Markdown: its worlds, runs and recipe."""
-    seeds = sorted({run.seed for run in preset.runs})
+    seeds = ", ".join(map(str, sorted({run.seed for run in preset.runs})))
     lines = [
         f"Every run is a recipe, derived from `recipes/{preset.recipe.name}`, and trained by the command of "
-        f"`lightning fit`; it lies in the folder of the run. Seeds {', '.join(map(str, seeds))}: each has its own "
-        f"world, with its own held-out compositions, and initial weights, which all arms share. "
-        f"{len(preset.runs)} runs, {preset.processes} side by side.",
+        f"`lightning fit`; it lies in the folder of the run. Seeds {seeds}: each has its own world, with its own "
+        f"held-out compositions, and its own initial weights, which all arms share. {len(preset.runs)} runs, "
+        f"{preset.processes} side by side.",
+        "",
+        f"Arms have equal numbers of steps. Where there are graphs, captions and graphs share them {MAIN['mixture']}, so "
+        "an arm with relation objectives takes fewer steps on captions than the baseline, which has no others (X-VLM: "
+        "and those on regions). MRC alone trains matching on these captions only.",
         "",
     ]
     for world, dials in preset.worlds.items():

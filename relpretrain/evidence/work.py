@@ -11,6 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from typing import Any
 
+from relpretrain.data.loading import leave_with_parent
+
 
 @dataclass(frozen=True)
 class Job:
@@ -78,7 +80,8 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
 
 
 def _begin(threads: int) -> None:
-    """A process that leaves cores to its neighbours."""
+    """A process that leaves cores to its neighbours, and ends when the command is killed."""
+    leave_with_parent(0)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 

@@ -1,8 +1,13 @@
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from relpretrain.evidence.work import Job, carry_out
+from tests.data.test_convert import alive
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -46,3 +51,38 @@ def test_jobs_run_in_processes_of_their_own(tmp_path):
     processes = {(tmp_path / str(i)).read_text() for i in range(3)}
     assert len(processes) == 1
     assert str(os.getpid()) not in processes
+
+
+COMMAND = """
+import sys, time
+from tests.evidence.test_work import wait_long
+from relpretrain.evidence.work import Job, carry_out
+if __name__ == "__main__":
+    carry_out([Job("long", wait_long, (sys.argv[1],))], 1, print)
+"""
+
+
+def wait_long(path):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+def test_processes_end_when_the_command_is_killed(tmp_path):
+    script, note = tmp_path / "command.py", tmp_path / "pid"
+    script.write_text(COMMAND)
+    home = str(Path(__file__).parents[2])
+    command = subprocess.Popen([sys.executable, script, note], env={**os.environ, "PYTHONPATH": home})
+    try:
+        wait_until(lambda: note.exists() and note.read_text())
+    finally:
+        command.kill()
+        command.wait()
+    child = int(note.read_text())
+    wait_until(lambda: not alive(child))
+
+
+def wait_until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
