@@ -52,8 +52,8 @@ def measured(preset: Preset) -> str:
         f"held-out compositions, and its own initial weights, which all arms share. {len(preset.runs)} runs, "
         f"{preset.processes} side by side.",
         "",
-        f"Arms have equal numbers of steps. Captions and graphs share them {MAIN['mixture']} where there are graphs, so "
-        "an arm with relation objectives takes fewer steps on captions than the baseline, which has no others (X-VLM: "
+        f"Arms have equal numbers of steps. Captions and graphs share them {MAIN['mixture']}, if there are graphs: an "
+        "arm with relation objectives takes fewer steps on captions than the baseline, which has no others (X-VLM: "
         "and those on regions). MRC alone trains matching on these captions only.",
         "",
     ]
