@@ -55,7 +55,7 @@ def cpu(seeds: tuple[int, ...] = (100, 101, 102)) -> Preset:
         "cpu",
         RECIPES / "ablation_cpu.yaml",
         {"main": world, "long": long},
-        {"main": 1100, "long": 1000},
+        {"main": 1100, "long": 700},
         (*main, *others),
         2,
     )

@@ -41,6 +41,8 @@ def recipe_of(run: Run, base: dict[str, Any], world: Path, folder: Path, steps: 
     data, model = recipe["data"], recipe["model"]
     model["backbone"]["class_path"] = BACKBONES[run.backbone]
     data["tokenizer"] = str(world / "tokenizer")
+    backbone = model["backbone"]["init_args"]
+    backbone["vocab_size"] = max(backbone["vocab_size"], _words(world / "tokenizer"))  # worlds differ in their words
     streams, objectives = data["streams"], model["objectives"]
 
     captions, graphs = map(float, run.mixture.split(":"))
@@ -92,6 +94,10 @@ def _images(folder: Path) -> dict[str, int]:
     """Images by shard, from the index that packing writes."""
     listed = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return {str(folder / shard["name"]): shard["samples"] for shard in listed["shards"]}
+
+
+def _words(tokenizer: Path) -> int:
+    return len((tokenizer / "vocab.txt").read_text(encoding="utf-8").splitlines())
 
 
 def _look(world: Path, steps: int) -> dict[str, Any]:

@@ -16,6 +16,8 @@ def world(tmp_path):
         listed = [{"name": f"shard-{i:06d}.tar", "samples": 200} for i in range(shards)]
         (tmp_path / name).mkdir()
         (tmp_path / name / "index.json").write_text(json.dumps({"shards": listed}))
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(100)))
     return tmp_path
 
 
@@ -69,6 +71,12 @@ def test_factors_are_written_where_they_belong(make):
     assert objectives["mrc"]["init_args"]["masked"] is False
     assert streams["graphs"]["sort_relations"] is False
     assert (streams["captions"]["ratio"], streams["graphs"]["ratio"]) == (2, 5)
+
+
+def test_a_world_of_many_words_gets_a_larger_vocabulary(make, world):
+    assert make("ALBEF", "+both", 0)["model"]["backbone"]["init_args"]["vocab_size"] == 128
+    (world / "tokenizer" / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(139)))
+    assert make("ALBEF", "+both", 0)["model"]["backbone"]["init_args"]["vocab_size"] == 139
 
 
 def test_a_share_that_no_shards_come_to_is_refused(world):
