@@ -14,6 +14,9 @@ from typing import Any
 from relpretrain.data.loading import leave_with_parent
 
 
+_AT_ONCE = 1.0  # seconds; what is there already tells nothing of the time that others take
+
+
 @dataclass(frozen=True)
 class Job:
     """Something to do in a process of its own.
@@ -46,6 +49,7 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
     """
     waiting = {job.name: job for job in jobs}
     running: dict[Future[Any], Job] = {}
+    begun: dict[str, float] = {}
     done: set[str] = set()
     failed: dict[str, str] = {}
     ended = 0.0
@@ -62,6 +66,7 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
                     continue
                 else:
                     running[pool.submit(job.call, *job.arguments)] = job
+                    begun[name] = time.monotonic()
                 del waiting[name]
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 job = running.pop(future)
@@ -71,8 +76,11 @@ def carry_out(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -
                 else:
                     failed[job.name] = f"{type(error).__name__}: {error}"
                 spent = time.monotonic() - start
-                ended += job.weight
-                left = spent / ended * (total - ended)
+                if time.monotonic() - begun[job.name] < _AT_ONCE:
+                    total -= job.weight
+                else:
+                    ended += job.weight
+                left = spent / ended * (total - ended) if ended else 0.0
                 end = "done" if error is None else f"FAILED ({failed[job.name]})"
                 clock = f"{_clock(spent)}, about {_clock(left)} left"
                 say(f"{len(done) + len(failed)}/{len(jobs)}  {clock}  {job.name} {end}")
