@@ -9,7 +9,19 @@ import relpretrain
 
 ROOMS = [
     *("errors", "version", "config_record", "types", "distributed", "features", "scene_graph", "sources", "data"),
-    *("hub", "backbones", "objectives", "checkpoint", "weights", "adapters", "training", "zeroshot", "viz", "evidence", "cli"),
+    *(
+        "hub",
+        "backbones",
+        "objectives",
+        "checkpoint",
+        "weights",
+        "adapters",
+        "training",
+        "zeroshot",
+        "viz",
+        "evidence",
+        "cli",
+    ),
 ]
 HOME = Path(relpretrain.__file__).parent
 FOR_OBJECTIVES = {"errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives"}

@@ -13,7 +13,6 @@ from typing import Any
 
 from relpretrain.data.loading import leave_with_parent
 
-
 _AT_ONCE = 1.0  # seconds; what is there already tells nothing of the time that others take
 
 
