@@ -15,7 +15,7 @@ class Flops(pl.Callback):
     def __init__(self) -> None:
         self.of_a_step: dict[str, int] = {}
         self.steps: Counter[str] = Counter()
-        self._counter: FlopCounterMode | None = None
+        self._counter: Any = None  # a FlopCounterMode
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Count the first step of a stream, forward and backward."""
