@@ -36,10 +36,11 @@ def made_run(run, steps=(250, 500, 1000), skill=None, n=200):
     for probe in ELSEWHERE:
         add(steps[-1], f"benchmarks/{probe}", "accuracy", 0.95, n)
     for metric, value in (("tr@1", 0.6), ("ir@1", 0.5)):
-        add(steps[-1], "benchmarks/coco_retrieval/test", metric, value, n)
-        if run.world == "long":
-            long = value + 0.1 * (run.arm == "+VSG") + 0.01 * run.max_relations
-            add(steps[-1], "benchmarks/paragraphs/test", metric, long, n)
+        for split in ("val", "test"):
+            add(steps[-1], f"benchmarks/coco_retrieval/{split}", metric, value, n // 2)
+            if run.world == "long":
+                long = value + 0.1 * (run.arm == "+VSG") + 0.01 * run.max_relations
+                add(steps[-1], f"benchmarks/paragraphs/{split}", metric, long, n // 2)
     return figures
 
 

@@ -17,7 +17,7 @@ BASELINE, BOTH = {"backbone": "ALBEF", "arm": "baseline"}, {"backbone": "ALBEF",
 CLAIMS = [
     Claim("Relations are learnt", HELD_OUT.probes, "accuracy", BOTH, BASELINE, 0.3),
     Claim("They are learnt perfectly", HELD_OUT.probes, "accuracy", BOTH, BASELINE, 0.45),
-    Claim("Retrieval does not suffer", TEXT_RETRIEVAL.probes, "tr@1", BOTH, BASELINE, -0.01),
+    Claim("Retrieval does not suffer", TEXT_RETRIEVAL.probes, "tr@1", BOTH, BASELINE, -0.005),
 ]
 
 
