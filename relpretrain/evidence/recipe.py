@@ -108,7 +108,7 @@ def _look(world: Path, steps: int) -> dict[str, Any]:
             "data": str(held_out if held_out.is_dir() else world / "benchmarks"),
             "tasks": ["vsr", "valse"],
             "splits": {"vsr": ["synthetic/test"]},
-            "every_n_steps": max(steps // LOOKS, 1),
+            "every_n_steps": -(-steps // LOOKS),
             "items": LOOK_ITEMS,
         },
     }
