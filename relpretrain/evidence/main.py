@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None, program: str = "ablation") -> int:
     args = _parser(program).parse_args(argv)
     try:
         preset = chosen(args)
+        notes = args.notes.read_text(encoding="utf-8") if args.notes else ""  # before an hour of training
         if args.list:
             print("\n".join(run.name for run in preset.runs))
             return 0
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None, program: str = "ablation") -> int:
             made.minutes,
             os.path.relpath(results, page.parent),
             measured(preset),
-            args.notes.read_text(encoding="utf-8") if args.notes else "",
+            notes,
         )
         print(write_page(page, figures, claims(preset), context))
     except (ValueError, OSError) as error:
@@ -113,6 +114,13 @@ def _made(out: Path) -> Made:
     return Made(found["minutes"], tuple(found["commits"]))
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         program,
@@ -131,8 +139,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the page: what was tried before")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="other seeds than the preset's")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")
-    parser.add_argument("--steps", type=int, metavar="N", help="other lengths than the preset's, to try the command")
-    parser.add_argument("--processes", type=int, metavar="N", help="runs side by side (default: the preset's)")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="other lengths than the preset's, to try the command")
+    parser.add_argument("--processes", type=_positive, metavar="N", help="runs side by side (default: the preset's)")
     parser.add_argument("--list", action="store_true", help="the names of the runs")
     parser.add_argument("--report", action="store_true", help="write the page of what is there, train nothing")
     return parser

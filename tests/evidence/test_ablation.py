@@ -113,8 +113,14 @@ def test_the_command_trains_reports_and_goes_on(preset, out, tmp_path, monkeypat
     assert capsys.readouterr().out.split() == [run.name for run in RUNS]
 
 
-def test_mistakes_are_told_in_a_line(preset, tmp_path, capsys):
+def test_mistakes_are_told_in_a_line(preset, tmp_path, capsys, monkeypatch):
     assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--only", "clip"]) == 2
     assert "No run is called like clip; --list shows the names." in capsys.readouterr().err
     assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--report"]) == 2
     assert "holds no finished run" in capsys.readouterr().err
+    monkeypatch.setattr(main, "_train", lambda preset, out: pytest.fail("trained before the notes were read"))
+    assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--notes", str(tmp_path / "none.md")]) == 2
+    assert "none.md" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main.main(["--preset", "cpu", "--out", str(tmp_path), "--steps", "0"])
+    assert "must be at least 1, not 0" in capsys.readouterr().err
