@@ -139,7 +139,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the page: what was tried before")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="other seeds than the preset's")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="other lengths than the preset's, to try the command")
+    parser.add_argument(
+        "--steps", type=_positive, metavar="N", help="other lengths than the preset's, to try the command"
+    )
     parser.add_argument("--processes", type=_positive, metavar="N", help="runs side by side (default: the preset's)")
     parser.add_argument("--list", action="store_true", help="the names of the runs")
     parser.add_argument("--report", action="store_true", help="write the page of what is there, train nothing")
