@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 Vision = Literal["vit", "clip", "swin"]
+Positions = Literal["random", "sincos"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Sizes:
         init_std: Deviation of new matrices. BERT's and ViT's 0.02 is made for a width of 768; narrow models need more,
             or images hardly reach the fused text at first.
         position_std: Deviation of a new ViT's position embeddings.
+        positions: How these begin: "random", or "sincos" (waves of row and column, from which a young model soon reads
+            where things are). Both are learned from there.
     """
 
     vision: Vision
@@ -64,6 +67,7 @@ class Sizes:
     dropout: float
     init_std: float
     position_std: float
+    positions: Positions
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""
@@ -97,6 +101,10 @@ class Sizes:
                 )
             if not 0 <= self.region_depth <= self.vision_depth:
                 raise ValueError(f"region_depth={self.region_depth} must be between 0 and vision_depth.")
+            if self.positions == "sincos" and self.vision_width % 4:
+                raise ValueError(
+                    f"vision_width={self.vision_width} is not divisible by 4, which positions='sincos' needs."
+                )
             return
         if isinstance(self.vision_depth, int) or isinstance(self.vision_heads, int):
             raise ValueError("vision='swin' takes a list for vision_depth and for vision_heads, a number per stage.")
@@ -176,6 +184,7 @@ def choose(
     max_positions: int | None = None,
     init_std: float | None = None,
     position_std: float | None = None,
+    positions: Positions = "random",
 ) -> Sizes:
     """Look up a size, and override numbers of it. None keeps the number of the table.
 
@@ -204,6 +213,7 @@ def choose(
         max_positions: Longest text in tokens.
         init_std: Deviation of new matrices.
         position_std: Deviation of a new ViT's position embeddings.
+        positions: How these begin, "random" or "sincos".
 
     Raises:
         ValueError: If a name is unknown, or numbers do not fit together.
@@ -211,6 +221,7 @@ def choose(
     given = dict(locals())
     _known("vision", vision, _VISION)
     _known("size", size, _TEXT)
+    _known("positions", positions, dict.fromkeys(get_args(Positions)))
     numbers = _DEFAULTS[vision] | _TEXT[size] | _VISION[vision][size]
     # A depth below the table's leaves room for fewer region blocks.
     if region_depth is None and isinstance(vision_depth, int) and vision != "swin":

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from relpretrain.backbones.initial import init_weights
+from relpretrain.backbones.initial import init_weights, sincos_positions
 from relpretrain.backbones.sizes import Sizes
 from relpretrain.types import ImageFeatures, Regions
 
@@ -57,6 +57,9 @@ class ViT(nn.Module):
         self.shared_depth = len(self.trunk.blocks) - sizes.region_depth
         init_weights(self.trunk.blocks, sizes.init_std)
         nn.init.normal_(self.trunk.pos_embed, std=sizes.position_std)
+        if sizes.positions == "sincos":
+            places = sincos_positions(sizes.patch_grid, sizes.vision_width, sizes.position_std)
+            self.trunk.pos_embed.data[0, 1:] = places
 
     def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them."""

@@ -14,6 +14,7 @@ SYNTHETIC: dict[str, type] = {
     **dict.fromkeys(("image_size", "objects", "noise", "clutter", "shard_size"), int),
     **dict.fromkeys(("shapes", "colors", "sizes", "textures", "relations"), str),
     **dict.fromkeys(("relational_captions", "counting_captions", "caption_noise", "label_noise"), float),
+    **dict.fromkeys(("relational_sentences", "omitted_relations"), float),
     **dict.fromkeys(("hold_out_pairs", "hold_out_combinations", "occlusion"), float),
     **dict.fromkeys(("one_corpus", "mutual", "overwrite"), bool),
 }
@@ -47,9 +48,11 @@ _SYNTHETIC_HELP: dict[str, dict[str, str]] = {
         "'far from', touching, 'bigger than', 'smaller than'",
         "mutual": "annotate both directions of a relation",
         "relational_captions": "share of the captions that mention a relation (0.1)",
+        "relational_sentences": "share of these that are sentences, the others phrases (0.5)",
         "counting_captions": "share of the captions that tell the number of objects (0)",
         "caption_noise": "share of the captions that are another scene's (0)",
         "label_noise": "share of the annotated relations that are false (0)",
+        "omitted_relations": "share of the relations that graphs do not tell (0)",
     },
     "what is held out and asked": {
         "hold_out_pairs": "share of the pairs of kinds that training never shows together (0)",

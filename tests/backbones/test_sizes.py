@@ -46,6 +46,8 @@ def test_rex_vlm_has_the_base_vit_and_two_mlp_heads():
         ({"vision": "swin", "vision_depth": 4}, ["list"]),
         ({"dropout": 1.5}, ["dropout=1.5"]),
         ({"fusion_layers": 0}, ["fusion_layers=0"]),
+        ({"positions": "sincoss"}, ["positions", "'sincoss'", "random, sincos", "Did you mean 'sincos'"]),
+        ({"positions": "sincos", "vision_width": 90, "vision_heads": 3}, ["vision_width=90", "4", "sincos"]),
     ],
 )
 def test_impossible_sizes_are_refused_in_one_line(arguments, words):

@@ -125,6 +125,19 @@ def test_images_of_another_size_are_refused(vision):
         vision(torch.randn(1, 3, 32, 32))
 
 
+def test_sincos_positions_are_near_where_places_are():
+    vision = build_vision(choose("tiny", image_size=64, positions="sincos", position_std=0.7))
+    places = vision.trunk.pos_embed[0, 1:].detach()
+    assert places.square().mean().sqrt() == pytest.approx(0.7)
+    torch.testing.assert_close(places.mean(0), torch.zeros(64), atol=1e-5, rtol=0)
+    grid = torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0))  # rows first, as patches come
+    told = torch.linalg.lstsq(places, grid - grid.mean(0), driver="gelsd").solution
+    torch.testing.assert_close(places @ told, grid - grid.mean(0), atol=1e-2, rtol=0)  # a linear map tells the place
+    distance = torch.cdist(places, places)
+    assert distance[0, 1] < distance[0, 2]
+    assert distance[0, 8] < distance[0, 16]
+
+
 @pytest.fixture
 def timm_file(monkeypatch, tmp_path):
     """Let timm find "pretrained" weights in a file."""

@@ -61,6 +61,8 @@ def generate(
     counting_captions: float = 0.0,
     caption_noise: float = 0.0,
     label_noise: float = 0.0,
+    relational_sentences: float = 0.5,
+    omitted_relations: float = 0.0,
     noise: int = 6,
     mutual: bool = False,
     hold_out_pairs: float = 0.0,
@@ -114,6 +116,10 @@ def generate(
         counting_captions: Share of the captions that tell the number of objects.
         caption_noise: Share of the captions in `captions/` that are another scene's.
         label_noise: Share of the relations in `graphs/` that are replaced by a false one.
+        relational_sentences: Share of the captions that mention a relation which do so in a sentence ("The red square
+            is above the blue square."); the others are phrases, as in graphs ("red square above blue square").
+        omitted_relations: Share of the relations that `graphs/` does not tell, as people annotate some of what they
+            see; of each scene it tells one at least.
         noise: Largest deviation of a background pixel, of 255.
         mutual: Whether both directions of a relation are annotated, or always the same one for equal scenes.
         hold_out_pairs: Share of the pairs of kinds that stand together in no shard; every kind keeps half of its pairs.
@@ -153,7 +159,15 @@ def generate(
             )
     chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
     world = replace(world, held_out=chosen)
-    annotator = Annotator(world, relational_captions, counting_captions, caption_noise, label_noise)
+    annotator = Annotator(
+        world,
+        relational_captions,
+        counting_captions,
+        caption_noise,
+        label_noise,
+        relational_sentences,
+        omitted_relations,
+    )
     world.scene(np.random.default_rng(seed))  # refuses what cannot be drawn before anything is written
     out = Path(out)
     if overwrite:
@@ -178,6 +192,8 @@ def generate(
         "counting_captions": counting_captions,
         "caption_noise": caption_noise,
         "label_noise": label_noise,
+        "relational_sentences": relational_sentences,
+        "omitted_relations": omitted_relations,
         "one_corpus": one_corpus,
         "shard_size": shard_size,
         **asdict(world),

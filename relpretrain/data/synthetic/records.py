@@ -25,6 +25,8 @@ class Annotator:
         counting_captions: Share of the captions that tell the number of objects.
         caption_noise: Share of the captions that are another scene's.
         label_noise: Share of the annotated relations that are replaced by a false one of the same two objects.
+        relational_sentences: Share of the captions that mention a relation which do so in a sentence, not a phrase.
+        omitted_relations: Share of the relations that their graph does not tell; of each scene it tells one at least.
     """
 
     world: World
@@ -32,6 +34,8 @@ class Annotator:
     counting_captions: float
     caption_noise: float
     label_noise: float
+    relational_sentences: float = 0.5
+    omitted_relations: float = 0.0
 
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
@@ -53,7 +57,7 @@ class Annotator:
 
     def clean(self) -> Annotator:
         """The same without noise."""
-        return replace(self, caption_noise=0.0, label_noise=0.0)
+        return replace(self, caption_noise=0.0, label_noise=0.0, omitted_relations=0.0)
 
     def record(
         self, image_id: str, scene: Scene, split: str, rng: np.random.Generator
@@ -80,6 +84,10 @@ class Annotator:
             record["entities"] = scene.graph.to_json()["entities"]
         if split in ("graphs", "validation"):
             graph = scene.graph
+            if self.omitted_relations:
+                told["omitted relations"] += len(graph.relations)
+                graph = replace(graph, relations=self._some(graph.relations, rng))
+                told["omitted relations"] -= len(graph.relations)
             if self.label_noise:
                 graph = replace(graph, relations=tuple(self._noisy(scene, r, rng, told) for r in graph.relations))
             told["relations"] += len(graph.relations)
@@ -91,7 +99,7 @@ class Annotator:
         choice, kind = rng.random(), rng.random()
         if kind < self.relational_captions:
             relation = scene.truths[int(rng.integers(len(scene.truths)))]
-            say = wording.phrase if choice < 0.5 else wording.sentence
+            say = wording.phrase if choice < 1 - self.relational_sentences else wording.sentence
             subject, object = scene.labels_of(relation)
             return say(subject, relation.relation, object), "relational captions"
         if kind < self.relational_captions + self.counting_captions:
@@ -103,6 +111,12 @@ class Annotator:
         while set((other := self.world.scene(rng)).labels) == set(scene.labels):
             pass
         return other
+
+    def _some(self, relations: tuple[Relation, ...], rng: np.random.Generator) -> tuple[Relation, ...]:
+        """Those that are not omitted; any one where chance omits all."""
+        kept = rng.random(len(relations)) >= self.omitted_relations
+        kept[rng.integers(len(relations))] |= not kept.any()
+        return tuple(relation for relation, keep in zip(relations, kept.tolist(), strict=True) if keep)
 
     def _noisy(self, scene: Scene, relation: Relation, rng: np.random.Generator, told: Counter[str]) -> Relation:
         """The relation or, by chance, a false one; none that is held out, if there is another."""

@@ -129,11 +129,32 @@ def test_a_share_of_the_relations_is_false(noisy):
     assert drawn["graphs"] == {"relations": 300, "false relations": false["graphs"]}
 
 
+def test_graphs_omit_a_share_of_the_relations(tmp_path):
+    sizes = {"images_captions": 10, "images_regions": 5, "images_graphs": 300, "images_validation": 40}
+    world = generate(tmp_path / "world", **sizes, **NO_PROBES, mutual=True, omitted_relations=0.4)
+    told = {split: [len(r["relations"]) for _, r in samples(world / split)] for split in ("graphs", "validation")}
+    assert {split: set(numbers) for split, numbers in told.items()} == {"graphs": {1, 2}, "validation": {2}}
+    # Both omitted: one is told all the same. So two are told with a chance of 0.6 * 0.6.
+    assert 0.28 < told["graphs"].count(2) / 300 < 0.44
+    drawn = json.loads((world / "world.json").read_text())["drawn"]["graphs"]
+    assert drawn == {"relations": sum(told["graphs"]), "omitted relations": 600 - sum(told["graphs"])}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_captions_say_relations_in_sentences_or_phrases(tmp_path, share):
+    sizes = {"images_captions": 200, "images_regions": 1, "images_graphs": 1, "images_validation": 1}
+    dials = {"relational_captions": 1.0, "relational_sentences": share}
+    world = generate(tmp_path / "world", **sizes, **NO_PROBES, **dials)
+    sentences = sum(record["captions"][0].startswith("The ") for _, record in samples(world / "captions"))
+    assert sentences / 200 == pytest.approx(share, abs=0.1 if 0 < share < 1 else 0)
+
+
 def test_all_dials_at_once(tmp_path):
     dials = {"textures": ("plain", "checked"), "sizes": ("small", "large"), "clutter": 5, "occlusion": 0.2}
     dials |= {"objects": (3, 5), "image_size": 64, "relations": ("on", "carrying", "near", "far from", "left of")}
     dials |= {"hold_out_pairs": 0.1, "hold_out_combinations": 0.1, "one_corpus": True, "counting_captions": 0.1}
     dials |= {"caption_noise": 0.1, "label_noise": 0.1, "mutual": True}
+    dials |= {"omitted_relations": 0.3, "relational_sentences": 0.7}
     sizes = {"images_captions": 40, "images_regions": 10, "images_graphs": 20, "images_validation": 10}
     items = {"items_vsr": 12, "items_valse": 12, "items_svo": 12, "items_retrieval": 20, "items_paragraphs": 20}
     made = [generate(tmp_path / name, **sizes, **items, **dials) for name in ("one", "same")]
@@ -156,6 +177,8 @@ def test_all_dials_at_once(tmp_path):
         ({"clutter": -1}, "clutter is -1"),
         ({"caption_noise": 1.5}, "caption_noise is 1.5, but a share"),
         ({"label_noise": -0.1}, "label_noise is -0.1, but a share"),
+        ({"omitted_relations": 1.1}, "omitted_relations is 1.1, but a share"),
+        ({"relational_sentences": -1}, "relational_sentences is -1, but a share"),
         ({"sizes": ("small", "large"), "image_size": 17}, "image_size is 17"),
     ],
 )
