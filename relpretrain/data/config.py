@@ -39,6 +39,8 @@ class Stream:
         dataset_ratios: How often each dataset is drawn: "uniform", "size" (by what it holds for the stream, as if all
             were one dataset), or a number for each by name, relative to the others.
         replacement: Whether samples are drawn independently of each other, instead of each once per pass.
+        neighbours: How many neighbouring samples of a shard are dealt one after the other. Where neighbours are alike,
+            as the frames of a video are, a batch then holds hard negatives; not with `replacement`.
     """
 
     kind: Kind
@@ -56,6 +58,7 @@ class Stream:
     color: bool | Literal["randaugment"] = True
     dataset_ratios: Literal["uniform", "size"] | dict[str, float] = "uniform"
     replacement: bool = False
+    neighbours: int = 1
 
 
 def settled(stream: Stream, objectives: Mapping[str, Any]) -> Stream:

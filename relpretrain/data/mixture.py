@@ -136,16 +136,20 @@ class Plan:
         streams = {name: [s.kind, s.batch_size, s.ratio, list(s.datasets)] for name, s in self.streams.items()}
         decks = [[*choice, deck.sizes.tolist()] for choice, deck in self._decks.items()]
         options: dict[str, Any] = {
-            name: [s.dataset_ratios, s.replacement]
+            name: [s.dataset_ratios, s.replacement, *([s.neighbours] if s.neighbours > 1 else [])]
             for name, s in self.streams.items()
-            if s.dataset_ratios != "uniform" or s.replacement
+            if s.dataset_ratios != "uniform" or s.replacement or s.neighbours > 1
         }
         content = [self.seed, streams, decks, *([options, self.note] if options or self.note else [])]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def _deck(self, name: str, dataset: str, eligible: Sequence[NDArray[np.int64]]) -> _Deck:
-        kind = _Draws if self.streams[name].replacement else _Deck
-        return kind(eligible, [self.seed, number_of("samples", name, dataset)])
+        stream, seed = self.streams[name], [self.seed, number_of("samples", name, dataset)]
+        if stream.neighbours < 1 or (stream.neighbours > 1 and stream.replacement):
+            raise ValueError(
+                f"Stream {name!r}: neighbours={stream.neighbours} must be at least 1, and 1 with replacement."
+            )
+        return _Draws(eligible, seed) if stream.replacement else _Deck(eligible, seed, stream.neighbours)
 
     def _ratios(self, name: str) -> dict[str, float]:
         """How often each dataset of a stream is drawn, relative to the others."""
@@ -202,12 +206,13 @@ class _Deck:
     """The samples of one dataset, dealt pass after pass.
 
     Shards come in a new order every pass; the samples of a window of neighbouring shards are shuffled together, so
-    that reads stay near each other.
+    that reads stay near each other. Of each shard, rows 0 to `neighbours` - 1 stay together, and so on.
     """
 
-    def __init__(self, eligible: Sequence[NDArray[np.int64]], seed: list[int]) -> None:
+    def __init__(self, eligible: Sequence[NDArray[np.int64]], seed: list[int], neighbours: int = 1) -> None:
         self.eligible = eligible
         self.seed = seed
+        self.neighbours = neighbours
         self.sizes = np.array([len(rows) for rows in eligible], dtype=np.int64)
         self.size = int(self.sizes.sum())
         self._pass: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
@@ -240,8 +245,15 @@ class _Deck:
             rows = np.concatenate([self.eligible[s] for s in shards])
             cards = np.stack([np.repeat(shards, self.sizes[shards]), rows], axis=1)
             rng = np.random.default_rng([*self.seed, number, window])
-            self._window = (number, window), rng.permutation(cards)
+            self._window = (number, window), self._shuffle(cards, rng)
         return self._window[1]
+
+    def _shuffle(self, cards: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        if self.neighbours == 1:
+            return rng.permutation(cards)
+        _, group = np.unique(cards // [1, self.neighbours], axis=0, return_inverse=True)
+        place = rng.permutation(int(group.max()) + 1)[group.ravel()]
+        return cards[np.argsort(place, kind="stable")]
 
 
 class _Draws(_Deck):

@@ -124,6 +124,31 @@ def test_rows_with_replacement_are_the_eligible_ones():
     assert found == {(0, 3), (0, 5), (2, 0), (2, 7), (2, 9)}
 
 
+def test_neighbours_stay_together_and_come_once_a_pass():
+    of = Stream("captions", {"d": "d"}, 4, neighbours=4)
+    rows = [np.arange(12), np.array([0, 2, 3, 5]), np.arange(40, 44)]  # of the second shard some are not eligible
+    plan = Plan({"s": of}, {"s": {"d": rows}}, 3)
+    first, second = ([(r.shard, r.row) for step in range(k, k + 5) for r in plan.rows(step)] for k in (0, 5))
+    together = [
+        [(0, 0), (0, 1), (0, 2), (0, 3)],
+        [(1, 0), (1, 2), (1, 3)],
+        [(1, 5)],
+        [(2, 40), (2, 41), (2, 42), (2, 43)],
+    ]
+    for dealt in (first, second):
+        assert sorted(dealt) == [(shard, row) for shard, of_shard in enumerate(rows) for row in of_shard.tolist()]
+        for group in together:
+            start = dealt.index(group[0])
+            assert dealt[start : start + len(group)] == group
+    assert first != second
+
+
+@pytest.mark.parametrize("options", [{"neighbours": 0}, {"neighbours": 2, "replacement": True}])
+def test_neighbours_are_refused_where_there_are_none(options):
+    with pytest.raises(ValueError, match=f"Stream 's': neighbours={options['neighbours']} must be at least 1"):
+        _plan({"a": 50}, **options)
+
+
 sizes = st.dictionaries(st.sampled_from("abcd"), st.integers(8, 150), min_size=1)
 
 
@@ -169,6 +194,8 @@ def test_plans_without_new_options_are_those_of_before():
     assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == "6d7307e046d8f079"
 
 
-@pytest.mark.parametrize("change", [{"replacement": True}, {"dataset_ratios": "size"}, {"dataset_ratios": {"a": 1.0}}])
+@pytest.mark.parametrize(
+    "change", [{"replacement": True}, {"neighbours": 2}, {"dataset_ratios": "size"}, {"dataset_ratios": {"a": 1.0}}]
+)
 def test_new_options_change_the_fingerprint(change):
     assert _plan({"a": 100}, **change).fingerprint != _plan({"a": 100}).fingerprint

@@ -68,6 +68,7 @@ def generate(
     hold_out_pairs: float = 0.0,
     hold_out_combinations: float = 0.0,
     one_corpus: bool = False,
+    alike: int = 1,
     shard_size: int = 1000,
     overwrite: bool = False,
 ) -> Path:
@@ -104,7 +105,8 @@ def generate(
         objects: Objects in a scene, all of different kinds: a number, or the smallest and the largest one, between
             which each scene's is drawn.
         shapes: Shapes, of square, circle, triangle, diamond, cross.
-        colors: Colours, of red, green, blue, yellow, purple, orange, cyan, black.
+        colors: Colours, of red, green, blue, yellow, purple, orange, cyan, black, white, pink, brown,
+            lime.
         sizes: Sizes: any, or several of small, medium, large, which are then part of an object's label.
         textures: Textures, of plain, striped, dotted, checked; part of the label where there are several.
         clutter: Small marks on the ground that no text names.
@@ -127,9 +129,13 @@ def generate(
             are true in no shard; two kinds that stand together keep some relations.
         one_corpus: Whether regions and graphs are those of the first images with captions, under keys of their own,
             as Visual Genome is a part of a web corpus; else they are of other scenes.
-        shard_size: Samples in a shard. The first shards are a share of the images: a recipe takes five of them as
-            `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the first five of
-            `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or less.
+        alike: How many neighbouring images of a shard show the same things, standing otherwise. A stream that deals as
+            many `neighbours` together then has batches in which only relations tell images apart, however many kinds
+            there are.
+        shard_size: Samples in a shard, a multiple of `alike`. The first shards are a share of the images: a recipe
+            takes five of them as `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the
+            first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or
+            less.
         overwrite: Replace shards and probes that are there already.
 
     Raises:
@@ -157,6 +163,8 @@ def generate(
                 f"images_{split} is {counts[split]}, but in one_corpus they are among the images_captions, of which "
                 f"there are {images_captions}."
             )
+    if alike < 1 or shard_size % alike:
+        raise ValueError(f"alike is {alike} and shard_size {shard_size}, but shards hold whole groups of images alike.")
     chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
     world = replace(world, held_out=chosen)
     annotator = Annotator(
@@ -175,7 +183,7 @@ def generate(
         for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in ("svo", "coco_retrieval", "paragraphs"))):
             shutil.rmtree(out / stale, ignore_errors=True)
 
-    drawn = _write_shards(out, annotator, counts, seed, one_corpus, shard_size, overwrite)
+    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, shard_size, overwrite)
     counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
     write_wordpiece([*world.kinds, *RELATIONS, *world.relations, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
@@ -195,6 +203,7 @@ def generate(
         "relational_sentences": relational_sentences,
         "omitted_relations": omitted_relations,
         "one_corpus": one_corpus,
+        "alike": alike,
         "shard_size": shard_size,
         **asdict(world),
         "galleries": galleries,
@@ -210,6 +219,7 @@ def _write_shards(
     counts: dict[str, int],
     seed: int,
     one_corpus: bool,
+    alike: int,
     shard_size: int,
     overwrite: bool,
 ) -> dict[str, Counter[str]]:
@@ -220,7 +230,8 @@ def _write_shards(
         annotate = annotator if split != "validation" else annotator.clean()
         folder = _Folder(out, annotator.world, seed)
         with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
-            for number, (scene, rng) in enumerate(folder.scenes(source, count)):
+            scenes = folder.scenes(source, count, 1 if split == "validation" else alike)
+            for number, (scene, rng) in enumerate(scenes):
                 record, told = annotate.record(f"{source}-{number:06d}", scene, split, rng)
                 writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
                 drawn[split] += told
@@ -237,13 +248,20 @@ class _Folder:
     number: int = 0
     topics: Sequence[Sequence[Combination]] = ()
 
-    def scenes(self, split: str, count: int | None = None) -> Scenes:
-        """The scenes of a split, each with the generator it was drawn from; without end where no number is given."""
+    def scenes(self, split: str, count: int | None = None, alike: int = 1) -> Scenes:
+        """The scenes of a split, each with the generator it was drawn from; without end where no number is given.
+
+        So many of them in a row, `alike`, show the same things.
+        """
         for number in itertools.count() if count is None else range(count):
             own = [self.number] if self.number else []
             rng = np.random.default_rng([self.seed, _SPLITS.index(split), number, *own])
             about = self.topics[int(rng.integers(len(self.topics)))] if self.topics else ()
-            yield self.world.scene(rng, about), rng
+            things: Sequence[str] = ()
+            if alike > 1:
+                group = number - number % alike
+                things = self.world.things(np.random.default_rng([self.seed, _SPLITS.index(split), group, *b"things"]))
+            yield self.world.scene(rng, about, things), rng
 
 
 def _write_probes(folder: _Folder, items_vsr: int, items_valse: int, items_svo: int) -> None:

@@ -138,12 +138,24 @@ class World:
         both = {"near", "far from", "touching"} <= set(self.relations)
         return (*self.relations, "far from") if both else self.relations
 
-    def scene(self, rng: np.random.Generator, about: Collection[Combination] = ()) -> Scene:
+    def things(self, rng: np.random.Generator) -> list[str]:
+        """Draw what a scene can show.
+
+        Raises:
+            ValueError: If so much is held out that nothing is found.
+        """
+        for _ in range(_TRIES):
+            if labels := self._labels(rng, ()):
+                return labels
+        raise ValueError(self._not_found)
+
+    def scene(self, rng: np.random.Generator, about: Collection[Combination] = (), things: Sequence[str] = ()) -> Scene:
         """Draw a scene in which at least one relation is true.
 
         Args:
             rng: Where it is drawn from.
             about: Compositions of the same two kinds, one of which is to be true; they are the scene's topics.
+            things: What it shows, of `things`; drawn too if there are none.
 
         Raises:
             ValueError: If so much is held out that no scene is found.
@@ -155,7 +167,7 @@ class World:
         elif self._extended and (rng.random() < ARRANGED or set(self.relations) <= set(NEVER_BY_CHANCE)):
             name = self._to_arrange[int(rng.integers(len(self._to_arrange)))]
         for _ in range(_TRIES):
-            labels = self._labels(rng, own)
+            labels = [things[i] for i in rng.permutation(len(things))] if things else self._labels(rng, own)
             topics = about
             if labels and name is not None:
                 subject, object = (labels[i] for i in rng.permutation(len(labels))[:2])
@@ -164,7 +176,11 @@ class World:
                     continue
             if labels and (scene := self.arranged(labels, rng, topics, own)):
                 return scene
-        raise ValueError(
+        raise ValueError(self._not_found)
+
+    @property
+    def _not_found(self) -> str:
+        return (
             f"No scene of {self.objects} objects was found that does without what is held out. Lower hold_out_pairs, "
             "hold_out_combinations or objects."
         )

@@ -129,6 +129,23 @@ def test_a_share_of_the_relations_is_false(noisy):
     assert drawn["graphs"] == {"relations": 300, "false relations": false["graphs"]}
 
 
+def test_neighbours_show_the_same_things(tmp_path):
+    sizes = {"images_captions": 60, "images_regions": 0, "images_graphs": 12, "images_validation": 8}
+    kinds = {"colors": ("red", "green", "blue"), "shapes": ("square", "circle"), "objects": (2, 3)}
+    world = generate(
+        tmp_path / "world", **sizes, **NO_PROBES, **kinds, alike=4, shard_size=12, one_corpus=True, hold_out_pairs=0.2
+    )
+    seen = [seen_in(open_png(png)) for png, _ in samples(world / "captions")]
+    groups = [seen[i : i + 4] for i in range(0, 60, 4)]
+    assert all(len({frozenset(image) for image in group}) == 1 for group in groups)
+    assert len({frozenset(group[0]) for group in groups}) > 5
+    assert all(len({tuple(image.items()) for image in group}) == 4 for group in groups)
+    of_graphs = [{entity["label"] for entity in record["entities"]} for _, record in samples(world / "graphs")]
+    assert of_graphs == [set(image) for image in seen[:12]]
+    with pytest.raises(ValueError, match="alike is 5 and shard_size 12"):
+        generate(tmp_path / "other", alike=5, shard_size=12)
+
+
 def test_graphs_omit_a_share_of_the_relations(tmp_path):
     sizes = {"images_captions": 10, "images_regions": 5, "images_graphs": 300, "images_validation": 40}
     world = generate(tmp_path / "world", **sizes, **NO_PROBES, mutual=True, omitted_relations=0.4)
