@@ -14,17 +14,24 @@ from relpretrain.evidence.results import MAIN
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
+_COLORS = ("red", "green", "blue", "yellow", "purple", "cyan", "orange", "black", "white", "pink", "brown", "lime")
+
+
 def cpu(seeds: tuple[int, ...] = (100, 101, 102)) -> Preset:
     """Pairs of coloured squares at 32 pixels, on two cores."""
     world: dict[str, Any] = {
         "images_captions": 40_000,
         "images_regions": 0,
-        "images_graphs": 8_000,
+        "images_graphs": 2_000,
         "images_validation": 60,
         "one_corpus": True,
+        "alike": 2,
         "shard_size": 200,
-        "colors": ("red", "green", "blue", "yellow", "purple", "cyan", "orange", "black"),
+        "colors": _COLORS,
+        "mutual": True,
+        "omitted_relations": 0.3,
         "relational_captions": 0.2,
+        "relational_sentences": 1.0,
         "hold_out_pairs": 0.1,
         "hold_out_combinations": 0.1,
         "items_vsr": 600,
@@ -35,30 +42,20 @@ def cpu(seeds: tuple[int, ...] = (100, 101, 102)) -> Preset:
     long = {
         **world,
         "objects": (2, 3),
-        "colors": world["colors"][:6],
-        "mutual": True,
+        "colors": _COLORS[:6],
         "hold_out_pairs": 0.0,
         "hold_out_combinations": 0.0,
         "items_paragraphs": 100,
     }
-    main = [Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS]
-    others = [
+    runs = [
+        *(Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS),
         *(Run("ALBEF", "baseline", seed, budget="compute") for seed in seeds),
         *(Run("ALBEF", "+both", seed, share=0.01) for seed in seeds),
+        *(Run("ALBEF", "baseline", seed, world="long") for seed in seeds),
+        *(Run("ALBEF", "+VSG", seed, world="long", max_relations=k) for k in (3, 8) for seed in seeds),
     ]
-    # Two seeds each, for the hour's sake.
-    factors: tuple[dict[str, Any], ...] = ({"share": 0.005}, {"share": 0.2}, {"masked": False}, {"mixture": "1:1"})
-    others += [Run("ALBEF", "+both", seed, **factor) for factor in factors for seed in seeds[:2]]
-    others += [Run("ALBEF", "baseline", seed, world="long") for seed in seeds]
-    others += [Run("ALBEF", "+VSG", seed, world="long", max_relations=k) for k in (3, 8) for seed in seeds]
-    return Preset(
-        "cpu",
-        RECIPES / "ablation_cpu.yaml",
-        {"main": world, "long": long},
-        {"main": 1100, "long": 700},
-        (*main, *others),
-        2,
-    )
+    recipe = RECIPES / "ablation_cpu.yaml"
+    return Preset("cpu", recipe, {"main": world, "long": long}, {"main": 1400, "long": 700}, tuple(runs), 2)
 
 
 def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
@@ -70,6 +67,7 @@ def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
         "images_graphs": 12_000,
         "images_validation": 60,
         "one_corpus": True,
+        "alike": 4,
         "shard_size": 300,
         "objects": (3, 6),
         "shapes": ("square", "circle", "triangle", "cross"),

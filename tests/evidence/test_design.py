@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from relpretrain.evidence.design import Run
 from relpretrain.evidence.presets import PRESETS, claims
@@ -44,3 +45,9 @@ def test_claims_are_of_runs_that_are_made(preset):
         for side in (claim.treatment, claim.control):
             wanted = {**MAIN, **side}
             assert any(all(getattr(run, k) == v for k, v in wanted.items()) for run in preset.runs), claim.text
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_images_that_are_alike_are_dealt_together(preset):
+    stream = yaml.safe_load(preset.recipe.read_text())["data"]["streams"]["graphs"]
+    assert {world["alike"] for world in preset.worlds.values()} == {stream["neighbours"]}

@@ -74,9 +74,9 @@ def test_factors_are_written_where_they_belong(make):
 
 
 def test_a_world_of_many_words_gets_a_larger_vocabulary(make, world):
-    assert make("ALBEF", "+both", 0)["model"]["backbone"]["init_args"]["vocab_size"] == 128
-    (world / "tokenizer" / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(139)))
-    assert make("ALBEF", "+both", 0)["model"]["backbone"]["init_args"]["vocab_size"] == 139
+    assert make("ALBEF", "+both", 0)["model"]["backbone"]["init_args"]["vocab_size"] == 144
+    (world / "tokenizer" / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(150)))
+    assert make("ALBEF", "+both", 0)["model"]["backbone"]["init_args"]["vocab_size"] == 150
 
 
 def test_a_share_that_no_shards_come_to_is_refused(world):
