@@ -55,7 +55,7 @@ def cpu(seeds: tuple[int, ...] = (110, 111, 112)) -> Preset:
         *(Run("ALBEF", "+VSG", seed, world="long", max_relations=k) for k in (3, 8) for seed in seeds),
     ]
     recipe = RECIPES / "ablation_cpu.yaml"
-    return Preset("cpu", recipe, {"main": world, "long": long}, {"main": 1400, "long": 700}, tuple(runs), 2)
+    return Preset("cpu", recipe, {"main": world, "long": long}, {"main": 1400, "long": 600}, tuple(runs), 2)
 
 
 def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
@@ -67,13 +67,16 @@ def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
         "images_graphs": 12_000,
         "images_validation": 60,
         "one_corpus": True,
-        "alike": 4,
+        "alike": 2,
         "shard_size": 300,
         "objects": (3, 6),
         "shapes": ("square", "circle", "triangle", "cross"),
         "clutter": 6,
         "occlusion": 0.1,
+        "mutual": True,
+        "omitted_relations": 0.3,
         "relational_captions": 0.2,
+        "relational_sentences": 1.0,
         "hold_out_pairs": 0.1,
         "hold_out_combinations": 0.1,
         "items_vsr": 600,
@@ -81,7 +84,7 @@ def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
         "items_svo": 200,
         "items_retrieval": 500,
     }
-    long = {**world, "mutual": True, "hold_out_pairs": 0.0, "hold_out_combinations": 0.0, "items_paragraphs": 500}
+    long = {**world, "hold_out_pairs": 0.0, "hold_out_combinations": 0.0, "items_paragraphs": 500}
     factors: tuple[dict[str, Any], ...] = (
         *({"share": share} for share in (0.005, 0.2)),
         {"masked": False},
