@@ -112,6 +112,7 @@ def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys
             "Stream 'vsg': dataset_ratios={'vg': 2.0} must give a number above 0 for each of its datasets: small.",
         ),
         ("--data.streams.vsg.dataset_ratios=sizes", "sizes"),
+        ("--data.streams.vsg.neighbours=0", "Stream 'vsg': neighbours=0 must be at least 1."),
         ("--data.stop=exhausted", "first_exhausted"),
         ("--data.exclude=nowhere.json", "exclude: cannot read the exclusion list nowhere.json"),
         ("--data.streams.vsg.objectives=[vgs]", "Stream 'vsg': unknown objective 'vgs'; did you mean 'vsg'?"),

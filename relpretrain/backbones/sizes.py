@@ -106,6 +106,8 @@ class Sizes:
                     f"vision_width={self.vision_width} is not divisible by 4, which positions='sincos' needs."
                 )
             return
+        if self.positions != "random":
+            raise ValueError(f"positions={self.positions!r} is for ViTs: Swin has no position embeddings.")
         if isinstance(self.vision_depth, int) or isinstance(self.vision_heads, int):
             raise ValueError("vision='swin' takes a list for vision_depth and for vision_heads, a number per stage.")
         if len(self.vision_depth) != len(self.vision_heads):

@@ -15,7 +15,7 @@ from relpretrain.data.index import ShardIndex
 from relpretrain.data.indexing import index_shards
 from relpretrain.data.ledger import too_many
 from relpretrain.data.loading import uneven
-from relpretrain.data.mixture import Plan, wrong_ratios
+from relpretrain.data.mixture import Plan, wrong_neighbours, wrong_ratios
 from relpretrain.data.shards import resolve_shards
 from relpretrain.data.text import TextEncoder
 from relpretrain.errors import suggest
@@ -50,8 +50,7 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             problems.append(f"{where}: flip={stream.flip:g} must be a chance between 0 and 1.")
         if stream.batch_size % world_size:
             problems.append(uneven(name, stream.batch_size, world_size))
-        if problem := wrong_ratios(name, stream):
-            problems.append(problem)
+        problems += [problem for wrong in (wrong_ratios, wrong_neighbours) if (problem := wrong(name, stream))]
     return problems
 
 

@@ -145,10 +145,8 @@ class Plan:
 
     def _deck(self, name: str, dataset: str, eligible: Sequence[NDArray[np.int64]]) -> _Deck:
         stream, seed = self.streams[name], [self.seed, number_of("samples", name, dataset)]
-        if stream.neighbours < 1 or (stream.neighbours > 1 and stream.replacement):
-            raise ValueError(
-                f"Stream {name!r}: neighbours={stream.neighbours} must be at least 1, and 1 with replacement."
-            )
+        if problem := wrong_neighbours(name, stream):
+            raise ValueError(problem)
         return _Draws(eligible, seed) if stream.replacement else _Deck(eligible, seed, stream.neighbours)
 
     def _ratios(self, name: str) -> dict[str, float]:
@@ -199,6 +197,15 @@ def wrong_ratios(name: str, stream: Stream) -> str | None:
             f"Stream {name!r}: dataset_ratios={ratios} must give a number above 0 for each of its datasets: "
             f"{', '.join(stream.datasets)}."
         )
+    return None
+
+
+def wrong_neighbours(name: str, stream: Stream) -> str | None:
+    """One line on `neighbours` that cannot be; None if they can."""
+    if stream.neighbours < 1:
+        return f"Stream {name!r}: neighbours={stream.neighbours} must be at least 1."
+    if stream.neighbours > 1 and stream.replacement:
+        return f"Stream {name!r}: neighbours={stream.neighbours} needs replacement=false, which deals them in order."
     return None
 
 

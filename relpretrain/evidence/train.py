@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import yaml
 
@@ -47,12 +48,28 @@ def perform(run: Run, recipe: dict[str, Any], world: Path) -> None:
         (folder / LOG).open("w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
+        _lightning_says_to(log),
     ):
         start = time.perf_counter()
         trained = fit(["fit", "-c", str(folder / RECIPE)])
         seconds = time.perf_counter() - start
         figures = list(_figures(run, trained, folder, world, seconds))
     write_figures(folder / FIGURES, figures)
+
+
+@contextlib.contextmanager
+def _lightning_says_to(log: TextIO) -> Iterator[None]:
+    """Lightning's loggers keep the stream that was there when they were imported."""
+    loggers = map(logging.getLogger, ("lightning.pytorch", "lightning.fabric"))
+    handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
+    before = [(handler, handler.stream) for handler in handlers]
+    for handler in handlers:
+        handler.setStream(log)
+    try:
+        yield
+    finally:
+        for handler, stream in before:
+            handler.setStream(stream)
 
 
 def is_done(recipe: dict[str, Any]) -> bool:

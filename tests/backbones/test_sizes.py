@@ -47,6 +47,7 @@ def test_rex_vlm_has_the_base_vit_and_two_mlp_heads():
         ({"dropout": 1.5}, ["dropout=1.5"]),
         ({"fusion_layers": 0}, ["fusion_layers=0"]),
         ({"positions": "sincoss"}, ["positions", "'sincoss'", "random, sincos", "Did you mean 'sincos'"]),
+        ({"positions": "sincos", "vision": "swin"}, ["positions='sincos'", "ViT"]),
         ({"positions": "sincos", "vision_width": 90, "vision_heads": 3}, ["vision_width=90", "4", "sincos"]),
     ],
 )

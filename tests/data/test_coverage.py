@@ -145,7 +145,7 @@ def test_neighbours_stay_together_and_come_once_a_pass():
 
 @pytest.mark.parametrize("options", [{"neighbours": 0}, {"neighbours": 2, "replacement": True}])
 def test_neighbours_are_refused_where_there_are_none(options):
-    with pytest.raises(ValueError, match=f"Stream 's': neighbours={options['neighbours']} must be at least 1"):
+    with pytest.raises(ValueError, match=f"Stream 's': neighbours={options['neighbours']} (must be|needs)"):
         _plan({"a": 50}, **options)
 
 
