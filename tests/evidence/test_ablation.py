@@ -60,6 +60,11 @@ def test_every_probe_is_scored_at_the_end(preset, out):
         assert found["benchmarks/coco_retrieval/test", "tr@1"].n == 4
 
 
+def test_what_a_run_says_is_in_its_log(preset, out):
+    for run in preset.runs:  # the first one too, in whose time Lightning was imported
+        assert "Trainer.fit" in (out / "runs" / run.name / "log.txt").read_text()
+
+
 def test_looks_make_a_curve_that_ends_before_the_last_step(preset, out):
     figures = read_figures(out / "runs" / RUNS[1].name / "figures.csv")
     looks = select(figures, probe="held_out_combinations/valse/relations", metric="accuracy")
