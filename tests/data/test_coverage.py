@@ -141,6 +141,9 @@ def test_neighbours_stay_together_and_come_once_a_pass():
             start = dealt.index(group[0])
             assert dealt[start : start + len(group)] == group
     assert first != second
+    dealt = [(r.shard, r.row) for step in range(100) for r in plan.rows(step)]
+    followers = {dealt[i + 1] for i, place in enumerate(dealt[:-1]) if place == (0, 3)}
+    assert followers > {(0, 4), (0, 8)}  # whatever comes next: groups are shuffled one by one
 
 
 @pytest.mark.parametrize("options", [{"neighbours": 0}, {"neighbours": 2, "replacement": True}])
