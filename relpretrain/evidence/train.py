@@ -48,7 +48,7 @@ def perform(run: Run, recipe: dict[str, Any], world: Path) -> None:
         (folder / LOG).open("w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
-        _lightning_says_to(log),
+        lightning_says_to(log),
     ):
         start = time.perf_counter()
         trained = fit(["fit", "-c", str(folder / RECIPE)])
@@ -57,9 +57,21 @@ def perform(run: Run, recipe: dict[str, Any], world: Path) -> None:
     write_figures(folder / FIGURES, figures)
 
 
+def is_done(recipe: dict[str, Any]) -> bool:
+    """Whether a run's folder holds the figures of this recipe."""
+    folder = Path(recipe["run"])
+    if not (folder / FIGURES).is_file():
+        return False
+    return bool(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) == recipe)
+
+
 @contextlib.contextmanager
-def _lightning_says_to(log: TextIO) -> Iterator[None]:
-    """Lightning's loggers keep the stream that was there when they were imported."""
+def lightning_says_to(log: TextIO) -> Iterator[None]:
+    """Send Lightning's messages to a log: its loggers keep the stream that was there when they were imported.
+
+    Args:
+        log: Where they go as long as the context lasts.
+    """
     loggers = map(logging.getLogger, ("lightning.pytorch", "lightning.fabric"))
     handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
     before = [(handler, handler.stream) for handler in handlers]
@@ -70,14 +82,6 @@ def _lightning_says_to(log: TextIO) -> Iterator[None]:
     finally:
         for handler, stream in before:
             handler.setStream(stream)
-
-
-def is_done(recipe: dict[str, Any]) -> bool:
-    """Whether a run's folder holds the figures of this recipe."""
-    folder = Path(recipe["run"])
-    if not (folder / FIGURES).is_file():
-        return False
-    return bool(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) == recipe)
 
 
 def _figures(run: Run, trained: RelationCLI, folder: Path, world: Path, seconds: float) -> Iterator[Figure]:
