@@ -69,6 +69,7 @@ def generate(
     hold_out_combinations: float = 0.0,
     one_corpus: bool = False,
     alike: int = 1,
+    exchanged: float = 0.0,
     shard_size: int = 1000,
     overwrite: bool = False,
 ) -> Path:
@@ -131,6 +132,9 @@ def generate(
         alike: How many neighbouring images of a shard show the same things, standing otherwise. A stream that deals as
             many `neighbours` together then has batches in which only relations tell images apart, however many kinds
             there are.
+        exchanged: Share of those neighbours that show the image before them with two things in each other's places:
+            of two things that stand alone, all that was true is false then. Fewer where that cannot be, as with things
+            that touch.
         shard_size: Samples in a shard, a multiple of `alike`. The first shards are a share of the images: a recipe
             takes five of them as `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the
             first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or
@@ -164,6 +168,11 @@ def generate(
             )
     if alike < 1 or shard_size % alike:
         raise ValueError(f"alike is {alike} and shard_size {shard_size}, but shards hold whole groups of images alike.")
+    if not 0 <= exchanged <= 1 or (exchanged and alike == 1):
+        raise ValueError(
+            f"exchanged is {exchanged} and alike {alike}, but it is a share between 0 and 1 of the images that show the "
+            "same things as the one before them: set alike to 2 or more."
+        )
     chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
     world = replace(world, held_out=chosen)
     annotator = Annotator(
@@ -182,7 +191,7 @@ def generate(
         for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in ("svo", "coco_retrieval", "paragraphs"))):
             shutil.rmtree(out / stale, ignore_errors=True)
 
-    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, shard_size, overwrite)
+    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, exchanged, shard_size, overwrite)
     counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
     write_wordpiece([*world.kinds, *RELATIONS, *world.relations, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
@@ -203,6 +212,7 @@ def generate(
         "omitted_relations": omitted_relations,
         "one_corpus": one_corpus,
         "alike": alike,
+        "exchanged": exchanged,
         "shard_size": shard_size,
         **asdict(world),
         "galleries": galleries,
@@ -219,6 +229,7 @@ def _write_shards(
     seed: int,
     one_corpus: bool,
     alike: int,
+    exchanged: float,
     shard_size: int,
     overwrite: bool,
 ) -> dict[str, Counter[str]]:
@@ -229,7 +240,7 @@ def _write_shards(
         annotate = annotator if split != "validation" else annotator.clean()
         folder = _Folder(out, annotator.world, seed)
         with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
-            scenes = folder.scenes(source, count, 1 if split == "validation" else alike)
+            scenes = folder.scenes(source, count, 1 if split == "validation" else alike, exchanged)
             for number, (scene, rng) in enumerate(scenes):
                 record, told = annotate.record(f"{source}-{number:06d}", scene, split, rng)
                 writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
@@ -247,20 +258,25 @@ class _Folder:
     number: int = 0
     topics: Sequence[Sequence[Combination]] = ()
 
-    def scenes(self, split: str, count: int | None = None, alike: int = 1) -> Scenes:
+    def scenes(self, split: str, count: int | None = None, alike: int = 1, exchanged: float = 0.0) -> Scenes:
         """The scenes of a split, each with the generator it was drawn from; without end where no number is given.
 
-        So many of them in a row, `alike`, show the same things.
+        So many of them in a row, `alike`, show the same things; a share of those, `exchanged`, in exchanged places.
         """
+        last: Scene | None = None
         for number in itertools.count() if count is None else range(count):
             own = [self.number] if self.number else []
             rng = np.random.default_rng([self.seed, _SPLITS.index(split), number, *own])
             about = self.topics[int(rng.integers(len(self.topics)))] if self.topics else ()
             things: Sequence[str] = ()
+            scene: Scene | None = None
             if alike > 1:
                 group = number - number % alike
                 things = self.world.things(np.random.default_rng([self.seed, _SPLITS.index(split), group, *b"things"]))
-            yield self.world.scene(rng, about, things), rng
+                if last is not None and number > group and exchanged and rng.random() < exchanged:
+                    scene = self.world.exchanged(last, rng)
+            last = scene or self.world.scene(rng, about, things)
+            yield last, rng
 
 
 def _write_probes(folder: _Folder, items_vsr: int, items_valse: int, items_svo: int) -> None:

@@ -215,11 +215,44 @@ class World:
                 break
         else:
             return None
+        asked = tuple(r for r, c in zip(truths, combinations, strict=True) if c in topics) if topics else truths
+        return self._drawn(labels, boxes, truths, asked, rng)
+
+    def exchanged(self, scene: Scene, rng: np.random.Generator) -> Scene | None:
+        """Draw a scene with two of its things in each other's places.
+
+        Args:
+            scene: A scene of this world, about nothing in particular.
+            rng: What draws the two.
+
+        Returns:
+            The other scene; None if the two are of different sizes by their labels, meet a third thing or each other,
+            or would stand as things never do.
+        """
+        labels, boxes = scene.labels, [entity.box for entity in scene.graph.entities]
+        i, j = rng.permutation(len(labels))[:2].tolist()
+        if parse_label(labels[i]).size != parse_label(labels[j]).size:
+            return None
+        if any(_meet(boxes[k], boxes[other]) for k in (i, j) for other in range(len(boxes)) if other != k):
+            return None
+        labels[i], labels[j] = labels[j], labels[i]
+        truths = self._truths(boxes)
+        if any(self.held_out.forbids(labels[r.subject], r.relation, labels[r.object]) for r in truths):
+            return None
+        return self._drawn(labels, boxes, truths, truths, rng)
+
+    def _drawn(
+        self,
+        labels: Sequence[str],
+        boxes: Sequence[Box],
+        truths: tuple[Relation, ...],
+        topics: tuple[Relation, ...],
+        rng: np.random.Generator,
+    ) -> Scene:
         annotated = truths if self.mutual else tuple(r for r in truths if self._annotated(r, labels))
         graph = SceneGraph(tuple(map(Entity, labels, boxes)), annotated)
-        asked = tuple(r for r, c in zip(truths, combinations, strict=True) if c in topics) if topics else truths
         pixels = draw_scene(labels, boxes, self.image_size, self.noise, rng, self.clutter)
-        return Scene(pixels, graph, truths, asked)
+        return Scene(pixels, graph, truths, topics)
 
     def _forbidden(self, labels: Sequence[str], exempt: Collection[str]) -> dict[tuple[int, int], set[str]]:
         """Relations that must not be true, by indices of the two things that they are of, the lower one first."""
@@ -310,6 +343,11 @@ class World:
         inside = {"inside", "around"} & set(self.relations)
         if inside and not {"square", "circle"} & set(self.shapes):
             raise ValueError(f"{min(inside)!r} needs squares or circles, but the shapes are {', '.join(self.shapes)}.")
+
+
+def _meet(one: Box, other: Box) -> bool:
+    shared = one.clip(other)
+    return shared.width >= 0 and shared.height >= 0
 
 
 def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """How things look, and noise in what is said of them."""
 
+import itertools
 import json
 from collections import Counter
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from relpretrain.data.synthetic import World, generate
+from relpretrain.data.synthetic.hold_out import HeldOut, canonical
+from relpretrain.data.synthetic.relations import INVERSE
 from relpretrain.data.synthetic.render import TEXTURES
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from tests.data.synthetic.reading import KINDS, open_png, relation_of, samples, seen_in, true
@@ -146,6 +149,54 @@ def test_neighbours_show_the_same_things(tmp_path):
         generate(tmp_path / "other", alike=5, shard_size=12)
 
 
+def _exchanged(one, other):
+    """Whether two images differ in that two things have changed places."""
+    moved = [label for label in one if one[label] != other[label]]
+    return len(moved) == 2 and [one[label] for label in moved] == [other[label] for label in reversed(moved)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_neighbours_stand_in_exchanged_places(tmp_path, share):
+    sizes = {"images_captions": 300, "images_regions": 0, "images_graphs": 3, "images_validation": 1}
+    kinds = {"colors": ("red", "green", "blue"), "shapes": ("square", "circle"), "objects": (2, 3)}
+    world = generate(tmp_path / "world", **sizes, **NO_PROBES, **kinds, alike=3, shard_size=300, exchanged=share)
+    seen = [seen_in(open_png(png)) for png, _ in samples(world / "captions")]
+    within = [_exchanged(seen[i], seen[i + 1]) for i in range(299) if i % 3 < 2]
+    assert sum(within) / 200 == pytest.approx(share, abs=0.1 if 0 < share < 1 else 0)
+
+
+def test_what_was_true_of_two_things_is_false_when_they_are_exchanged():
+    world = World()
+    for scene in _scenes(10):
+        other = world.exchanged(scene, np.random.default_rng(0))
+        assert {(s, INVERSE[name], o) for s, name, o in _told(scene)} == set(_told(other))
+        assert [entity.box for entity in other.graph.entities] == [entity.box for entity in scene.graph.entities]
+
+
+def test_things_are_exchanged_only_where_they_can_stand():
+    """Labels name sizes, some things touch, some compositions are held out."""
+    dials = {"sizes": ("small", "large"), "objects": 3, "image_size": 64, "shapes": ("square", "triangle")}
+    dials |= {"relations": ("on", "carrying", "left of", "right of"), "occlusion": 0.3, "mutual": True}
+    pairs = list(itertools.combinations(World(**dials).kinds, 2))
+    dials["held_out"] = HeldOut(combinations=tuple(canonical(one, "left of", other) for one, other in pairs[::3]))
+    world, found = World(**dials), Counter()
+    for seed, scene in enumerate(_scenes(300, **dials)):
+        other = world.exchanged(scene, np.random.default_rng(seed))
+        found[other is None] += 1
+        if other is not None:
+            assert set(other.labels) == set(scene.labels)
+            assert all(world.held_out.status(*composition) == "seen" for composition in _told(other))
+            sides = {"small": [], "large": []}
+            for entity in other.graph.entities:
+                sides[entity.label.split()[0]].append(entity.box.width)
+            assert max(sides["small"], default=0) < min(sides["large"], default=64)
+    assert min(found.values()) > 30
+
+
+def _told(scene):
+    return [(*scene.labels_of(r)[:1], r.relation, *scene.labels_of(r)[1:]) for r in scene.truths]
+
+
 def test_graphs_omit_a_share_of_the_relations(tmp_path):
     sizes = {"images_captions": 10, "images_regions": 5, "images_graphs": 300, "images_validation": 40}
     world = generate(tmp_path / "world", **sizes, **NO_PROBES, mutual=True, omitted_relations=0.4)
@@ -171,7 +222,7 @@ def test_all_dials_at_once(tmp_path):
     dials |= {"objects": (3, 5), "image_size": 64, "relations": ("on", "carrying", "near", "far from", "left of")}
     dials |= {"hold_out_pairs": 0.1, "hold_out_combinations": 0.1, "one_corpus": True, "counting_captions": 0.1}
     dials |= {"caption_noise": 0.1, "label_noise": 0.1, "mutual": True}
-    dials |= {"omitted_relations": 0.3, "relational_sentences": 0.7}
+    dials |= {"omitted_relations": 0.3, "relational_sentences": 0.7, "alike": 2, "exchanged": 0.5}
     sizes = {"images_captions": 40, "images_regions": 10, "images_graphs": 20, "images_validation": 10}
     items = {"items_vsr": 12, "items_valse": 12, "items_svo": 12, "items_retrieval": 20, "items_paragraphs": 20}
     made = [generate(tmp_path / name, **sizes, **items, **dials) for name in ("one", "same")]
@@ -195,6 +246,8 @@ def test_all_dials_at_once(tmp_path):
         ({"caption_noise": 1.5}, "caption_noise is 1.5, but a share"),
         ({"label_noise": -0.1}, "label_noise is -0.1, but a share"),
         ({"omitted_relations": 1.1}, "omitted_relations is 1.1, but a share"),
+        ({"exchanged": 1.5, "alike": 2}, "exchanged is 1.5 and alike 2"),
+        ({"exchanged": 0.5}, "exchanged is 0.5 and alike 1.*set alike to 2"),
         ({"relational_sentences": -1}, "relational_sentences is -1, but a share"),
         ({"sizes": ("small", "large"), "image_size": 17}, "image_size is 17"),
     ],
