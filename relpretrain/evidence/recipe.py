@@ -26,7 +26,8 @@ def recipe_of(run: Run, base: dict[str, Any], world: Path, folder: Path, steps: 
 
     Args:
         run: The run.
-        base: The preset's recipe: X-VLM with both relation objectives on streams captions, regions and one or more of graphs.
+        base: The preset's recipe: X-VLM with both relation objectives on streams captions, regions and some of
+            graphs, whose ratios are shares of the steps on graphs.
         world: Folder of the generated world.
         folder: Folder of the run.
         steps: Steps to train.

@@ -170,8 +170,8 @@ def generate(
         raise ValueError(f"alike is {alike} and shard_size {shard_size}, but shards hold whole groups of images alike.")
     if not 0 <= exchanged <= 1 or (exchanged and alike == 1):
         raise ValueError(
-            f"exchanged is {exchanged} and alike {alike}, but it is a share between 0 and 1 of the images that show the "
-            "same things as the one before them: set alike to 2 or more."
+            f"exchanged is {exchanged} and alike {alike}, but it is a share between 0 and 1 of the images that show "
+            "the same things as the one before them: set alike to 2 or more."
         )
     chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
     world = replace(world, held_out=chosen)
