@@ -26,8 +26,7 @@ def recipe_of(run: Run, base: dict[str, Any], world: Path, folder: Path, steps: 
 
     Args:
         run: The run.
-        base: The preset's recipe: X-VLM with both relation objectives on streams captions, regions and some of
-            graphs, whose ratios are shares of the steps on graphs.
+        base: The preset's recipe: X-VLM with both relation objectives on streams captions, regions and graphs.
         world: Folder of the generated world.
         folder: Folder of the run.
         steps: Steps to train.
@@ -50,15 +49,12 @@ def recipe_of(run: Run, base: dict[str, Any], world: Path, folder: Path, steps: 
     annotated = shards_of(world, run.share)
     streams["captions"] |= {"datasets": {"world": str(world / "captions")}, "ratio": captions}
     streams["regions"]["datasets"] = {"world": annotated}
-    of_graphs = {name: stream for name, stream in streams.items() if stream["kind"] == "graphs"}
-    total = sum(stream["ratio"] for stream in of_graphs.values())
-    for stream in of_graphs.values():
-        stream |= {
-            "datasets": {"world": annotated},
-            "ratio": graphs * stream["ratio"] / total,
-            "objectives": list(ARMS[run.arm]),
-            "sort_relations": run.sort,
-        }
+    streams["graphs"] |= {
+        "datasets": {"world": annotated},
+        "ratio": graphs,
+        "objectives": list(ARMS[run.arm]),
+        "sort_relations": run.sort,
+    }
     objectives["vsg"]["init_args"] |= {"max_relations": run.max_relations}
     objectives["mrc"]["init_args"] |= {"vocabulary": str(world / "relations.json"), "masked": run.masked}
 
@@ -68,8 +64,8 @@ def recipe_of(run: Run, base: dict[str, Any], world: Path, folder: Path, steps: 
         del streams["regions"]
     for name in left_out:
         del objectives[name]
-    for name in of_graphs if not ARMS[run.arm] else ():
-        del streams[name]
+    if not ARMS[run.arm]:
+        del streams["graphs"]
     return recipe
 
 

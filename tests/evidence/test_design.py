@@ -11,7 +11,7 @@ EVERY = [pytest.param(make(), id=name) for name, make in PRESETS.items()]
 def test_a_name_tells_what_differs():
     assert Run("X-VLM", "+both", 3).name == "x-vlm_both_seed-3"
     assert Run("ALBEF", "baseline", 3, budget="compute").name == "albef_baseline_budget-compute_seed-3"
-    assert Run("ALBEF", "+VSG", 3, share=0.01, mixture="1:2").name == "albef_vsg_share-0.01_mixture-1to2_seed-3"
+    assert Run("ALBEF", "+VSG", 3, share=0.01, mixture="1:4").name == "albef_vsg_share-0.01_mixture-1to4_seed-3"
 
 
 def test_rivals_of_equal_compute_are_the_treatment_and_the_short_baseline():
@@ -49,6 +49,7 @@ def test_claims_are_of_runs_that_are_made(preset):
 
 
 @pytest.mark.parametrize("preset", EVERY)
-def test_images_that_are_alike_are_dealt_together(preset):
+def test_images_that_are_alike_are_dealt_together_and_stand_otherwise(preset):
     stream = yaml.safe_load(preset.recipe.read_text())["data"]["streams"]["graphs"]
     assert {world["alike"] for world in preset.worlds.values()} == {stream["neighbours"]}
+    assert stream["flip"] == 0  # of one of two images, it would make them alike again
