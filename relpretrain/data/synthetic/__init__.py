@@ -133,8 +133,8 @@ def generate(
             many `neighbours` together then has batches in which only relations tell images apart, however many kinds
             there are.
         exchanged: Share of those neighbours that show the image before them with two things in each other's places:
-            of two things that stand alone, all that was true is false then. Fewer where that cannot be, as with things
-            that touch.
+            what stood left stands right, what was above is below. Fewer where that cannot be, as with things that
+            touch.
         shard_size: Samples in a shard, a multiple of `alike`. The first shards are a share of the images: a recipe
             takes five of them as `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the
             first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or
