@@ -38,7 +38,8 @@ _SYNTHETIC_HELP: dict[str, dict[str, str]] = {
         "image_size": "side of the images in pixels (32)",
         "objects": "objects in a scene: a number, or the smallest and the largest (2)",
         "shapes": "of square, circle, triangle, diamond, cross (square)",
-        "colors": "of red, green, blue, yellow, purple, orange, cyan, black, white, pink, brown, lime (six of them)",
+        "colors": "of red, green, blue, yellow, purple, orange, cyan, black, white, pink, brown, lime, navy, teal "
+        "(the first five and cyan)",
         "sizes": "any, or several of small, medium, large, which labels then name (any)",
         "textures": "of plain, striped, dotted, checked; labels name them where there are several (plain)",
         "noise": "largest deviation of a background pixel, of 255 (6)",

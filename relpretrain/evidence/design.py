@@ -33,7 +33,7 @@ class Run:
         max_relations: Triplets in a text of VSG, K.
         sort: Whether these are sorted.
         masked: Whether MRC masks everything outside an entity's box.
-        mixture: Steps on captions to steps on graphs, as "1:2".
+        mixture: Steps on captions to steps on graphs, as "2:3".
         budget: "steps" for as many as all others; "compute" for a baseline that trains as long as +both computes.
         world: "main", or "long" for scenes of more relations, whose texts are long.
     """
@@ -45,7 +45,7 @@ class Run:
     max_relations: int = 8
     sort: bool = True
     masked: bool = True
-    mixture: str = "1:2"
+    mixture: str = "2:3"
     budget: Budget = "steps"
     world: World = "main"
 

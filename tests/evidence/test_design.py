@@ -1,6 +1,11 @@
+import itertools
+import math
+
 import pytest
 import yaml
 
+from relpretrain.data.synthetic.render import COLORS
+from relpretrain.data.synthetic.world import World
 from relpretrain.evidence.design import ARMS, BACKBONES, Run
 from relpretrain.evidence.presets import PRESETS, claims
 from relpretrain.evidence.results import MAIN
@@ -51,3 +56,11 @@ def test_images_that_are_alike_are_dealt_together_and_stand_otherwise(preset):
     stream = yaml.safe_load(preset.recipe.read_text())["data"]["streams"]["graphs"]
     assert preset.worlds["main"]["alike"] == stream["neighbours"]
     assert stream["flip"] == 0  # of one of two images, it would make them alike again
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_things_stand_out_from_each_other_and_from_the_ground(preset):
+    colors = [COLORS[name] for name in preset.worlds["main"].get("colors", World.colors)]
+    grounds = [(shade, shade, shade) for shade in range(195, 236, 10)]
+    near = [*itertools.combinations(colors, 2), *itertools.product(colors, grounds)]
+    assert min(math.dist(one, other) for one, other in near) > 60

@@ -106,7 +106,8 @@ def generate(
         objects: Objects in a scene, all of different kinds: a number, or the smallest and the largest one, between
             which each scene's is drawn.
         shapes: Shapes, of square, circle, triangle, diamond, cross.
-        colors: Colours, of red, green, blue, yellow, purple, orange, cyan, black, white, pink, brown, lime.
+        colors: Colours, of red, green, blue, yellow, purple, orange, cyan, black, white, pink, brown, lime,
+            navy, teal. White is faint where the ground is bright, and lime near yellow.
         sizes: Sizes: any, or several of small, medium, large, which are then part of an object's label.
         textures: Textures, of plain, striped, dotted, checked; part of the label where there are several.
         clutter: Small marks on the ground that no text names.
