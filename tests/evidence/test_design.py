@@ -4,7 +4,7 @@ import math
 import pytest
 import yaml
 
-from relpretrain.data.synthetic.render import COLORS
+from relpretrain.data.synthetic.render import COLORS, GROUNDS
 from relpretrain.data.synthetic.world import World
 from relpretrain.evidence.design import ARMS, BACKBONES, Run
 from relpretrain.evidence.presets import PRESETS, claims
@@ -61,6 +61,6 @@ def test_images_that_are_alike_are_dealt_together_and_stand_otherwise(preset):
 @pytest.mark.parametrize("preset", EVERY)
 def test_things_stand_out_from_each_other_and_from_the_ground(preset):
     colors = [COLORS[name] for name in preset.worlds["main"].get("colors", World.colors)]
-    grounds = [(shade, shade, shade) for shade in range(195, 236, 10)]
+    grounds = [(shade, shade, shade) for shade in GROUNDS]
     near = [*itertools.combinations(colors, 2), *itertools.product(colors, grounds)]
     assert min(math.dist(one, other) for one, other in near) > 60

@@ -60,6 +60,8 @@ class Appearance(NamedTuple):
     size: str = ""
 
 
+GROUNDS = range(195, 236)
+"""Shades of grey of the ground, of 255."""
 COLOR_JITTER = 18
 """Largest deviation of an object's colour, of 255."""
 _SUPERSAMPLING = 4
@@ -81,7 +83,7 @@ def draw_scene(
     Returns:
         (size, size, 3), uint8.
     """
-    ground = rng.integers(195, 236)
+    ground = rng.integers(GROUNDS.start, GROUNDS.stop)
     if noise:
         image = np.repeat(rng.integers(ground - noise, ground + noise + 1, (size, size, 1), np.int16), 3, axis=2)
     else:
