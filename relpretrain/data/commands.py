@@ -14,7 +14,7 @@ SYNTHETIC: dict[str, type] = {
     **dict.fromkeys(("image_size", "objects", "noise", "clutter", "alike", "shard_size"), int),
     **dict.fromkeys(("shapes", "colors", "sizes", "textures", "relations"), str),
     **dict.fromkeys(("relational_captions", "counting_captions", "caption_noise", "label_noise"), float),
-    **dict.fromkeys(("relational_sentences", "omitted_relations", "exchanged"), float),
+    **dict.fromkeys(("relational_sentences", "omitted_relations", "mirrored"), float),
     **dict.fromkeys(("hold_out_pairs", "hold_out_combinations", "occlusion"), float),
     **dict.fromkeys(("one_corpus", "mutual", "overwrite"), bool),
 }
@@ -30,7 +30,7 @@ _SYNTHETIC_HELP: dict[str, dict[str, str]] = {
         "images_validation": "held-out images with all of these (600)",
         "one_corpus": "regions and graphs are of the first images with captions",
         "alike": "neighbouring images of a shard that show the same things (1)",
-        "exchanged": "share of these that are the image before with two things in exchanged places (0)",
+        "mirrored": "share of these that are the image before with left and right exchanged, or top and bottom (0)",
         "shard_size": "samples in a shard: the first k shards are a share of the images (1000)",
         "overwrite": "replace the shards that are in OUT",
     },

@@ -16,7 +16,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 _COLORS = ("red", "green", "blue", "yellow", "purple", "cyan", "orange", "black", "pink", "brown", "navy", "teal")
 """All but white, faint on a bright ground, and lime, near yellow: seeing colours must not be the bottleneck."""
-_LONG = {"alike": 1, "exchanged": 0.0, "omitted_relations": 0.3, "hold_out_pairs": 0.0, "hold_out_combinations": 0.0}
+_LONG = {"alike": 1, "mirrored": 0.0, "omitted_relations": 0.3, "hold_out_pairs": 0.0, "hold_out_combinations": 0.0}
 """The world of long texts: what things there are tells most images apart, so that matching is soon learned."""
 
 
@@ -29,7 +29,7 @@ def cpu(seeds: tuple[int, ...] = (140, 141, 142)) -> Preset:
         "images_validation": 60,
         "one_corpus": True,
         "alike": 2,
-        "exchanged": 1.0,
+        "mirrored": 1.0,
         "shard_size": 200,
         "colors": _COLORS,
         "mutual": True,
@@ -65,7 +65,7 @@ def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
         "images_validation": 60,
         "one_corpus": True,
         "alike": 2,
-        "exchanged": 0.5,
+        "mirrored": 0.5,
         "shard_size": 300,
         "objects": (3, 6),
         "shapes": ("square", "circle", "triangle", "cross"),

@@ -69,7 +69,7 @@ def generate(
     hold_out_combinations: float = 0.0,
     one_corpus: bool = False,
     alike: int = 1,
-    exchanged: float = 0.0,
+    mirrored: float = 0.0,
     shard_size: int = 1000,
     overwrite: bool = False,
 ) -> Path:
@@ -133,9 +133,9 @@ def generate(
         alike: How many neighbouring images of a shard show the same things, standing otherwise. A stream that deals as
             many `neighbours` together then has batches in which only relations tell images apart, however many kinds
             there are.
-        exchanged: Share of those neighbours that show the image before them with two things in each other's places:
-            what stood left stands right, what was above is below. Fewer where that cannot be, as with things that
-            touch.
+        mirrored: Share of those neighbours that show the image before them with left and right exchanged, or top and
+            bottom: the direction in which two of its things lie further apart. Fewer where that would show what is
+            held out.
         shard_size: Samples in a shard, a multiple of `alike`. The first shards are a share of the images: a recipe
             takes five of them as `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the
             first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or
@@ -169,9 +169,9 @@ def generate(
             )
     if alike < 1 or shard_size % alike:
         raise ValueError(f"alike is {alike} and shard_size {shard_size}, but shards hold whole groups of images alike.")
-    if not 0 <= exchanged <= 1 or (exchanged and alike == 1):
+    if not 0 <= mirrored <= 1 or (mirrored and alike == 1):
         raise ValueError(
-            f"exchanged is {exchanged} and alike {alike}, but it is a share between 0 and 1 of the images that show "
+            f"mirrored is {mirrored} and alike {alike}, but it is a share between 0 and 1 of the images that show "
             "the same things as the one before them: set alike to 2 or more."
         )
     chosen = choose_held_out(world.kinds, world.relations, hold_out_pairs, hold_out_combinations, seed)
@@ -192,7 +192,7 @@ def generate(
         for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in ("svo", "coco_retrieval", "paragraphs"))):
             shutil.rmtree(out / stale, ignore_errors=True)
 
-    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, exchanged, shard_size, overwrite)
+    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, mirrored, shard_size, overwrite)
     counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
     write_wordpiece([*world.kinds, *RELATIONS, *world.relations, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
@@ -213,7 +213,7 @@ def generate(
         "omitted_relations": omitted_relations,
         "one_corpus": one_corpus,
         "alike": alike,
-        "exchanged": exchanged,
+        "mirrored": mirrored,
         "shard_size": shard_size,
         **asdict(world),
         "galleries": galleries,
@@ -230,7 +230,7 @@ def _write_shards(
     seed: int,
     one_corpus: bool,
     alike: int,
-    exchanged: float,
+    mirrored: float,
     shard_size: int,
     overwrite: bool,
 ) -> dict[str, Counter[str]]:
@@ -241,7 +241,7 @@ def _write_shards(
         annotate = annotator if split != "validation" else annotator.clean()
         folder = _Folder(out, annotator.world, seed)
         with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
-            scenes = folder.scenes(source, count, 1 if split == "validation" else alike, exchanged)
+            scenes = folder.scenes(source, count, 1 if split == "validation" else alike, mirrored)
             for number, (scene, rng) in enumerate(scenes):
                 record, told = annotate.record(f"{source}-{number:06d}", scene, split, rng)
                 writer.write(f"{split}-{number:06d}", encode_png(scene.pixels), "png", record)
@@ -259,10 +259,10 @@ class _Folder:
     number: int = 0
     topics: Sequence[Sequence[Combination]] = ()
 
-    def scenes(self, split: str, count: int | None = None, alike: int = 1, exchanged: float = 0.0) -> Scenes:
+    def scenes(self, split: str, count: int | None = None, alike: int = 1, mirrored: float = 0.0) -> Scenes:
         """The scenes of a split, each with the generator it was drawn from; without end where no number is given.
 
-        So many of them in a row, `alike`, show the same things; a share of those, `exchanged`, in exchanged places.
+        So many of them in a row, `alike`, show the same things; a share of those, `mirrored`, as in a mirror.
         """
         last: Scene | None = None
         for number in itertools.count() if count is None else range(count):
@@ -274,8 +274,8 @@ class _Folder:
             if alike > 1:
                 group = number - number % alike
                 things = self.world.things(np.random.default_rng([self.seed, _SPLITS.index(split), group, *b"things"]))
-                if last is not None and number > group and exchanged and rng.random() < exchanged:
-                    scene = self.world.exchanged(last, rng)
+                if last is not None and number > group and mirrored and rng.random() < mirrored:
+                    scene = self.world.mirrored(last, rng)
             last = scene or self.world.scene(rng, about, things)
             yield last, rng
 

@@ -218,28 +218,29 @@ class World:
         asked = tuple(r for r, c in zip(truths, combinations, strict=True) if c in topics) if topics else truths
         return self._drawn(labels, boxes, truths, asked, rng)
 
-    def exchanged(self, scene: Scene, rng: np.random.Generator) -> Scene | None:
-        """Draw a scene with two of its things in each other's places.
+    def mirrored(self, scene: Scene, rng: np.random.Generator) -> Scene | None:
+        """Draw a scene with its left and right, or its top and bottom, exchanged.
+
+        It is the direction in which two of its things lie further apart. In the other one all stay as they are, so that
+        a text that goes from top to bottom names things side by side in the same order: only its words are others.
 
         Args:
             scene: A scene of this world, about nothing in particular.
             rng: What draws the two.
 
         Returns:
-            The other scene; None if the two are of different sizes by their labels, meet a third thing or each other,
-            or would stand as things never do.
+            The other scene; None if it would show what is held out.
         """
-        labels, boxes = scene.labels, [entity.box for entity in scene.graph.entities]
-        i, j = rng.permutation(len(labels))[:2].tolist()
-        if parse_label(labels[i]).size != parse_label(labels[j]).size:
-            return None
-        if any(_meet(boxes[k], boxes[other]) for k in (i, j) for other in range(len(boxes)) if other != k):
-            return None
-        labels[i], labels[j] = labels[j], labels[i]
+        boxes, size = [entity.box for entity in scene.graph.entities], self.image_size
+        one, other = (boxes[i].center for i in rng.permutation(len(boxes))[:2])
+        if abs(one[0] - other[0]) > abs(one[1] - other[1]):
+            boxes = [box.flip(size) for box in boxes]
+        else:
+            boxes = [Box(box.x_min, size - box.y_max, box.x_max, size - box.y_min) for box in boxes]
         truths = self._truths(boxes)
-        if any(self.held_out.forbids(labels[r.subject], r.relation, labels[r.object]) for r in truths):
+        if any(self.held_out.forbids(scene.labels[r.subject], r.relation, scene.labels[r.object]) for r in truths):
             return None
-        return self._drawn(labels, boxes, truths, truths, rng)
+        return self._drawn(scene.labels, boxes, truths, truths, rng)
 
     def _drawn(
         self,
@@ -343,11 +344,6 @@ class World:
         inside = {"inside", "around"} & set(self.relations)
         if inside and not {"square", "circle"} & set(self.shapes):
             raise ValueError(f"{min(inside)!r} needs squares or circles, but the shapes are {', '.join(self.shapes)}.")
-
-
-def _meet(one: Box, other: Box) -> bool:
-    shared = one.clip(other)
-    return shared.width >= 0 and shared.height >= 0
 
 
 def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:
