@@ -13,6 +13,7 @@ from relpretrain.data.synthetic import generate
 from relpretrain.evidence.design import Preset, Run, World
 from relpretrain.evidence.recipe import recipe_of
 from relpretrain.evidence.results import Figure, read_figures
+from relpretrain.evidence.settings import check_settings, with_settings
 from relpretrain.evidence.train import FIGURES, perform
 from relpretrain.evidence.work import Job, carry_out
 
@@ -48,25 +49,43 @@ def collect(preset: Preset, out: Path) -> list[Figure]:
 
 
 def make_world(preset: Preset, world: World, seed: int, out: Path) -> None:
-    """Generate a world, unless it is there."""
+    """Generate a world, unless it is there.
+
+    Raises:
+        ValueError: If it is there with other dials: what was trained in it would be counted as of the new one.
+    """
     folder = world_folder(out, world, seed)
     dials = json.loads(json.dumps({"seed": seed, **preset.worlds[world]}))
     path = folder / _DIALS
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) == dials:
-        return
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if there == dials:
+            return
+        other = ", ".join(sorted(k for k in there.keys() | dials.keys() if there.get(k) != dials.get(k)))
+        raise ValueError(f"{folder} was generated with another {other}. Choose another --out, or remove {out}.")
     generate(folder, seed=seed, overwrite=True, **preset.worlds[world])
     path.write_text(json.dumps(dials, indent=1) + "\n", encoding="utf-8")
 
 
 def conduct(preset: Preset, run: Run, out: Path) -> None:
     """Train and score one run in its world."""
-    base: dict[str, Any] = yaml.safe_load(preset.recipe.read_text(encoding="utf-8"))
     world = world_folder(out, run.world, run.seed)
     steps = preset.steps[run.world]
     if run.budget == "compute":
         theirs, ours = (_teraflops(out, rival) for rival in run.rivals)
         steps = round(steps * theirs / ours)
-    perform(run, recipe_of(run, base, world, out / "runs" / run.name, steps), world)
+    recipe = recipe_of(run, base_recipe(preset), world, out / "runs" / run.name, steps)
+    check_settings(recipe, preset.settings)
+    perform(run, recipe, world)
+
+
+def base_recipe(preset: Preset) -> dict[str, Any]:
+    """The preset's recipe, with the preset's settings.
+
+    Raises:
+        ConfigError: If one is of a section that the recipe does not have.
+    """
+    return with_settings(yaml.safe_load(preset.recipe.read_text(encoding="utf-8")), preset.settings)
 
 
 def world_folder(out: Path, world: World, seed: int) -> Path:

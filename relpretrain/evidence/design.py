@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +77,7 @@ class Preset:
         steps: Steps of a run in each world.
         runs: What is trained.
         processes: How many runs side by side.
+        settings: Of the recipe, by dotted paths, where they are other than it has them.
     """
 
     name: str
@@ -85,3 +86,4 @@ class Preset:
     steps: dict[World, int]
     runs: tuple[Run, ...]
     processes: int
+    settings: dict[str, Any] = field(default_factory=dict)

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from relpretrain.evidence.conduct import collect, train_all
+from relpretrain.evidence.conduct import base_recipe, collect, train_all
 from relpretrain.evidence.context import commit, hardware, measured, versions
 from relpretrain.evidence.design import Preset
 from relpretrain.evidence.page import Context, write_page
 from relpretrain.evidence.presets import PRESETS, claims
 from relpretrain.evidence.results import write_figures
+from relpretrain.evidence.settings import parse, with_dials
 
 RESULTS, MADE = "results.csv", "made.json"
 
@@ -72,14 +73,24 @@ def chosen(args: argparse.Namespace) -> Preset:
     """The preset with what the options change of it.
 
     Raises:
-        ValueError: If no run is left.
+        ValueError: If no run is left, or a dial or setting cannot be read.
     """
     preset = PRESETS[args.preset](tuple(args.seeds)) if args.seeds else PRESETS[args.preset]()
     runs = [run for run in preset.runs if not args.only or any(part in run.name for part in args.only)]
     if not runs:
         raise ValueError(f"No run is called like {' or '.join(args.only)}; --list shows the names.")
     steps = preset.steps if args.steps is None else dict.fromkeys(preset.steps, args.steps)
-    return replace(preset, runs=tuple(runs), steps=steps, processes=args.processes or preset.processes)
+    dials = parse(args.dial)
+    preset = replace(
+        preset,
+        worlds={name: with_dials(world, dials) for name, world in preset.worlds.items()},
+        steps=steps,
+        runs=tuple(runs),
+        processes=args.processes or preset.processes,
+        settings=parse(args.set),
+    )
+    base_recipe(preset)  # a wrong setting is told before worlds are generated
+    return preset
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")
     parser.add_argument(
         "--steps", type=_positive, metavar="N", help="other lengths than the preset's, to try the command"
+    )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the recipe, as model.optimizer.lr=2e-3"
+    )
+    parser.add_argument(
+        "--dial", nargs="+", default=[], metavar="NAME=VALUE", help="of the generated worlds, as mirrored=0.5"
     )
     parser.add_argument("--processes", type=_positive, metavar="N", help="runs side by side (default: the preset's)")
     parser.add_argument("--list", action="store_true", help="the names of the runs")

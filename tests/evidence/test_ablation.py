@@ -101,6 +101,8 @@ def test_what_is_there_is_not_made_again_and_what_differs_is(preset, out, monkey
     conduct.make_world(preset, "main", SEED, out)
     assert calls == []
     assert (out / "worlds" / "main-0" / "world.json").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match=r"was generated with another mirrored\. Choose another --out"):
+        conduct.make_world(replace(preset, worlds={"main": {**FEW, "mirrored": 0.5}}), "main", SEED, out)
     longer = replace(preset, steps={"main": 9})
     figures = (out / "runs" / RUNS[0].name / "figures.csv").read_bytes()
     with pytest.raises(ZeroDivisionError):
@@ -130,11 +132,29 @@ def test_the_command_trains_reports_and_goes_on(preset, out, tmp_path, monkeypat
     assert capsys.readouterr().out.split() == [run.name for run in RUNS]
 
 
+def test_a_trial_has_other_settings_and_dials(preset, tmp_path, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "cpu", lambda seeds=(0,): preset)
+    found = []
+    monkeypatch.setattr(main, "_train", lambda preset, out: found.append(preset) or {})
+    trial = ["--set", "data.mask_fraction=0.5", "model.optimizer.lr=2e-3", "--dial", "label_noise=0.1"]
+    assert main.main(["--preset", "cpu", "--out", str(tmp_path), *trial]) == 2  # nothing was trained, so no page
+    assert found[0].worlds == {"main": {**FEW, "label_noise": 0.1}}
+    made = []
+    monkeypatch.setattr(conduct, "perform", lambda run, recipe, world: made.append(recipe))
+    conduct.make_world(found[0], "main", SEED, tmp_path)
+    conduct.conduct(found[0], RUNS[0], tmp_path)
+    assert made[0]["data"]["mask_fraction"] == 0.5
+    assert made[0]["model"]["optimizer"]["lr"] == 0.002
+
+
 def test_mistakes_are_told_in_a_line(preset, tmp_path, capsys, monkeypatch):
     assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--only", "clip"]) == 2
     assert "No run is called like clip; --list shows the names." in capsys.readouterr().err
     assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--report"]) == 2
     assert "holds no finished run" in capsys.readouterr().err
+    for option, value in (("--set", "model.optimiser.lr=1"), ("--dial", "mirror=1"), ("--dial", "mirrored")):
+        assert main.main(["--preset", "cpu", "--out", str(tmp_path), option, value]) == 2
+        assert value.partition("=")[0] in capsys.readouterr().err
     monkeypatch.setattr(main, "_train", lambda preset, out: pytest.fail("trained before the notes were read"))
     assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--notes", str(tmp_path / "none.md")]) == 2
     assert "none.md" in capsys.readouterr().err
