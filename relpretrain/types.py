@@ -203,6 +203,19 @@ class BoxBackbone(Backbone, Protocol):
         ...
 
 
+@runtime_checkable
+class FastMatching(Protocol):
+    """A backbone that matches sooner than by `match_logits(fuse(...))`; ours do."""
+
+    def begin_match(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """What of matching depends on the texts alone, of text tokens (n, length, dim)."""
+        ...
+
+    def match(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Match logits (n, 2) of such texts with images (m, 1 + patches, dim), each for n / m texts in a row."""
+        ...
+
+
 PARTS: dict[str, tuple[str, ...]] = {
     "contrast": ("project_image", "project_text"),
     "matching": ("fuse", "match_logits"),

@@ -5,6 +5,7 @@ n texts of L tokens, D their width, K image tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -153,19 +154,22 @@ class FusionEncoder(nn.Module):
 
     def begin(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """What no image has a part in, (n, L, D): the first layer's self-attention. Goes on in `first_token`."""
-        return self.layers[0].attend(text, text_mask.bool()[:, None, None])  # type: ignore[operator,no-any-return]
+        return self._run(self.layers[0].attend, text, text_mask.bool()[:, None, None])
 
     def first_token(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """The first token of what `forward` returns, (n, 1, D), of texts that `begin` prepared; images as there."""
         masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
         first, *others = self.layers
         if not others:
-            return first.finish(begun[:, :1], image, masks[1])  # type: ignore[operator,no-any-return]
-        x = first.finish(begun, image, masks[1])  # type: ignore[operator]
+            return self._run(first.finish, begun[:, :1], image, masks[1])
+        x = self._run(first.finish, begun, image, masks[1])
         for layer in others[:-1]:
-            x = layer(x, masks[0], image, masks[1])
-        x = others[-1].attend(x, masks[0], queries=1)  # type: ignore[operator]
-        return others[-1].finish(x, image, masks[1])  # type: ignore[operator,no-any-return]
+            x = self._run(layer, x, masks[0], image, masks[1])
+        x = self._run(others[-1].attend, x, masks[0], 1)
+        return self._run(others[-1].finish, x, image, masks[1])
+
+    def _run(self, part: Any, *arguments: Any) -> Tensor:
+        return run(part, self.checkpointing, *arguments)
 
 
 class WordHead(nn.Module):
@@ -190,8 +194,12 @@ class WordHead(nn.Module):
 def run_layers(layers: nn.ModuleList, checkpointing: bool, x: Tensor, *rest: Tensor) -> Tensor:
     """Run layers one after the other, each with the same further arguments."""
     for layer in layers:
-        if checkpointing and torch.is_grad_enabled():
-            x = checkpoint(layer, x, *rest, use_reentrant=False)
-        else:
-            x = layer(x, *rest)
+        x = run(layer, checkpointing, x, *rest)
     return x
+
+
+def run(part: Callable[..., Tensor], checkpointing: bool, *arguments: Any) -> Tensor:
+    """Run a layer or a part of one; with `checkpointing`, the backward pass runs it again instead of keeping it."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(part, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
+    return part(*arguments)

@@ -12,6 +12,7 @@ from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
+from relpretrain.types import FastMatching
 
 
 def matching_losses(positive: Tensor, image_negative: Tensor, text_negative: Tensor) -> Tensor:
@@ -28,6 +29,34 @@ def matching_losses(positive: Tensor, image_negative: Tensor, text_negative: Ten
     logits = torch.stack([positive, image_negative, text_negative]).float()
     losses = -logits.log_softmax(dim=-1)
     return torch.stack([losses[0, :, 1], losses[1, :, 0], losses[2, :, 0]])
+
+
+def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Match logits of a view's pairs, of each text with another image and of each image with another text.
+
+    Args:
+        view: n pairs.
+        other_image: For each text, the pair whose image it is put to, (n,).
+        other_text: For each image, the pair whose text it is put to, (n,).
+
+    Returns:
+        Three times (n, 2). With a backbone that has `FastMatching`, an image does its part once for both its texts, and
+        a text its own once for all.
+    """
+    backbone, (image, image_mask), text, text_mask = view.backbone, view.image, view.text, view.pairs.text.mask
+    if isinstance(backbone, FastMatching):
+        begun = backbone.begin_match(text, text_mask)
+        both = torch.stack([torch.arange(len(view), device=other_text.device), other_text], dim=1).flatten()
+        own = backbone.match(begun[both], text_mask[both], image, image_mask).reshape(-1, 2, 2)  # (n, 2, 2)
+        return own[:, 0], backbone.match(begun, text_mask, image[other_image], image_mask[other_image]), own[:, 1]
+    negatives = backbone.fuse(
+        torch.cat([text, text[other_text]]),
+        torch.cat([text_mask, text_mask[other_text]]),
+        torch.cat([image[other_image], image]),
+        torch.cat([image_mask[other_image], image_mask]),
+    )
+    by_image, by_text = backbone.match_logits(negatives).chunk(2)
+    return backbone.match_logits(view.fused), by_image, by_text
 
 
 class ITM(ViewObjective):
@@ -53,16 +82,7 @@ class ITM(ViewObjective):
         other_image, found_image = draw_hard_negatives(to_image, forbidden, view.features.generator)
         other_text, found_text = draw_hard_negatives(to_text, forbidden, view.features.generator)
 
-        (image, image_mask), text, text_mask = view.image, view.text, view.pairs.text.mask
-        negatives = view.backbone.fuse(
-            torch.cat([text, text[other_text]]),
-            torch.cat([text_mask, text_mask[other_text]]),
-            torch.cat([image[other_image], image]),
-            torch.cat([image_mask[other_image], image_mask]),
-        )
-        positive = view.backbone.match_logits(view.fused)
-        negative = view.backbone.match_logits(negatives)
-        losses = matching_losses(positive, *negative.chunk(2))
+        losses = matching_losses(*match_with_negatives(view, other_image, other_text))
         counted = torch.stack([torch.ones_like(found_image), found_image, found_text])
         loss = mean_over_ranks((losses * counted).sum(), counted.sum())
         right = (losses.detach() < math.log(2)) & counted  # a chance above 1/2 for the right answer

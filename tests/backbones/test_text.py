@@ -86,15 +86,20 @@ def test_dropout_acts_in_training_only():
     assert not torch.allclose(backbone.encode_text(ids, mask), backbone.encode_text(ids, mask))
 
 
-def test_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("matches", [False, True])
+def test_checkpointing_changes_no_gradient(matches):
     plain, (ids, mask) = model(), texts()
     saving = model(checkpointing=True)
     saving.load_state_dict(plain.state_dict())
     images = torch.randn(3, 3, 32, 32)
     for backbone in (plain, saving):
         features = backbone.encode_image(images)
-        fused = backbone.fuse(backbone.encode_text(ids, mask), mask, *features[:2])
-        backbone.word_logits(fused[mask]).square().mean().backward()
+        text = backbone.encode_text(ids, mask)
+        if matches:
+            found = backbone.match(backbone.begin_match(text, mask), mask, *features[:2])
+        else:
+            found = backbone.word_logits(backbone.fuse(text, mask, *features[:2])[mask])
+        found.square().mean().backward()
     for (name, own), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, msg=name)
 

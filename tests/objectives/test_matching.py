@@ -3,11 +3,13 @@ import math
 import pytest
 import torch
 
+from relpretrain.backbones import ALBEF
 from relpretrain.features import Features
 from relpretrain.objectives import ITM
 from relpretrain.objectives.matching import matching_losses
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
-from tests.objectives.standin import StandIn, captions
+from relpretrain.types import FastMatching
+from tests.objectives.standin import WORDS, StandIn, captions
 
 
 def generator(seed=0):
@@ -34,6 +36,37 @@ def test_equals_a_loop_over_pairs():
         for b in range(5)
     )
     assert float(loss) == pytest.approx(total / 15, rel=1e-5)
+
+
+class Whole:
+    """A model seen as one that matches by `fuse` alone."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __getattr__(self, name):
+        if name in ("begin_match", "match"):
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_fast_way_has_the_same_loss_and_gradients(layers):
+    """An image serves its own text and the negative one at once, and only first tokens leave the last layer."""
+    torch.manual_seed(0)
+    model = ALBEF(size="tiny", image_size=32, vocab_size=WORDS, fusion_layers=layers, dropout=0.0)
+    batch = captions(5)
+    batch.images = torch.randn(5, 3, 32, 32)
+    assert isinstance(model, FastMatching)
+    assert not isinstance(Whole(model), FastMatching)
+    found = []
+    for backbone in (model, Whole(model)):
+        model.zero_grad()
+        term = ITM().term(Features(backbone, batch, [batch.pairs], generator()).view(batch.pairs))
+        term.loss.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        found.append((term.loss.detach(), term.metrics["accuracy"], gradients))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_one_means_match():

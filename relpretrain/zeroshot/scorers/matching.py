@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.types import Backbone
+from relpretrain.types import Backbone, FastMatching
 from relpretrain.zeroshot.scorers.base import CosineScorer, check_pairs, cosine_logits
 from relpretrain.zeroshot.scorers.batches import rectangles
 
@@ -38,19 +38,6 @@ class ImageTokens:
 
     def __getitem__(self, rows: Any) -> ImageTokens:
         return ImageTokens(self.tokens[rows], self.mask[rows])
-
-
-@runtime_checkable
-class FastMatching(Protocol):
-    """A backbone that matches sooner than by `match_logits(fuse(...))`; ours do."""
-
-    def begin_match(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What of matching depends on the texts alone, of text tokens (n, length, dim)."""
-        ...
-
-    def match(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Match logits (n, 2) of such texts with images (m, 1 + patches, dim), each for n / m texts in a row."""
-        ...
 
 
 class MatchScorer(CosineScorer):
