@@ -49,7 +49,8 @@ class Encoders(nn.Module):
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
 
-        There may be fewer images, of which n is a multiple: each then serves as many texts in a row.
+        There may be fewer images, of which n is a multiple: each then serves as many texts in a row. A subclass with
+        another fusion needs another `begin_match` and `match` as well: matching goes through these.
         """
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
