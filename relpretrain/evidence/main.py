@@ -157,7 +157,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the recipe, as model.optimizer.lr=2e-3"
     )
     parser.add_argument(
-        "--dial", nargs="+", default=[], metavar="NAME=VALUE", help="of the generated worlds, as mirrored=0.5"
+        "--dial", nargs="+", default=[], metavar="NAME=VALUE", help="of the generated worlds, as label_noise=0.1"
     )
     parser.add_argument("--processes", type=_positive, metavar="N", help="runs side by side (default: the preset's)")
     parser.add_argument("--list", action="store_true", help="the names of the runs")

@@ -1,4 +1,4 @@
-"""The presets: what is trained on a CPU within the hour, what on one GPU, and what it is to show."""
+"""The presets: what is trained on a CPU in about an hour, what on one GPU, and what it is to show."""
 
 from __future__ import annotations
 

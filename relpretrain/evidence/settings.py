@@ -24,7 +24,7 @@ def parse(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         name, _, value = text.partition("=")
         if not (name and value):
-            raise ValueError(f"{text!r} does not read NAME=VALUE, as mirrored=0.5.")
+            raise ValueError(f"{text!r} does not read NAME=VALUE, as label_noise=0.1.")
         found[name] = _value(value)
     return found
 
@@ -70,7 +70,7 @@ def with_settings(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 
 
 def check_settings(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Check that no factor of a run has overruled a setting. Those of sections that the run is without are ignored.
+    """Check that no factor of a run has overruled a setting. What the run is without is ignored.
 
     Raises:
         ConfigError: If one has.
@@ -78,8 +78,8 @@ def check_settings(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> No
     for path, value in settings.items():
         *sections, name = path.split(".")
         section = _section(recipe, sections)
-        if section is not None and (name not in section or section[name] != value):
-            raise ConfigError(f"{path} is {section.get(name)} by the run's own factors, and cannot be set to {value}")
+        if section is not None and name in section and section[name] != value:
+            raise ConfigError(f"{path} is {section[name]} by the run's own factors, and cannot be set to {value}")
 
 
 def _section(recipe: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any] | None:

@@ -51,6 +51,8 @@ def test_settings_replace_those_of_the_recipe():
 
 def test_a_setting_that_a_factor_overrules_is_told():
     recipe = {"data": {"streams": {"captions": {"ratio": 2.0}}}}
-    check_settings(recipe, {"data.streams.captions.ratio": 2, "data.streams.regions.ratio": 0.25})
+    check_settings(
+        recipe, {"data.streams.captions.ratio": 2, "data.streams.regions.ratio": 0.25, "data.streams.graphs": {}}
+    )
     with pytest.raises(ConfigError, match=r"ratio is 2\.0 by the run's own factors, and cannot be set to 1"):
         check_settings(recipe, {"data.streams.captions.ratio": 1})
