@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.distributed import rank
-from relpretrain.types import Backbone, Batch, ImageFeatures, Pairs, Regions, Teacher
+from relpretrain.types import Backbone, Batch, FastFusion, ImageFeatures, Pairs, Regions, Teacher
 
 
 def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -158,7 +158,20 @@ class View:
     @cached_property
     def fused(self) -> Tensor:
         """Text tokens fused with their own image (n, length, fusion_dim)."""
-        return self.backbone.fuse(self.text, self.pairs.text.mask, *self.image)
+        return self.fuse(self.text)
+
+    def fuse(self, text: Tensor) -> Tensor:
+        """Fuse tokens of the texts, or of other words in their places, (n, length, dim) with the image of each."""
+        mask, (image, image_mask) = self.pairs.text.mask, self.image
+        if isinstance(self.backbone, FastFusion):
+            return self.backbone.fuse_begun(text, mask, self.begun_image, image_mask)
+        return self.backbone.fuse(text, mask, image, image_mask)
+
+    @cached_property
+    def begun_image(self) -> tuple[Tensor, ...]:
+        """The images' part of fusion, for a backbone that has `FastFusion`."""
+        assert isinstance(self.backbone, FastFusion)
+        return self.backbone.begin_image(self.image[0])
 
     @cached_property
     def image_ids(self) -> Tensor:

@@ -204,15 +204,23 @@ class BoxBackbone(Backbone, Protocol):
 
 
 @runtime_checkable
-class FastMatching(Protocol):
-    """A backbone that matches sooner than by `match_logits(fuse(...))`; ours do."""
+class FastFusion(Protocol):
+    """A backbone whose images and texts do once what of fusion depends on them alone; ours do."""
 
-    def begin_match(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What of matching depends on the texts alone, of text tokens (n, length, dim)."""
+    def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The images' part of fusion, of tokens (m, 1 + patches, dim): tensors with a row for each image."""
         ...
 
-    def match(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Match logits (n, 2) of such texts with images (m, 1 + patches, dim), each for n / m texts in a row."""
+    def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """The texts' part of matching, of tokens (n, length, dim): a row for each text."""
+        ...
+
+    def fuse_begun(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """`fuse` text tokens with images that have begun."""
+        ...
+
+    def match(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """Match logits (n, 2) of texts with m images, all of which have begun, each image for n / m texts in a row."""
         ...
 
 

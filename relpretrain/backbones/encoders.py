@@ -50,22 +50,31 @@ class Encoders(nn.Module):
         """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
 
         There may be fewer images, of which n is a multiple: each then serves as many texts in a row. A subclass with
-        another fusion needs another `begin_match` and `match` as well: matching goes through these.
+        another fusion needs other `begin_image`, `begin_text`, `fuse_begun` and `match` as well: objectives go through
+        these.
         """
+        return self.fuse_begun(text, text_mask, self.begin_image(image), image_mask)
+
+    def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What of fusion depends on the images alone, a row each; made once for all texts."""
+        return self.fusion.begin_image(image)
+
+    def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """What of matching depends on the texts alone, (n, length, dim); made once for all images."""
+        return self.fusion.begin_text(text, text_mask)
+
+    def fuse_begun(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """`fuse` with images that `begin_image` prepared."""
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
 
-    def begin_match(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What of matching depends on the texts alone, (n, length, dim); made once for all images, see `match`."""
-        return self.fusion.begin(text, text_mask)
+    def match(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """Match logits (n, 2) of texts and images that were begun: those of `match_logits(fuse(...))`, sooner.
 
-    def match(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Match logits (n, 2) of texts that `begin_match` prepared: those of `match_logits(fuse(...))`, sooner.
-
-        Each image serves as many texts in a row as there are texts for an image, and does its part once; the last layer
-        is computed for the first token alone, which is all that the matching head looks at.
+        Each image serves as many texts in a row as there are texts for an image; the last layer is computed for the
+        first token alone, which is all that the matching head looks at.
         """
-        first = self.fusion.first_token(begun, text_mask, image, image_mask)
+        first = self.fusion.first_token(text, text_mask, image, image_mask)
         with full_precision(first):
             return self.match_logits(first.float())
 

@@ -53,13 +53,14 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(image_width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-        """Attend from (n, L, D) to the visible of (m, K, image width); `mask` is (m, 1, 1, K), True at visible ones.
+    def forward(self, x: Tensor, kv: Tensor, mask: Tensor) -> Tensor:
+        """Attend from (n, L, D) to the visible tokens of m images; `mask` is (m, 1, 1, K), True at visible ones.
 
-        n is a multiple of m: each image serves n / m texts in a row, which stand side by side as queries.
+        `kv` holds their keys and values, (m, K, 2 D): what `self.kv` makes of tokens (m, K, image width). n is a
+        multiple of m: each image serves n / m texts in a row, which stand side by side as queries.
         """
-        q = self.q(x).reshape(len(image), -1, x.shape[-1]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(image).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q = self.q(x).reshape(len(kv), -1, x.shape[-1]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = kv.reshape(*kv.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         p = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
         return self.out(attended.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
@@ -86,18 +87,18 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(width, eps)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, image: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
-        """Turn tokens (n, L, D) into tokens (n, L, D); masks as in the attentions."""
-        return self.finish(self.attend(x, mask), image, image_mask)
+    def forward(self, x: Tensor, mask: Tensor, kv: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
+        """Turn tokens (n, L, D) into tokens (n, L, D); `kv` and masks as in the attentions."""
+        return self.finish(self.attend(x, mask), kv, image_mask)
 
     def attend(self, x: Tensor, mask: Tensor, queries: int | None = None) -> Tensor:
         """The part before any image: self-attention of the first `queries` tokens, (n, queries or L, D)."""
         return self.attention_norm(x[:, :queries] + self.drop(self.attention(x, mask, queries)))  # type: ignore[no-any-return]
 
-    def finish(self, x: Tensor, image: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
+    def finish(self, x: Tensor, kv: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
         """The rest: cross-attention and the two linear layers, each token by itself."""
-        if image is not None:
-            x = self.cross_norm(x + self.drop(self.cross(x, image, image_mask)))
+        if kv is not None:
+            x = self.cross_norm(x + self.drop(self.cross(x, kv, image_mask)))
         return self.ffn_norm(x + self.drop(self.down(F.gelu(self.up(x)))))  # type: ignore[no-any-return]
 
 
@@ -130,7 +131,7 @@ class TextEncoder(nn.Module):
             )
         x = self.words(ids) + (self.positions.weight[:length] + self.types.weight[0])
         x = self.drop(self.norm(x))
-        return run_layers(self.layers, self.checkpointing, x, mask.bool()[:, None, None])
+        return run_layers(self.layers, self.checkpointing, x, _wide(mask))
 
 
 class FusionEncoder(nn.Module):
@@ -147,29 +148,43 @@ class FusionEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer(sizes, sizes.vision_width) for _ in range(sizes.fusion_layers))
         init_weights(self, sizes.init_std)
 
-    def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, L, D) attend to image tokens (m, K, image width), n a multiple of m: (n, L, D)."""
-        masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
-        return run_layers(self.layers, self.checkpointing, text, masks[0], image, masks[1])
+    def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What no text has a part in, of tokens (m, K, image width): keys and values for each layer, (m, K, 2 D).
 
-    def begin(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        With checkpointing it is the tokens alone: a layer makes its keys and values when it runs, and keeps none.
+        """
+        layers: list[Any] = list(self.layers)
+        return (image,) if self.checkpointing else tuple(layer.cross.kv(image) for layer in layers)
+
+    def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """What no image has a part in, (n, L, D): the first layer's self-attention. Goes on in `first_token`."""
-        return self._run(self.layers[0].attend, text, text_mask.bool()[:, None, None])
+        first: Any = self.layers[0]
+        return run(first.attend, self.checkpointing, text, _wide(text_mask))
 
-    def first_token(self, begun: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """The first token of what `forward` returns, (n, 1, D), of texts that `begin` prepared; images as there."""
-        masks = text_mask.bool()[:, None, None], image_mask.bool()[:, None, None]
-        first, *others = self.layers
-        if not others:
-            return self._run(first.finish, begun[:, :1], image, masks[1])
-        x = self._run(first.finish, begun, image, masks[1])
-        for layer in others[:-1]:
-            x = self._run(layer, x, masks[0], image, masks[1])
-        x = self._run(others[-1].attend, x, masks[0], 1)
-        return self._run(others[-1].finish, x, image, masks[1])
+    def forward(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """Let text tokens (n, L, D) attend to m images that `begin_image` prepared, n a multiple of m: (n, L, D)."""
+        for number, layer in enumerate(self.layers):
+            text = self._look(number, layer, image, image_mask, text, _wide(text_mask))
+        return text
 
-    def _run(self, part: Any, *arguments: Any) -> Tensor:
-        return run(part, self.checkpointing, *arguments)
+    def first_token(self, begun: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """The first token of what `forward` returns, (n, 1, D), of texts that `begin_text` prepared."""
+        layers: list[Any] = list(self.layers)
+        last = len(layers) - 1
+        if last == 0:
+            return self._look(0, layers[0].finish, image, image_mask, begun[:, :1])
+        x = self._look(0, layers[0].finish, image, image_mask, begun)
+        for number in range(1, last):
+            x = self._look(number, layers[number], image, image_mask, x, _wide(text_mask))
+        x = run(layers[last].attend, self.checkpointing, x, _wide(text_mask), 1)
+        return self._look(last, layers[last].finish, image, image_mask, x)
+
+    def _look(self, number: int, part: Any, image: tuple[Tensor, ...], image_mask: Tensor, *x: Tensor) -> Tensor:
+        """Run a layer, or the part of it that looks at images."""
+        if not self.checkpointing:
+            return part(*x, image[number], _wide(image_mask))  # type: ignore[no-any-return]
+        layer: Any = self.layers[number]
+        return run(lambda tokens, *x: part(*x, layer.cross.kv(tokens), _wide(image_mask)), True, *image, *x)
 
 
 class WordHead(nn.Module):
@@ -203,3 +218,8 @@ def run(part: Callable[..., Tensor], checkpointing: bool, *arguments: Any) -> Te
     if checkpointing and torch.is_grad_enabled():
         return checkpoint(part, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
     return part(*arguments)
+
+
+def _wide(mask: Tensor) -> Tensor:
+    """A mask (n, tokens) as attention takes it, (n, 1, 1, tokens)."""
+    return mask.bool()[:, None, None]

@@ -20,8 +20,14 @@ _LONG = {"alike": 1, "mirrored": 0.0, "omitted_relations": 0.3, "hold_out_pairs"
 """The world of long texts: what things there are tells most images apart, so that matching is soon learned."""
 
 
-def cpu(seeds: tuple[int, ...] = (150, 151, 152)) -> Preset:
-    """Pairs of coloured squares at 32 pixels, on two cores."""
+def cpu(seeds: tuple[int, ...] = (160, 161, 162, 163)) -> Preset:
+    """Pairs of coloured squares at 32 pixels, on two cores.
+
+    All seeds train what the claims compare at equal steps. For the hour's sake the first three train the rest, and the
+    first two MRC alone, which has stayed at chance whatever the seed.
+    """
+    first = seeds[:3]
+    of_arm = {"baseline": seeds, "+VSG": first, "+MRC": seeds[:2], "+both": seeds}
     world: dict[str, Any] = {
         "images_captions": 40_000,
         "images_regions": 0,
@@ -45,11 +51,11 @@ def cpu(seeds: tuple[int, ...] = (150, 151, 152)) -> Preset:
     }
     long = {**world, **_LONG, "objects": (2, 3), "items_paragraphs": 100}
     runs = [
-        *(Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS),
-        *(Run("ALBEF", "baseline", seed, budget="compute") for seed in seeds),
-        *(Run("ALBEF", "+both", seed, share=0.01) for seed in seeds),
-        *(Run("ALBEF", "baseline", seed, world="long") for seed in seeds),
-        *(Run("ALBEF", "+VSG", seed, world="long", max_relations=k) for k in (3, 8) for seed in seeds),
+        *(Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS if seed in of_arm[arm]),
+        *(Run("ALBEF", "baseline", seed, budget="compute") for seed in first),
+        *(Run("ALBEF", "+both", seed, share=0.01) for seed in first),
+        *(Run("ALBEF", "baseline", seed, world="long") for seed in first),
+        *(Run("ALBEF", "+VSG", seed, world="long", max_relations=k) for k in (3, 8) for seed in first),
     ]
     recipe = RECIPES / "ablation_cpu.yaml"
     return Preset("cpu", recipe, {"main": world, "long": long}, {"main": 1600, "long": 600}, tuple(runs), 2)

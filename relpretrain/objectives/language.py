@@ -10,7 +10,7 @@ from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective
-from relpretrain.types import IGNORE, Backbone
+from relpretrain.types import IGNORE
 
 
 def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None, alpha: float = 0.0) -> Tensor:
@@ -32,11 +32,10 @@ def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = No
     return (1 - alpha) * hard + alpha * soft
 
 
-def masked_word_logits(backbone: Backbone, view: View, positions: Tensor) -> Tensor:
+def masked_word_logits(view: View, positions: Tensor) -> Tensor:
     """Vocabulary logits at masked positions of a view's texts, fused with the view's images.
 
     Args:
-        backbone: The model.
         view: n pairs with masked texts.
         positions: True at the masked positions, (n, length), bool.
 
@@ -45,8 +44,8 @@ def masked_word_logits(backbone: Backbone, view: View, positions: Tensor) -> Ten
     """
     text = view.pairs.text
     assert text.masked_ids is not None
-    fused = backbone.fuse(backbone.encode_text(text.masked_ids, text.mask), text.mask, *view.image)
-    return backbone.word_logits(fused[positions])
+    fused = view.fuse(view.backbone.encode_text(text.masked_ids, text.mask))
+    return view.backbone.word_logits(fused[positions])
 
 
 class MLM(ViewObjective):
@@ -71,12 +70,12 @@ class MLM(ViewObjective):
             raise ValueError("MLM needs masked texts, but this batch has none: its collation must mask words.")
         positions = text.labels != IGNORE
         labels = text.labels[positions]
-        logits = masked_word_logits(view.backbone, view, positions)
+        logits = masked_word_logits(view, positions)
         soft, alpha = None, 0.0
         if view.taught is not None and view.features.teacher is not None:
             alpha = view.features.teacher.alpha
             with torch.no_grad():
-                soft = masked_word_logits(view.taught.backbone, view.taught, positions).float().softmax(dim=1)
+                soft = masked_word_logits(view.taught, positions).float().softmax(dim=1)
         loss = mean_over_ranks(word_losses(logits, labels, soft, alpha).sum(), len(labels))
         if len(labels) == 0:
             return Term(loss, 0, {})

@@ -47,7 +47,7 @@ def test_cross_attention_equals_a_loop():
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 1, 0], [1, 0, 0, 0, 0]]).bool()
     k, v = attention.kv(image).chunk(2, dim=-1)
     expected = attention.out(naive(attention.q(x), k, v, mask, 4))
-    torch.testing.assert_close(attention(x, image, mask[:, None, None]), expected)
+    torch.testing.assert_close(attention(x, attention.kv(image), mask[:, None, None]), expected)
 
 
 def test_padding_changes_nothing():
@@ -93,12 +93,12 @@ def test_checkpointing_changes_no_gradient(matches):
     saving.load_state_dict(plain.state_dict())
     images = torch.randn(3, 3, 32, 32)
     for backbone in (plain, saving):
-        features = backbone.encode_image(images)
+        image, image_mask = backbone.encode_image(images)[:2]
         text = backbone.encode_text(ids, mask)
         if matches:
-            found = backbone.match(backbone.begin_match(text, mask), mask, *features[:2])
+            found = backbone.match(backbone.begin_text(text, mask), mask, backbone.begin_image(image), image_mask)
         else:
-            found = backbone.word_logits(backbone.fuse(text, mask, *features[:2])[mask])
+            found = backbone.word_logits(backbone.fuse(text, mask, image, image_mask)[mask])
         found.square().mean().backward()
     for (name, own), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, msg=name)

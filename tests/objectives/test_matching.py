@@ -5,10 +5,10 @@ import torch
 
 from relpretrain.backbones import ALBEF
 from relpretrain.features import Features
-from relpretrain.objectives import ITM
+from relpretrain.objectives import ITM, MLM
 from relpretrain.objectives.matching import matching_losses
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
-from relpretrain.types import FastMatching
+from relpretrain.types import FastFusion
 from tests.objectives.standin import WORDS, StandIn, captions
 
 
@@ -39,13 +39,13 @@ def test_equals_a_loop_over_pairs():
 
 
 class Whole:
-    """A model seen as one that matches by `fuse` alone."""
+    """A model seen as one that has `fuse` alone."""
 
     def __init__(self, model):
         self.model = model
 
     def __getattr__(self, name):
-        if name in ("begin_match", "match"):
+        if name in ("begin_image", "begin_text", "fuse_begun", "match"):
             raise AttributeError(name)
         return getattr(self.model, name)
 
@@ -57,8 +57,8 @@ def test_the_fast_way_has_the_same_loss_and_gradients(layers):
     model = ALBEF(size="tiny", image_size=32, vocab_size=WORDS, fusion_layers=layers, dropout=0.0)
     batch = captions(5)
     batch.images = torch.randn(5, 3, 32, 32)
-    assert isinstance(model, FastMatching)
-    assert not isinstance(Whole(model), FastMatching)
+    assert isinstance(model, FastFusion)
+    assert not isinstance(Whole(model), FastFusion)
     found = []
     for backbone in (model, Whole(model)):
         model.zero_grad()
@@ -67,6 +67,17 @@ def test_the_fast_way_has_the_same_loss_and_gradients(layers):
         gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         found.append((term.loss.detach(), term.metrics["accuracy"], gradients))
     torch.testing.assert_close(found[0], found[1])
+
+
+def test_images_make_their_keys_once_for_all_objectives():
+    model = ALBEF(size="tiny", image_size=32, vocab_size=WORDS)
+    batch, rows = captions(4), []
+    batch.images = torch.randn(4, 3, 32, 32)
+    model.fusion.layers[0].cross.kv.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    features = Features(model, batch, [batch.pairs], generator())
+    for objective in (ITM(), MLM()):
+        objective(features)
+    assert rows == [4]
 
 
 def test_one_means_match():
