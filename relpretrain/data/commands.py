@@ -30,7 +30,7 @@ _SYNTHETIC_HELP: dict[str, dict[str, str]] = {
         "images_validation": "held-out images with all of these (600)",
         "one_corpus": "regions and graphs are of the first images with captions",
         "alike": "neighbouring images of a shard that show the same things (1)",
-        "mirrored": "share of these that are the image before with left and right exchanged, or top and bottom (0)",
+        "mirrored": "share of these that mirror the image before: left and right, top and bottom, or both (0)",
         "shard_size": "samples in a shard: the first k shards are a share of the images (1000)",
         "overwrite": "replace the shards that are in OUT",
     },

@@ -114,7 +114,7 @@ class _Page:
         yield (
             f"{sum(v.is_held for v in verdicts)} of {_count(len(verdicts), 'claim')} held in {runs} with and without "
             "VSG and MRC, from nothing, on generated worlds whose relations are known. Differences are paired by seed "
-            f"({seeds}; each has its own world, initial weights and order of the data):"
+            f"({seeds}, each with a world, initial weights and an order of the data of its own):"
         )
         yield _code(context.command)
         yield markdown_table(HEADER, [verdict.row for verdict in verdicts])

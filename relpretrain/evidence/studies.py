@@ -81,7 +81,7 @@ class Comparison:
         clauses = []
         for setting, difference in known:
             label = setting.label + (f" against {setting.control}" if len(controls) > 1 else "")
-            shown = {1: "is higher", -1: "is lower", 0: "shows no difference"}[difference.sign]
+            shown = {1: "is higher", -1: "is lower", 0: "is not shown to differ"}[difference.sign]
             shown = "cannot be judged by one seed" if difference.seeds == 1 else shown
             clauses.append(f"{label} {shown}, {difference.points.replace(' (', ' points (')}")
         against = f", against {controls.pop()}" if len(controls) == 1 else ""

@@ -119,7 +119,7 @@ def test_little_is_little_and_says_so(tmp_path):
     assert text.count("No run of this preset asks this.") == 8
     assert "Not measured: counting." in text
     assert "held-out relation probes 800; held-out VSR accuracy at 0.5 400; existence 200;" in text
-    assert "(1 seed; each" in text
+    assert "(1 seed, each" in text
     assert "nan" not in text
 
 

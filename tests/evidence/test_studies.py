@@ -97,7 +97,7 @@ def test_sentences_say_what_intervals_allow():
 
     start = "On held-out relation probes, against masked: not masked"
     assert sentence(0.4, 0.3, 0.2) == f"{start} is lower, -20.0 points (-44.8 to +4.8).".replace(
-        "is lower", "shows no difference"
+        "is lower", "is not shown to differ"
     )
     assert sentence(0.4, 0.39, 0.41) == f"{start} is lower, -10.0 points (-12.5 to -7.5)."
     assert sentence(0.6, 0.59, 0.61) == f"{start} is higher, +10.0 points (+7.5 to +12.5)."

@@ -133,9 +133,9 @@ def generate(
         alike: How many neighbouring images of a shard show the same things, standing otherwise. A stream that deals as
             many `neighbours` together then has batches in which only relations tell images apart, however many kinds
             there are.
-        mirrored: Share of those neighbours that show the image before them with left and right exchanged, or top and
-            bottom: the direction in which two of its things lie further apart. Fewer where that would show what is
-            held out.
+        mirrored: Share of those neighbours that show the image before them in a mirror, so that no left, right, above
+            or below of it stays true: two things in the direction in which they lie further apart, more in both. Fewer
+            where that would show what is held out.
         shard_size: Samples in a shard, a multiple of `alike`. The first shards are a share of the images: a recipe
             takes five of them as `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the
             first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or

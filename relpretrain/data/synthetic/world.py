@@ -219,23 +219,25 @@ class World:
         return self._drawn(labels, boxes, truths, asked, rng)
 
     def mirrored(self, scene: Scene, rng: np.random.Generator) -> Scene | None:
-        """Draw a scene with its left and right, or its top and bottom, exchanged.
+        """Draw a scene with its left and right exchanged, its top and bottom, or both: no relation of sides stays true.
 
-        It is the direction in which two of its things lie further apart. In the other one all stay as they are, so that
-        a text that goes from top to bottom names things side by side in the same order: only its words are others.
+        Two things are mirrored in the direction in which they lie further apart. In the other one they stay as they
+        are, so that a text that goes from top to bottom names things side by side in the same order: only its words
+        are others. More things are mirrored in both directions, for some of them lie apart in either.
 
         Args:
             scene: A scene of this world, about nothing in particular.
-            rng: What draws the two.
+            rng: What draws the pixels.
 
         Returns:
             The other scene; None if it would show what is held out.
         """
         boxes, size = [entity.box for entity in scene.graph.entities], self.image_size
         one, other = (boxes[i].center for i in rng.permutation(len(boxes))[:2])
-        if abs(one[0] - other[0]) > abs(one[1] - other[1]):
+        sideways = abs(one[0] - other[0]) > abs(one[1] - other[1])
+        if sideways or len(boxes) > 2:
             boxes = [box.flip(size) for box in boxes]
-        else:
+        if not sideways or len(boxes) > 2:
             boxes = [Box(box.x_min, size - box.y_max, box.x_max, size - box.y_min) for box in boxes]
         truths = self._truths(boxes)
         if any(self.held_out.forbids(scene.labels[r.subject], r.relation, scene.labels[r.object]) for r in truths):
