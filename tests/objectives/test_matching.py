@@ -50,11 +50,12 @@ class Whole:
         return getattr(self.model, name)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_fast_way_has_the_same_loss_and_gradients(layers):
+@pytest.mark.parametrize(("layers", "checkpointing"), [(1, False), (2, False), (3, False), (2, True)])
+def test_the_fast_way_has_the_same_loss_and_gradients(layers, checkpointing):
     """An image serves its own text and the negative one at once, and only first tokens leave the last layer."""
     torch.manual_seed(0)
-    model = ALBEF(size="tiny", image_size=32, vocab_size=WORDS, fusion_layers=layers, dropout=0.0)
+    sizes = {"size": "tiny", "image_size": 32, "vocab_size": WORDS, "fusion_layers": layers, "dropout": 0.0}
+    model = ALBEF(**sizes, checkpointing=checkpointing)
     batch = captions(5)
     batch.images = torch.randn(5, 3, 32, 32)
     assert isinstance(model, FastFusion)
