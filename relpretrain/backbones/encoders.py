@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +38,19 @@ class Encoders(nn.Module):
         self.fusion_dim = sizes.text_width
         self.patch_grid = sizes.patch_grid
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse another `fuse` alone.
+
+        Raises:
+            TypeError: If a subclass has another `fuse` and not another `fuse_begun`, which is what objectives call.
+        """
+        super().__init_subclass__(**kwargs)
+        if "fuse" in cls.__dict__ and "fuse_begun" not in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__} has another fuse, but objectives call fuse_begun: define that instead, and "
+                "begin_image, begin_text and match where they differ."
+            )
+
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         """Encode (batch, 3, height, width) once, and the regions out of the same pass."""
         features: ImageFeatures = self.vision(images, regions)
@@ -49,9 +64,7 @@ class Encoders(nn.Module):
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
 
-        There may be fewer images, of which n is a multiple: each then serves as many texts in a row. A subclass with
-        another fusion needs other `begin_image`, `begin_text`, `fuse_begun` and `match` as well: objectives go through
-        these.
+        There may be fewer images, of which n is a multiple: each then serves as many texts in a row.
         """
         return self.fuse_begun(text, text_mask, self.begin_image(image), image_mask)
 

@@ -129,9 +129,11 @@ class TextEncoder(nn.Module):
                 f"A text of {length} tokens is longer than the model's max_positions={self.positions.num_embeddings}; "
                 "lower max_tokens of the data or raise max_positions."
             )
-        x = self.words(ids) + (self.positions.weight[:length] + self.types.weight[0])
+        x: Tensor = self.words(ids) + (self.positions.weight[:length] + self.types.weight[0])
         x = self.drop(self.norm(x))
-        return run_layers(self.layers, self.checkpointing, x, _wide(mask))
+        for layer in self.layers:
+            x = run(layer, self.checkpointing, x, _wide(mask))
+        return x
 
 
 class FusionEncoder(nn.Module):
@@ -204,13 +206,6 @@ class WordHead(nn.Module):
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of hidden states (positions, D); `words` is (vocabulary, D)."""
         return F.linear(self.norm(F.gelu(self.dense(hidden))), words, self.bias)
-
-
-def run_layers(layers: nn.ModuleList, checkpointing: bool, x: Tensor, *rest: Tensor) -> Tensor:
-    """Run layers one after the other, each with the same further arguments."""
-    for layer in layers:
-        x = run(layer, checkpointing, x, *rest)
-    return x
 
 
 def run(part: Callable[..., Tensor], checkpointing: bool, *arguments: Any) -> Tensor:

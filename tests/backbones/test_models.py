@@ -86,3 +86,9 @@ def test_it_runs_in_bfloat16(model):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = logits()
     torch.testing.assert_close(low, logits(), rtol=0.1, atol=0.05)
+
+
+def test_another_fuse_alone_is_refused():
+    with pytest.raises(TypeError, match="Other has another fuse, but objectives call fuse_begun"):
+        type("Other", (ALBEF,), {"fuse": lambda self, *given: None})
+    assert type("Whole", (ALBEF,), {"fuse": None, "fuse_begun": None})
