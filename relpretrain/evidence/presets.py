@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,9 @@ _LONG = {"alike": 1, "mirrored": 0.0, "omitted_relations": 0.3, "hold_out_pairs"
 def cpu(seeds: tuple[int, ...] = (160, 161, 162, 163)) -> Preset:
     """Pairs of coloured squares at 32 pixels, on two cores.
 
-    All seeds train what the claims compare at equal steps. For the hour's sake the first three train the rest, and the
-    first two MRC alone, which has stayed at chance whatever the seed.
+    Its claims of equal compute and of fewer graphs, and its questions, are of the first three seeds.
     """
     first = seeds[:3]
-    of_arm = {"baseline": seeds, "+VSG": first, "+MRC": seeds[:2], "+both": seeds}
     world: dict[str, Any] = {
         "images_captions": 40_000,
         "images_regions": 0,
@@ -51,7 +49,7 @@ def cpu(seeds: tuple[int, ...] = (160, 161, 162, 163)) -> Preset:
     }
     long = {**world, **_LONG, "objects": (2, 3), "items_paragraphs": 100}
     runs = [
-        *(Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS if seed in of_arm[arm]),
+        *_arms(seeds),
         *(Run("ALBEF", "baseline", seed, budget="compute") for seed in first),
         *(Run("ALBEF", "+both", seed, share=0.01) for seed in first),
         *(Run("ALBEF", "baseline", seed, world="long") for seed in first),
@@ -62,7 +60,11 @@ def cpu(seeds: tuple[int, ...] = (160, 161, 162, 163)) -> Preset:
 
 
 def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
-    """Three to six of 24 kinds of things at 64 pixels, on one large GPU and sixteen cores."""
+    """Three to six of 24 kinds of things at 64 pixels, on one large GPU and sixteen cores.
+
+    Its claims are of all seeds, its questions of the first three.
+    """
+    first = seeds[:3]
     world: dict[str, Any] = {
         "image_size": 64,
         "images_captions": 60_000,
@@ -96,15 +98,25 @@ def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
     )
     texts: tuple[dict[str, Any], ...] = ({"max_relations": 3}, {}, {"max_relations": 16}, {"sort": False})
     runs = [
-        *(Run(backbone, arm, seed) for seed in seeds for backbone in BACKBONES for arm in ARMS),
+        *_arms(seeds),
         *(Run(backbone, "baseline", seed, budget="compute") for seed in seeds for backbone in BACKBONES),
         *(Run(backbone, "+both", seed, share=0.01) for seed in seeds for backbone in BACKBONES),
-        *(Run("ALBEF", "+both", seed, **factor) for factor in factors for seed in seeds),
-        *(Run("ALBEF", "baseline", seed, world="long") for seed in seeds),
-        *(Run("ALBEF", "+VSG", seed, world="long", **factor) for factor in texts for seed in seeds),
+        *(Run("ALBEF", "+both", seed, **factor) for factor in factors for seed in first),
+        *(Run("ALBEF", "baseline", seed, world="long") for seed in first),
+        *(Run("ALBEF", "+VSG", seed, world="long", **factor) for factor in texts for seed in first),
     ]
     recipe = RECIPES / "ablation_gpu.yaml"
     return Preset("gpu", recipe, {"main": world, "long": long}, {"main": 2500, "long": 2500}, tuple(runs), 14)
+
+
+def _arms(seeds: tuple[int, ...]) -> Iterator[Run]:
+    """The four arms, seed by seed: all seeds train what the claims compare, three VSG alone.
+
+    MRC alone has two: it trains no matching, and has stayed at chance with every seed.
+    """
+    trained = {"baseline": seeds, "+VSG": seeds[:3], "+MRC": seeds[:2], "+both": seeds}
+    order = ((seed, backbone, arm) for seed in seeds for backbone in BACKBONES for arm in ARMS)
+    return (Run(backbone, arm, seed) for seed, backbone, arm in order if seed in trained[arm])
 
 
 PRESETS = {"cpu": cpu, "gpu": gpu}
