@@ -216,7 +216,7 @@ class FastFusion(Protocol):
         ...
 
     def fuse_begun(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """`fuse` text tokens with images that have begun."""
+        """`fuse` text tokens (n, length, dim) with images that have begun, one for each: (n, length, fusion_dim)."""
         ...
 
     def match(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:

@@ -69,15 +69,15 @@ class Encoders(nn.Module):
         return self.fuse_begun(text, text_mask, self.begin_image(image), image_mask)
 
     def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What of fusion depends on the images alone, a row each; made once for all texts."""
+        """What of fusion depends on image tokens (m, 1 + patches, dim) alone: tensors of m rows, for all texts."""
         return self.fusion.begin_image(image)
 
     def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What of matching depends on the texts alone, (n, length, dim); made once for all images."""
+        """What of matching depends on text tokens (n, length, dim) alone, in their shape, for all images."""
         return self.fusion.begin_text(text, text_mask)
 
     def fuse_begun(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """`fuse` with images that `begin_image` prepared."""
+        """`fuse` text tokens (n, length, dim) with images that `begin_image` prepared: (n, length, fusion_dim)."""
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
 

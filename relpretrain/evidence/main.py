@@ -75,7 +75,7 @@ def chosen(args: argparse.Namespace) -> Preset:
     Raises:
         ValueError: If no run is left, or a dial or setting cannot be read.
     """
-    preset = PRESETS[args.preset](tuple(args.seeds)) if args.seeds else PRESETS[args.preset]()
+    preset = PRESETS[args.preset](tuple(dict.fromkeys(args.seeds))) if args.seeds else PRESETS[args.preset]()
     runs = [run for run in preset.runs if not args.only or any(part in run.name for part in args.only)]
     if not runs:
         raise ValueError(f"No run is called like {' or '.join(args.only)}; --list shows the names.")
@@ -148,7 +148,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="the page; plots and results.csv in a folder beside it (default: evidence.md in --out)",
     )
     parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the page: what was tried before")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="other seeds than the preset's")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="other seeds than the preset's; some runs have the first two or three only",
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="runs whose names hold one of these")
     parser.add_argument(
         "--steps", type=_positive, metavar="N", help="other lengths than the preset's, to try the command"

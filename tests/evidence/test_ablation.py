@@ -132,6 +132,12 @@ def test_the_command_trains_reports_and_goes_on(preset, out, tmp_path, monkeypat
     assert capsys.readouterr().out.split() == [run.name for run in RUNS]
 
 
+def test_a_seed_given_twice_is_one(tmp_path, capsys):
+    assert main.main(["--preset", "cpu", "--out", str(tmp_path), "--seeds", "7", "7", "--list"]) == 0
+    names = capsys.readouterr().out.split()
+    assert len(names) == len(set(names)) > 8
+
+
 def test_a_trial_has_other_settings_and_dials(preset, tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "cpu", lambda seeds=(0,): preset)
     found = []

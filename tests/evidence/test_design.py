@@ -42,8 +42,8 @@ def test_every_arm_is_trained_on_both_backbones_and_those_of_the_claims_with_eve
     for backbone, arm in itertools.product(BACKBONES, ARMS):
         trained = {run.seed for run in main if (run.backbone, run.arm) == (backbone, arm)}
         assert trained == seeds if arm in ("baseline", "+both") else len(trained) >= 2
-    for claim in claims(preset):
-        wanted = {**MAIN, **claim.treatment}
+    for side in (side for claim in claims(preset) for side in (claim.treatment, claim.control)):
+        wanted = {**MAIN, **side}
         assert sum(all(getattr(run, k) == v for k, v in wanted.items()) for run in preset.runs) >= 3
 
 
