@@ -110,7 +110,13 @@ class RelationModule(pl.LightningModule):
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
         wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
         features = Features(cast(Backbone, self.backbone), batch, wanted, generator, teacher)
-        return features, {name: objective(features) for name, objective in chosen.items()}
+        parameters, outputs = list(self.parameters()), {}
+        for name, objective in chosen.items():
+            outputs[name] = objective(features)
+            # Here, not at the end: a loss that has nothing on this process then holds its place in the backward pass,
+            # where DDP's buckets and the collectives of ITC must come in one order on all processes.
+            outputs[name].loss = touch(outputs[name].loss, parameters)
+        return features, outputs
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Note the same losses without dropout, teacher or changing negatives."""
@@ -214,7 +220,8 @@ def _enqueue(teacher: Teacher, features: Features) -> None:
     if view.taught is None:
         return
     with torch.no_grad():
-        teacher.enqueue(view.taught.image_embedding, view.taught.text_embedding, view.image_ids, pairs.text_ids)
+        embeddings = view.taught.image_embedding, view.taught.text_embedding
+        teacher.enqueue(*embeddings, view.image_ids, pairs.text_ids, view.sizes)
 
 
 def _seed_dropout(device: torch.device, seed: int, step: int) -> None:
