@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from relpretrain.backbones import XVLM
 from relpretrain.adapters.xvlm import OfficialXVLM
+from relpretrain.backbones import XVLM
 from relpretrain.features import Features
 from relpretrain.objectives import BOX
 from relpretrain.objectives.box import box_losses
@@ -123,6 +123,8 @@ def test_without_a_region_nothing_is_fused(whole):
         batch.pairs.whole = torch.ones(4, dtype=torch.bool)
     else:
         batch = empty(batch)
-    model.fuse = model.encode_text = None
+    calls = []
+    model.fuse = model.encode_text = lambda *given: calls.append(given)
     output = BOX()(Features(model, batch, [batch.pairs]))
+    assert calls == []
     assert (output.count, float(output.loss)) == (0, 0.0)
