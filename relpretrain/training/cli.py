@@ -19,6 +19,7 @@ from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.shards import resolve_shards
 from relpretrain.errors import ConfigError
 from relpretrain.training.callbacks import LastCheckpoint, ProgressLine
+from relpretrain.training.data_record import DataRecord
 from relpretrain.training.module import RelationModule
 from relpretrain.training.recipe import mistakes, read_recipe
 from relpretrain.version import __version__
@@ -122,7 +123,7 @@ class RelationCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / "checkpoints")
         if self.subcommand == "fit" and not given.get("fast_dev_run"):
-            callbacks.append(LastCheckpoint(folder / "checkpoints"))
+            callbacks += [LastCheckpoint(folder / "checkpoints"), DataRecord(folder)]
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
