@@ -18,6 +18,7 @@ from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.survey import SHARDS
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from relpretrain.errors import ConfigError
+from relpretrain.recipe_files import find_recipe
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 
 
@@ -91,12 +92,13 @@ def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
     """Read the data of a recipe.
 
     Args:
-        path: The recipe.
+        path: The recipe: a file, or the name of one that comes with the package.
         shards: Shards to take in place of the recipe's own, in every stream.
 
     Raises:
         ConfigError: If it is no recipe, or its data is not what `RelationDataModule` takes.
     """
+    path = find_recipe(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
