@@ -104,9 +104,9 @@ def _line(name: str, part: Coverage, vocabulary: str, width: int) -> str:
     shown: list[str] = []
     for relation, count in part.most_common:
         left = len(part.most_common) - len(shown) - 1
-        tail = f" and {left:,} more" if left else ""
-        if shown and len(line + ", ".join([*shown, f"{relation} {count:,}"]) + tail) > width:
+        tail = [f"{left:,} more"] if left else []
+        if shown and len(line + ", ".join([*shown, f"{relation} {count:,}", *tail])) > width:
             break
         shown.append(f"{relation} {count:,}")
     left = len(part.most_common) - len(shown)
-    return line + ", ".join(shown) + (f" and {left:,} more" if left else "")
+    return line + ", ".join([*shown, *([f"{left:,} more"] if left else [])])

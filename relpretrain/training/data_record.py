@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from relpretrain.data.summary import RECORD
+from relpretrain.distributed import world_size
 
 
 class DataRecord(pl.Callback):
@@ -28,7 +29,8 @@ class DataRecord(pl.Callback):
         """Add what the first process left out."""
         ledger = getattr(trainer.datamodule, "ledger", None)
         lines = [] if ledger is None else ledger.lines()
-        self._write(trainer, ["Left out of the data:", *(f"  {line}" for line in lines)] if lines else [])
+        where = " (process 0)" if world_size() > 1 else ""
+        self._write(trainer, [f"Left out of the data{where}:", *(f"  {line}" for line in lines)] if lines else [])
 
     def _write(self, trainer: Any, more: list[str]) -> None:
         describe = getattr(trainer.datamodule, "describe", None)
