@@ -12,7 +12,7 @@ import numpy as np
 
 from relpretrain.data.checks import workers as workers_problems
 from relpretrain.data.doctor import Examination
-from relpretrain.data.doctor_counts import BOX_FINDINGS
+from relpretrain.data.doctor_counts import BOX_FINDINGS, TRIPLET_FINDINGS
 from relpretrain.data.loading import uneven
 from relpretrain.data.mixture import Plan
 from relpretrain.data.tables import print_table
@@ -43,6 +43,7 @@ def print_examination(found: Examination, plan: Plan | None, image_size: int) ->
         _print_histogram(title, getattr(found.counts, name))
     for line in _vocabulary_lines(found):
         print(line)
+    _print_findings("Triplets", found.counts.triplets, found.counts.examples, TRIPLET_FINDINGS, "triplet")
     _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
     _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
     sizes = state["images"]
@@ -100,6 +101,7 @@ def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str,
         "outside_vocabulary": _outside(found),
         "entities": dict(counts.labels.most_common()),
         "sources": dict(counts.sources.most_common()),
+        "triplets": dict(counts.triplets),
         "boxes": dict(counts.boxes),
         "captions": dict(counts.captions),
         "examples": counts.examples,
