@@ -7,8 +7,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, suggest
 from relpretrain.version import __version__
@@ -18,9 +19,10 @@ HELP = """relpretrain: vision-language pretraining with visual relations
 usage: relpretrain COMMAND ...
 
 training (from a recipe; every setting can be overridden, as --trainer.max_steps 1000)
-  fit        train                         relpretrain fit -c recipes/quickstart.yaml
+  fit        train                         relpretrain fit -c quickstart
   validate   losses on validation data     relpretrain validate -c RECIPE --ckpt_path CHECKPOINT
   test, predict                            Lightning's own, for your modules' test and predict steps
+  recipes    list, show or copy the recipes that come with the package
 
 data and evaluation
   data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them
@@ -58,24 +60,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+LIGHTNING_HELP = """\
+`lightning fit|validate|test|predict` are relpretrain's (see `relpretrain --help`); all else is Lightning's:
+"""
+
+
 def lightning_main(argv: Sequence[str] | None = None) -> int:
-    """The `lightning` command: training is ours, anything else goes to `lightning.fabric.cli`."""
+    """The `lightning` command, which this package installs: training is ours, all else as without this package."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in TRAINING or arguments[0] in ("-h", "--help", "--version"):
+    if arguments and arguments[0] in TRAINING:
         return main(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(LIGHTNING_HELP, flush=True)
     try:
-        from lightning.fabric.cli import _main as fabric  # absent where click is not installed
-    except ImportError:
-        fabric = None
-    if fabric is None or arguments[0] not in fabric.commands:
-        known = sorted([*TRAINING, *(fabric.commands if fabric is not None else ())])
-        print(
-            f"relpretrain: error: lightning knows no command {arguments[0]!r}{suggest(arguments[0], known)}",
-            file=sys.stderr,
-        )
-        return 2
-    fabric(args=arguments, prog_name="lightning", standalone_mode=False)
-    return 0
+        original = _original_lightning()
+    except ImportError as error:
+        print(f"relpretrain: error: lightning's own commands cannot be loaded: {error}", file=sys.stderr)
+        return 1
+    before = sys.argv
+    sys.argv = ["lightning", *arguments]
+    try:
+        return int(original() or 0)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.argv = before
+
+
+def _original_lightning() -> Callable[[], int | None]:
+    """What `lightning` is without this package: another distribution's command, else that of Lightning Fabric.
+
+    Raises:
+        ImportError: If it cannot be loaded, as where click is not installed.
+    """
+    own = f"{__name__}:{lightning_main.__name__}"
+    for script in entry_points(group="console_scripts", name="lightning"):
+        if script.value != own:
+            return cast("Callable[[], int | None]", script.load())
+    from lightning.fabric.cli import _main  # the `fabric` command; absent where click is not installed
+
+    return cast("Callable[[], int | None]", _main)
 
 
 def user_message(error: BaseException) -> list[str] | None:
@@ -121,6 +145,15 @@ def _train(command: str, arguments: list[str]) -> int:
     return 0
 
 
+def _recipes(command: str, arguments: list[str]) -> int:
+    from relpretrain import recipe_files
+
+    parser = _Parser(prog="relpretrain recipes", description=recipe_files.__doc__)
+    recipe_files.add_arguments(parser)
+    recipe_files.run(parser.parse_args(arguments))
+    return 0
+
+
 def _data(command: str, arguments: list[str]) -> int:
     from relpretrain.data import commands, inspect_commands
     from relpretrain.viz import show_command
@@ -156,6 +189,7 @@ class _Parser(argparse.ArgumentParser):
 TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     **dict.fromkeys(TRAINING, _train),
+    "recipes": _recipes,
     "data": _data,
     "zeroshot": _zeroshot,
     "weights": _weights,

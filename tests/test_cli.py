@@ -2,6 +2,7 @@ import logging
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,38 @@ def test_python_m_is_the_same_command():
     assert done.stderr == "relpretrain: error: unknown command 'fitt'; did you mean 'fit'?\n"
 
 
-def test_lightning_hands_training_to_us_and_the_rest_to_fabric(capsys, monkeypatch):
+def test_lightning_hands_training_to_us(monkeypatch):
     called = []
     monkeypatch.setitem(cli.COMMANDS, "fit", lambda command, arguments: called.append(arguments) or 0)
     assert lightning_main(["fit", "-c", "x.yaml"]) == 0
     assert called == [["-c", "x.yaml"]]
-    assert lightning_main(["fabrik"]) == 2
-    assert errors(capsys)[0].startswith("lightning knows no command 'fabrik'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "Usage: lightning [OPTIONS] COMMAND"),
+        (["run", "--help"], 0, "Usage: lightning run [OPTIONS] SCRIPT"),
+        (["run", "model"], 2, "Path 'model' does not exist"),
+        (["fabrik"], 2, "No such command 'fabrik'"),
+        (["--version"], 2, "No such option"),
+    ],
+)
+def test_lightning_is_else_the_original(arguments, code, said, capsys):
+    assert lightning_main(arguments) == code
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err
+    told = captured.out.startswith("`lightning fit|validate|test|predict` are relpretrain's")
+    assert told == (arguments == ["--help"])
+
+
+def test_lightning_of_another_distribution_comes_first(monkeypatch):
+    seen = []
+    theirs = types.SimpleNamespace(value="theirs:main", load=lambda: lambda: seen.append(list(sys.argv)))
+    own = types.SimpleNamespace(value="relpretrain.cli:lightning_main", load=None)
+    monkeypatch.setattr(cli, "entry_points", lambda **_: [own, theirs])
+    assert lightning_main(["login"]) == 0
+    assert seen == [["lightning", "login"]]
 
 
 def test_a_missing_recipe_is_named(capsys, tmp_path):

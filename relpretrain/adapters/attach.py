@@ -16,12 +16,14 @@ from torch.utils._pytree import tree_map
 from relpretrain.adapters.base import HostAdapter
 from relpretrain.adapters.built_before import check_wrappers, warn_optimizers
 from relpretrain.adapters.find import Found, find
+from relpretrain.adapters.outside import Drawn
 from relpretrain.adapters.steps import manual_backward, training_step
 from relpretrain.adapters.stream import GraphStream
 from relpretrain.distributed import has_group, rank, touch
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
 from relpretrain.objectives.base import title
+from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone, GraphBatch
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -36,12 +38,14 @@ class Attachment:
         seed: Of the hard negatives' draw.
         replaced: What the model itself had, in place of the class's own, under the names of methods that were replaced.
         happened: Names of the losses of the last batch that something went into on this process.
+        drawn: The relations of the first batches, judged by MRC's vocabulary.
     """
 
     found: Found
     seed: int
     replaced: dict[str, Any] = field(default_factory=dict)
     happened: frozenset[str] = frozenset()
+    drawn: Drawn = field(default_factory=lambda: Drawn(()))
 
 
 def add_relation_objectives(
@@ -82,7 +86,9 @@ def add_relation_objectives(
             model is wrapped already. The model is left as it was.
 
     Warns:
-        UserWarning: If there is an optimizer of the model's parameters already, with what to add to it.
+        UserWarning: If there is an optimizer of the model's parameters already, with what to add to it; or if more than
+            a third of the relations that `loader` holds are outside MRC's vocabulary. Of other loaders the first
+            hundred triplets are judged.
     """
     if hasattr(model, "relation_objectives"):
         raise ValueError(f"This {type(model).__name__} has relation objectives already.")
@@ -125,6 +131,7 @@ def add_relation_objectives(
         _replace(model, "forward", _forward)
     if found.adapter is not None and rank() == 0:
         print("\n".join(_said(backbone, new)), flush=True)
+    host.relation_attachment.drawn = Drawn(chosen, loader)
     warn_optimizers(model, new)
     return model
 
@@ -167,6 +174,7 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     of the batch has nothing for is a zero; `relation_attachment.happened` names the others.
     """
     attachment = _attachment(model)
+    attachment.drawn.look(batch.relations)
     objectives: list[tuple[str, Objective]] = list(model.relation_objectives.items())
     wanted = [pairs for _, objective in objectives for pairs in objective.views(batch)]
     generator = step_generator(attachment.seed, batch.step)
@@ -253,8 +261,10 @@ def _said(backbone: Backbone, objectives: nn.ModuleDict) -> list[str]:
     """What is computed on a host, for a person."""
     served = []
     for name, objective in objectives.items():
-        parts = getattr(objective, "served", None)
-        served.append(name.upper() + (f" ({', '.join(part.upper() for part in parts)})" if parts else ""))
+        parts = [part.upper() for part in getattr(objective, "served", None) or ()]
+        vocabulary = getattr(objective, "vocabulary", None)
+        parts += [f"{len(vocabulary)} relations"] if isinstance(vocabulary, RelationVocabulary) else []
+        served.append(name.upper() + (f" ({', '.join(parts)})" if parts else ""))
     lines = [f"Relation objectives on {title(backbone)}: {', '.join(served)}."]
     note = getattr(backbone, "note", "")
     return [*lines, f"  {note}"] if note else lines

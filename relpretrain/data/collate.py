@@ -50,6 +50,8 @@ class Example:
         texts: Rows of the batch's `pairs`.
         entities: Rows of a graph batch's `entities`.
         triplets: Subject and object as rows of `entities`, and the relation.
+        lost: Why triplets were left out, a reason for each: "triplet_too_long" (drawn for a text that has no room for
+            it), "relation_outside_vocabulary" (never drawn for classification).
     """
 
     image: Tensor
@@ -58,6 +60,7 @@ class Example:
     texts: list[Text]
     entities: list[Text] = field(default_factory=list)
     triplets: list[tuple[int, int, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -109,9 +112,13 @@ class TextWriter:
         graph = sample.graph
         if not graph.relations:
             raise BadSample("no_relation")
-        triplets = verbalise(
-            graph, self.stream.relations_per_text or 0, rng, self.encoder.fits, self.stream.sort_relations
-        )
+
+        def fits(texts: list[str]) -> bool:
+            good = self.encoder.fits(texts)
+            example.lost += ["triplet_too_long"] * (not good)
+            return good
+
+        triplets = verbalise(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
         if not triplets:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(triplets)
@@ -123,6 +130,9 @@ class TextWriter:
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
             subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
             example.triplets.append((subject, object_, relation.relation))
+        if self.vocabulary is not None:
+            outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
+            example.lost += ["relation_outside_vocabulary"] * outside
         for index in rows:
             label, box = graph.entities[index].label, graph.entities[index].box
             example.entities.append(Text(self.encoder.caption(label), text_identity(label), None, box.relative(*size)))

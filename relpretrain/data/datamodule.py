@@ -23,12 +23,14 @@ from relpretrain.data.indexing import index_shards
 from relpretrain.data.ledger import Ledger
 from relpretrain.data.loading import Batches, StepDataset, StepLoader, leave_with_parent
 from relpretrain.data.mixture import Plan
+from relpretrain.data.outside import outside, vocabulary_of
 from relpretrain.data.pipeline import Pipeline
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.data.summary import plan_lines
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
+from relpretrain.scene_graph import Coverage, warn_outside
 from relpretrain.types import Batch
 
 _VALIDATION_SEED = 0  # the same batches in every run
@@ -94,6 +96,7 @@ class RelationDataModule(LightningDataModule):
         self.stop = stop
         self.exclude = exclude
         self._left: dict[tuple[str, str], dict[str, int]] = {}
+        self._outside: dict[tuple[str, str], Coverage] = {}
         self.plan: Plan | None = None
         self.ledger = Ledger(max_bad_fraction)
         self._tokenizer: Any = None
@@ -148,13 +151,14 @@ class RelationDataModule(LightningDataModule):
             self._end_by_rule()
         if rank() == 0:
             print("\n".join(self.describe()), flush=True)
+            warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
 
     def describe(self) -> list[str]:
         """The plan for a person: what a step holds, how many steps there are, how often each dataset is passed."""
         if self.plan is None or self._train is None:
             return []
         accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
-        return plan_lines(self.plan, *self._steps(), accumulate, world_size(), self._left)
+        return plan_lines(self.plan, *self._steps(), accumulate, world_size(), self._left, self._outside)
 
     def counters(self) -> dict[str, float]:
         """Samples dealt so far by all processes together, and passes over each dataset, under the names of the logs."""
@@ -331,16 +335,15 @@ class RelationDataModule(LightningDataModule):
         module = None if self.trainer is None else self.trainer.lightning_module
         tokenizer = self._load_tokenizer()
         pipelines = {}
-        vocabulary = getattr(module, "relation_vocabulary", None)
         objectives = dict(getattr(module, "objectives", {}).items())
         for name, recipe in streams.items():
             stream = settled(recipe, objectives)
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
-            writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary)
+            writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary_of(stream, objectives))
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
         eligible, left = eligible_rows(streams, shards, exclusion)
         if streams is self.streams:
-            self._left = left
+            self._left, self._outside = left, outside(streams, shards, objectives)
         listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
         plan = Plan(streams, eligible, seed, "" if listed is None else hashlib.sha256(listed.encode()).hexdigest()[:16])
         return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())

@@ -19,12 +19,14 @@ from relpretrain.data.doctor_counts import LONG_CAPTION, Counts, field_of
 from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.mixture import Plan, number_of
+from relpretrain.data.outside import relation_counts
 from relpretrain.data.pipeline import PART, Decode, Pipeline, Stage, Work, check_captions, check_graph, parse, read
 from relpretrain.data.shards import resolve_shards
 from relpretrain.data.shuffle import Mixing, mixing
 from relpretrain.data.survey import find_indexes, shard_name, survey
 from relpretrain.data.text import TextEncoder
 from relpretrain.errors import BadSample
+from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
 
 _DEALT = 50_000  # samples of a pass whose order is judged
 _BATCH = 64  # of the order that is judged where there is no recipe
@@ -79,6 +81,8 @@ class Examination:
         eligible: Samples that have something for a stream, by stream.
         excluded: Further ones that an exclusion list leaves out, by stream.
         parts: How often training would lose part of a sample, by stream and reason.
+        vocabulary: That of MRC; None where nothing has one.
+        vocabulary_name: What it is called.
     """
 
     name: str
@@ -89,6 +93,13 @@ class Examination:
     eligible: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
     parts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    vocabulary: RelationVocabulary | None = None
+    vocabulary_name: str = "MRC's vocabulary"
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """What the vocabulary has of the relations; None without one."""
+        return None if self.vocabulary is None else coverage(relation_counts(self.indexes), self.vocabulary)
 
     @property
     def samples(self) -> int:

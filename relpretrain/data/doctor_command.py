@@ -15,6 +15,7 @@ from relpretrain.data.shards import resolve_shards, write_atomically
 from relpretrain.data.survey import SHARDS
 from relpretrain.data.text import TextEncoder
 from relpretrain.errors import ConfigError
+from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 
 if TYPE_CHECKING:
     from relpretrain.data.recipe import RecipeData
@@ -38,10 +39,12 @@ def doctor(args: argparse.Namespace) -> int:
     if allowed is None:
         allowed = MAX_BAD if recipe is None else recipe.module.max_bad_fraction
 
+    given = None if args.vocabulary is None else RelationVocabulary.load(args.vocabulary)
     found = _examine(shards, recipe, args.workers)
+    problems = _name_vocabularies(found, recipe, args.vocabulary, given)
     if recipe is not None and shards:  # they need not serve all of the recipe's streams
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
-    problems = [] if recipe is None else recipe.set_up()
+    problems += [] if recipe is None else recipe.set_up()
     plan = plain_plan(found[0]) if recipe is None else recipe.module.plan
     for examination in found:
         print_examination(examination, plan, size)
@@ -92,6 +95,27 @@ def _examine(shards: list[str], recipe: RecipeData | None, workers: int) -> list
         long: Callable[[str], bool] | None = Longer(captions[0]) if captions else None
         found.append(examine(name, of_name, own, long_caption=long, workers=workers))
     return found
+
+
+def _name_vocabularies(
+    found: list[Examination], recipe: RecipeData | None, name: str | None, given: RelationVocabulary | None
+) -> list[str]:
+    """Say which vocabulary MRC has on each dataset; returns why one cannot be read, a line each."""
+    problems: list[str] = []
+    if given is None and recipe is None:
+        name, given = DEFAULT_VOCABULARY, RelationVocabulary.load(DEFAULT_VOCABULARY)
+    for examination in found:
+        if given is not None:
+            examination.vocabulary, examination.vocabulary_name = given, f"MRC's vocabulary {name}"
+            continue
+        assert recipe is not None
+        streams = {n for n, s in recipe.streams.items() if examination.name in (*s.datasets, SHARDS)}
+        try:
+            examination.vocabulary = recipe.vocabulary(streams)
+        except ValueError as error:
+            if str(error) not in problems:
+                problems.append(str(error))
+    return problems
 
 
 @dataclass

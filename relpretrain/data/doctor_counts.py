@@ -63,7 +63,7 @@ def _numbers() -> array[int]:
     return array("q")
 
 
-_COUNTERS = ("sources", "labels", "relations", "formats", "boxes", "captions")
+_COUNTERS = ("sources", "labels", "relations", "formats", "boxes", "captions", "triplets")
 _ARRAYS = ("widths", "heights", "image_ids", "image_bytes", "source_ids", "caption_ids", "caption_numbers")
 
 
@@ -77,6 +77,7 @@ class Counts:
     formats: Counter[str] = field(default_factory=Counter)
     boxes: Counter[str] = field(default_factory=Counter)
     captions: Counter[str] = field(default_factory=Counter)
+    triplets: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     widths: array[int] = field(default_factory=_numbers)  # 0 where the image cannot be read
     heights: array[int] = field(default_factory=_numbers)
@@ -163,15 +164,30 @@ class Counts:
             for what in _box_findings(entity, seen, width, height):
                 self.boxes[what] += 1
                 self._note(f"box {what}", f"{place} entities[{number}].box")
-        for relation in relations if isinstance(relations, list) else ():
-            if isinstance(relation, dict):
-                self.relations[str(relation.get("relation"))] += 1
+        told: set[str] = set()
+        for number, relation in enumerate(relations if isinstance(relations, list) else ()):
+            if not isinstance(relation, dict):
+                continue
+            self.relations[str(relation.get("relation"))] += 1
+            triplet = repr([relation.get(part) for part in ("subject", "relation", "object")])
+            found = ["repeated"] * (triplet in told)
+            found += ["of an entity with itself"] * (relation.get("subject") == relation.get("object"))
+            told.add(triplet)
+            for what in found:
+                self.triplets[what] += 1
+                self._note(f"triplet {what}", f"{place} relations[{number}]")
 
     def _note(self, what: str, place: str) -> None:
         places = self.examples.setdefault(what, [])
         if len(places) < _EXAMPLES:
             places.append(place)
 
+
+TRIPLET_FINDINGS = {
+    "repeated": "an earlier one of the sample, drawn once",
+    "of an entity with itself": "never drawn for MRC",
+}
+"""What a triplet can be found to be, and what that means."""
 
 BOX_FINDINGS = {
     "degenerate": "no four finite numbers, or no inside",

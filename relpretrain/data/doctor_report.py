@@ -12,10 +12,11 @@ import numpy as np
 
 from relpretrain.data.checks import workers as workers_problems
 from relpretrain.data.doctor import Examination
-from relpretrain.data.doctor_counts import BOX_FINDINGS
+from relpretrain.data.doctor_counts import BOX_FINDINGS, TRIPLET_FINDINGS
 from relpretrain.data.loading import uneven
 from relpretrain.data.mixture import Plan
 from relpretrain.data.tables import print_table
+from relpretrain.scene_graph import coverage_lines
 
 _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
 
@@ -36,9 +37,13 @@ def print_examination(found: Examination, plan: Plan | None, image_size: int) ->
         more = f", the first {_SHOWN}" if len(found.bad) > _SHOWN else ""
         title = f"Bad samples ({len(found.bad):,}{more})"
         print_table(title, ["shard", "key", "field", "reason", "detail"], bad, left=5)
-    print_table("Lost in part by cropping or flipping", ["stream", "reason", "times"], state["lost_in_part"], left=2)
+    header = ["stream", "reason", "times"]
+    print_table("Lost in part by cropping, or for lack of room in a text", header, state["lost_in_part"], left=2)
     for title, name in (("Relations", "relations"), ("Entities", "labels"), ("Sources", "sources")):
         _print_histogram(title, getattr(found.counts, name))
+    for line in _vocabulary_lines(found):
+        print(line)
+    _print_findings("Triplets", found.counts.triplets, found.counts.examples, TRIPLET_FINDINGS, "triplet")
     _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
     _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
     sizes = state["images"]
@@ -93,8 +98,10 @@ def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str,
         "bad": [asdict(bad) for bad in found.bad],
         "lost_in_part": [[*key, count] for key, count in found.parts.most_common()],
         "relations": dict(counts.relations.most_common()),
+        "outside_vocabulary": _outside(found),
         "entities": dict(counts.labels.most_common()),
         "sources": dict(counts.sources.most_common()),
+        "triplets": dict(counts.triplets),
         "boxes": dict(counts.boxes),
         "captions": dict(counts.captions),
         "examples": counts.examples,
@@ -131,6 +138,23 @@ def serving(plan: Plan, ranks: int, workers: int, steps: int | None) -> tuple[li
     if not problems:
         lines.append(f"{ranks} rank{'s' * (ranks > 1)} with {workers} worker{'s' * (workers != 1)} each can be served.")
     return lines, problems
+
+
+def _vocabulary_lines(found: Examination) -> list[str]:
+    """How many of the relations MRC could learn, where there are any."""
+    part = found.coverage
+    if part is None or not part.known + part.unknown:
+        return []
+    said = f"{found.name}: all {part.known:,} relations are in {found.vocabulary_name}"
+    return coverage_lines({found.name: part}, vocabulary=found.vocabulary_name) or [said]
+
+
+def _outside(found: Examination) -> dict[str, Any] | None:
+    part = found.coverage
+    if part is None:
+        return None
+    return {"vocabulary": found.vocabulary_name, "known": part.known, "unknown": part.unknown,
+            "relations": dict(part.most_common)}  # fmt: skip
 
 
 def _sizes(found: Examination, image_size: int) -> dict[str, Any]:

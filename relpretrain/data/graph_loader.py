@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,11 +21,12 @@ from relpretrain.data.index import ShardIndex
 from relpretrain.data.ledger import Ledger
 from relpretrain.data.loading import Batches, StepDataset
 from relpretrain.data.mixture import Plan
+from relpretrain.data.outside import relation_counts
 from relpretrain.data.pipeline import Pipeline
 from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
-from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
 from relpretrain.types import Batch, GraphBatch
 
 _NAME = "graphs"
@@ -67,7 +69,8 @@ def graph_loader(
         image_size: Side of the images that the host sees, in pixels.
         relations_per_text: Triplets verbalised into one text (VSG's K).
         relations_per_image: Triplets drawn from an image for MRC.
-        vocabulary: Relations that those are drawn from: what MRC has; None takes all.
+        vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
+            are outside it is printed, and a warning if it is more than a third.
         max_tokens: Limit of a text's length, special tokens included.
         separator: Whether labels end with [SEP] (the official ALBEF and X-VLM texts do not). Triplets always do.
         mask_fraction: Share of the tokens masked; a tokenizer without [MASK] masks none.
@@ -86,6 +89,9 @@ def graph_loader(
 
     Raises:
         ConfigError: All problems together, one line each.
+
+    Warns:
+        UserWarning: If more than a third of the relations of a data set are outside `vocabulary`.
     """
     datasets = (
         dict(shards) if isinstance(shards, Mapping) else {_NAME: shards if isinstance(shards, str) else [*shards]}
@@ -138,6 +144,8 @@ def graph_loader(
     for dataset, indexes in found[_NAME].items():
         for index in indexes:
             loader.ledger.add_index(dataset, index)
+    if vocabulary is not None and rank() == 0:
+        tell_outside({dataset: coverage(counts, vocabulary) for dataset, counts in loader.relation_counts.items()})
     return loader
 
 
@@ -203,6 +211,11 @@ class GraphLoader:
             self.ledger.add(batch)
             self.next_step = batch.step + 1
             yield batch
+
+    @property
+    def relation_counts(self) -> dict[str, Counter[str]]:
+        """How often each relation occurs, by dataset."""
+        return {dataset: relation_counts(indexes) for dataset, indexes in self.shards.items()}
 
     def seek(self, step: int) -> None:
         """Let the next iteration begin at a step."""

@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from relpretrain.data.packed import PackedTexts
 from relpretrain.data.remote import cache_folder, is_remote, local_copy, name_of, place_of
 from relpretrain.data.shards import IMAGE_EXTENSIONS, write_atomically
 
-_VERSION = 2
+_VERSION = 3
 _PARTS = ("image", "json", "txt")
 _COLUMNS: dict[Kind, int] = {"captions": 0, "regions": 1, "graphs": 2}
 
@@ -57,6 +58,7 @@ class ShardIndex:
         image_ids: Identities of their images: the record's `image_id` or, as img2dataset writes it, `key`; else the
             sample's key.
         problems: What was left out: without image, without annotation, malformed, repeated, cut off.
+        relations: How often each relation occurs in the samples, as JSON: one object, whoever forks.
     """
 
     path: Path
@@ -67,9 +69,15 @@ class ShardIndex:
     keys: PackedTexts = field(repr=False)
     image_ids: PackedTexts = field(repr=False)
     problems: list[Problem] = field(default_factory=list)
+    relations: bytes = field(default=b"{}", repr=False)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def relation_counts(self) -> Counter[str]:
+        """How often each relation occurs in the samples, as they spell it."""
+        return Counter(json.loads(self.relations))
 
     def eligible(self, kind: Kind) -> NDArray[np.int64]:
         """Rows that have something for batches of a type: a caption, an entity, a relation."""
@@ -144,7 +152,8 @@ class ShardIndex:
                 keys = PackedTexts(data["keys"], data["key_ends"])
                 image_ids = PackedTexts(data["image_ids"], data["image_id_ends"])
                 problems = [Problem(*problem) for problem in json.loads(data["problems"].tobytes())]
-                return cls(path, name, data["offsets"], data["sizes"], data["counts"], keys, image_ids, problems)
+                places = data["offsets"], data["sizes"], data["counts"]
+                return cls(path, name, *places, keys, image_ids, problems, data["relations"].tobytes())
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -161,6 +170,7 @@ class ShardIndex:
             image_ids=self.image_ids.data,
             image_id_ends=self.image_ids.ends,
             problems=np.frombuffer(json.dumps(self.problems).encode(), dtype=np.uint8),
+            relations=np.frombuffer(self.relations, dtype=np.uint8),
         )
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -217,6 +227,7 @@ def scan(path: Path, name: str) -> ShardIndex:
     keys: list[str] = []
     image_ids: list[str] = []
     problems: list[Problem] = []
+    relations: Counter[str] = Counter()
     seen: set[str] = set()
     with path.open("rb") as file:
         for key, members, whole in _groups(file, path):
@@ -227,6 +238,7 @@ def scan(path: Path, name: str) -> ShardIndex:
                     record, txt = _record(file, members)
                     counts.append(_count(record, txt))
                     image_ids.append(str(record.get("image_id") or record.get("key") or key))
+                    relations.update(_relations(record))
                 except (ValueError, RecursionError):
                     reason = "malformed_json"
             if reason is not None:
@@ -245,6 +257,7 @@ def scan(path: Path, name: str) -> ShardIndex:
         PackedTexts.of(keys),
         PackedTexts.of(image_ids),
         problems,
+        json.dumps(relations).encode(),
     )
 
 
@@ -337,3 +350,9 @@ def _count(record: Mapping[str, Any], txt: str) -> tuple[int, int, int]:
     if not isinstance(entities, list) or not isinstance(relations, list):
         raise ValueError("entities and relations must be lists")
     return len(captions), len(entities), len(relations)
+
+
+def _relations(record: Mapping[str, Any]) -> list[str]:
+    """Names of a record's relations; what has none makes a bad sample, which others count."""
+    names = (item.get("relation") for item in record.get("relations") or [] if isinstance(item, dict))
+    return [name for name in names if isinstance(name, str) and name.strip()]

@@ -54,6 +54,10 @@ def add_subcommands(commands: Any) -> None:
     )  # fmt: skip
     doctor.add_argument("--ranks", type=int, default=1, help="processes that would train (default: %(default)s)")
     doctor.add_argument("--num-workers", type=int, metavar="N", help="of each of them (default: the recipe's, else 0)")
+    doctor.add_argument(
+        "--vocabulary", metavar="NAME",
+        help="relations that MRC knows, a file or a bundled name (default: the recipe's, else gqa)",
+    )  # fmt: skip
     doctor.add_argument("--steps", type=int, help="how long it would train (default: the recipe's max_steps)")
     _add_workers(doctor)
     doctor.set_defaults(run_data=_doctor)

@@ -17,7 +17,7 @@ from relpretrain.data.parallel import ordered_map
 from relpretrain.data.progress import ProgressLine
 from relpretrain.data.resuming import ResumableWriter
 from relpretrain.data.writing import check_writable
-from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.files import Meter
 from relpretrain.version import __version__
 
@@ -147,6 +147,9 @@ def _report(writer: ResumableWriter, dropped: Counter[str], args: argparse.Names
         relations = RelationVocabulary.from_counts(writer.relations, args.top_relations, source=args.out.name)
         relations.save(vocabulary)
         print(f"{len(relations)} of {len(writer.relations)} kinds of relations in {vocabulary}")
+        lacking = {args.out.name: coverage(writer.relations, relations)}
+        for line in coverage_lines(lacking, vocabulary=vocabulary.name, remedy=""):
+            print(line)
     print(f"{len(writer.shards)} shard{'s' * (len(writer.shards) > 1)} and index.json in {args.out}")
 
 

@@ -210,6 +210,7 @@ class Write:
         assert work.tensor is not None
         assert work.sample is not None
         work.example = self.writer(work.tensor, work.sample, work.rng)
+        work.lost += [PART + reason for reason in work.example.lost]
 
 
 class Pipeline:

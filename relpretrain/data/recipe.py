@@ -18,6 +18,8 @@ from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.survey import SHARDS
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from relpretrain.errors import ConfigError
+from relpretrain.recipe_files import find_recipe
+from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 
 
 @dataclass
@@ -53,6 +55,25 @@ class RecipeData:
         """The list of images that it leaves out."""
         return None if self.module.exclude is None else Exclusion.load(self.module.exclude)
 
+    def vocabulary(self, streams: Collection[str]) -> RelationVocabulary | None:
+        """The vocabulary of the first objective of some streams that has one: an MRC, or what names one.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        model = self.content.get("model")
+        objectives = model.get("objectives") if isinstance(model, dict) else None
+        for objective in (name for stream in streams for name in self.streams[stream].objectives):
+            state = objectives.get(objective) if isinstance(objectives, dict) else None
+            state = {"class_path": state} if isinstance(state, str) else state
+            if not isinstance(state, dict):
+                continue
+            is_mrc = str(state.get("class_path")).rpartition(".")[2] == "MRC"
+            name = (state.get("init_args") or {}).get("vocabulary", DEFAULT_VOCABULARY if is_mrc else None)
+            if name is not None:
+                return RelationVocabulary.load(name)
+        return None
+
     def keep(self, names: Collection[str]) -> None:
         """Leave out all streams but these."""
         self.module.streams = {name: stream for name, stream in self.streams.items() if name in names}
@@ -71,12 +92,13 @@ def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
     """Read the data of a recipe.
 
     Args:
-        path: The recipe.
+        path: The recipe: a file, or the name of one that comes with the package.
         shards: Shards to take in place of the recipe's own, in every stream.
 
     Raises:
         ConfigError: If it is no recipe, or its data is not what `RelationDataModule` takes.
     """
+    path = find_recipe(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

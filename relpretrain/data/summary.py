@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relpretrain.data.mixture import Plan
+from relpretrain.scene_graph import Coverage, coverage_lines
+
+RECORD = "data.txt"
+"""File of a run's folder that keeps these lines."""
 
 
 def plan_lines(
@@ -14,6 +18,7 @@ def plan_lines(
     accumulate: int,
     processes: int,
     left: Mapping[tuple[str, str], Mapping[str, int]],
+    outside: Mapping[tuple[str, str], Coverage] | None = None,
 ) -> list[str]:
     """What a step holds, how many steps there are, how often each dataset is passed: a line each.
 
@@ -24,6 +29,7 @@ def plan_lines(
         accumulate: Batches in an optimizer step.
         processes: Number of processes.
         left: Samples that are never drawn, by stream and dataset, and by reason.
+        outside: What MRC's vocabulary has of the relations, by stream and dataset.
     """
     head = f"Data plan, seed {plan.seed}: "
     head += "batches without end" if batches is None else f"{batches:,} batches (stop: {why})"
@@ -44,4 +50,6 @@ def plan_lines(
             never = ", ".join(f"{count:,} {reason}" for reason, count in left.get((name, dataset), {}).items())
             parts = [said] * (batches is not None) + [f"never drawn: {never}"] * bool(never)
             lines += [f"    {dataset}: {'; '.join(parts)}"] if parts else []
+        lacking = {dataset: of for (of_stream, dataset), of in (outside or {}).items() if of_stream == name}
+        lines += coverage_lines(lacking, "    ")
     return lines

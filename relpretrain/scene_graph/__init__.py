@@ -1,5 +1,6 @@
 """Scene graphs: what is in an image, where, and how it relates. Needs no torch."""
 
+from relpretrain.scene_graph.coverage import Coverage, coverage, coverage_lines, tell_outside, warn_outside
 from relpretrain.scene_graph.errors import FlipRefused, GraphError
 from relpretrain.scene_graph.geometry import Box, holds
 from relpretrain.scene_graph.graph import Entity, Relation, SceneGraph, fit_box
@@ -9,6 +10,7 @@ from relpretrain.scene_graph.vocabulary import RelationVocabulary
 
 __all__ = [
     "Box",
+    "Coverage",
     "Entity",
     "FlipRefused",
     "GraphError",
@@ -16,11 +18,15 @@ __all__ = [
     "RelationVocabulary",
     "SceneGraph",
     "choose_relations",
+    "coverage",
+    "coverage_lines",
     "fit_box",
     "holds",
     "mentions_side",
     "mirror_relation",
+    "tell_outside",
     "triplet_meaning",
     "triplet_text",
     "verbalise",
+    "warn_outside",
 ]

@@ -17,6 +17,9 @@ from relpretrain.scene_graph.mirror import mirror_relation
 
 BUNDLED = Path(__file__).parent / "vocabularies"
 
+DEFAULT_VOCABULARY = "gqa"
+"""What MRC has unless told otherwise: the 310 relations of the paper's graphs."""
+
 # s R o means the same as o R' s. Left and right are found by mirroring the words.
 _OPPOSITES = (
     ("above", "below"),

@@ -18,7 +18,9 @@ from relpretrain import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.shards import resolve_shards
 from relpretrain.errors import ConfigError
+from relpretrain.recipe_files import find_recipe
 from relpretrain.training.callbacks import LastCheckpoint, ProgressLine
+from relpretrain.training.data_record import DataRecord
 from relpretrain.training.module import RelationModule
 from relpretrain.training.recipe import mistakes, read_recipe
 from relpretrain.version import __version__
@@ -36,6 +38,7 @@ def run(arguments: list[str]) -> RelationCLI:
         ConfigError: If the recipe or an argument is wrong, before training starts; one line for each mistake.
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
+    arguments = _with_recipes(arguments)
     _check_recipes(arguments[1:])
     _quiet()
     return RelationCLI(
@@ -122,7 +125,7 @@ class RelationCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / "checkpoints")
         if self.subcommand == "fit" and not given.get("fast_dev_run"):
-            callbacks.append(LastCheckpoint(folder / "checkpoints"))
+            callbacks += [LastCheckpoint(folder / "checkpoints"), DataRecord(folder)]
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
@@ -184,6 +187,19 @@ def _check_recipes(arguments: list[str]) -> None:
     if found:
         where = " + ".join(paths)
         raise ConfigError([f"{where}: {line}" for line in found])
+
+
+def _with_recipes(arguments: list[str]) -> list[str]:
+    """The arguments, with the package's recipes in place of their names."""
+    found, before = [], ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if before in ("-c", "--config"):
+            found.append(str(find_recipe(argument)))
+        else:
+            found.append(f"{option}={find_recipe(value)}" if equals and option in ("-c", "--config") else argument)
+        before = argument
+    return found
 
 
 def _recipe_paths(arguments: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import yaml
 
 from relpretrain.errors import ConfigError, suggest
+from relpretrain.recipe_files import bundled
 
 _TOP = (
     "run",
@@ -33,7 +34,8 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        near = suggest(path.name, (other.name for other in path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
+        here = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        near = suggest(path.name, [*here, *bundled()])
         raise ConfigError(f"recipe {path} does not exist{near}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

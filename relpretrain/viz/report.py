@@ -1,4 +1,4 @@
-"""The report of a run: loss curves as a picture, and the zero-shot table beside them.
+"""The report of a run: loss curves as a picture, the zero-shot table beside them, and what its data was.
 
 python -m relpretrain.viz.report RUN_DIR --out DIR
 python -m relpretrain.viz.report RUN_DIR OTHER_RUN_DIR --out DIR      # both runs, compared item by item
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from relpretrain.data.summary import RECORD
 from relpretrain.viz.compare import compare_runs
 from relpretrain.viz.curves import find_metrics, plot_curves, read_curves, summary
 from relpretrain.zeroshot.report import JSON_NAME, Report, markdown_table, read_report
@@ -52,7 +53,9 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
         comparisons = compare_runs(results[0].parent, results[1].parent, labels)
         page = Report((), tuple(comparisons)).to_markdown()
         parts.append(page.replace("# Zero-shot results\n", "# Side by side\n", 1))
-    for name in names:
+    for name, run in zip(names, runs, strict=True):
+        if (record := run / RECORD).is_file():
+            parts.append(f"# Data of {name}\n\n```\n{record.read_text(encoding='utf-8').rstrip()}\n```\n")
         header = ["logged value", "points", "first tenth", "last tenth"]
         parts += [f"# Logged values of {name}\n", markdown_table(header, summary(curves[name]))]
     (out / PAGE).write_text("\n".join(parts), encoding="utf-8")

@@ -127,6 +127,24 @@ def test_counts_of_boxes_and_captions(faulty):
     assert long.counts.captions["too long"] == 2 * 9 + 1
 
 
+def test_triplets_that_mrc_never_draws_are_counted(tmp_path, capsys):
+    (tmp_path / "t").mkdir()
+    on = {"subject": 0, "relation": "on", "object": 1}
+    relations = [on, {**on, "object": 0}, on, {**on, "relation": "under"}]
+    with tarfile.open(tmp_path / "t" / "t.tar", "w") as tar:
+        for ending, content in (("png", picture(0)), ("json", changed(0, relations=relations))):
+            member = tarfile.TarInfo(f"a.{ending}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    found = examine("d", [str(tmp_path / "t" / "t.tar")], plain_judges())
+    assert found.counts.triplets == {"repeated": 1, "of an entity with itself": 1}
+    assert found.counts.examples["triplet repeated"] == ["t/t/a relations[2]"]
+    assert main(["data", "doctor", str(tmp_path / "t"), "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "of an entity with itself (never drawn for MRC)" in printed
+    assert "t/t/a relations[1]" in printed
+
+
 def test_what_comes_again_is_counted(tmp_path):
     """Three shards of which two are the same: keys, ids and image files come again; captions do everywhere."""
     first = write_shards(tmp_path / "a", 4)

@@ -1,0 +1,73 @@
+"""The recipes that come with the package: found by name, listed, shown, copied."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from relpretrain.errors import ConfigError, suggest
+
+_HOME = Path(__file__).parent
+_PLACES = (_HOME / "recipes", _HOME.parent / "recipes")  # in an installed wheel; in a checkout, beside the package
+
+
+def bundled() -> dict[str, Path]:
+    """The package's recipes by name, without ending."""
+    folder = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(path: str | Path) -> Path:
+    """The file that a recipe's path or name means.
+
+    A file of that path wins. Else "rex_vlm", "rex_vlm.yaml" and "recipes/rex_vlm.yaml" mean the package's own; any
+    other path comes back as it is.
+    """
+    path = Path(path)
+    if path.is_file() or path.parent not in (Path(), Path("recipes")) or path.suffix not in ("", ".yaml"):
+        return path
+    return bundled().get(path.stem, path)
+
+
+def summary(recipe: Path) -> str:
+    """The first line of a recipe, which says what it is."""
+    with recipe.open(encoding="utf-8") as file:
+        return file.readline().lstrip("#").strip()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `list`, `show` and `copy` to the parser of `relpretrain recipes`."""
+    commands = parser.add_subparsers(dest="recipes_command", metavar="COMMAND")
+    commands.add_parser("list", help="name them, and what each is (the default)")
+    show = commands.add_parser("show", help="print one")
+    copy = commands.add_parser("copy", help="copy one, to change it")
+    for command in (show, copy):
+        command.add_argument("name", metavar="NAME")
+    copy.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="(default: the working one)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Carry out a command of `add_arguments`.
+
+    Raises:
+        ConfigError: If there is no such recipe, or the copy would replace a file.
+    """
+    recipes = bundled()
+    if args.recipes_command in (None, "list"):
+        width = max(map(len, recipes), default=0)
+        for name, path in recipes.items():
+            print(f"{name:<{width}}  {summary(path)}")
+        return
+    name = Path(args.name).stem
+    if name not in recipes:
+        raise ConfigError(f"unknown recipe {args.name!r}{suggest(name, recipes)}")
+    if args.recipes_command == "show":
+        print(recipes[name].read_text(encoding="utf-8"), end="")
+        return
+    target = args.folder / recipes[name].name
+    if target.exists():
+        raise ConfigError(f"{target} is there already: name another folder, or remove it")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(recipes[name], target)
+    print(target)
