@@ -8,7 +8,8 @@ import pytest
 import relpretrain
 
 ROOMS = [
-    *("errors", "version", "config_record", "types", "distributed", "features", "scene_graph", "sources", "data"),
+    *("errors", "version", "config_record", "types", "distributed", "threads", "features"),
+    *("scene_graph", "sources", "data"),
     *(
         "hub",
         "backbones",
@@ -24,7 +25,7 @@ ROOMS = [
     ),
 ]
 HOME = Path(relpretrain.__file__).parent
-FOR_OBJECTIVES = {"errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives"}
+FOR_OBJECTIVES = {"errors", "config_record", "types", "distributed", "threads", "features", "scene_graph", "objectives"}
 FILES = sorted(p for p in HOME.rglob("*.py") if p.parent != HOME or p.stem not in ("__init__", "__main__"))
 
 

@@ -14,6 +14,7 @@ from relpretrain.errors import ConfigError, suggest
 
 _TOP = (
     "run",
+    "threads",
     "seed_everything",
     "trainer",
     "model",
