@@ -38,7 +38,7 @@ compare: $(RUNS)/quickstart/report/report.md
 	$(BIN)/python benchmarks/zero_shot.py --compare $(RUNS)/baseline/report $(RUNS)/quickstart/report \
 		--tasks vsr valse --data $(WORLD)/benchmarks --out $(RUNS)/compare
 
-test: $(READY)
+test: $(READY)  # two processes; tests/conftest.py gives each one thread
 	$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 test-slow: $(READY)

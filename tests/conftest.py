@@ -1,6 +1,9 @@
 """Fixtures for all tests."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
 
 import pytest
 import torch

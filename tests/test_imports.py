@@ -8,8 +8,8 @@ import pytest
 import relpretrain
 
 ROOMS = [
-    *("errors", "version", "recipe_files", "config_record", "types", "distributed", "features", "scene_graph"),
-    *("sources", "data"),
+    *("errors", "version", "recipe_files", "config_record", "types", "distributed", "threads", "features"),
+    *("scene_graph", "sources", "data"),
     *(
         "hub",
         "backbones",
@@ -25,7 +25,7 @@ ROOMS = [
     ),
 ]
 HOME = Path(relpretrain.__file__).parent
-FOR_OBJECTIVES = {"errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives"}
+FOR_OBJECTIVES = {"errors", "config_record", "types", "distributed", "threads", "features", "scene_graph", "objectives"}
 FILES = sorted(p for p in HOME.rglob("*.py") if p.parent != HOME or p.stem not in ("__init__", "__main__"))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.data import convert, repack
+from relpretrain.data.progress import ProgressLine
+from relpretrain.sources.files import Meter
 
 SYNTHETIC: dict[str, type] = {
     **dict.fromkeys(("seed", "images_captions", "images_regions", "images_graphs", "images_validation"), int),
@@ -121,5 +123,7 @@ def _synthetic(args: argparse.Namespace) -> None:
         raise ValueError(f"--objects takes a number, or the smallest and the largest; got {options['objects']}")
     if (args.out / "world.json").exists() and not options.get("overwrite"):
         raise ValueError(f"{args.out} holds such a world already; choose another folder, or add --overwrite")
-    generate(args.out, **options)
+    meter = Meter()
+    with ProgressLine(meter):
+        generate(args.out, **options, meter=meter)
     print(f"shards, tokenizer, relations and benchmarks in {args.out}")

@@ -138,12 +138,29 @@ class StepDataset(IterableDataset[Batch]):
 
 
 class StepLoader(DataLoader[Batch]):
-    """A loader over a `StepDataset`; each iteration begins at the step that is then upcoming."""
+    """A loader over a `StepDataset`; each iteration begins at the step that is then upcoming.
+
+    `waited` counts the seconds for which its batches were waited for.
+    """
+
+    waited = 0.0
 
     def __iter__(self) -> Any:
         """Begin."""
         if isinstance(self.dataset, StepDataset):
             self.dataset.begin()
+        return self._timed(self._batches())
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def _batches(self) -> Iterator[Batch]:
         if self.num_workers == 0:
             return super().__iter__()
         gc.freeze()  # else a worker's garbage collector touches, and so copies, all that it shares with this process

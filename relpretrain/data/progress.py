@@ -33,7 +33,7 @@ class ProgressLine:
         self._start_count, self._start_share = 0, 0.0
         self._bar: Progress | None = None
         console = Console(stderr=True)
-        if console.is_terminal:
+        if sys.stderr.isatty() and not console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -85,7 +85,7 @@ class ProgressLine:
             )
         else:
             share = f"{self._share:.0%}, " if self._meter.total else ""
-            print(f"{self._stage}: {share}{self._text(now)}".rstrip(", "), file=sys.stderr, flush=True)
+            print(f"{self._stage}: {share}{self._text(now)}".rstrip(":, "), file=sys.stderr, flush=True)
 
     def _text(self, now: float) -> str:
         seconds = now - self._start

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -16,6 +15,7 @@ from relpretrain.evidence.flops import Flops
 from relpretrain.evidence.results import Figure, write_figures
 from relpretrain.training.cli import RelationCLI
 from relpretrain.training.cli import run as fit
+from relpretrain.training.progress import lightning_says_to
 from relpretrain.viz.curves import find_metrics, read_curves
 from relpretrain.zeroshot.callback import PREFIX
 from relpretrain.zeroshot.evaluate import evaluate, prepare
@@ -63,25 +63,6 @@ def is_done(recipe: dict[str, Any]) -> bool:
     if not (folder / FIGURES).is_file():
         return False
     return bool(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) == recipe)
-
-
-@contextlib.contextmanager
-def lightning_says_to(log: TextIO) -> Iterator[None]:
-    """Send Lightning's messages to a log: its loggers keep the stream that was there when they were imported.
-
-    Args:
-        log: Where they go as long as the context lasts.
-    """
-    loggers = map(logging.getLogger, ("lightning.pytorch", "lightning.fabric"))
-    handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
-    before = [(handler, handler.stream) for handler in handlers]
-    for handler in handlers:
-        handler.setStream(log)
-    try:
-        yield
-    finally:
-        for handler, stream in before:
-            handler.setStream(stream)
 
 
 def _figures(run: Run, trained: RelationCLI, folder: Path, world: Path, seconds: float) -> Iterator[Figure]:

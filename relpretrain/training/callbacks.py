@@ -1,8 +1,7 @@
-"""What a run says of itself: losses and throughput in the logs, a line on the terminal, the next command at the end."""
+"""What a run notes of itself: losses, throughput and waits for data in the logs, the next command at the end."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ProgressBar
 
 from relpretrain.distributed import world_size
 from relpretrain.training.optim import learning_rate
@@ -47,6 +45,7 @@ class Throughput:
 class LossLog(pl.Callback):
     """Every `log_every_n_steps` steps: the means of all that happened since, throughput, learning rate, temperature.
 
+    "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`).
     What did not happen is not logged. `latest` holds what was logged last, and `listeners` are called then.
     """
 
@@ -56,17 +55,21 @@ class LossLog(pl.Callback):
         self.latest: dict[str, float] = {}
         self.listeners: list[Callable[[], None]] = []
         self._since = time.perf_counter()
+        self._seconds = 0.0
+        self._waited = 0.0
         self._logged_at = -1
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock."""
         self._since = time.perf_counter()
+        self._seconds, self._waited = 0.0, _waited(trainer)
         self._logged_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Note a step; log at the interval."""
         now = time.perf_counter()
         self.throughput.add(batch.stream, len(batch) * world_size(), now - self._since)
+        self._seconds += now - self._since
         self._since = now
         if pl_module.last is not None:
             self.window.add(batch.step, batch.stream, *pl_module.last)
@@ -87,6 +90,9 @@ class LossLog(pl.Callback):
     def _log(self, trainer: Any, pl_module: Any, step: int) -> None:
         self._logged_at = step
         values = {**self.window.means(), **self.throughput.rates()}
+        if hasattr(trainer.train_dataloader, "waited") and self._seconds > 0:
+            values["data_wait"] = min((_waited(trainer) - self._waited) / self._seconds, 1.0)
+            self._seconds, self._waited = 0.0, _waited(trainer)
         temperature = getattr(pl_module.backbone, "temperature", None)
         if temperature is not None:
             values["temperature"] = float(torch.as_tensor(temperature).detach())
@@ -100,66 +106,8 @@ class LossLog(pl.Callback):
             listener()
 
 
-class ProgressLine(ProgressBar):
-    """One line: step, stream, the losses of the last window, throughput, learning rate, time left.
-
-    On a terminal the line stays in place; in a file a line is written whenever losses are logged.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._enabled = True
-        self._log: LossLog | None = None
-        self._stream = ""
-        self._started = (0.0, 0)
-
-    def enable(self) -> None:
-        """Show the line."""
-        self._enabled = True
-
-    def disable(self) -> None:
-        """Show nothing: what Lightning asks of all processes but the first."""
-        self._enabled = False
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Listen to what logs the losses."""
-        self._started = (time.perf_counter(), trainer.global_step)
-        self._log = next((c for c in trainer.callbacks if isinstance(c, LossLog)), None)
-        if self._enabled and self._log is not None and not sys.stderr.isatty():
-            self._log.listeners.append(lambda: print(self._line(trainer), file=sys.stderr, flush=True))
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Rewrite the line."""
-        self._stream = batch.stream
-        if self._enabled and sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{self._line(trainer)}")
-            sys.stderr.flush()
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Leave the last line standing."""
-        if self._enabled and sys.stderr.isatty():
-            sys.stderr.write("\n")
-
-    def _line(self, trainer: Any) -> str:
-        seconds, steps = time.perf_counter() - self._started[0], trainer.global_step - self._started[1]
-        total = trainer.max_steps
-        parts = [f"step {trainer.global_step}" + (f"/{total}" if total > 0 else "")]
-        if sys.stderr.isatty():
-            parts.append(f"{self._stream:<8}")
-        latest = {} if self._log is None else self._log.latest
-        losses = {name.removeprefix("train/"): value for name, value in latest.items()}
-        rate = losses.pop("images_per_second", None)
-        lr = losses.pop("lr", None)
-        hidden = ("_accuracy", "_per_second", "_loss", "temperature")
-        parts += [f"{name} {value:.3f}" for name, value in losses.items() if not name.endswith(hidden)]
-        if rate is not None:
-            parts.append(f"{rate:.3g} images/s")
-        if lr is not None:
-            parts.append(f"lr {lr:.1e}")
-        if total > 0 and steps > 0:
-            left = int(seconds / steps * (total - trainer.global_step))
-            parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
-        return "  ".join(parts)
+def _waited(trainer: Any) -> float:
+    return float(getattr(trainer.train_dataloader, "waited", 0.0))
 
 
 class LastCheckpoint(pl.Callback):

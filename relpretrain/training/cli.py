@@ -19,9 +19,11 @@ from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.shards import resolve_shards
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe
-from relpretrain.training.callbacks import LastCheckpoint, ProgressLine
+from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.data_record import DataRecord
+from relpretrain.training.header import ModelLine, Threads
 from relpretrain.training.module import RelationModule
+from relpretrain.training.progress import ProgressLine
 from relpretrain.training.recipe import mistakes, read_recipe
 from relpretrain.version import __version__
 
@@ -72,6 +74,7 @@ class RelationCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and let one seed rule initialisation, data, dropout and negatives."""
         parser.add_argument("--run", default="runs/default", help="Folder of the run: metrics, settings, checkpoints.")
+        parser.add_argument("--threads", type=int | None, default=None, help="Threads of torch; by the model's size.")
         for target in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=int)
 
@@ -128,6 +131,10 @@ class RelationCLI(LightningCLI):
             callbacks += [LastCheckpoint(folder / "checkpoints"), DataRecord(folder)]
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
+        if given.get("enable_model_summary") is not False:
+            callbacks.append(ModelLine())
+            kwargs["enable_model_summary"] = False  # Lightning's own
+        callbacks.append(Threads(self._get(self.config_init, "threads")))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from relpretrain.recipe_files import bundled
 
 _TOP = (
     "run",
+    "threads",
     "seed_everything",
     "trainer",
     "model",

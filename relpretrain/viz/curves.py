@@ -133,7 +133,7 @@ def _draw(axes: Any, curve: Curve, colour: str, label: str) -> None:
 
 
 def _is_no_loss(panel: str) -> bool:
-    return any(word in panel for word in ("accuracy", "per_second", "temperature", "seconds", "norm", "memory"))
+    return any(word in panel for word in ("accuracy", "per_second", "temperature", "seconds", "wait", "norm", "memory"))
 
 
 def _number(cell: str) -> float | None:

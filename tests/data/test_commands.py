@@ -206,10 +206,20 @@ def test_counts_must_be_positive(tmp_path, capsys):
 def test_synthetic_options_are_generates():
     from relpretrain.data.synthetic import generate
 
-    assert {*commands.SYNTHETIC, "out", "mutual", "overwrite"} == set(inspect.signature(generate).parameters)
+    assert {*commands.SYNTHETIC, "out", "mutual", "overwrite", "meter"} == set(inspect.signature(generate).parameters)
     for name, kind in commands.SYNTHETIC.items():
         default = inspect.signature(generate).parameters[name].default
         assert isinstance(default[0] if name in commands.SYNTHETIC_LISTS else default, kind), name
+
+
+def test_synthetic_says_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    few = ["--images-captions", 4, "--images-regions", 2, "--images-graphs", 2, "--images-validation", 2]
+    assert data("synthetic", tmp_path / "world", *few, "--items-vsr", 3, "--items-valse", 2) == 0
+    lines = capsys.readouterr().err.splitlines()
+    shards = [line for line in lines if line.startswith("rendering shards: ")]
+    assert [line.split()[2].rstrip(",") for line in shards] == [f"{share}%" for share in range(10, 101, 10)]
+    assert sum(line.startswith("rendering benchmarks: ") for line in lines) >= 4
 
 
 def test_synthetic(tmp_path, capsys):

@@ -11,7 +11,7 @@ import yaml
 from relpretrain.evidence import conduct, main, presets
 from relpretrain.evidence.design import Run
 from relpretrain.evidence.results import final, read_figures, select
-from relpretrain.evidence.train import lightning_says_to
+from relpretrain.training.progress import lightning_says_to
 
 SEED = 0
 RUNS = (

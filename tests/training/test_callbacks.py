@@ -33,17 +33,6 @@ def fit(tmp_path, line, steps=4, **options):
     trainer.fit(module(), loader())
 
 
-def test_progress_says_what_happened_since_the_last_line(tmp_path, capsys):
-    fit(tmp_path, ProgressLine(), enable_checkpointing=False)
-    first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("step "))
-    assert first.startswith("step 2/4")
-    assert all(word in first for word in ("loss ", "itc ", "box_l1 ", "images/s", "lr 1.0e-02", "left"))
-    assert "mrc" not in first
-    assert second.startswith("step 4/4")
-    assert "mrc " in second
-    assert "box" not in second
-
-
 def test_the_last_checkpoint_is_saved_whatever_the_interval(tmp_path, capsys):
     fit(tmp_path, ProgressLine(), steps=3, enable_checkpointing=True)
     assert (tmp_path / "last.ckpt").is_file()

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from relpretrain.data.synthetic.render import encode_png
 from relpretrain.data.synthetic.world import Scene, World
 from relpretrain.data.text import write_wordpiece
 from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.sources.files import Meter
 
 __all__ = ["RELATIONS", "Scene", "World", "generate"]
 
@@ -72,6 +73,7 @@ def generate(
     mirrored: float = 0.0,
     shard_size: int = 1000,
     overwrite: bool = False,
+    meter: Meter | None = None,
 ) -> Path:
     """Render a world of coloured shapes into a folder.
 
@@ -141,6 +143,7 @@ def generate(
             first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or
             less.
         overwrite: Replace shards and probes that are there already.
+        meter: Told of every image.
 
     Raises:
         ValueError: If no such world can be made.
@@ -192,16 +195,23 @@ def generate(
         for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in ("svo", "coco_retrieval", "paragraphs"))):
             shutil.rmtree(out / stale, ignore_errors=True)
 
-    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, mirrored, shard_size, overwrite)
+    meter = meter or Meter()
+    meter.begin("rendering shards", sum(counts.values()))
+    drawn = _write_shards(out, annotator, counts, seed, one_corpus, alike, mirrored, shard_size, overwrite, meter)
+    drawn_until_they_fit = items_svo or items_retrieval or items_paragraphs
+    folders = 1 + sum(map(bool, _topics(world)[1:]))
+    meter.begin("rendering benchmarks", 0 if drawn_until_they_fit else folders * (items_vsr + items_valse))
     counting = [*wording.COUNTING_WORDS, wording.counted(world.shapes)] if world.numbers[0] < world.numbers[1] else []
     write_wordpiece([*world.kinds, *RELATIONS, *world.relations, *wording.WORDS, *counting], out / "tokenizer")
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
     RelationVocabulary(world.relations, inverses=inverses, source="synthetic").save(out / "relations.json")
     for number, topics in enumerate(_topics(world)):
         if topics or not number:
-            folder = _Folder(out / _FOLDERS[number], world, seed, number, topics)
+            folder = _Folder(out / _FOLDERS[number], world, seed, number, topics, meter)
             _write_probes(folder, items_vsr, items_valse, items_svo)
-    galleries = _write_galleries(_Folder(out / _FOLDERS[0], world, seed), items_retrieval, items_paragraphs)
+    galleries = _write_galleries(
+        _Folder(out / _FOLDERS[0], world, seed, meter=meter), items_retrieval, items_paragraphs
+    )
     made = {
         "seed": seed,
         **counts,
@@ -233,13 +243,14 @@ def _write_shards(
     mirrored: float,
     shard_size: int,
     overwrite: bool,
+    meter: Meter,
 ) -> dict[str, Counter[str]]:
     """Write all shards; returns how many statements of which sort each split holds."""
     drawn: dict[str, Counter[str]] = {split: Counter() for split in counts}
     for split, count in counts.items():
         source = "captions" if one_corpus and split != "validation" else split
         annotate = annotator if split != "validation" else annotator.clean()
-        folder = _Folder(out, annotator.world, seed)
+        folder = _Folder(out, annotator.world, seed, meter=meter)
         with ShardWriter(out / split, shard_size, overwrite=overwrite) as writer:
             scenes = folder.scenes(source, count, 1 if split == "validation" else alike, mirrored)
             for number, (scene, rng) in enumerate(scenes):
@@ -258,6 +269,7 @@ class _Folder:
     seed: int
     number: int = 0
     topics: Sequence[Sequence[Combination]] = ()
+    meter: Meter = field(default_factory=Meter)
 
     def scenes(self, split: str, count: int | None = None, alike: int = 1, mirrored: float = 0.0) -> Scenes:
         """The scenes of a split, each with the generator it was drawn from; without end where no number is given.
@@ -278,6 +290,7 @@ class _Folder:
                     scene = self.world.mirrored(last, rng)
             last = scene or self.world.scene(rng, about, things)
             yield last, rng
+            self.meter.advance()
 
 
 def _write_probes(folder: _Folder, items_vsr: int, items_valse: int, items_svo: int) -> None:

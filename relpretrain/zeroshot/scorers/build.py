@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+from torch import nn
+
+from relpretrain.threads import choose_threads
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.report import hash_files
 from relpretrain.zeroshot.scorers.base import EmbeddingScorer
@@ -86,6 +90,8 @@ def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple
     from relpretrain.checkpoint import load
 
     loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size)
+    if line := choose_threads(cast(nn.Module, loaded.backbone)):
+        print(line, file=sys.stderr)
     preprocess = loaded.preprocess
     if args.max_tokens is not None:
         positions = getattr(getattr(loaded.backbone, "sizes", None), "max_positions", args.max_tokens)

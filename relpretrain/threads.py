@@ -1,0 +1,43 @@
+"""How many threads torch computes with: one for a tiny model, all cores for others."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+
+from relpretrain.errors import ConfigError
+
+TINY = 5_000_000
+"""Parameters up to which a model's operations are so short that threads cost more than they bring.
+
+They meet at the end of every operation, and there the others spin until the last has come: as soon as another process
+takes a core away, that is most of the time.
+"""
+VARIABLE = "OMP_NUM_THREADS"
+
+
+def choose_threads(model: nn.Module, asked: int | None = None) -> str:
+    """Set the number of torch's threads in this process; data workers have one each in any case.
+
+    Args:
+        model: Up to `TINY` parameters it gets one thread, unless the environment's OMP_NUM_THREADS says otherwise.
+        asked: A number that goes before both.
+
+    Returns:
+        A line that says what was chosen; "" where nothing was.
+
+    Raises:
+        ConfigError: If less than one thread is asked for.
+    """
+    if asked is not None:
+        if asked < 1:
+            raise ConfigError(f"threads={asked} must be at least 1; leave it out to choose by the model's size")
+        torch.set_num_threads(asked)
+        return f"Threads: {asked}, as asked"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if os.environ.get(VARIABLE) or parameters > TINY or torch.get_num_threads() == 1:
+        return ""
+    torch.set_num_threads(1)
+    return f"Threads: 1, because the model is tiny ({parameters:,} parameters); {VARIABLE} sets another number"

@@ -1,0 +1,62 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from relpretrain import threads
+from relpretrain.errors import ConfigError
+from relpretrain.threads import choose_threads
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """A process with two threads, of which the environment says nothing."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_a_tiny_model_gets_one_thread_and_says_so(two):
+    assert "1, because the model is tiny (12 parameters)" in choose_threads(nn.Linear(3, 3))
+    assert torch.get_num_threads() == 1
+    assert choose_threads(nn.Linear(3, 3)) == ""  # nothing was changed
+
+
+def test_other_models_keep_all_cores(two, monkeypatch):
+    monkeypatch.setattr(threads, "TINY", 11)
+    assert choose_threads(nn.Linear(3, 3)) == ""
+    assert torch.get_num_threads() == 2
+
+
+def test_what_a_user_says_goes_before_the_size(two, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert choose_threads(nn.Linear(3, 3)) == ""
+    assert torch.get_num_threads() == 2
+    assert choose_threads(nn.Linear(3, 3), 1) == "Threads: 1, as asked"
+    assert torch.get_num_threads() == 1
+    with pytest.raises(ConfigError, match="threads=0 must be at least 1"):
+        choose_threads(nn.Linear(3, 3), 0)
+
+
+class Threads(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return torch.get_num_threads()
+
+
+def test_data_workers_have_one_thread_each(two):
+    assert set(DataLoader(Threads(), batch_size=None, num_workers=1)) == {1}
+
+
+def test_processes_that_tests_start_have_one_thread():
+    assert os.environ["OMP_NUM_THREADS"]
+    code = "import torch; print(torch.get_num_threads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == os.environ["OMP_NUM_THREADS"]
