@@ -119,7 +119,7 @@ def test_rare_relations_weigh_more_if_asked():
 def test_counts_come_from_the_shards_index_and_stay_in_the_checkpoint(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps({"relation_counts": {"On ": 30, "under": 10, "wears": 5}}))
     known = RelationVocabulary(NAMES)
-    for given in (str(tmp_path), str(tmp_path / "index.json"), {"on": 30, "under": 10}):
+    for given in ({"on": 30, "under": 10}, str(tmp_path), str(tmp_path / "index.json")):
         mrc = MRC(known, class_weights="effective_number", beta=0.9, relation_counts=given)
         assert mrc.vocabulary.counts == {"on": 30, "under": 10}
     (tmp_path / "index.json").unlink()

@@ -171,3 +171,13 @@ def test_a_teacher_follows_before_a_step_and_learns_captions_after_it():
     assert queue.text_ids[:5].tolist() == batch(0).pairs.text_ids.tolist()
     model.training_step(dataclasses.replace(batch(2), objectives=("vsg",)))
     assert int(queue.pointer) == 5  # graphs are no captions
+
+
+def test_each_loss_is_tied_to_all_parameters_where_it_is_computed():
+    """So that on a process with nothing for it the backward pass, with its collectives, has the same order."""
+    model = module()
+    _, outputs = model.losses(batch(2), torch.Generator())
+    assert set(outputs) == {"vsg", "mrc"}
+    for output in outputs.values():
+        tied = {getattr(function, "variable", None) for function, _ in output.loss.grad_fn.next_functions}
+        assert tied >= set(model.parameters())
