@@ -258,11 +258,11 @@ class Teacher(Protocol):
         ...
 
     def update(self, student: Any) -> None:
-        """Move the copy towards the student: before the features of a step are computed."""
+        """Move the copy towards the student: once an optimizer step, before its features are computed."""
         ...
 
     def enqueue(self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> None:
-        """Put a step's embeddings (n, embed_dim) into the queue: after its losses."""
+        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step."""
         ...
 
 

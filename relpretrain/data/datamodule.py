@@ -100,6 +100,7 @@ class RelationDataModule(LightningDataModule):
         self._train: StepDataset | None = None
         self._val: list[StepDataset] = []
         self._next = 0
+        self._window: tuple[int, int] | None = None  # the optimizer step that is under way, and its first batch
         self._resumed: dict[str, Any] | None = None
 
     @property
@@ -194,20 +195,26 @@ class RelationDataModule(LightningDataModule):
             self.ledger.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
+                under_way = getattr(self.trainer, "global_step", 0)
+                if self._window is None or self._window[0] != under_way:
+                    self._window = under_way, batch.step
                 if self._train is not None:
                     self._train.upcoming = self._next
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """What a resumed run needs: inside a gradient accumulation it begins again with the first batch of that."""
+        upcoming = self._next
+        if self._window is not None and self._window[0] == getattr(self.trainer, "global_step", None):
+            upcoming = self._window[1]
         if self.plan is None:
-            return {"next_step": self._next, "plan": ""}
-        dealt = {"/".join(source): samples for source, samples in self.plan.dealt(self._next).items()}
-        return {"next_step": self._next, "plan": self.plan.fingerprint, "dealt": dealt}
+            return {"next_step": upcoming, "plan": ""}
+        dealt = {"/".join(source): samples for source, samples in self.plan.dealt(upcoming).items()}
+        return {"next_step": upcoming, "plan": self.plan.fingerprint, "dealt": dealt}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on after the last batch of a checkpoint."""
-        self._next = int(state_dict["next_step"])
+        self._next, self._window = int(state_dict["next_step"]), None
         self._resumed = dict(state_dict)
 
     def report(self) -> dict[str, dict[str, int]]:
