@@ -75,8 +75,9 @@ class RelationModule(pl.LightningModule):
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
             rank_zero_info(line)
         self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
-        self._embeddings: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # for the queue, when the optimizer steps
-        self._begin()
+        self._accumulated = 0  # batches since the last optimizer step
+        self._teacher_moved = False  # since then
+        self._embeddings: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # since then, for the teacher's queue
         self.save_hyperparameters(
             {
                 "_instantiator": "lightning.pytorch.cli.instantiate_module",

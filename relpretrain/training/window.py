@@ -66,7 +66,8 @@ class Window:
             if same[0].shared:
                 found[name].append(sum(row.value for row in same) / world_size())
             else:
-                found[name].append(sum(row.value * row.samples for row in same) / count)
+                # A mean over nothing, on a process without samples, is no number.
+                found[name].append(sum(row.value * row.samples for row in same if row.samples) / count)
         return {name: sum(values) / len(values) for name, values in found.items()}
 
 

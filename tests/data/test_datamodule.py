@@ -281,7 +281,7 @@ def test_bad_samples_are_counted_where_they_are(make):
     data = make({"captions": stream("captions", shards, 8)}, max_bad_fraction=0.1)
     for batch in _run(data, 3):
         data.on_after_batch_transfer(batch, 0)
-        assert len(batch) + len(batch.skipped) == 8
+        assert len(batch) == 8  # others in their places
     assert data.report() == {"small": {"not_an_image": 1, "truncated_image": 1}}
     assert "small: truncated_image: 1 times (first: b-000000/k003)" in data.ledger.lines()
 
@@ -295,10 +295,46 @@ def test_run_stops_when_too_many_are_bad(make, tmp_path, workers):
         _fit(data, tmp_path, 50, enable_checkpointing=False)
 
 
+def _some_bad(make, every=8):
+    return write_shards(make.folder / "some", count=40, image=lambda i: b"nothing" if i % every == 3 else picture(i))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_bad_sample_of_forty_stops_no_run_of_single_samples(make, tmp_path):
+    data = make({"captions": stream("captions", _some_bad(make, 40), 1)})
+    seen, _ = _fit(data, tmp_path, 120, enable_checkpointing=False)
+    assert [step for step, _ in seen] == list(range(120))
+    assert data.report() == {"small": {"not_an_image": 3}}  # one a pass
+
+
+def test_what_takes_the_place_of_a_bad_sample_is_the_same_on_any_ranks_and_workers(make, monkeypatch):
+    shards = _some_bad(make)
+
+    def batches(**options):
+        streams = {"captions": stream("captions", shards, 2), "graphs": stream("graphs", shards, 2)}
+        return _run(make(streams, **options), 30)
+
+    whole = batches()
+    assert all(len(batch) == 2 for batch in whole)
+    assert sum(len([1 for _, reason, _ in batch.skipped if reason == "not_an_image"]) for batch in whole) > 4
+    for a, b in zip(whole, batches(num_workers=2), strict=True):
+        _equal(a, b)
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr(module_file, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(module_file, "world_size", lambda: 2)
+        parts.append(batches())
+    for joint, left, right in zip(whole, *parts, strict=True):
+        assert len(left) == len(right) == 1
+        assert left.keys + right.keys == joint.keys
+        assert left.skipped + right.skipped == joint.skipped
+        assert torch.equal(torch.cat([left.images, right.images]), joint.images)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batch_without_a_good_sample_stops(make, workers):
     shards = write_shards(make.folder / "bad", image=lambda i: b"nothing")
-    with pytest.raises(TooManyBadSamples, match=r"all 8 samples of step 0 .*not_an_image"):
+    with pytest.raises(TooManyBadSamples, match=r"of 1,000 samples drawn for step 0 .*not_an_image"):
         _run(make({"captions": stream("captions", shards, 8)}, num_workers=workers), 1)
 
 
