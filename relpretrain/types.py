@@ -65,7 +65,7 @@ class Pairs(Movable):
     Args:
         text: The n texts.
         image_index: Which image of the batch each text belongs to, (n,), int64.
-        text_ids: Identity of each text, (n,), int64; equal numbers mean the same text.
+        text_ids: Identity of each text as the model sees it unmasked, (n,), int64; equal numbers mean the same text.
         boxes: (cx, cy, w, h) as shares of the image, (n, 4); None when texts describe whole images.
         whole: True where a row of a region batch stands for its whole image, (n,), bool; None if none does.
     """
