@@ -20,6 +20,7 @@ from relpretrain.data.shards import resolve_shards
 from relpretrain.errors import ConfigError
 from relpretrain.training.callbacks import LastCheckpoint, ProgressLine
 from relpretrain.training.module import RelationModule
+from relpretrain.training.precision import check_precision
 from relpretrain.training.recipe import mistakes, read_recipe
 from relpretrain.version import __version__
 
@@ -111,6 +112,8 @@ class RelationCLI(LightningCLI):
         folder = Path(self._get(self.config_init, "run"))
         if given.get("precision") is None:
             kwargs["precision"] = precision(given.get("accelerator", "auto"))
+        else:
+            check_precision(given["precision"])  # Lightning's own check asks for packages first
         if given.get("logger") in (None, True):
             _keep_metrics(folder)
             kwargs["logger"] = CSVLogger(folder.parent, name=folder.name, version="")

@@ -20,6 +20,7 @@ from relpretrain.training import optim
 from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.optim import Optimizer
+from relpretrain.training.precision import check_precision
 from relpretrain.training.start import start_from
 from relpretrain.training.window import Window
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
@@ -171,8 +172,9 @@ class RelationModule(pl.LightningModule):
         return [LossLog()]
 
     def setup(self, stage: str) -> None:
-        """Begin with no batch accumulated, and compare what the data gives with what the model takes."""
+        """Begin with no batch accumulated; check the precision, and that the data gives what the model takes."""
         self._begin()
+        check_precision(self.trainer.precision)
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
         if preprocess is None:
             return
