@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -130,6 +131,9 @@ class StepDataset(IterableDataset[Batch]):
         stop: Step before which to end, or None to go on for ever.
     """
 
+    repeat: int = 0
+    """If not 0: steps repeat the batches of the first so many."""
+
     def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:
         self.batches = batches
         self.stop = stop
@@ -150,7 +154,7 @@ class StepDataset(IterableDataset[Batch]):
         worker, start = get_worker_info(), int(self._start)
         step, stride = (start, 1) if worker is None else (start + worker.id, worker.num_workers)
         while self.stop is None or step < self.stop:
-            yield self.batches[step]
+            yield replace(self.batches[step % self.repeat], step=step) if self.repeat else self.batches[step]
             step += stride
 
 

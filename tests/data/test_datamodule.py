@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import io
 import os
+import re
 import time
 from collections import Counter
 from itertools import islice
@@ -145,7 +146,7 @@ class _Model(pl.LightningModule):
         self.seen.append((batch.step, batch.keys))
         return self.weight * batch.images.sum()
 
-    def validation_step(self, batch, index):
+    def validation_step(self, batch, index, dataloader_idx=0):
         self.seen.append(("val", batch.stream, batch.keys))
 
     def configure_optimizers(self):
@@ -155,8 +156,8 @@ class _Model(pl.LightningModule):
 def _fit(data, folder, steps, resume=None, **options):
     model = _Model()
     trainer = pl.Trainer(
-        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, default_root_dir=folder,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **options,
+        accelerator="cpu", max_steps=steps, logger=False, default_root_dir=folder, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, **{"max_epochs": -1, **options},
     )  # fmt: skip
     trainer.fit(model, data, ckpt_path=resume)
     return model.seen, trainer
@@ -226,6 +227,72 @@ def test_training_ends_by_its_rule(make, tmp_path, stop, limit, accumulate, batc
         "data/captions/small_passes": 6 * batches / 24,
     }
     assert data.state_dict()["dealt"] == {"captions/small": 6 * batches}
+
+
+@pytest.mark.filterwarnings("ignore:.*(treespec|num_workers|many workers)")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_overfit_batches_repeats_the_first_batches(make, tmp_path, workers, capsys):
+    held = {"held": stream("captions", make.shards, 6), "graphs": stream("graphs", make.shards, 4)}
+    data = make(num_workers=workers, validation=held)
+    with pytest.warns(UserWarning, match=r"overfit_batches=2: every epoch repeats the first 2 batches \(of captions"):
+        seen, _ = _fit(data, tmp_path, 6, overfit_batches=2, enable_checkpointing=False)
+    trained = [e[1] for e in seen if e[0] != "val"]
+    assert trained == trained[:2] * 3
+    assert trained[0] != trained[1]
+    assert [e[0] for e in seen if e[0] != "val"] == list(range(6))
+    assert [e[1] for e in seen if e[0] == "val"] == ["held", "held", "graphs", "graphs"] * 3
+    assert "2 batches (stop: overfit_batches, again and again)" in capsys.readouterr().out
+
+
+def test_repeated_batches_are_equal_to_the_bit(make):
+    data = make()
+    data.trainer = SimpleNamespace(overfit_batches=2, lightning_module=None, training=True, global_step=0)
+    batches = _run(data, 6)
+    for step, batch in enumerate(batches):
+        _equal(dataclasses.replace(batch, step=step % 2), batches[step % 2])
+
+
+def test_a_bad_sample_in_a_repeated_batch_counts_once(make, tmp_path):
+    data = make({"captions": stream("captions", _some_bad(make, 40), 40)})
+    with pytest.warns(UserWarning, match="overfit_batches"):
+        _fit(data, tmp_path, 10, overfit_batches=1, enable_checkpointing=False)
+    assert data.report() == {"small": {"not_an_image": 1}}
+
+
+@pytest.mark.parametrize("flag", ["overfit_batches", "limit_train_batches", "limit_val_batches"])
+def test_shares_of_batches_without_end_are_refused(make, tmp_path, flag):
+    with pytest.raises(ConfigError, match=rf"trainer\.{flag}=0\.5: .* Give a whole number"):
+        _fit(make(), tmp_path, 4, **{flag: 0.5})
+
+
+FLAGS = {
+    "epochs without end": (4, {"max_epochs": 2}, "max_epochs=2 ends nothing: .* Training ends at max_steps=4"),
+    "no validation": (4, {"check_val_every_n_epoch": None}, "validation streams are never looked at"),
+    "validation by batches": (4, {"check_val_every_n_epoch": None, "val_check_interval": 2}, None),
+    "validation by time": (4, {"val_check_interval": "00:00:01:00", "check_val_every_n_epoch": None}, None),
+    "epochs of two batches": (-1, {"max_epochs": 2, "limit_train_batches": 2}, None),
+    "reloading": (4, {"limit_train_batches": 2, "reload_dataloaders_every_n_epochs": 1}, None),
+    "a rehearsal": (4, {"fast_dev_run": 2}, None),
+}
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_flags_of_the_trainer_are_served_or_told(make, tmp_path, case, recwarn):
+    steps, options, told = FLAGS[case]
+    held = {"held": stream("captions", make.shards, 6), "graphs": stream("graphs", make.shards, 4)}
+    seen, _ = _fit(make(validation=held), tmp_path, steps, **{"enable_checkpointing": False, **options})
+    trained = [entry[0] for entry in seen if entry[0] != "val"]
+    assert trained == list(range(2 if case == "a rehearsal" else 4))
+    warned = [str(w.message) for w in recwarn if "trainer." in str(w.message)]
+    assert len(warned) == (told is not None), warned
+    assert told is None or re.search(told, warned[0])
+
+
+def test_limits_of_validation_are_for_each_stream(make, tmp_path):
+    held = {"held": stream("captions", make.shards, 6), "graphs": stream("graphs", make.shards, 4)}
+    options = {"limit_val_batches": 1, "val_check_interval": 2, "limit_train_batches": 2}
+    seen, _ = _fit(make(validation=held), tmp_path, 2, enable_checkpointing=False, **options)
+    assert [entry[1] for entry in seen if entry[0] == "val"] == ["held", "graphs"]
 
 
 def test_a_rule_that_leaves_no_step(make):
