@@ -265,10 +265,15 @@ def test_shares_of_batches_without_end_are_refused(make, tmp_path, flag):
         _fit(make(), tmp_path, 4, **{flag: 0.5})
 
 
+BY_BATCHES = {"check_val_every_n_epoch": None, "val_check_interval": 2}
 FLAGS = {
-    "epochs without end": (4, {"max_epochs": 2}, "max_epochs=2 ends nothing: .* Training ends at max_steps=4"),
+    "epochs without end": (
+        4,
+        {"max_epochs": 2, **BY_BATCHES},
+        "max_epochs=2 ends nothing: .* Training ends at max_steps=4",
+    ),
     "no validation": (4, {"check_val_every_n_epoch": None}, "validation streams are never looked at"),
-    "validation by batches": (4, {"check_val_every_n_epoch": None, "val_check_interval": 2}, None),
+    "validation by batches": (4, BY_BATCHES, None),
     "validation by time": (4, {"val_check_interval": "00:00:01:00", "check_val_every_n_epoch": None}, None),
     "epochs of two batches": (-1, {"max_epochs": 2, "limit_train_batches": 2}, None),
     "reloading": (4, {"limit_train_batches": 2, "reload_dataloaders_every_n_epochs": 1}, None),
