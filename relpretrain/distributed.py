@@ -12,7 +12,12 @@ from torch import Tensor
 
 def is_distributed() -> bool:
     """True inside an initialised process group of more than one process."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return has_group() and dist.get_world_size() > 1
+
+
+def has_group() -> bool:
+    """True inside an initialised process group, even of one process: DDP waits for all parameters there, too."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
@@ -44,13 +49,13 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def gather_sizes(rows: int, device: torch.device) -> list[int]:
-    """How many rows each process has, by rank."""
+    """How many rows each process has, by rank: one collective, and one wait for the device."""
     if not is_distributed():
         return [rows]
     sizes = torch.zeros(world_size(), dtype=torch.long, device=device)
     sizes[rank()] = rows
     dist.all_reduce(sizes)
-    return [int(size) for size in sizes]
+    return [int(size) for size in sizes.tolist()]
 
 
 def gather(tensor: Tensor, sizes: list[int]) -> Tensor:
@@ -63,7 +68,7 @@ def gather(tensor: Tensor, sizes: list[int]) -> Tensor:
         tensor: (rows, ...), where the number of rows may differ between processes.
         sizes: Rows by rank, from `gather_sizes`.
     """
-    if not is_distributed():
+    if not is_distributed() or max(sizes) == 0:
         return tensor
     gathered: Tensor = _Gather.apply(tensor, sizes)
     return gathered
@@ -101,7 +106,8 @@ def touch(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
     """Tie parameters to a loss without changing its value or any gradient.
 
     DDP waits for every parameter in every step (`find_unused_parameters=False`), and a step of one batch type leaves
-    the heads of the others alone. Their gradients stay undefined, which DDP counts as zeros.
+    the heads of the others alone. Their gradients stay undefined, which DDP counts as zeros. The result is a copy, so
+    that it may be changed in place (`loss /= 4`).
     """
     wanted = [p for p in parameters if p.requires_grad]
     tied: Tensor = _Touch.apply(loss, *wanted) if wanted else loss
@@ -112,7 +118,7 @@ class _Touch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Tensor, *parameters: Tensor) -> Tensor:
         ctx.number = len(parameters)
-        return loss.view_as(loss)
+        return loss.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]

@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from relpretrain.distributed import rank
-from relpretrain.types import Backbone, Batch, FastFusion, ImageFeatures, Pairs, Regions, Teacher
+from relpretrain.distributed import gather_sizes, rank
+from relpretrain.types import Backbone, Batch, FastFusion, ImageFeatures, Pairs, Regions, Teacher, TextBatch
 
 
 def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -37,7 +37,7 @@ def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context in which similarities are computed in fp32, whatever the precision around it."""
+    """A context in which similarities and boxes are computed in fp32, whatever the precision around it."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
@@ -70,7 +70,7 @@ class Features:
         self.batch = batch
         self.generator = generator
         self.teacher = teacher
-        self._regions = {id(p): p for p in wanted if p.boxes is not None}
+        self._regions = {id(p): p for p in wanted if p.boxes is not None and len(p)}
         self._views: dict[int, View] = {}
 
     def view(self, pairs: Pairs) -> View:
@@ -81,13 +81,21 @@ class Features:
 
     @cached_property
     def images(self) -> ImageFeatures:
-        """Tokens of the batch's images and of all regions wanted in this step."""
+        """Tokens of the batch's images and of all regions wanted in this step; of a blank image if there are none."""
+        images = self.batch.images
+        if len(images) == 0:
+            images = images.new_zeros(1, *images.shape[1:])
         if not self._regions:
-            return self.backbone.encode_image(self.batch.images)
+            return self.backbone.encode_image(images)
         regions = list(self._regions.values())
         index = torch.cat([p.image_index for p in regions])
         masks = [patch_mask(p.boxes, self.backbone.patch_grid) for p in regions if p.boxes is not None]
-        return self.backbone.encode_image(self.batch.images, Regions(index, torch.cat(masks)))
+        return self.backbone.encode_image(images, Regions(index, torch.cat(masks)))
+
+    @property
+    def zero(self) -> Tensor:
+        """A zero in the model's graph: the loss of a share of the batch that has nothing for it."""
+        return self.images.tokens[:0].float().sum()
 
     def regions(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of the regions of `pairs`."""
@@ -107,22 +115,25 @@ class Features:
 
     @cached_property
     def taught(self) -> Features | None:
-        """The same batch under the teacher's model."""
+        """The same batch under the teacher's model: of regions only the batch's own pairs, which are distilled."""
         if self.teacher is None:
             return None
-        return Features(self.teacher.model, self.batch, list(self._regions.values()))
+        return Features(self.teacher.model, self.batch, [p for p in self._regions.values() if p is self.batch.pairs])
 
 
 class View:
     """Texts paired with images or regions, as the backbone sees them: what ITC, ITM and MLM run on.
 
-    n is the number of pairs.
+    n is the number of pairs. With n = 0 the embeddings are still part of the model's graph, so that collectives and
+    DDP's buckets come in the same order on all processes: the model, which may not take empty tensors, is shown one
+    stand-in row, and none of it is kept.
     """
 
     def __init__(self, features: Features, pairs: Pairs) -> None:
         self.features = features
         self.backbone = features.backbone
         self.pairs = pairs
+        self._shown = pairs if len(pairs) else _stand_in(features.batch.images.device)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -130,39 +141,39 @@ class View:
     @cached_property
     def image(self) -> tuple[Tensor, Tensor]:
         """Image tokens (n, 1 + patches, dim) and mask (n, 1 + patches), regions visually masked."""
-        if self.pairs.boxes is not None:
+        if self._shown.boxes is not None:
             return self.features.regions(self.pairs)
         return self.whole_image
 
     @cached_property
     def whole_image(self) -> tuple[Tensor, Tensor]:
         """Tokens and mask of each pair's whole image."""
-        images, index = self.features.images, self.pairs.image_index
+        images, index = self.features.images, self._shown.image_index
         return images.tokens[index], images.mask[index]
 
     @cached_property
     def text(self) -> Tensor:
         """Text tokens (n, length, dim)."""
-        return self.backbone.encode_text(self.pairs.text.ids, self.pairs.text.mask)
+        return self.backbone.encode_text(self._shown.text.ids, self._shown.text.mask)
 
     @cached_property
     def image_embedding(self) -> Tensor:
         """Unit vectors of the images (n, embed_dim)."""
-        return self.backbone.project_image(self.image[0])
+        return self.backbone.project_image(self.image[0])[: len(self)]
 
     @cached_property
     def text_embedding(self) -> Tensor:
         """Unit vectors of the texts (n, embed_dim)."""
-        return self.backbone.project_text(self.text)
+        return self.backbone.project_text(self.text)[: len(self)]
 
     @cached_property
     def fused(self) -> Tensor:
         """Text tokens fused with their own image (n, length, fusion_dim)."""
-        return self.fuse(self.text)
+        return self.fuse(self.text)[: len(self)]
 
     def fuse(self, text: Tensor) -> Tensor:
         """Fuse tokens of the texts, or of other words in their places, (n, length, dim) with the image of each."""
-        mask, (image, image_mask) = self.pairs.text.mask, self.image
+        mask, (image, image_mask) = self._shown.text.mask, self.image
         if isinstance(self.backbone, FastFusion):
             return self.backbone.fuse_begun(text, mask, self.begun_image, image_mask)
         return self.backbone.fuse(text, mask, image, image_mask)
@@ -172,6 +183,11 @@ class View:
         """The images' part of fusion, for a backbone that has `FastFusion`."""
         assert isinstance(self.backbone, FastFusion)
         return self.backbone.begin_image(self.image[0])
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Number of pairs of each process, by rank. A collective call at first use."""
+        return gather_sizes(len(self), self.pairs.text_ids.device)
 
     @cached_property
     def image_ids(self) -> Tensor:
@@ -204,3 +220,10 @@ class View:
         temperature = self.backbone.temperature.float()
         with full_precision(image):
             return image @ other_text.T / temperature, text @ other_image.T / temperature
+
+
+def _stand_in(device: torch.device) -> Pairs:
+    """One text, an unimportant word and padding, with the first image."""
+    ids, mask = torch.tensor([[2, 0]], device=device), torch.tensor([[True, False]], device=device)
+    first = torch.zeros(1, dtype=torch.long, device=device)
+    return Pairs(TextBatch(ids, mask), first, first)

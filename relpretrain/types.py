@@ -261,8 +261,13 @@ class Teacher(Protocol):
         """Move the copy towards the student: once an optimizer step, before its features are computed."""
         ...
 
-    def enqueue(self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> None:
-        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step."""
+    def enqueue(
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+    ) -> None:
+        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
+
+        `sizes` is n by rank, if known.
+        """
         ...
 
 
@@ -287,10 +292,15 @@ class ObjectiveOutput:
         loss: Weighted sum of `parts`: the scalar to add.
         parts: Each loss by name, scalars without the objective's own weight.
         count: How many terms went into the loss on this process; 0 means that nothing happened and nothing is logged.
-        metrics: Further scalars worth logging, such as accuracies.
+        metrics: Further scalars worth logging, such as accuracies: means over as many terms on this process.
+        counts: The number of terms of those parts and metrics for which it is not `count`, by name.
+        classes: Which class each of n terms belongs to, -100 for none, (n,), and whether it was found, (n,), by the
+            name of what is logged of them: the mean over classes of the share that was found.
     """
 
     loss: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     count: int = 0
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int | Tensor] = field(default_factory=dict)
+    classes: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)

@@ -6,28 +6,30 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from relpretrain import distributed
 from relpretrain.distributed import gather, gather_sizes, mean_over_ranks, touch
 from relpretrain.features import Features
-from relpretrain.objectives import ITC, MLM, MRC
+from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Pairs, TextBatch
 from tests import two_ranks
-from tests.objectives.standin import StandIn, captions, graphs
+from tests.objectives.standin import StandIn, captions, graphs, regions
 
 SPLIT = 2  # of five pairs, rank 0 has two and rank 1 three
 
 
 class Step(torch.nn.Module):
-    """A model and an objective in one module, as DDP wants it."""
+    """A model and objectives in one module, as DDP wants it."""
 
-    def __init__(self, objective):
+    def __init__(self, *objectives):
         super().__init__()
-        self.model, self.objective = StandIn(), objective
-        objective.attach(self.model)
+        self.model, self.objectives = StandIn(), torch.nn.ModuleList(objectives)
+        for objective in objectives:
+            objective.attach(self.model)
 
     def forward(self, batch):
-        loss = self.objective(Features(self.model, batch, self.objective.views(batch))).loss
-        return touch(loss, self.parameters())
+        features = Features(self.model, batch, [pairs for o in self.objectives for pairs in o.views(batch)])
+        return sum(touch(objective(features).loss, self.parameters()) for objective in self.objectives)
 
 
 def rows(pairs, keep, shift=0):
@@ -68,11 +70,50 @@ def share_of_graphs(rank):
     )
 
 
+def nothing_known_on_rank_0(rank):
+    """Rank 0's triplets are outside the vocabulary; as in the data module, it then has no entities."""
+    batch = share_of_graphs(rank)
+    if rank is None:
+        return dataclasses.replace(batch, relations=("unheard of", "under", "unheard of"))
+    if rank == 1:
+        return batch
+    empty = torch.zeros(0, dtype=torch.long)
+    nobody = rows(batch.entities, slice(0, 0))
+    return dataclasses.replace(batch, entities=nobody, subjects=empty, objects=empty, relations=())
+
+
+def no_words_masked_on_rank_0(rank):
+    batch = share_of_captions(rank)
+    batch.pairs.text.labels[: 0 if rank == 1 else SPLIT] = -100
+    return batch
+
+
+def no_pairs_on_rank_0(make):
+    def share(rank):
+        batch = make()
+        return dataclasses.replace(batch, pairs=rows(batch.pairs, slice(0, 0))) if rank == 0 else batch
+
+    return share
+
+
 def step(kind):
     torch.manual_seed(3)
-    if kind == "mrc":
-        return Step(MRC(RelationVocabulary(["on", "under"]))), share_of_graphs
-    return Step({"itc": ITC, "mlm": MLM}[kind]()), share_of_captions
+    mrc = MRC(RelationVocabulary(["on", "under"]))
+    if kind in KINDS:
+        return Step(*KINDS[kind][0]), KINDS[kind][1]
+    return Step(mrc), {"mrc": share_of_graphs, "mrc, none on one rank": nothing_known_on_rank_0}[kind]
+
+
+KINDS = {
+    "itc": ([ITC()], share_of_captions),
+    "mlm": ([MLM()], share_of_captions),
+    "mlm, none on one rank": ([MLM()], no_words_masked_on_rank_0),
+    "itc, none on one rank": ([ITC()], no_pairs_on_rank_0(captions)),
+    "vsg, none on one rank": ([VSG()], no_pairs_on_rank_0(graphs)),
+    "vma, none on one rank": ([VMA(itm=0.0)], no_pairs_on_rank_0(regions)),
+    "box, none on one rank": ([BOX()], no_pairs_on_rank_0(regions)),
+}
+NAMES = [*KINDS, "mrc", "mrc, none on one rank"]
 
 
 def gradients(module):
@@ -82,9 +123,10 @@ def gradients(module):
 
 def on_a_rank(rank):
     results = {}
-    for kind in ("itc", "mlm", "mrc"):
+    for kind in NAMES:
         single, share = step(kind)
-        model = DistributedDataParallel(single, find_unused_parameters=False)
+        # Every parameter is a bucket, so that their order among the collectives of ITC shows.
+        model = DistributedDataParallel(single, find_unused_parameters=False, bucket_cap_mb=1e-6)
         for _ in range(2):  # a parameter left out of the first step would stop the second
             model.zero_grad()
             loss = model(share(rank))
@@ -100,7 +142,7 @@ def ranks():
     return two_ranks.run(on_a_rank)
 
 
-@pytest.mark.parametrize("kind", ["itc", "mlm", "mrc"])
+@pytest.mark.parametrize("kind", NAMES)
 def test_values_and_gradients_equal_one_process(ranks, kind):
     model, share = step(kind)
     loss = model(share(None))
@@ -129,3 +171,23 @@ def test_touch_changes_neither_value_nor_gradient():
     assert float(loss.detach()) == 6.0
     assert float(used.grad) == 3.0
     assert idle.grad is None
+
+
+def test_what_was_tied_may_be_changed_in_place():
+    used, idle = torch.nn.Parameter(torch.tensor(2.0)), torch.nn.Parameter(torch.tensor(5.0))
+    loss = touch(used * 3, [used, idle])
+    loss /= 4
+    loss.backward()
+    assert float(used.grad) == 0.75
+
+
+def test_sizes_are_read_in_one_wait(monkeypatch):
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    monkeypatch.setattr(distributed, "world_size", lambda: 8)
+    monkeypatch.setattr(distributed, "rank", lambda: 3)
+    calls = []
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda sizes: calls.append("all_reduce"))
+    for name in ("__int__", "item", "__iter__"):
+        monkeypatch.setattr(torch.Tensor, name, lambda self: pytest.fail("waits for the device once per rank"))
+    assert gather_sizes(5, torch.device("cpu")) == [0, 0, 0, 5, 0, 0, 0, 0]
+    assert calls == ["all_reduce"]

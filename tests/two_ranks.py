@@ -1,5 +1,6 @@
 """Run a function on two gloo processes and collect what each returns."""
 
+import datetime
 import os
 import tempfile
 import time
@@ -13,7 +14,9 @@ import torch.multiprocessing as mp
 def _enter(rank, function, folder, arguments):
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    patience = datetime.timedelta(seconds=60)  # ranks that wait for each other fail instead of hanging
+    where = {"init_method": f"file://{folder}/rendezvous", "rank": rank, "world_size": 2}
+    dist.init_process_group("gloo", timeout=patience, **where)
     try:
         torch.save(function(rank, *arguments), Path(folder) / f"{rank}.pt")
         # torch 2.6 destroys a group holding the lock that a finished collective may still want: let it end first.

@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map
 
 from relpretrain.adapters.base import HostAdapter
 from relpretrain.adapters.built_before import check_wrappers, warn_optimizers
 from relpretrain.adapters.find import Found, find
 from relpretrain.adapters.steps import manual_backward, training_step
 from relpretrain.adapters.stream import GraphStream
-from relpretrain.distributed import is_distributed, rank, touch
+from relpretrain.distributed import has_group, rank, touch
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
 from relpretrain.objectives.base import title
@@ -34,11 +35,13 @@ class Attachment:
         found: The module that they are computed on, and how.
         seed: Of the hard negatives' draw.
         replaced: What the model itself had, in place of the class's own, under the names of methods that were replaced.
+        happened: Names of the losses of the last batch that something went into on this process.
     """
 
     found: Found
     seed: int
     replaced: dict[str, Any] = field(default_factory=dict)
+    happened: frozenset[str] = frozenset()
 
 
 def add_relation_objectives(
@@ -160,7 +163,8 @@ def relation_parameters(model: nn.Module) -> list[nn.Parameter]:
 def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     """Weighted losses of the attached objectives on a graph batch, by name ("vsg_itc", ..., "mrc").
 
-    Each is tied to all parameters of the model (see `relpretrain.distributed.touch`).
+    Each is tied to all parameters of the model (see `relpretrain.distributed.touch`). A loss that this process's share
+    of the batch has nothing for is a zero; `relation_attachment.happened` names the others.
     """
     attachment = _attachment(model)
     objectives: list[tuple[str, Objective]] = list(model.relation_objectives.items())
@@ -169,25 +173,45 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     features = Features(attachment.found.backbone(model), batch, wanted, generator)
     parameters = list(model.parameters())
     losses: dict[str, Tensor] = {}
+    happened = set()
     for name, objective in objectives:
-        for part, value in objective(features).parts.items():
-            loss = touch(objective.weight * value, parameters)
-            losses[name if part == name else f"{name}_{part}"] = loss
+        output = objective(features)
+        for part, value in output.parts.items():
+            loss = name if part == name else f"{name}_{part}"
+            losses[loss] = touch(objective.weight * value, parameters)
+            if output.counts.get(part, output.count):
+                happened.add(loss)
+    attachment.happened = frozenset(happened)
     return losses
 
 
 def _forward(model: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The host's forward, or the relation losses if all it is given is a graph batch.
 
-    DDP waits for the new parameters in the host's own steps, too, so there its outputs are tied to them.
+    DDP waits for the new parameters in the host's own steps, too, so its outputs are tied to them wherever there is a
+    process group, even of one process: the model cannot know whether it is wrapped, and a tie changes no value.
     """
     if len(args) == 1 and not kwargs and isinstance(args[0], GraphBatch):
         return relation_losses(model, args[0])
     output = own(*args, **kwargs)
-    if not (is_distributed() and torch.is_grad_enabled()):
+    if not (has_group() and torch.is_grad_enabled()):
         return output
-    new = list(model.relation_objectives.parameters())
-    return tree_map_only(Tensor, lambda tensor: touch(tensor, new) if tensor.requires_grad else tensor, output)
+    return _tied(output, list(model.relation_objectives.parameters()))
+
+
+def _tied(output: Any, parameters: list[nn.Parameter]) -> Any:
+    """The same output, each tensor in it with a gradient tied to parameters."""
+
+    def tie(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return touch(leaf, parameters) if leaf.requires_grad else leaf
+        if isinstance(leaf, SimpleNamespace):
+            return type(leaf)(**{name: _tied(value, parameters) for name, value in vars(leaf).items()})
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            return replace(leaf, **{f.name: _tied(getattr(leaf, f.name), parameters) for f in fields(leaf) if f.init})
+        return leaf
+
+    return tree_map(tie, output)
 
 
 def _attachment(model: Any) -> Attachment:

@@ -26,7 +26,7 @@ def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, *
     stream = getattr(model, "relation_stream", None)
     if stream is not None and not isinstance(batch, GraphBatch):
         graphs.append(next(stream).to(model.device, non_blocking=True))
-    if not getattr(model, "automatic_optimization", True) and graphs:
+    if not getattr(model, "automatic_optimization", True):
         return _by_hand(model, own, graphs, batch, *args, **kwargs)
     output = None if isinstance(batch, GraphBatch) else own(batch, *args, **kwargs)
     for graph_batch in graphs:
@@ -35,11 +35,13 @@ def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, *
 
 
 def manual_backward(model: Any, own: Callable[..., Any], loss: Tensor, *args: Any, **kwargs: Any) -> None:
-    """The host's `manual_backward`, on its loss and the relation losses that wait."""
-    waiting: list[GraphBatch] = vars(model).pop("relation_waiting", [])
-    for graph_batch in waiting:
+    """The host's `manual_backward`: the first of a step takes up the relation losses that wait, or ties the head."""
+    waiting: list[GraphBatch] | None = vars(model).pop("relation_waiting", None)
+    for graph_batch in waiting or []:
         loss = loss + _total(model, graph_batch)
-    own(touch(loss, model.parameters()) if waiting else loss, *args, **kwargs)
+    if waiting is not None:
+        loss = touch(loss, (model if waiting else model.relation_objectives).parameters())
+    own(loss, *args, **kwargs)
 
 
 def _by_hand(
@@ -53,7 +55,7 @@ def _by_hand(
     vars(model)["relation_waiting"] = graphs
     try:
         output = own(batch, *args, **kwargs)
-        if "relation_waiting" in vars(model):
+        if graphs and "relation_waiting" in vars(model):
             raise RuntimeError(
                 f"{type(model).__name__}.training_step optimises by hand without calling self.manual_backward, which "
                 "the relation losses would join: call it, or attach to the model inside and add relation_losses(batch) "
@@ -66,7 +68,8 @@ def _by_hand(
 
 def _total(model: Any, batch: GraphBatch) -> Tensor:
     losses: dict[str, Tensor] = model.relation_losses(batch)
-    model.log_dict({f"relation/{name}": value.detach() for name, value in losses.items()})
+    happened = model.relation_attachment.happened
+    model.log_dict({f"relation/{name}": value.detach() for name, value in losses.items() if name in happened})
     return sum(losses.values(), start=torch.zeros((), device=batch.images.device))
 
 

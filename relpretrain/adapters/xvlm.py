@@ -51,5 +51,5 @@ class OfficialXVLM(SplitBertAdapter):
 
     def boxes(self, fused: Tensor) -> Tensor:
         """(cx, cy, w, h) as shares of the image."""
-        boxes: Tensor = self.host.bbox_head(fused[:, 0]).sigmoid()
+        boxes: Tensor = self.host.bbox_head(fused[:, 0]).float().sigmoid()
         return boxes

@@ -37,9 +37,15 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("pointer", torch.zeros(1, dtype=torch.long))
 
     @torch.no_grad()
-    def put(self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> None:
-        """Overwrite the oldest entries by (n, embed_dim) embeddings of all processes; n may differ between them."""
-        sizes = gather_sizes(len(image), image.device)
+    def put(
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+    ) -> None:
+        """Overwrite the oldest entries by (n, embed_dim) embeddings of all processes; n may differ between them.
+
+        `sizes` is n by rank; the processes ask each other if None.
+        """
+        if sizes is None:
+            sizes = gather_sizes(len(image), image.device)
         columns = [gather(tensor, sizes)[-self.size :] for tensor in (image, text, image_ids, text_ids)]
         start = self.pointer + max(sum(sizes) - self.size, 0)
         where = (start + torch.arange(len(columns[0]), device=image.device)) % self.size
@@ -100,10 +106,15 @@ class MomentumTeacher(nn.Module):
         torch._foreach_lerp_(own, new, 1 - self.momentum)
         self.updates += 1
 
-    def enqueue(self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> None:
-        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step."""
+    def enqueue(
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+    ) -> None:
+        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
+
+        `sizes` is n by rank, if known.
+        """
         if self.queue is not None:
-            self.queue.put(image, text, image_ids, text_ids)
+            self.queue.put(image, text, image_ids, text_ids, sizes)
 
     def get_extra_state(self) -> Tensor:
         """How many updates there were: kept off the device, so that reading it never waits."""

@@ -78,7 +78,7 @@ class XVLM(Encoders):
     def boxes(self, fused: Tensor) -> Tensor:
         """(cx, cy, w, h) as shares of the image, (n, 4), of fused tokens (n, length, fusion_dim)."""
         logits: Tensor = self.box_head(fused[:, 0])
-        return logits.sigmoid()
+        return logits.float().sigmoid()  # coordinates need more digits than half precision has
 
 
 def _head(width: int, outputs: int) -> nn.Sequential:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from relpretrain.distributed import touch
+from relpretrain.distributed import mean_over_ranks, touch
 from relpretrain.features import Features, View
 from relpretrain.types import PARTS, Backbone, Batch, CaptionBatch, ObjectiveOutput, Pairs
 
@@ -65,10 +65,16 @@ class Objective(nn.Module):
         """Compute the loss of a step."""
         raise TypeError(f"{type(self).__name__} must define forward(features).")
 
-    def output(self, parts: dict[str, Tensor], count: int, metrics: dict[str, Tensor] | None = None) -> ObjectiveOutput:
+    def output(
+        self,
+        parts: dict[str, Tensor],
+        count: int,
+        metrics: dict[str, Tensor] | None = None,
+        counts: dict[str, int | Tensor] | None = None,
+    ) -> ObjectiveOutput:
         """Add up named losses, weighted, tied to this objective's own parameters."""
         loss = self.weight * sum(parts.values(), start=next(iter(parts.values())).new_zeros(()))
-        return ObjectiveOutput(touch(loss, self.parameters()), parts, count, metrics or {})
+        return ObjectiveOutput(touch(loss, self.parameters()), parts, count, metrics or {}, counts or {})
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,19 @@ class Term:
     Args:
         loss: This process's share of the mean over the joint batch, a scalar.
         count: Rows that went into it on this process.
-        metrics: Further scalars worth logging.
+        metrics: Further scalars worth logging, means over `count`.
+        counts: What those metrics are means over for which it is not `count`, by name.
     """
 
     loss: Tensor
     count: int
     metrics: dict[str, Tensor]
+    counts: dict[str, int | Tensor] = field(default_factory=dict)
+
+
+def nothing(features: Features) -> Term:
+    """The term of a view without pairs, on a process whose share of the batch is empty: the others may have some."""
+    return Term(mean_over_ranks(features.zero, 0), 0, {})
 
 
 class ViewObjective(Objective):
@@ -102,7 +115,9 @@ class ViewObjective(Objective):
         """Compute the loss on the batch's own pairs."""
         name = type(self).__name__.lower()
         term = self.term(features.view(features.batch.pairs))
-        return self.output({name: term.loss}, term.count, {f"{name}_{k}": v for k, v in term.metrics.items()})
+        metrics = {f"{name}_{key}": value for key, value in term.metrics.items()}
+        counts = {f"{name}_{key}": number for key, number in term.counts.items()}
+        return self.output({name: term.loss}, term.count, metrics, counts)
 
 
 class ViewSum(Objective):
@@ -130,15 +145,18 @@ class ViewSum(Objective):
         return objective
 
     def forward(self, features: Features) -> ObjectiveOutput:
-        """Compute all terms on the batch's own pairs."""
+        """Compute all terms on the batch's own pairs; each counts what went into it, such as masked words."""
         view = features.view(features.batch.pairs)
         parts: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
+        counts: dict[str, int | Tensor] = {}
         count = 0
         for name in self.served:
             objective = self.term(name)
             term = objective.term(view)
             parts[name] = objective.weight * term.loss
-            metrics.update({f"{name}_{key}": value for key, value in term.metrics.items()})
+            counts[name] = term.count
+            for key, value in term.metrics.items():
+                metrics[f"{name}_{key}"], counts[f"{name}_{key}"] = value, term.counts.get(key, term.count)
             count = max(count, term.count)
-        return self.output(parts, count, metrics)
+        return self.output(parts, count, metrics, counts)

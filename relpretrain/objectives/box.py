@@ -10,7 +10,7 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
-from relpretrain.features import Features
+from relpretrain.features import Features, full_precision
 from relpretrain.objectives.base import Objective
 from relpretrain.types import Batch, BoxBackbone, ObjectiveOutput, RegionBatch
 
@@ -32,10 +32,19 @@ def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return l1, giou
 
 
+def predicted_boxes(backbone: BoxBackbone, fused: Tensor) -> Tensor:
+    """Boxes (n, 4) of fused tokens (n, length, fusion_dim), with the box head in fp32 under autocast."""
+    if torch.is_autocast_enabled(fused.device.type):
+        with full_precision(fused):
+            return backbone.boxes(fused.float())
+    return backbone.boxes(fused)
+
+
 class BOX(Objective):
     """Predict a region's box from its text and the whole image: L1 + GIoU (X-VLM, section 3.2).
 
-    Rows that stand for their whole image (`Pairs.whole`) are left out.
+    Rows that stand for their whole image (`Pairs.whole`) are left out. Boxes and losses are computed in fp32 whatever
+    the precision around them: a box 0.06 wide has no room for the eight bits of bf16.
 
     Args:
         weight: Factor of the loss.
@@ -49,18 +58,19 @@ class BOX(Objective):
         super().__init__(weight)
 
     def forward(self, features: Features) -> ObjectiveOutput:
-        """Compute the loss on a region batch."""
+        """Compute the loss on a region batch; without a region it is a zero of count 0, and nothing is fused."""
         pairs, backbone = features.batch.pairs, features.backbone
         assert isinstance(backbone, BoxBackbone)
         if pairs.boxes is None:
             raise ValueError("BOX needs a batch whose pairs have boxes (a stream of kind 'regions').")
-        view = features.view(pairs)
-        fused = backbone.fuse(view.text, pairs.text.mask, *view.whole_image)
-        l1, giou = box_losses(backbone.boxes(fused), pairs.boxes)
-        counted = torch.ones_like(l1) if pairs.whole is None else (~pairs.whole).float()
-        count = counted.sum()
-        parts = {
-            "l1": mean_over_ranks((l1 * counted).sum(), count),
-            "giou": mean_over_ranks((giou * counted).sum(), count),
-        }
-        return self.output(parts, int(count))
+        count = len(pairs) if pairs.whole is None else int((~pairs.whole).sum())
+        if count == 0:
+            l1 = giou = features.zero[None]
+        else:
+            view = features.view(pairs)
+            fused = backbone.fuse(view.text, pairs.text.mask, *view.whole_image)
+            predicted, target = predicted_boxes(backbone, fused), pairs.boxes
+            if pairs.whole is not None:
+                predicted, target = predicted[~pairs.whole], target[~pairs.whole]
+            l1, giou = box_losses(predicted, target)
+        return self.output({"l1": mean_over_ranks(l1.sum(), count), "giou": mean_over_ranks(giou.sum(), count)}, count)

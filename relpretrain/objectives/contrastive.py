@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.config_record import recorded
-from relpretrain.distributed import gather, gather_sizes, mean_over_ranks, rank
+from relpretrain.distributed import gather, mean_over_ranks, rank
 from relpretrain.features import View, full_precision
 from relpretrain.objectives.base import Term, ViewObjective
 from relpretrain.objectives.negatives import same_pair
@@ -68,10 +68,10 @@ class ITC(ViewObjective):
         super().__init__(weight)
 
     def term(self, view: View) -> Term:
-        """Compute the loss on n pairs."""
+        """Compute the loss on n pairs; with n = 0 this process still takes part in gathering, forth and back."""
         image, text = view.image_embedding.float(), view.text_embedding.float()
         temperature = view.backbone.temperature.float()
-        sizes = gather_sizes(len(view), image.device)
+        sizes = view.sizes
         positive = torch.arange(len(view), device=image.device) + sum(sizes[: rank()])
         own = positive[:, None]
         image_ids, text_ids = view.image_ids, view.pairs.text_ids
@@ -106,6 +106,8 @@ class ITC(ViewObjective):
                     to_image, positive, excluded, soft_image, teacher.alpha
                 )
         loss = mean_over_ranks(losses.sum() / 2, len(view))
+        if len(view) == 0:
+            return Term(loss, 0, {})
         ranked = to_text.detach().masked_fill(excluded, float("-inf"))
         accuracy = (ranked.argmax(dim=1) == positive).float().mean()
         return Term(loss, len(view), {"accuracy": accuracy})

@@ -9,7 +9,7 @@ from torch import Tensor
 from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
-from relpretrain.objectives.base import Term, ViewObjective
+from relpretrain.objectives.base import Term, ViewObjective, nothing
 from relpretrain.types import IGNORE
 
 
@@ -66,6 +66,8 @@ class MLM(ViewObjective):
     def term(self, view: View) -> Term:
         """Compute the loss on n pairs; without masked words it is a zero of count 0."""
         text = view.pairs.text
+        if len(view) == 0:
+            return nothing(view.features)
         if text.labels is None:
             raise ValueError("MLM needs masked texts, but this batch has none: its collation must mask words.")
         positions = text.labels != IGNORE

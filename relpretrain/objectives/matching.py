@@ -10,7 +10,7 @@ from torch import Tensor
 from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
-from relpretrain.objectives.base import Term, ViewObjective
+from relpretrain.objectives.base import Term, ViewObjective, nothing
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
 from relpretrain.types import FastFusion
 
@@ -76,7 +76,9 @@ class ITM(ViewObjective):
         super().__init__(weight)
 
     def term(self, view: View) -> Term:
-        """Compute the loss on n pairs."""
+        """Compute the loss on n pairs; with n = 0 it is a zero of count 0."""
+        if len(view) == 0:
+            return nothing(view.features)
         forbidden = same_pair(view.image_ids, view.pairs.text_ids, view.image_ids, view.pairs.text_ids)
         to_text, to_image = view.similarities
         other_image, found_image = draw_hard_negatives(to_image, forbidden, view.features.generator)
@@ -84,6 +86,7 @@ class ITM(ViewObjective):
 
         losses = matching_losses(*match_with_negatives(view, other_image, other_text))
         counted = torch.stack([torch.ones_like(found_image), found_image, found_text])
-        loss = mean_over_ranks((losses * counted).sum(), counted.sum())
+        number = counted.sum()
+        loss = mean_over_ranks((losses * counted).sum(), number)
         right = (losses.detach() < math.log(2)) & counted  # a chance above 1/2 for the right answer
-        return Term(loss, len(view), {"accuracy": right.sum() / counted.sum()})
+        return Term(loss, len(view), {"accuracy": right.sum() / number}, {"accuracy": number})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -31,12 +33,44 @@ def relation_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
 
 
+def class_weights(counts: Tensor, kind: str, beta: float = 0.9999) -> Tensor:
+    """Factor of each relation's losses, by how often it occurs.
+
+    "inverse_frequency" is 1 / n. "effective_number" is (1 - beta) / (1 - beta ** n) (Cui et al., 2019, arXiv
+    1901.05555, equation 7): 1 / n for rare relations, and constant from about 1 / (1 - beta) triplets on. Both are
+    scaled so that the mean factor of a triplet of the data is 1 (the paper's is that of a class): the loss keeps its
+    scale, and its gradient is unbiased in batches of any size.
+
+    Args:
+        counts: Triplets of each relation in the data, (relations,).
+        kind: "none" (all 1), "inverse_frequency" or "effective_number".
+        beta: Of "effective_number", in [0, 1).
+
+    Returns:
+        (relations,), fp32. A relation that was never counted weighs like one that was counted once.
+    """
+    n = counts.double().clamp(min=1)
+    if kind == "none":
+        return torch.ones_like(counts, dtype=torch.float32)
+    raw = 1 / n if kind == "inverse_frequency" else (1 - beta) / (1 - beta**n)
+    return (raw * counts.sum() / (raw * counts).sum()).float()
+
+
 class MRC(Objective):
     """Name the relation of two entities, each seen alone: subject and object masked out of the rest of the image.
 
     Each entity is encoded as its label with the image masked to its box; the two final [CLS] states, subject first,
     go through a two-layer MLP with ReLU to V logits (arXiv 2305.14281, section 3.2). With 3,072 hidden units and GQA's
     310 relations the head has the 5.7M parameters that the paper gives.
+
+    A pair of entities has one label in a step: two relations of one (subject, object) are one input with two right
+    answers, which no softmax can give at once. Which of them it is, is drawn for each step
+    (`relpretrain.scene_graph.choose_relations`), so that over the steps the classes share the pair's probability, and
+    each input counts once in the loss and in the accuracies.
+
+    Logged are `mrc_accuracy`, the share of triplets that were classified right, and `mrc_macro_accuracy`, the mean of
+    that share over the relations that occurred: what a model gains by knowing only the frequent ones shows in the
+    difference. A process whose share of a batch has no triplet of the vocabulary fuses nothing and counts none.
 
     Args:
         vocabulary: The relations: a bundled name ("gqa"), the path of a saved vocabulary, or the object itself.
@@ -45,14 +79,23 @@ class MRC(Objective):
         masked: Whether each entity is seen alone. If not, both labels see the whole image, which then tells where the
             other one stands (the paper's ablation of the masking).
         weight: Factor of the loss.
+        class_weights: Balance of the relations, see the function `class_weights`: "none", "inverse_frequency" or
+            "effective_number". The paper's loss has none, which is the default, so that figures can be compared with
+            its own; where two relations make half of the data (GQA's left and right) the others may be worth more.
+        beta: Of "effective_number".
+        relation_counts: How often each relation occurs in the data: the numbers, or a folder of shards or its
+            index.json, which has them; the vocabulary's own if None. Used for `class_weights` alone.
 
     Raises:
-        ValueError: If `relations_per_image` is below 1 or the vocabulary cannot be read.
+        ValueError: If `relations_per_image` is below 1, the vocabulary cannot be read, or class weights are unknown or
+            need counts that are nowhere.
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
     needs = ("regions",)
     fingerprint: Tensor
+    factors: Tensor
+    init_args: dict[str, Any]
 
     @recorded
     def __init__(
@@ -62,12 +105,17 @@ class MRC(Objective):
         hidden: int | None = None,
         masked: bool = True,
         weight: float = 1.0,
+        class_weights: str = "none",
+        beta: float = 0.9999,
+        relation_counts: str | dict[str, int] | None = None,
     ) -> None:
         super().__init__(weight)
         if relations_per_image < 1:
             raise ValueError(f"relations_per_image must be at least 1, got {relations_per_image}.")
         if not isinstance(vocabulary, RelationVocabulary):
             vocabulary = RelationVocabulary.load(vocabulary)
+        if relation_counts is not None:
+            vocabulary = vocabulary.counted(_read_counts(relation_counts))
         self.vocabulary = vocabulary
         self.relations_per_image = relations_per_image
         self.hidden = hidden
@@ -75,6 +123,12 @@ class MRC(Objective):
         self.head: nn.Module | None = None
         numbers = list(bytes.fromhex(vocabulary.fingerprint))
         self.register_buffer("fingerprint", torch.tensor(numbers, dtype=torch.uint8))
+        self.register_buffer("factors", _factors(vocabulary, class_weights, beta), persistent=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What builds the same objective again: the counts themselves, not the file that they were read from."""
+        return {**self.init_args, "vocabulary": self.vocabulary, "relation_counts": None}
 
     def attach(self, backbone: Backbone) -> None:
         """Build the head for the model's width."""
@@ -84,18 +138,21 @@ class MRC(Objective):
         self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, len(self.vocabulary)))
 
     def views(self, batch: Batch) -> list[Pairs]:
-        """The labels of entities with their boxes."""
+        """The labels of entities with their boxes; nothing if no triplet is of the vocabulary."""
         assert isinstance(batch, GraphBatch)
-        return [self._entities(batch)]
+        return [self._entities(batch)] if any(relation in self.vocabulary for relation in batch.relations) else []
 
     def logits(self, features: Features) -> Tensor:
         """Relation logits of the batch's triplets, (triplets, relations)."""
         batch = features.batch
         assert isinstance(batch, GraphBatch)
+        entity = features.view(self._entities(batch)).fused[:, 0]  # (entities, fusion_dim)
+        return self._classify(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
+
+    def _classify(self, states: Tensor) -> Tensor:
         if self.head is None:
             raise ValueError("MRC has no head yet: call attach(backbone) first, as the training module does.")
-        entity = features.view(self._entities(batch)).fused[:, 0]  # (entities, fusion_dim)
-        logits: Tensor = self.head(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
+        logits: Tensor = self.head(states)  # (triplets, 2 * fusion_dim) to (triplets, relations)
         return logits
 
     def _entities(self, batch: GraphBatch) -> Pairs:
@@ -112,13 +169,18 @@ class MRC(Objective):
         assert isinstance(batch, GraphBatch)
         numbers = self.labels(batch.relations)
         count = sum(number != IGNORE for number in numbers)
+        if count == 0:  # the head is part of the graph all the same, and the other processes may have triplets
+            nobody = next(self.parameters(), self.factors).new_zeros(0, 2 * features.backbone.fusion_dim)
+            return self.output({"mrc": mean_over_ranks(self._classify(nobody).float().sum(), 0)}, 0)
         logits = self.logits(features)
         labels = torch.tensor(numbers, dtype=torch.long, device=logits.device)
-        loss = mean_over_ranks(relation_losses(logits, labels).sum(), count)
-        if count == 0:
-            return self.output({"mrc": loss}, 0)
-        right = (logits.detach().argmax(dim=1) == labels).sum()
-        return self.output({"mrc": loss}, count, {"mrc_accuracy": right / count})
+        losses = relation_losses(logits, labels) * self.factors[labels.clamp(min=0)].float()
+        right = logits.detach().argmax(dim=1) == labels
+        output = self.output(
+            {"mrc": mean_over_ranks(losses.sum(), count)}, count, {"mrc_accuracy": right.sum() / count}
+        )
+        output.classes["mrc_macro_accuracy"] = labels, right
+        return output
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         stored = state_dict.get(prefix + "fingerprint")
@@ -129,3 +191,33 @@ class MRC(Objective):
                 "mixed up. Give MRC the vocabulary of the run that wrote the checkpoint."
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _factors(vocabulary: RelationVocabulary, kind: str, beta: float) -> Tensor:
+    kinds = ("none", "inverse_frequency", "effective_number")
+    if kind not in kinds:
+        raise ValueError(f"class_weights must be one of {', '.join(kinds)}; got {kind!r}.")
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta of class_weights must be at least 0 and below 1, got {beta}.")
+    if kind != "none" and not vocabulary.counts:
+        raise ValueError(
+            f"class_weights={kind!r} needs how often each relation occurs, and none of the vocabulary's "
+            f"{len(vocabulary)} names has a count: set relation_counts to the folder of the shards that are trained on."
+        )
+    counts = [vocabulary.counts.get(name, 0) for name in vocabulary.names]
+    return class_weights(torch.tensor(counts), kind, beta)
+
+
+def _read_counts(given: str | Mapping[str, int]) -> Mapping[str, int]:
+    if not isinstance(given, str):
+        return given
+    path = Path(given)
+    path = path / "index.json" if path.is_dir() else path
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8"))["relation_counts"]
+        return {str(name): int(number) for name, number in counts.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"relation_counts={given!r} has no counts of relations ({type(error).__name__}): give a folder of shards, "
+            'or its index.json, which has "relation_counts".'
+        ) from error

@@ -78,7 +78,9 @@ def verbalise(
 def choose_relations(
     graph: SceneGraph, k: int, rng: np.random.Generator, vocabulary: RelationVocabulary | None = None
 ) -> list[Relation]:
-    """Draw up to `k` different triplets without replacement, for classification (MRC).
+    """Draw up to `k` triplets without replacement, for classification (MRC): one for each (subject, object).
+
+    Where two entities have several relations, one of them is drawn: two labels of one input contradict each other.
 
     Args:
         graph: The scene graph.
@@ -94,4 +96,9 @@ def choose_relations(
         for relation in dict.fromkeys(graph.relations)
         if relation.subject != relation.object and (vocabulary is None or relation.relation in vocabulary)
     ]
-    return [candidates[i] for i in rng.permutation(len(candidates))[:k].tolist()]
+    drawn: dict[tuple[int, int], Relation] = {}
+    for i in rng.permutation(len(candidates)).tolist():
+        if len(drawn) >= k:
+            break
+        drawn.setdefault((candidates[i].subject, candidates[i].object), candidates[i])
+    return list(drawn.values())

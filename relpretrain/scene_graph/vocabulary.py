@@ -46,6 +46,7 @@ class RelationVocabulary:
         aliases: Other spellings, each with the name that it stands for.
         inverses: Pairs for which "s name o" means "o inverse s"; given once or in both directions.
         source: Where the names come from.
+        counts: How often each relation occurs in the data, in any spelling; those of other relations are left out.
 
     Raises:
         ValueError: If a name is empty or comes twice, or an alias or inverse names a relation that is not there.
@@ -57,6 +58,7 @@ class RelationVocabulary:
         aliases: Mapping[str, str] | None = None,
         inverses: Mapping[str, str] | None = None,
         source: str = "",
+        counts: Mapping[str, int] | None = None,
     ) -> None:
         self.names: tuple[str, ...] = tuple(normalise(name) for name in names)
         self.source = source
@@ -79,6 +81,11 @@ class RelationVocabulary:
                 if self.inverses.setdefault(a, b) != b:
                     raise ValueError(f"relation {a!r} has two inverses, {self.inverses[a]!r} and {b!r}; keep one")
 
+        self.counts: dict[str, int] = {}
+        for name, count in (counts or {}).items():
+            if (index := self.index(name)) is not None:
+                self.counts[self.names[index]] = self.counts.get(self.names[index], 0) + count
+
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], size: int | None = None, source: str = "") -> RelationVocabulary:
         """Take the most frequent relations; equal counts go by the alphabet.
@@ -94,7 +101,11 @@ class RelationVocabulary:
         if size is not None and size < 1:
             raise ValueError(f"size of a relation vocabulary must be at least 1, got {size}")
         names = sorted(merged, key=lambda name: (-merged[name], name))[:size]
-        return cls(names, inverses=evident_inverses(names), source=source)
+        return cls(names, inverses=evident_inverses(names), source=source, counts=merged)
+
+    def counted(self, counts: Mapping[str, int]) -> RelationVocabulary:
+        """Return the same vocabulary with other counts."""
+        return RelationVocabulary(self.names, self.aliases, self.inverses, self.source, counts)
 
     @classmethod
     def load(cls, path_or_name: str | Path) -> RelationVocabulary:
@@ -126,7 +137,7 @@ class RelationVocabulary:
         names = state["names"]
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise TypeError(f"names of a relation vocabulary must be a list of strings, got {names!r}")
-        return cls(names, state.get("aliases"), state.get("inverses"), state.get("source", ""))
+        return cls(names, state.get("aliases"), state.get("inverses"), state.get("source", ""), state.get("counts"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the vocabulary as plain types: what a file or a checkpoint keeps."""
@@ -135,6 +146,7 @@ class RelationVocabulary:
             "names": list(self.names),
             "aliases": dict(self.aliases),
             "inverses": dict(self.inverses),
+            **({"counts": dict(self.counts)} if self.counts else {}),
         }
 
     @property

@@ -25,6 +25,9 @@ from relpretrain.training.start import start_from
 from relpretrain.training.window import Window
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
+_Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
+"""What a teacher's queue takes of a batch."""
+
 _MOVED = "teacher_moved"
 """In a checkpoint taken inside an accumulation: whether the teacher has moved for it."""
 
@@ -78,7 +81,7 @@ class RelationModule(pl.LightningModule):
         self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
         self._accumulated = 0  # batches since the last optimizer step
         self._teacher_moved = False  # since then
-        self._embeddings: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # since then, for the teacher's queue
+        self._embeddings: list[_Embeddings] = []  # since then, for the teacher's queue
         self.save_hyperparameters(
             {
                 "_instantiator": "lightning.pytorch.cli.instantiate_module",
@@ -125,7 +128,13 @@ class RelationModule(pl.LightningModule):
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
         wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
         features = Features(cast(Backbone, self.backbone), batch, wanted, generator, teacher)
-        return features, {name: objective(features) for name, objective in chosen.items()}
+        parameters, outputs = list(self.parameters()), {}
+        for name, objective in chosen.items():
+            outputs[name] = objective(features)
+            # Here, not at the end: a loss that has nothing on this process then holds its place in the backward pass,
+            # where DDP's buckets and the collectives of ITC must come in one order on all processes.
+            outputs[name].loss = touch(outputs[name].loss, parameters)
+        return features, outputs
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Note the same losses without dropout, teacher or changing negatives."""
@@ -240,14 +249,15 @@ def _total(outputs: dict[str, ObjectiveOutput], batch: Batch) -> Tensor:
     return sum((output.loss for output in outputs.values()), start=batch.images.new_zeros((), dtype=torch.float32))
 
 
-def _taught(features: Features) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def _taught(features: Features) -> list[_Embeddings]:
     """What the teacher's queue takes of a batch; nothing without a teacher."""
     pairs = features.batch.pairs
     view = features.view(pairs)
     if view.taught is None:
         return []
     with torch.no_grad():
-        return [(view.taught.image_embedding, view.taught.text_embedding, view.image_ids, pairs.text_ids)]
+        embeddings = view.taught.image_embedding, view.taught.text_embedding
+        return [(*embeddings, view.image_ids, pairs.text_ids, view.sizes)]
 
 
 def _seed_dropout(device: torch.device, seed: int, step: int) -> None:

@@ -8,8 +8,14 @@ from relpretrain.types import CaptionBatch, GraphBatch, ImageFeatures, Pairs, Re
 WORDS, WIDTH, GRID, SIDE = 20, 8, (2, 2), 4
 
 
+def refuse_nothing(tensor: Tensor) -> None:
+    """As real models do, which reshape by -1."""
+    if tensor.numel() == 0:
+        raise RuntimeError(f"cannot reshape tensor of 0 elements, of shape {tuple(tensor.shape)}")
+
+
 class StandIn(nn.Module):
-    """Patches are averaged where visible; text tokens see their own sum and the image's."""
+    """Patches are averaged where visible; text tokens see their own sum and the image's. Empty tensors are refused."""
 
     fusion_dim = WIDTH
     patch_grid = GRID
@@ -32,23 +38,27 @@ class StandIn(nn.Module):
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         self.image_calls.append(len(images))
+        refuse_nothing(images)
         patches = images.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
         patches = torch.tanh(self.patch(patches))  # (batch, patches, dim)
         tokens = torch.cat([patches.mean(1, keepdim=True), patches], dim=1)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
         if regions is None:
             return ImageFeatures(tokens, mask)
+        refuse_nothing(regions.image_index)
         own, visible = patches[regions.image_index], regions.patch_mask[..., None]
         first = (own * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
         region_mask = torch.cat([torch.ones(len(own), 1, dtype=torch.bool), regions.patch_mask], dim=1)
         return ImageFeatures(tokens, mask, torch.cat([first, own], dim=1), region_mask)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        refuse_nothing(ids)
         words = self.words(ids)
         weight = mask[..., None] / mask.sum(1)[:, None, None]
         return torch.tanh(self.text_layer(words + (words * weight).sum(1, keepdim=True)))
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        refuse_nothing(text)
         weight = image_mask[..., None] / image_mask.sum(1)[:, None, None]
         seen = (image * weight).sum(1, keepdim=True).expand(-1, text.shape[1], -1)
         return torch.tanh(self.fusion(torch.cat([text * seen, text + seen], dim=-1)))
@@ -70,6 +80,7 @@ class StandIn(nn.Module):
 
 
 def texts(n: int, length: int = 6, seed: int = 0) -> TextBatch:
+    """Texts whose second token is masked."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, WORDS, (n, length), generator=generator)
     lengths = torch.randint(3, length + 1, (n, 1), generator=generator)
@@ -100,7 +111,9 @@ def regions(n: int = 4, seed: int = 0) -> RegionBatch:
 
 
 def graphs(seed: int = 0, relations: tuple[str, ...] = ("on", "under", "unheard of")) -> GraphBatch:
-    entities = Pairs(texts(4, seed=seed + 1), torch.tensor([0, 0, 1, 1]), torch.arange(4), BOXES)
+    """Two images of two entities each; without triplets there are no entities, as in batches of the data module."""
+    n = 4 if relations else 0
+    entities = Pairs(texts(n, seed=seed + 1), torch.tensor([0, 0, 1, 1])[:n], torch.arange(n), BOXES[:n])
     pairs = Pairs(texts(2, seed=seed), torch.arange(2), torch.arange(2))
     subjects = torch.tensor([0, 2, 1])[: len(relations)]
     objects = torch.tensor([1, 3, 0])[: len(relations)]

@@ -1,12 +1,18 @@
 """VMA and VSG are the view losses on other pairs; features are shared."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from relpretrain.backbones import ALBEF
 from relpretrain.features import Features, patch_mask
-from relpretrain.objectives import ITC, ITM, MLM, MRC, VMA, VSG
+from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
-from tests.objectives.standin import StandIn, graphs, regions
+from relpretrain.training import RelationModule
+from relpretrain.training.window import Window
+from relpretrain.types import TextBatch
+from tests.objectives.standin import StandIn, captions, graphs, regions
 
 
 @pytest.mark.parametrize(("objective", "batch"), [(VMA, regions), (VSG, graphs)])
@@ -68,3 +74,83 @@ def test_patch_mask_follows_x_vlms_rule_on_pixels():
         expected[y0:y1, x0:x1] = True
         box = torch.tensor([[(x + w / 2) / 224, (y + h / 2) / 224, w / 224, h / 224]])
         assert torch.equal(patch_mask(box, (7, 7))[0], expected.flatten())
+
+
+def empty(batch):
+    """The same batch without pairs."""
+    text = TextBatch(*(getattr(batch.pairs.text, f.name)[:0] for f in dataclasses.fields(TextBatch)))
+    boxes = None if batch.pairs.boxes is None else batch.pairs.boxes[:0]
+    pairs = dataclasses.replace(
+        batch.pairs, text=text, image_index=batch.pairs.image_index[:0], text_ids=batch.pairs.text_ids[:0], boxes=boxes
+    )
+    return dataclasses.replace(batch, pairs=pairs)
+
+
+@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize(
+    ("objective", "make"),
+    [(ITC, captions), (ITM, captions), (MLM, captions), (VSG, graphs), (VMA, regions), (BOX, regions)],
+)
+def test_no_pairs_are_a_zero_of_count_zero(objective, make, images):
+    """The stand-in refuses empty tensors, as real models do."""
+    model, batch = StandIn(), empty(make())
+    if not images:
+        batch.images, batch.image_ids = batch.images[:0], batch.image_ids[:0]
+    output = objective()(Features(model, batch, [batch.pairs]))
+    assert output.count == 0
+    assert not any(output.counts.values())
+    assert not output.metrics
+    assert float(output.loss) == 0
+    output.loss.backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+    window = Window()
+    window.add(0, "", output.loss, {"it": output})
+    assert window.means() == {}
+
+
+def test_what_did_not_happen_in_a_sum_is_not_logged():
+    batch = graphs()
+    batch.pairs.text.labels[:] = -100
+    output = VSG()(Features(StandIn(), batch, [batch.pairs]))
+    assert output.count == 2
+    window = Window()
+    window.add(0, "", output.loss, {"vsg": output})
+    assert set(window.means()) == {"loss", "vsg_itc", "vsg_itm", "vsg_itc_accuracy", "vsg_itm_accuracy"}
+
+
+def test_each_term_of_a_sum_has_its_own_count():
+    batch = graphs()
+    batch.pairs.text.labels[0, 2] = 5
+    output = VSG()(Features(StandIn(), batch, [batch.pairs]))
+    assert {name: int(count) for name, count in output.counts.items()} == {
+        **{"itc": 2, "itc_accuracy": 2, "itm": 2, "itm_accuracy": 6, "mlm": 3, "mlm_accuracy": 3}
+    }
+
+
+def test_a_teacher_encodes_only_the_regions_that_it_teaches():
+    sizes = {"image_size": 4, "patch_size": 2, "vocab_size": 20, "queue_size": 4, "momentum": 0.9}
+    backbone = ALBEF("tiny", **sizes)
+    encoded = {"student": [], "teacher": []}
+    for name, model in (("student", backbone), ("teacher", backbone.teacher.model)):
+        model.vision.register_forward_pre_hook(
+            lambda _, given, name=name: encoded[name].append(0 if given[1] is None else len(given[1].image_index))
+        )
+    mrc = MRC(RelationVocabulary(["on", "under"]))
+    module = RelationModule(backbone, {"mrc": mrc, "vsg": VSG(), "vma": VMA()})
+    module.training_step(dataclasses.replace(graphs(), objectives=("mrc", "vsg")))
+    assert encoded == {"student": [4], "teacher": [0]}
+    module.training_step(dataclasses.replace(regions(), objectives=("vma",)))
+    assert encoded == {"student": [4, 4], "teacher": [0, 4]}
+
+
+def test_processes_tell_their_sizes_once_for_a_view(monkeypatch):
+    from relpretrain import features
+    from relpretrain.backbones import momentum
+
+    asked = []
+    monkeypatch.setattr(features, "gather_sizes", lambda rows, device: asked.append(rows) or [rows])
+    monkeypatch.setattr(momentum, "gather_sizes", lambda rows, device: asked.append(rows) or [rows])
+    sizes = {"image_size": 4, "patch_size": 2, "vocab_size": 20, "queue_size": 16, "momentum": 0.9}
+    module = RelationModule(ALBEF("tiny", **sizes), {"first": ITC(), "second": ITC(0.5)})
+    module.training_step(captions(5))
+    assert asked == [5]  # two contrasts and the teacher's queue

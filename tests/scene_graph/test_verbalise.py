@@ -120,6 +120,17 @@ def test_choose_relations_filters_and_draws():
     assert set(choose_relations(graph, 10, rng(), vocabulary)) == {Relation(1, "near", 2), Relation(2, "above", 0)}
 
 
+def test_a_pair_has_one_label_at_a_time_and_all_in_turn():
+    relations = (Relation(0, "below", 2), Relation(0, "near", 2), Relation(2, "near", 0), Relation(1, "near", 2))
+    graph, seen = SceneGraph(ENTITIES, relations), Counter()
+    for seed in range(60):
+        chosen = choose_relations(graph, 3, rng(seed))
+        assert sorted((r.subject, r.object) for r in chosen) == [(0, 2), (1, 2), (2, 0)]
+        seen.update(chosen)
+    assert set(seen) == set(relations)
+    assert 15 < seen[relations[0]] < 45
+
+
 @pytest.mark.parametrize("name", ["torch", "PIL"])
 def test_scene_graphs_need_no(name):
     import ast

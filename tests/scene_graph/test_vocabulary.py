@@ -97,3 +97,16 @@ def test_load_says_what_is_wrong(tmp_path):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(ValueError, match=r"bad\.json is not a relation vocabulary"):
             RelationVocabulary.load(tmp_path / "bad.json")
+
+
+def test_counts_are_kept_where_they_are_known(tmp_path):
+    made = RelationVocabulary.from_counts({"On": 2, "on": 1, "under": 5}, 2)
+    assert made.counts == {"under": 5, "on": 3}
+    made.save(tmp_path / "v.json")
+    assert RelationVocabulary.load(tmp_path / "v.json") == made
+    plain = RelationVocabulary(made.names, aliases={"atop": "on"})
+    assert plain.counts == {}
+    assert "counts" not in plain.to_json()
+    counted = plain.counted({"atop": 4, "ON": 1, "wears": 9})
+    assert counted.counts == {"on": 5}
+    assert counted.fingerprint == plain.fingerprint

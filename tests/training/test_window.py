@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from relpretrain.training import window as window_file
 from relpretrain.training.window import Window, log_name
 from relpretrain.types import ObjectiveOutput
 
@@ -38,3 +39,56 @@ def test_a_process_without_samples_does_not_spoil_a_mean():
     for value, count in ((float("nan"), 0), (0.25, 2)):  # the same step on two processes
         window.add(0, "", torch.tensor(1.0), {"mrc": output(1.0, count, {"mrc_accuracy": torch.tensor(value)})})
     assert window.means()["mrc_accuracy"] == 0.25
+
+
+def words(accuracy, count, loss=0.0):
+    """VSG of eight pairs with `count` masked words."""
+    parts = {"itc": torch.tensor(1.0), "mlm": torch.tensor(loss)}
+    metrics = {"mlm_accuracy": torch.tensor(accuracy)} if count else {}
+    counts = {"mlm": count, "mlm_accuracy": torch.tensor(count)}
+    return {"vsg": ObjectiveOutput(torch.tensor(1.0), parts, 8, metrics, counts)}
+
+
+def test_accuracies_are_over_all_that_was_counted_in_the_window():
+    window = Window()
+    window.add(0, "", torch.tensor(1.0), words(1.0, 1, loss=4.0))
+    window.add(1, "", torch.tensor(1.0), words(0.2, 10, loss=2.0))
+    window.add(2, "", torch.tensor(1.0), words(0.0, 0))
+    means = window.means()
+    assert means["vsg_mlm_accuracy"] == pytest.approx(3 / 11)
+    assert means["vsg_mlm"] == 3.0  # a loss is a mean over the steps that had any masked word
+
+
+def test_a_class_counts_once_however_frequent_it_is():
+    window = Window()
+    for labels, right in (([0, 0, 0, 2], [1, 1, 0, 0]), ([0, -100, 2, 7], [1, 1, 0, 1])):
+        output = ObjectiveOutput(torch.tensor(1.0), {"mrc": torch.tensor(1.0)}, 3)
+        output.classes["mrc_macro_accuracy"] = torch.tensor(labels), torch.tensor(right).bool()
+        window.add(len(window), "", torch.tensor(1.0), {"mrc": output})
+    assert window.means()["mrc_macro_accuracy"] == pytest.approx((3 / 4 + 0 + 1) / 3)
+    assert window.means() == {}
+
+
+def test_processes_are_weighted_by_what_they_counted(monkeypatch):
+    other = Window()
+    other.add(0, "", torch.tensor(3.0), words(0.0, 3, loss=4.0))
+    by_class = ObjectiveOutput(torch.tensor(0.0), {}, 1)
+    by_class.classes["mrc_macro_accuracy"] = torch.tensor([1, 2]), torch.tensor([False, True])
+    other.add(0, "", torch.tensor(0.0), {"mrc": by_class})
+    theirs = window_file._read(other._rows), window_file._read(other._classes)
+
+    def gather(everyone, mine):
+        everyone[:] = [mine, theirs]
+
+    monkeypatch.setattr(window_file, "is_distributed", lambda: True)
+    monkeypatch.setattr(window_file, "world_size", lambda: 2)
+    monkeypatch.setattr(window_file.dist, "all_gather_object", gather)
+    window = Window()
+    window.add(0, "", torch.tensor(1.0), words(1.0, 1, loss=1.0))
+    own = ObjectiveOutput(torch.tensor(0.0), {}, 1)
+    own.classes["mrc_macro_accuracy"] = torch.tensor([1]), torch.tensor([True])
+    window.add(0, "", torch.tensor(0.0), {"mrc": own})
+    means = window.means()
+    assert means["vsg_mlm_accuracy"] == pytest.approx(1 / 4)
+    assert means["vsg_mlm"] == 2.5  # (1 + 4) / 2: each is its process's share of the joint mean
+    assert means["mrc_macro_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
