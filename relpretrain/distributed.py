@@ -30,6 +30,15 @@ def world_size() -> int:
     return dist.get_world_size() if is_distributed() else 1
 
 
+def gather_objects(value: Any) -> list[Any]:
+    """What each process gives, by rank; it is pickled."""
+    if not is_distributed():
+        return [value]
+    everyone: list[Any] = [None] * world_size()
+    dist.all_gather_object(everyone, value)
+    return everyone
+
+
 def sum_over_ranks(value: Tensor) -> Tensor:
     """Sum of a tensor over all processes, without gradient."""
     if not is_distributed():

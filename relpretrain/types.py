@@ -65,7 +65,7 @@ class Pairs(Movable):
     Args:
         text: The n texts.
         image_index: Which image of the batch each text belongs to, (n,), int64.
-        text_ids: Identity of each text, (n,), int64; equal numbers mean the same text.
+        text_ids: Identity of each text as the model sees it unmasked, (n,), int64; equal numbers mean the same text.
         boxes: (cx, cy, w, h) as shares of the image, (n, 4); None when texts describe whole images.
         whole: True where a row of a region batch stands for its whole image, (n,), bool; None if none does.
     """
@@ -258,13 +258,16 @@ class Teacher(Protocol):
         ...
 
     def update(self, student: Any) -> None:
-        """Move the copy towards the student: before the features of a step are computed."""
+        """Move the copy towards the student: once an optimizer step, before its features are computed."""
         ...
 
     def enqueue(
         self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
     ) -> None:
-        """Put a step's embeddings (n, embed_dim) into the queue: after its losses. `sizes` is n by rank, if known."""
+        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
+
+        `sizes` is n by rank, if known.
+        """
         ...
 
 

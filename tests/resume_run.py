@@ -80,13 +80,20 @@ def digest(values):
     return found.hexdigest()[:16]
 
 
+class EveryBatch(pl.Callback):
+    """A checkpoint after every batch, inside accumulations too."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        trainer.save_checkpoint(f"checkpoints/{batch.step + 1}.ckpt")
+
+
 def newest(folder):
     """The checkpoint to go on from, and its step; None and 0 if there is none yet."""
     steps = {int(m[1]): path for path in folder.glob("*.ckpt") if (m := re.fullmatch(r"(\d+)\.ckpt", path.name))}
     return (steps[max(steps)], max(steps)) if steps else (None, 0)
 
 
-def train(rank, world, port, folder, log, steps, workers, estimate, epoch):
+def train(rank, world, port, folder, log, steps, workers, estimate, epoch, accumulate):
     """Train on the shards of `folder` up to `steps`, from its newest checkpoint on."""
     os.chdir(folder)
     sys.stdout = sys.stderr = open(f"{log}-{rank}.out", "w", buffering=1)  # noqa: SIM115  (until the process ends)
@@ -105,15 +112,19 @@ def train(rank, world, port, folder, log, steps, workers, estimate, epoch):
     pl.seed_everything(5)
     objectives = {"itc": ITC(), "itm": ITM(), "mlm": MLM(), "vsg": VSG()}
     objectives["mrc"] = MRC(RelationVocabulary(("beside", "on", "under")))
-    backbone = ALBEF("tiny", image_size=16, vocab_size=128, queue_size=12)
+    backbone = ALBEF("tiny", image_size=16, vocab_size=128, momentum=0.9, queue_size=12)
     model = (Estimating if estimate else RelationModule)(backbone, objectives, Optimizer(lr=1e-3, warmup_steps=2))
     saver = ModelCheckpoint(
         "checkpoints", "{step}", every_n_train_steps=EVERY, save_top_k=1, auto_insert_metric_name=False
     )
+    if accumulate > 1:
+        saver = EveryBatch()
     trainer = pl.Trainer(
         accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", plugins=[LightningEnvironment()],
-        max_steps=steps, max_epochs=-1, limit_train_batches=epoch, callbacks=[saver, Log(Path(f"{log}-{rank}.jsonl"))],
-        logger=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        max_steps=steps, max_epochs=-1, limit_train_batches=epoch, accumulate_grad_batches=accumulate,
+        callbacks=[Log(Path(f"{log}-{rank}.jsonl")), saver],
+        logger=False, enable_checkpointing=accumulate == 1, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False,
         val_check_interval=None if epoch is None else 1.0, default_root_dir=".",
     )  # fmt: skip
     trainer.fit(model, data, ckpt_path=newest(Path("checkpoints"))[0])

@@ -44,12 +44,12 @@ def home(tmp_path_factory):
 class Run:
     """A run's processes, one to a rank."""
 
-    def __init__(self, context, folder, name, world=1, workers=0, estimate=False, epoch=None):
+    def __init__(self, context, folder, name, world=1, workers=0, estimate=False, epoch=None, accumulate=1):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.logs = [folder / f"{name}-{rank}.jsonl" for rank in range(world)]
-        arguments = (world, port, str(folder), name, STEPS, workers, estimate, epoch)
+        arguments = (world, port, str(folder), name, STEPS // accumulate, workers, estimate, epoch, accumulate)
         self.processes = [context.Process(target=resume_run.train, args=(r, *arguments)) for r in range(world)]
         for process in self.processes:
             process.start()
@@ -182,3 +182,22 @@ def test_other_workers_and_ranks_go_on_with_the_same_joint_batches(context, home
         joint = whole[left["step"]]
         assert left["keys"] + right["keys"] == joint["keys"]
         assert left["images"] + right["images"] == joint["images"]
+
+
+@pytest.mark.parametrize(("step", "world", "epoch", "first"), [(8, 1, None, 6), (9, 2, 5, 8)])
+def test_a_run_killed_inside_an_accumulation_computes_its_gradients_again(
+    context, home, tmp_path, step, world, epoch, first
+):
+    """The optimizer steps after every third batch, and after the last of an epoch; a checkpoint is left by each."""
+    options = {"world": world, "epoch": epoch, "accumulate": 3}
+    whole = Run(context, _copy(home, tmp_path / "a"), "whole", **options).finish()
+    folder = _copy(home, tmp_path / "b")
+    (tmp_path / "a/checkpoints").rename(folder / "checkpoints")
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        if int(path.stem) > step:
+            path.unlink()
+    resumed = Run(context, folder, "resumed", **options).finish()
+    for reference, lines in zip(whole, resumed, strict=True):
+        assert lines[0]["step"] == first
+        assert lines == reference[first:]
+        assert lines[-1]["step"] is None

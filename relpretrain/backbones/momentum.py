@@ -65,7 +65,7 @@ class MomentumTeacher(nn.Module):
         momentum: Share of itself that the copy keeps in an update.
         queue_size: How many embeddings of earlier steps are kept; 0 for none.
         alpha: Share of the soft targets at the end of the ramp.
-        alpha_steps: Updates over which the share rises linearly from 0; 0 for the full share at once.
+        alpha_steps: Updates, one an optimizer step, over which the share rises linearly from 0; 0 for all at once.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MomentumTeacher(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Move the copy towards the student: before the features of a step are computed."""
+        """Move the copy towards the student: once an optimizer step, before its features are computed."""
         theirs = dict(student.named_parameters())
         pairs = [(own, theirs[name].detach()) for name, own in self.model.named_parameters()]
         own, new = (list(column) for column in zip(*pairs, strict=True))
@@ -109,7 +109,10 @@ class MomentumTeacher(nn.Module):
     def enqueue(
         self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
     ) -> None:
-        """Put a step's embeddings (n, embed_dim) into the queue: after its losses. `sizes` is n by rank, if known."""
+        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
+
+        `sizes` is n by rank, if known.
+        """
         if self.queue is not None:
             self.queue.put(image, text, image_ids, text_ids, sizes)
 

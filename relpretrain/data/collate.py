@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from relpretrain.data.config import Kind, Stream, settled
 from relpretrain.data.mixture import number_of
 from relpretrain.data.sample import Sample
-from relpretrain.data.text import Masked, TextEncoder, Tokens, collate_texts, mask_words, text_identity
+from relpretrain.data.text import Masked, TextEncoder, Tokens, collate_texts, mask_words, token_identity
 from relpretrain.errors import BadSample
 from relpretrain.scene_graph import (
     Entity,
@@ -123,9 +123,10 @@ class TextWriter:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(triplets)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        meanings = {triplet_text(graph, relation): triplet_meaning(graph, relation) for relation in graph.relations}
-        same = " [SEP] ".join(sorted({meanings[text] for text in triplets}))  # whatever the order and the direction
-        example.texts = [Text(tokens, text_identity(same), masked)]
+        meanings = {triplet_text(graph, r): triplet_meaning(graph, r, self.encoder.ids) for r in graph.relations}
+        same = sorted({meanings[text] for text in triplets})  # whatever the order and the direction
+        ids = [i for meaning in same for i in (*meaning, self.encoder.tokenizer.sep_token_id)]
+        example.texts = [Text(tokens, token_identity(ids), masked)]
         rows: dict[int, int] = {}
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
             subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
@@ -134,13 +135,13 @@ class TextWriter:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
         for index in rows:
-            label, box = graph.entities[index].label, graph.entities[index].box
-            example.entities.append(Text(self.encoder.caption(label), text_identity(label), None, box.relative(*size)))
+            label, box = self.encoder.caption(graph.entities[index].label), graph.entities[index].box
+            example.entities.append(Text(label, token_identity(label.ids), None, box.relative(*size)))
 
     def _text(self, text: str, rng: np.random.Generator, box: tuple[float, float, float, float] | None = None) -> Text:
         tokens = self.encoder.caption(text)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        return Text(tokens, text_identity(text), masked, box)
+        return Text(tokens, token_identity(tokens.ids), masked, box)
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:

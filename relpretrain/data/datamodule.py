@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
-from relpretrain.data import checks
+from relpretrain.data import checks, trainer_flags
 from relpretrain.data.collate import TextWriter
 from relpretrain.data.config import Stop, Stream, settled
 from relpretrain.data.eligible import eligible_rows
@@ -103,6 +104,7 @@ class RelationDataModule(LightningDataModule):
         self._train: StepDataset | None = None
         self._val: list[StepDataset] = []
         self._next = 0
+        self._window: tuple[int, int] | None = None  # the optimizer step that is under way, and its first batch
         self._resumed: dict[str, Any] | None = None
 
     @property
@@ -152,6 +154,9 @@ class RelationDataModule(LightningDataModule):
         if rank() == 0:
             print("\n".join(self.describe()), flush=True)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
+        if stage == "fit" and self.trainer is not None:
+            for line in trainer_flags.notices(self.trainer, self.stop, self.plan, bool(self._val)):
+                rank_zero_warn(line)
 
     def describe(self) -> list[str]:
         """The plan for a person: what a step holds, how many steps there are, how often each dataset is passed."""
@@ -162,7 +167,7 @@ class RelationDataModule(LightningDataModule):
 
     def counters(self) -> dict[str, float]:
         """Samples dealt so far by all processes together, and passes over each dataset, under the names of the logs."""
-        if self.plan is None:
+        if self.plan is None or trainer_flags.overfit_batches(self.trainer):
             return {}
         sizes, found = self.plan.sizes(), {}
         for (stream, dataset), samples in self.plan.dealt(self._next).items():
@@ -186,32 +191,44 @@ class RelationDataModule(LightningDataModule):
         return self._loader(self._train, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """The validation batches, stream after stream; `Batch.stream` says which one it is."""
+        """The validation batches, stream after stream; `Batch.stream` says which one it is.
+
+        A trainer that limits validation batches gets a loader for each stream, so that it takes as many of each.
+        """
         if not self._val:
             return []
+        if isinstance(getattr(self.trainer, "limit_val_batches", 1.0), int):
+            return [self._loader(dataset, min(self.num_workers, 1)) for dataset in self._val]
         chained: IterableDataset[Batch] = ChainDataset(self._val)
         return self._loader(chained, min(self.num_workers, 1))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Note bad samples, and the step that comes next."""
         if isinstance(batch, Batch):
-            self.ledger.add(batch)
+            if self._train is None or not self._train.repeat or batch.step < self._train.repeat:
+                self.ledger.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
+                under_way = getattr(self.trainer, "global_step", 0)
+                if self._window is None or self._window[0] != under_way:
+                    self._window = under_way, batch.step
                 if self._train is not None:
                     self._train.upcoming = self._next
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """What a resumed run needs: inside a gradient accumulation it begins again with the first batch of that."""
+        upcoming = self._next
+        if self._window is not None and self._window[0] == getattr(self.trainer, "global_step", None):
+            upcoming = self._window[1]
         if self.plan is None:
-            return {"next_step": self._next, "plan": ""}
-        dealt = {"/".join(source): samples for source, samples in self.plan.dealt(self._next).items()}
-        return {"next_step": self._next, "plan": self.plan.fingerprint, "dealt": dealt}
+            return {"next_step": upcoming, "plan": ""}
+        dealt = {"/".join(source): samples for source, samples in self.plan.dealt(upcoming).items()}
+        return {"next_step": upcoming, "plan": self.plan.fingerprint, "dealt": dealt}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on after the last batch of a checkpoint."""
-        self._next = int(state_dict["next_step"])
+        self._next, self._window = int(state_dict["next_step"]), None
         self._resumed = dict(state_dict)
 
     def report(self) -> dict[str, dict[str, int]]:
@@ -231,6 +248,8 @@ class RelationDataModule(LightningDataModule):
     def _steps(self) -> tuple[int | None, str]:
         """How many batches there will be, if that is known, and what says so."""
         assert self._train is not None
+        if repeated := self._train.repeat:
+            return repeated, "overfit_batches, again and again"
         accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
         steps = getattr(self.trainer, "max_steps", -1)
         limit = steps * accumulate if steps >= 0 else None
@@ -243,6 +262,9 @@ class RelationDataModule(LightningDataModule):
         """Let the stopping rule be a number of steps, which the learning rate's schedule then knows, too."""
         assert self.plan is not None
         assert self._train is not None
+        self._train.repeat = trainer_flags.overfit_batches(self.trainer)
+        if self._train.repeat:
+            return
         end = self._train.stop = self.plan.end(self.stop)
         if end == 0:
             short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.plan.sizes().items())
@@ -284,6 +306,8 @@ class RelationDataModule(LightningDataModule):
         for name in ("mask_fraction", "max_bad_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name}={getattr(self, name):g} must be a share between 0 and 1.")
+        if self.trainer is not None:
+            problems += trainer_flags.problems(self.trainer)
         module = None if self.trainer is None else self.trainer.lightning_module
         problems += checks.image_size(self.image_size, getattr(module, "backbone", None))
         known = getattr(module, "objectives", None)

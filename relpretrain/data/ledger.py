@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.pipeline import EXCLUDED, PART
+from relpretrain.distributed import gather_objects, is_distributed
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
 
 ENOUGH = 200
 """Samples of a dataset after which the share of bad ones is judged; a whole pass if that is less."""
 
+JUDGED_EVERY = 16
+"""Batches after which several processes put their counts together and judge them, waiting for each other."""
+
 
 class Ledger:
-    """Bad samples by dataset, reason and shard.
+    """Bad samples by dataset, reason and shard; a bad one that another took the place of counts as one drawn.
 
     Args:
         max_bad_fraction: Share of a dataset's samples that may be bad.
@@ -29,6 +33,8 @@ class Ledger:
         self.indexed: Counter[tuple[str, str, str]] = Counter()  # dataset, reason, shard
         self.lost: Counter[tuple[str, str, str]] = Counter()
         self.first: dict[tuple[str, str], str] = {}  # one place as an example
+        self.bad: Counter[str] = Counter()  # of those seen, by dataset
+        self.batches = 0
 
     def add_index(self, dataset: str, index: ShardIndex) -> None:
         """Count what an index had to leave out."""
@@ -37,32 +43,42 @@ class Ledger:
             self.first.setdefault((dataset, reason), f"{index.name}/{key}")
 
     def add(self, batch: Batch) -> None:
-        """Count a batch.
+        """Count a batch, and judge: alone after each batch, several processes together after some.
+
+        A collective call: all processes make it for the same batches, and all of them raise or none.
 
         Raises:
-            TooManyBadSamples: If a dataset of it has more bad samples than tolerated.
+            TooManyBadSamples: If a dataset has more bad samples than tolerated.
         """
+        self.batches += 1
         self.seen.update(key.split("/", 1)[0] for key in batch.keys)
-        self.add_skipped(batch.skipped)
-
-    def add_skipped(self, skipped: Iterable[tuple[str, str, str]]) -> None:
-        """Count what a batch lost; raises as `add`."""
-        touched = set()
-        for dataset, reason, place in skipped:
+        for dataset, reason, place in batch.skipped:
             self.lost[dataset, reason, place.split("/", 1)[0]] += 1
             self.first.setdefault((dataset, reason), place)
-            if not reason.startswith(PART):
-                self.seen[dataset] += 1
-                touched.add(dataset)
-        for dataset in sorted(touched):
-            if self.seen[dataset] >= min(ENOUGH, self.sizes.get(dataset, ENOUGH)):
-                self._judge(dataset)
+            self.bad[dataset] += not reason.startswith((PART, EXCLUDED))
+        if not is_distributed():
+            self._judge(self.seen, self.bad)
+        elif self.batches % JUDGED_EVERY == 0:
+            everyone = gather_objects((self.seen, self.bad))
+            seen, bad = (sum(counts, Counter[str]()) for counts in zip(*everyone, strict=True))
+            self._judge(seen, bad)
 
-    def _judge(self, dataset: str) -> None:
-        bad = {k: n for k, n in self.lost.items() if k[0] == dataset and not k[1].startswith((PART, EXCLUDED))}
-        total, seen = sum(bad.values()), self.seen[dataset]
-        if total > self.max_bad_fraction * seen:
-            raise TooManyBadSamples(too_many(dataset, bad, self.first, seen, self.max_bad_fraction))
+    def _judge(self, seen: Mapping[str, int], bad: Mapping[str, int]) -> None:
+        for dataset in sorted(dataset for dataset, number in bad.items() if number):
+            size = self.sizes.get(dataset, 0)
+            # After the first pass by whole passes: their bad samples may stand at their beginning.
+            whole = max(seen[dataset], -(-seen[dataset] // size) * size if 0 < size < seen[dataset] else 0)
+            enough = seen[dataset] >= min(ENOUGH, size or ENOUGH)
+            if enough and bad[dataset] > self.max_bad_fraction * whole:
+                raise TooManyBadSamples(self._sentence(dataset, seen[dataset]))
+
+    def _sentence(self, dataset: str, seen: int) -> str:
+        """Say what is wrong with a dataset, with the counts of all processes: a collective call."""
+        everyone = gather_objects((self.lost, self.first))
+        lost = sum((counts for counts, _ in everyone), Counter[tuple[str, str, str]]())
+        first = {where: place for _, places in reversed(everyone) for where, place in places.items()}
+        bad = {k: n for k, n in lost.items() if k[0] == dataset and not k[1].startswith((PART, EXCLUDED))}
+        return too_many(dataset, bad, first, seen, self.max_bad_fraction)
 
     def report(self) -> dict[str, dict[str, int]]:
         """What was lost: counts by dataset and reason."""

@@ -8,6 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from relpretrain.data.collate import Example, collate
 from relpretrain.data.index import ShardIndex
-from relpretrain.data.mixture import Plan, number_of
+from relpretrain.data.mixture import Plan, Row, number_of
 from relpretrain.data.pipeline import Pipeline, Work
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
+
+TRIES = 1000
+"""How many other samples are looked at to fill the place of a bad one."""
 
 WATCH_SECONDS = 2.0
 """How often a worker looks whether its run is still there."""
@@ -27,6 +32,9 @@ WATCH_SECONDS = 2.0
 
 class Batches:
     """Makes the batch of any step.
+
+    In the place of a bad sample comes another one of its dataset, drawn by (seed, step, slot): a batch is always full,
+    and the joint one is the same whatever the number of processes and workers.
 
     Args:
         plan: Which samples a step holds.
@@ -63,7 +71,7 @@ class Batches:
         """This process's batch of a step: a pure function of the plan, the step and the slice.
 
         Raises:
-            TooManyBadSamples: If none of its samples is good.
+            TooManyBadSamples: If of the samples drawn for one place none is good.
         """
         name = self.plan.stream_of(step)
         stream = self.plan.streams[name]
@@ -72,19 +80,21 @@ class Batches:
         examples: list[Example] = []
         skipped: list[tuple[str, str, str]] = []
         for slot in range(self.rank * size, (self.rank + 1) * size):
-            dataset, shard, row = rows[slot]
-            rng = np.random.default_rng([self.plan.seed, number_of("sample", name), step, slot])
-            work = Work(dataset, self.shards[name][dataset][shard], row, rng)
-            example, lost = self.pipelines[name](work)
-            skipped += [(dataset, reason, work.place) for reason in lost]
-            if example is not None:
-                examples.append(example)
-        if not examples:
-            places = ", ".join(f"{place} ({reason})" for _, reason, place in skipped[:3])
-            raise TooManyBadSamples(
-                f"Dataset {rows[0].dataset!r}: all {size} samples of step {step} (stream {name!r}) are bad: {places}"
-                f"{', ...' if size > 3 else ''}. Repair or remove the shard, or enlarge the batch."
-            )
+            example, lost = self._example(name, rows[slot], [step, slot])
+            skipped += lost
+            others = self.plan.others(step, slot)
+            for row in islice(others, TRIES) if example is None else ():
+                example, lost = self._example(name, row, [step, slot, 1])
+                if example is not None:
+                    skipped += lost  # parts of it; a further bad sample in this place is not counted again
+                    break
+            if example is None:
+                _, reason, place = skipped[-1]
+                raise TooManyBadSamples(
+                    f"Dataset {rows[slot].dataset!r}: of {TRIES:,} samples drawn for step {step} (stream {name!r}) "
+                    f"none is good: {place} ({reason}), ... Look at it with `relpretrain data doctor`."
+                )
+            examples.append(example)
         return collate(
             stream.kind,
             examples,
@@ -94,6 +104,14 @@ class Batches:
             step=step,
             skipped=tuple(skipped),
         )
+
+    def _example(self, stream: str, row: Row, numbers: list[int]) -> tuple[Example | None, list[tuple[str, str, str]]]:
+        """Lead a sample through its stream's pipeline, its random choices drawn by some numbers."""
+        dataset, shard, number = row
+        rng = np.random.default_rng([self.plan.seed, number_of("sample", stream), *numbers])
+        work = Work(dataset, self.shards[stream][dataset][shard], number, rng)
+        example, lost = self.pipelines[stream](work)
+        return example, [(dataset, reason, work.place) for reason in lost]
 
 
 def uneven(stream: str, batch_size: int, world_size: int) -> str:
@@ -112,6 +130,9 @@ class StepDataset(IterableDataset[Batch]):
         start: First step.
         stop: Step before which to end, or None to go on for ever.
     """
+
+    repeat: int = 0
+    """If not 0: steps repeat the batches of the first so many."""
 
     def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:
         self.batches = batches
@@ -133,7 +154,7 @@ class StepDataset(IterableDataset[Batch]):
         worker, start = get_worker_info(), int(self._start)
         step, stride = (start, 1) if worker is None else (start + worker.id, worker.num_workers)
         while self.stop is None or step < self.stop:
-            yield self.batches[step]
+            yield replace(self.batches[step % self.repeat], step=step) if self.repeat else self.batches[step]
             step += stride
 
 

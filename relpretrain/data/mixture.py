@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +98,13 @@ class Plan:
         size = self.streams[name].batch_size
         start = int(self._draws(step)[choice]) * size
         return [Row(dataset, *place) for place in self._decks[name, dataset].deal(start, size)]
+
+    def others(self, step: int, slot: int) -> Iterator[Row]:
+        """Samples of a step's dataset for the place of a bad one, each drawn by itself, without end."""
+        choice = self._choices[self._choice(step)]
+        rng = np.random.default_rng([self.seed, number_of("others", *choice), step, slot])
+        while True:
+            yield Row(choice[1], *self._decks[choice].card(int(rng.integers(self._decks[choice].size))))
 
     def sizes(self) -> dict[tuple[str, str], int]:
         """Samples per pass, by stream and dataset."""
@@ -236,6 +243,12 @@ class _Deck:
             cards = self._shuffled(number, window, order)[offset - first :][: count - len(dealt)]
             dealt += [(shard, row) for shard, row in cards.tolist()]
         return dealt
+
+    def card(self, number: int) -> tuple[int, int]:
+        """(shard, row) of a sample by its number in the order of the shards."""
+        ends = np.cumsum(self.sizes)
+        shard = int(np.searchsorted(ends, number, side="right"))
+        return shard, int(self.eligible[shard][number - int(ends[shard] - self.sizes[shard])])
 
     def _order(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The pass's order of shards, and how many samples its windows have up to the end of each."""

@@ -204,6 +204,10 @@ class TextEncoder:
             )
         return self._wrap(ids, words, separator=False)
 
+    def ids(self, text: str) -> tuple[int, ...]:
+        """The token ids of a text, as in `triplets`."""
+        return self._tokens(text)[0]
+
     def triplet_length(self, text: str) -> int:
         """Tokens that a triplet adds to a text, its [SEP] included."""
         return len(self._tokens(text)[0]) + 1
@@ -298,8 +302,20 @@ def _padded(rows: Sequence[list[int]], length: int, value: int) -> torch.Tensor:
 
 def text_identity(text: str) -> int:
     """Give a text a stable 63-bit number; texts that differ only in case or white space share it."""
-    plain = " ".join(text.lower().split())
-    return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "big") >> 1
+    return _number(" ".join(text.lower().split()).encode())
+
+
+def token_identity(ids: Sequence[int]) -> int:
+    """Give a text a stable 63-bit number by its token ids, before any is masked: what a model sees of it.
+
+    Texts that cleaning, lower case, the limit of tokens or unknown words make equal share it, and so are no negatives
+    of each other.
+    """
+    return _number(np.asarray(ids, "<i4").tobytes())
+
+
+def _number(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
 def clean_caption(text: str, max_words: int = MAX_WORDS) -> str:

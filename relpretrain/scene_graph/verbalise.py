@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,20 @@ def triplet_text(graph: SceneGraph, relation: Relation) -> str:
     return " ".join(f"{subject.label} {relation.relation} {object_.label}".split())
 
 
-def triplet_meaning(graph: SceneGraph, relation: Relation) -> str:
+def triplet_meaning(graph: SceneGraph, relation: Relation, read: Callable[[str], Any] = str) -> Any:
     """One text for all that say the same: "a left of b" and "b right of a" have one meaning.
 
-    Only inverses that are plain from the words count (`vocabulary.evident_inverse`).
+    Only inverses that are plain from the words count (`vocabulary.evident_inverse`), in upper or lower case.
+
+    Args:
+        graph: The scene graph.
+        relation: One of its relations.
+        read: What a reader makes of a text; of two texts the meaning is the lesser reading.
     """
-    text, inverse = triplet_text(graph, relation), evident_inverse(relation.relation)
+    text, inverse = triplet_text(graph, relation), evident_inverse(relation.relation.lower())
     if inverse is None:
-        return text
-    return min(text, triplet_text(graph, Relation(relation.object, inverse, relation.subject)))
+        return read(text)
+    return min(read(text), read(triplet_text(graph, Relation(relation.object, inverse, relation.subject))))
 
 
 def verbalise(

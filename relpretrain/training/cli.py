@@ -23,6 +23,7 @@ from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import ModelLine, Threads
 from relpretrain.training.module import RelationModule
+from relpretrain.training.precision import check_precision
 from relpretrain.training.progress import ProgressLine
 from relpretrain.training.recipe import mistakes, read_recipe
 from relpretrain.version import __version__
@@ -117,6 +118,8 @@ class RelationCLI(LightningCLI):
         folder = Path(self._get(self.config_init, "run"))
         if given.get("precision") is None:
             kwargs["precision"] = precision(given.get("accelerator", "auto"))
+        else:
+            check_precision(given["precision"])  # Lightning's own check asks for packages first
         if given.get("logger") in (None, True):
             _keep_metrics(folder)
             kwargs["logger"] = CSVLogger(folder.parent, name=folder.name, version="")

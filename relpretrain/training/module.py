@@ -17,11 +17,19 @@ from relpretrain.features import Features, step_generator
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
+from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.optim import Optimizer
+from relpretrain.training.precision import check_precision
 from relpretrain.training.start import start_from
 from relpretrain.training.window import Window
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
+
+_Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
+"""What a teacher's queue takes of a batch."""
+
+_MOVED = "teacher_moved"
+"""In a checkpoint taken inside an accumulation: whether the teacher has moved for it."""
 
 
 class RelationModule(pl.LightningModule):
@@ -30,6 +38,11 @@ class RelationModule(pl.LightningModule):
     Features are computed once per step and shared. Dropout and negatives are seeded by (seed, step, rank), so that a
     resumed step equals the one it repeats. Losses are logged as "train/<objective>_<part>" and "val/...", and only
     where they happened.
+
+    Under gradient accumulation the batches between two optimizer steps are one step of a larger batch: the teacher
+    moves once, before the first of them, and their embeddings enter its queue together, when the optimizer steps. A
+    checkpoint taken between is that of the first of them (`training.accumulation`). A loop other than Lightning's calls
+    `on_before_optimizer_step` itself.
 
     Args:
         backbone: The model; satisfies `relpretrain.types.Backbone`.
@@ -66,6 +79,9 @@ class RelationModule(pl.LightningModule):
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
             rank_zero_info(line)
         self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
+        self._accumulated = 0  # batches since the last optimizer step
+        self._teacher_moved = False  # since then
+        self._embeddings: list[_Embeddings] = []  # since then, for the teacher's queue
         self.save_hyperparameters(
             {
                 "_instantiator": "lightning.pytorch.cli.instantiate_module",
@@ -90,11 +106,13 @@ class RelationModule(pl.LightningModule):
         """Sum of the weighted losses of the objectives that the batch names."""
         _seed_dropout(self.device, self.seed, batch.step)
         teacher = self.teacher
-        if teacher is not None:
+        self._accumulated += 1
+        if teacher is not None and not self._teacher_moved:
             teacher.update(self.backbone)
+            self._teacher_moved = True
         features, outputs = self.losses(batch, step_generator(self.seed, batch.step), teacher)
         if teacher is not None and teacher.queue is not None and isinstance(batch, CaptionBatch):
-            _enqueue(teacher, features)
+            self._embeddings += _taught(features)
         loss = touch(_total(outputs, batch), self.parameters())
         self.last = loss.detach(), outputs
         return loss
@@ -130,10 +148,15 @@ class RelationModule(pl.LightningModule):
             self.log(f"val/{name}", value, batch_size=1, rank_zero_only=False)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Give idle parameters a zero gradient, as one optimizer over all parameters would see.
+        """End the step: fill the teacher's queue, and give idle parameters a zero gradient.
 
-        DDP fills them with zeros too: training on one process and on many stays the same.
+        One optimizer over all parameters would see those zeros, and DDP fills them in too: training on one process and
+        on many stays the same.
         """
+        if self.teacher is not None:
+            for embeddings in self._embeddings:
+                self.teacher.enqueue(*embeddings)
+        self._begin()
         for parameter in self.parameters():
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -158,7 +181,9 @@ class RelationModule(pl.LightningModule):
         return [LossLog()]
 
     def setup(self, stage: str) -> None:
-        """Compare what the data gives with what the model takes."""
+        """Begin with no batch accumulated; check the precision, and that the data gives what the model takes."""
+        self._begin()
+        check_precision(self.trainer.precision)
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
         if preprocess is None:
             return
@@ -181,7 +206,10 @@ class RelationModule(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `relpretrain.load` needs."""
+        """Add what `relpretrain.load` needs; inside an accumulation, go back to its first batch."""
+        if self._accumulated:
+            rewind(checkpoint, self._accumulated)
+            checkpoint[_MOVED] = self._teacher_moved
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
         objectives = {name: cast(Objective, objective) for name, objective in self.objectives.items()}
         checkpoint[checkpoints.KEY] = checkpoints.describe(self.backbone, objectives, preprocess)
@@ -189,6 +217,13 @@ class RelationModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint with another relation vocabulary."""
         checkpoints.check_vocabulary(checkpoint.get(checkpoints.KEY, {}), self.relation_vocabulary)
+        self._begin(teacher_moved=bool(checkpoint.get(_MOVED, False)))
+
+    def _begin(self, teacher_moved: bool = False) -> None:
+        """No batch has been accumulated since the last optimizer step."""
+        self._accumulated = 0
+        self._teacher_moved = teacher_moved
+        self._embeddings.clear()
 
     def _names(self, batch: Batch) -> tuple[str, ...]:
         if batch.objectives:
@@ -214,14 +249,15 @@ def _total(outputs: dict[str, ObjectiveOutput], batch: Batch) -> Tensor:
     return sum((output.loss for output in outputs.values()), start=batch.images.new_zeros((), dtype=torch.float32))
 
 
-def _enqueue(teacher: Teacher, features: Features) -> None:
+def _taught(features: Features) -> list[_Embeddings]:
+    """What the teacher's queue takes of a batch; nothing without a teacher."""
     pairs = features.batch.pairs
     view = features.view(pairs)
     if view.taught is None:
-        return
+        return []
     with torch.no_grad():
         embeddings = view.taught.image_embedding, view.taught.text_embedding
-        teacher.enqueue(*embeddings, view.image_ids, pairs.text_ids, view.sizes)
+        return [(*embeddings, view.image_ids, pairs.text_ids, view.sizes)]
 
 
 def _seed_dropout(device: torch.device, seed: int, step: int) -> None:

@@ -17,7 +17,7 @@ from relpretrain.data.config import Stream
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.mixture import number_of
 from relpretrain.data.pipeline import PART, Decode, Pipeline, Work, check_captions, check_graph, parse, read
-from relpretrain.data.text import TextEncoder, text_identity
+from relpretrain.data.text import TextEncoder
 from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD
 from relpretrain.errors import BadSample
 from relpretrain.features import patch_mask
@@ -178,7 +178,9 @@ def _draw(work: Work, lens: Lens) -> Draw:
 
     def entity_of(text: Text) -> int | None:
         found = [(e, n) for e, n in zip(graph.entities, numbers, strict=True) if e.box.relative(size, size) == text.box]
-        named = [n for e, n in found if text_identity(e.label) == text.identity]  # others have an attribute in front
+        named = [
+            n for e, n in found if lens.encoder.caption(e.label) == text.tokens
+        ]  # others have an attribute in front
         return next(iter(named or [n for _, n in found]), None)
 
     example = work.example

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import io
 import os
+import re
 import time
 from collections import Counter
 from itertools import islice
@@ -145,7 +146,7 @@ class _Model(pl.LightningModule):
         self.seen.append((batch.step, batch.keys))
         return self.weight * batch.images.sum()
 
-    def validation_step(self, batch, index):
+    def validation_step(self, batch, index, dataloader_idx=0):
         self.seen.append(("val", batch.stream, batch.keys))
 
     def configure_optimizers(self):
@@ -155,8 +156,8 @@ class _Model(pl.LightningModule):
 def _fit(data, folder, steps, resume=None, **options):
     model = _Model()
     trainer = pl.Trainer(
-        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, default_root_dir=folder,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **options,
+        accelerator="cpu", max_steps=steps, logger=False, default_root_dir=folder, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, **{"max_epochs": -1, **options},
     )  # fmt: skip
     trainer.fit(model, data, ckpt_path=resume)
     return model.seen, trainer
@@ -228,6 +229,77 @@ def test_training_ends_by_its_rule(make, tmp_path, stop, limit, accumulate, batc
     assert data.state_dict()["dealt"] == {"captions/small": 6 * batches}
 
 
+@pytest.mark.filterwarnings("ignore:.*(treespec|num_workers|many workers)")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_overfit_batches_repeats_the_first_batches(make, tmp_path, workers, capsys):
+    held = {"held": stream("captions", make.shards, 6), "graphs": stream("graphs", make.shards, 4)}
+    data = make(num_workers=workers, validation=held)
+    with pytest.warns(UserWarning, match=r"overfit_batches=2: every epoch repeats the first 2 batches \(of captions"):
+        seen, _ = _fit(data, tmp_path, 6, overfit_batches=2, enable_checkpointing=False)
+    trained = [e[1] for e in seen if e[0] != "val"]
+    assert trained == trained[:2] * 3
+    assert trained[0] != trained[1]
+    assert [e[0] for e in seen if e[0] != "val"] == list(range(6))
+    assert [e[1] for e in seen if e[0] == "val"] == ["held", "held", "graphs", "graphs"] * 3
+    assert "2 batches (stop: overfit_batches, again and again)" in capsys.readouterr().out
+
+
+def test_repeated_batches_are_equal_to_the_bit(make):
+    data = make()
+    data.trainer = SimpleNamespace(overfit_batches=2, lightning_module=None, training=True, global_step=0)
+    batches = _run(data, 6)
+    for step, batch in enumerate(batches):
+        _equal(dataclasses.replace(batch, step=step % 2), batches[step % 2])
+
+
+def test_a_bad_sample_in_a_repeated_batch_counts_once(make, tmp_path):
+    data = make({"captions": stream("captions", _some_bad(make, 40), 40)})
+    with pytest.warns(UserWarning, match="overfit_batches"):
+        _fit(data, tmp_path, 10, overfit_batches=1, enable_checkpointing=False)
+    assert data.report() == {"small": {"not_an_image": 1}}
+
+
+@pytest.mark.parametrize("flag", ["overfit_batches", "limit_train_batches", "limit_val_batches"])
+def test_shares_of_batches_without_end_are_refused(make, tmp_path, flag):
+    with pytest.raises(ConfigError, match=rf"trainer\.{flag}=0\.5: .* Give a whole number"):
+        _fit(make(), tmp_path, 4, **{flag: 0.5})
+
+
+BY_BATCHES = {"check_val_every_n_epoch": None, "val_check_interval": 2}
+FLAGS = {
+    "epochs without end": (
+        4,
+        {"max_epochs": 2, **BY_BATCHES},
+        "max_epochs=2 ends nothing: .* Training ends at max_steps=4",
+    ),
+    "no validation": (4, {"check_val_every_n_epoch": None}, "validation streams are never looked at"),
+    "validation by batches": (4, BY_BATCHES, None),
+    "validation by time": (4, {"val_check_interval": "00:00:01:00", "check_val_every_n_epoch": None}, None),
+    "epochs of two batches": (-1, {"max_epochs": 2, "limit_train_batches": 2}, None),
+    "reloading": (4, {"limit_train_batches": 2, "reload_dataloaders_every_n_epochs": 1}, None),
+    "a rehearsal": (4, {"fast_dev_run": 2}, None),
+}
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_flags_of_the_trainer_are_served_or_told(make, tmp_path, case, recwarn):
+    steps, options, told = FLAGS[case]
+    held = {"held": stream("captions", make.shards, 6), "graphs": stream("graphs", make.shards, 4)}
+    seen, _ = _fit(make(validation=held), tmp_path, steps, **{"enable_checkpointing": False, **options})
+    trained = [entry[0] for entry in seen if entry[0] != "val"]
+    assert trained == list(range(2 if case == "a rehearsal" else 4))
+    warned = [str(w.message) for w in recwarn if "trainer." in str(w.message)]
+    assert len(warned) == (told is not None), warned
+    assert told is None or re.search(told, warned[0])
+
+
+def test_limits_of_validation_are_for_each_stream(make, tmp_path):
+    held = {"held": stream("captions", make.shards, 6), "graphs": stream("graphs", make.shards, 4)}
+    options = {"limit_val_batches": 1, "val_check_interval": 2, "limit_train_batches": 2}
+    seen, _ = _fit(make(validation=held), tmp_path, 2, enable_checkpointing=False, **options)
+    assert [entry[1] for entry in seen if entry[0] == "val"] == ["held", "graphs"]
+
+
 def test_a_rule_that_leaves_no_step(make):
     with pytest.raises(ConfigError, match=r"leaves no step.*samples per pass: small \(24\)"):
         make({"captions": stream("captions", make.shards, 30)}, stop="first_exhausted").setup()
@@ -281,7 +353,7 @@ def test_bad_samples_are_counted_where_they_are(make):
     data = make({"captions": stream("captions", shards, 8)}, max_bad_fraction=0.1)
     for batch in _run(data, 3):
         data.on_after_batch_transfer(batch, 0)
-        assert len(batch) + len(batch.skipped) == 8
+        assert len(batch) == 8  # others in their places
     assert data.report() == {"small": {"not_an_image": 1, "truncated_image": 1}}
     assert "small: truncated_image: 1 times (first: b-000000/k003)" in data.ledger.lines()
 
@@ -295,10 +367,46 @@ def test_run_stops_when_too_many_are_bad(make, tmp_path, workers):
         _fit(data, tmp_path, 50, enable_checkpointing=False)
 
 
+def _some_bad(make, every=8):
+    return write_shards(make.folder / "some", count=40, image=lambda i: b"nothing" if i % every == 3 else picture(i))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_bad_sample_of_forty_stops_no_run_of_single_samples(make, tmp_path):
+    data = make({"captions": stream("captions", _some_bad(make, 40), 1)})
+    seen, _ = _fit(data, tmp_path, 120, enable_checkpointing=False)
+    assert [step for step, _ in seen] == list(range(120))
+    assert data.report() == {"small": {"not_an_image": 3}}  # one a pass
+
+
+def test_what_takes_the_place_of_a_bad_sample_is_the_same_on_any_ranks_and_workers(make, monkeypatch):
+    shards = _some_bad(make)
+
+    def batches(**options):
+        streams = {"captions": stream("captions", shards, 2), "graphs": stream("graphs", shards, 2)}
+        return _run(make(streams, **options), 30)
+
+    whole = batches()
+    assert all(len(batch) == 2 for batch in whole)
+    assert sum(len([1 for _, reason, _ in batch.skipped if reason == "not_an_image"]) for batch in whole) > 4
+    for a, b in zip(whole, batches(num_workers=2), strict=True):
+        _equal(a, b)
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr(module_file, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(module_file, "world_size", lambda: 2)
+        parts.append(batches())
+    for joint, left, right in zip(whole, *parts, strict=True):
+        assert len(left) == len(right) == 1
+        assert left.keys + right.keys == joint.keys
+        assert left.skipped + right.skipped == joint.skipped
+        assert torch.equal(torch.cat([left.images, right.images]), joint.images)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batch_without_a_good_sample_stops(make, workers):
     shards = write_shards(make.folder / "bad", image=lambda i: b"nothing")
-    with pytest.raises(TooManyBadSamples, match=r"all 8 samples of step 0 .*not_an_image"):
+    with pytest.raises(TooManyBadSamples, match=r"of 1,000 samples drawn for step 0 .*not_an_image"):
         _run(make({"captions": stream("captions", shards, 8)}, num_workers=workers), 1)
 
 

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from relpretrain.backbones import ALBEF
 from relpretrain.errors import CheckpointError, ConfigError
-from relpretrain.objectives import ITC, VSG
-from relpretrain.training import RelationModule
+from relpretrain.objectives import ITC, ITM, MLM, VSG
+from relpretrain.training import Optimizer, RelationModule
 from tests.training.standin import batch, loader, module
 
 
@@ -165,11 +165,13 @@ def test_a_teacher_follows_before_a_step_and_learns_captions_after_it():
         dict(backbone.named_parameters())[name].add_(1.0)
     before = taught.clone()
     model.training_step(dataclasses.replace(batch(0), objectives=("itc",)))
+    model.on_before_optimizer_step(None)
     assert torch.allclose(taught, before + 0.5)
     queue = backbone.teacher.queue
     assert int(queue.pointer) == 5
     assert queue.text_ids[:5].tolist() == batch(0).pairs.text_ids.tolist()
     model.training_step(dataclasses.replace(batch(2), objectives=("vsg",)))
+    model.on_before_optimizer_step(None)
     assert int(queue.pointer) == 5  # graphs are no captions
 
 
@@ -181,3 +183,26 @@ def test_each_loss_is_tied_to_all_parameters_where_it_is_computed():
     for output in outputs.values():
         tied = {getattr(function, "variable", None) for function, _ in output.loss.grad_fn.next_functions}
         assert tied >= set(model.parameters())
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_teacher_moves_once_an_optimizer_step(accumulate, tmp_path):
+    backbone = ALBEF("tiny", image_size=4, patch_size=2, vocab_size=20, momentum=0.5, queue_size=60, dropout=0.0)
+    model = RelationModule(backbone, {"itc": ITC(), "itm": ITM(), "mlm": MLM()}, Optimizer(warmup_steps=0))
+    taught, wanted, queued = next(iter(backbone.teacher.model.parameters())), [], []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, index):
+            if index % accumulate == 0:
+                student = next(iter(module.backbone.parameters()))
+                wanted.append((taught + student).detach() / 2)
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, index):
+            queued.append(int(backbone.teacher.queue.pointer))
+            assert torch.allclose(taught, wanted[-1], atol=1e-7)
+
+    fit(tmp_path, model, 2, loader(kind="captions"), accumulate_grad_batches=accumulate, callbacks=[Watch()])
+    assert backbone.teacher.updates == 2
+    assert not torch.equal(wanted[0], wanted[1])
+    # All batches of a step see the same queue, and enter it together.
+    assert queued == [0] * (accumulate - 1) + [5 * accumulate] * accumulate + [10 * accumulate]

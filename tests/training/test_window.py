@@ -34,6 +34,13 @@ def test_log_names(objective, part, name):
     assert log_name(objective, part) == name
 
 
+def test_a_process_without_samples_does_not_spoil_a_mean():
+    window = Window()
+    for value, count in ((float("nan"), 0), (0.25, 2)):  # the same step on two processes
+        window.add(0, "", torch.tensor(1.0), {"mrc": output(1.0, count, {"mrc_accuracy": torch.tensor(value)})})
+    assert window.means()["mrc_accuracy"] == 0.25
+
+
 def words(accuracy, count, loss=0.0):
     """VSG of eight pairs with `count` masked words."""
     parts = {"itc": torch.tensor(1.0), "mlm": torch.tensor(loss)}

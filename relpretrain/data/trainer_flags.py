@@ -1,0 +1,56 @@
+"""What the trainer's own flags mean for batches that are counted in steps and have no end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relpretrain.data.mixture import Plan
+
+
+def overfit_batches(trainer: Any) -> int:
+    """How many batches every epoch repeats (`trainer.overfit_batches`); 0 for none."""
+    asked = getattr(trainer, "overfit_batches", 0)
+    return asked if isinstance(asked, int) else 0
+
+
+def problems(trainer: Any) -> list[str]:
+    """Flags of Lightning's trainer that cannot be served: a line each."""
+    found = []
+    for name in ("overfit_batches", "limit_train_batches", "limit_val_batches"):
+        value = getattr(trainer, name, 0)
+        if isinstance(value, float) and value not in (0.0, 1.0):
+            found.append(f"trainer.{name}={value:g}: batches have no end to take a share of. Give a whole number.")
+    if getattr(trainer, "overfit_batches", 0) == 1.0 and not overfit_batches(trainer):
+        found.append("trainer.overfit_batches=1.0 would be all batches. Give a whole number.")
+    return found
+
+
+def notices(trainer: Any, stop: str, plan: Plan, validates: bool) -> list[str]:
+    """What a user might expect otherwise: a line each.
+
+    Args:
+        trainer: Lightning's.
+        stop: When the data ends, as the datamodule takes it.
+        plan: The batches of training.
+        validates: Whether there are validation streams.
+    """
+    found = []
+    if repeated := overfit_batches(trainer):
+        streams = ", ".join(dict.fromkeys(plan.stream_of(step) for step in range(repeated)))
+        found.append(f"overfit_batches={repeated}: every epoch repeats the first {repeated} batches (of {streams})")
+    endless = stop == "max_steps" and not isinstance(trainer.limit_train_batches, int)  # an epoch
+    if endless and (trainer.max_epochs or 0) > 0:
+        end = f"ends at max_steps={trainer.max_steps}" if trainer.max_steps >= 0 else "goes on until it is stopped"
+        found.append(
+            f"trainer.max_epochs={trainer.max_epochs} ends nothing: the data has no end, and so an epoch has none. "
+            f"Training {end}. For one pass over the data set data.stop=all_exhausted; trainer.limit_train_batches says "
+            "how many batches an epoch has"
+        )
+    by_time = getattr(trainer, "_val_check_time_interval", None) is not None
+    by_batches = by_time or isinstance(trainer.val_check_interval, int)
+    if validates and endless and trainer.limit_val_batches and not by_batches:
+        found.append(
+            "the validation streams are never looked at: validation comes at the end of an epoch, and an epoch has "
+            "none. Set trainer.val_check_interval to a number of batches"
+        )
+    return found
