@@ -8,7 +8,8 @@ import pytest
 import relpretrain
 
 ROOMS = [
-    *("errors", "version", "config_record", "types", "distributed", "features", "scene_graph", "sources", "data"),
+    *("errors", "reading", "version", "config_record", "types", "distributed", "features"),
+    *("scene_graph", "sources", "data"),
     *(
         "hub",
         "backbones",

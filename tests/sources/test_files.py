@@ -17,7 +17,7 @@ def test_items_and_pairs(tmp_path):
     assert dict(json_pairs(tmp_path / "b.json", "things")) == {"meta": 1, "data": [1, 2], "k": {}}
 
 
-@pytest.mark.parametrize("text", ['[{"a": 1}, {"b"', "[1, 2", '[{"a": NaN}]', '["\\ud8"]'])
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"b"', "[1, 2", "[nul]", "[1,]", "[1] x", '["\\ud8"]', '["a\nb"]'])
 def test_a_file_cut_off_is_one_line(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
