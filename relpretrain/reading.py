@@ -140,7 +140,7 @@ def read_json(path: Path, what: str) -> Any:
     try:
         return parse_json(read_text(path), str(path))
     except OSError as error:
-        raise ValueError(f"cannot read {what} from {path}: {error.strerror or error}") from error
+        raise ValueError(f"cannot read {what} {path}: {error.strerror or error}") from error
     except ValueError as error:
         reason = " ".join(str(error).split())
         line = reason if reason.startswith(str(path)) else f"{path} should hold {what} but is no JSON: {reason}"

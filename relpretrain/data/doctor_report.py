@@ -41,6 +41,7 @@ def print_examination(found: Examination, plan: Plan | None, image_size: int) ->
         _print_histogram(title, getattr(found.counts, name))
     _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
     _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
+    _print_findings("Labels and relations", found.counts.names, found.counts.examples, {}, "name")
     sizes = state["images"]
     print_table(
         "Images", ["", "min", "5 %", "median", "95 %", "max"],
@@ -97,6 +98,7 @@ def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str,
         "sources": dict(counts.sources.most_common()),
         "boxes": dict(counts.boxes),
         "captions": dict(counts.captions),
+        "names": dict(counts.names),
         "examples": counts.examples,
         "images": _sizes(found, image_size) | {"formats": dict(counts.formats.most_common())},
         "duplicates": found.duplicates(),

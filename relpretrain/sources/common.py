@@ -258,9 +258,11 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     return ImageFile(width, height, extension)
 
 
-def make_record(image_id: str, source: str, image: ImageFile, **parts: Any) -> dict[str, Any]:
-    """Return a sample's record; parts (captions, entities, relations) that are empty are left out."""
+def make_record(image_id: str | None, source: str, image: ImageFile, **parts: Any) -> dict[str, Any]:
+    """Return a sample's record; parts (captions, entities, relations) that are empty are left out, and so is no id."""
     record = {"image_id": image_id, "source": source, "width": image.width, "height": image.height}
+    if image_id is None:
+        del record["image_id"]
     return record | {name: part for name, part in parts.items() if part}
 
 
@@ -268,6 +270,7 @@ def broken_texts(record: Mapping[str, Any]) -> int:
     """How many texts of a record hold a character that was broken where they were read."""
     entities = record.get("entities", ())
     texts = [
+        record.get("image_id", ""),
         *record.get("captions", ()),
         *(text for entity in entities for text in (entity["label"], *entity["attributes"])),
         *(relation["relation"] for relation in record.get("relations", ())),

@@ -210,19 +210,23 @@ class Join:
             self._flush()
             with _disk():
                 self._base.execute("CREATE INDEX by_image ON pieces (image)")
-                self._base.execute("CREATE TABLE met (image TEXT PRIMARY KEY)")
+                self._base.execute("CREATE TABLE met (image TEXT PRIMARY KEY, place TEXT)")
             self._met = True
-        parts = self._pieces(image).read()
-        if parts:
-            with _disk():
-                self._base.execute("INSERT OR IGNORE INTO met VALUES (?)", (image,))
-        return parts
+        return self._pieces(image).read()
 
-    def unmet(self) -> int:
-        """How many images with pieces nobody has asked `get` for."""
+    def meet(self, image: str, place: Any) -> Any:
+        """Note where an image was met; returns the place of plain types where it was met first, None if it is here."""
+        with _disk():
+            new = self._base.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (image, json.dumps(place))).rowcount
+            if new:
+                return None
+            return json.loads(self._base.execute("SELECT place FROM met WHERE image = ?", (image,)).fetchone()[0])
+
+    def unmet(self) -> Iterator[str]:
+        """The images with pieces that nobody has met."""
         self.get("")
-        query = "SELECT COUNT(*) FROM (SELECT image FROM pieces EXCEPT SELECT image FROM met)"
-        return int(self._base.execute(query).fetchone()[0])
+        for (image,) in self._base.execute("SELECT image FROM pieces EXCEPT SELECT image FROM met ORDER BY image"):
+            yield image
 
     def _pieces(self, image: str) -> Pieces:
         query = "SELECT part, value FROM pieces WHERE image = ? ORDER BY rowid"

@@ -53,7 +53,8 @@ def test_join_by_name():
     assert join.get("4999") == {"x": [4999]}
     assert join.get("7") == {"x": [7]}
     assert join.get("absent") == {}
-    assert join.unmet() == 4998
+    assert [join.meet("4999", [1]), join.meet("7", [2]), join.meet("7", [3])] == [None, None, [2]]
+    assert len(list(join.unmet())) == 4998
 
 
 def test_the_meter_reads_along(tmp_path):
