@@ -8,7 +8,7 @@ import pytest
 import relpretrain
 
 ROOMS = [
-    *("errors", "version", "recipe_files", "config_record", "types", "distributed", "threads", "features"),
+    *("errors", "reading", "version", "recipe_files", "config_record", "types", "distributed", "threads", "features"),
     *("scene_graph", "sources", "data"),
     *(
         "hub",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -18,9 +17,10 @@ from PIL import Image
 
 from relpretrain.data.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
 from relpretrain.data.exclusion import DISTANCE, Exclusion, distances, phash
-from relpretrain.data.index import ShardIndex
+from relpretrain.data.index import ShardIndex, image_id_of
 from relpretrain.data.parallel import ordered_map
 from relpretrain.data.survey import find_indexes, progress, shard_name, survey
+from relpretrain.reading import parse_json
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
 """Keys of a sample's record that may name its image."""
@@ -225,7 +225,7 @@ class _Look:
         for row in rows:
             raw = index.read(row)
             record = _record(raw.json)
-            image_id = str(record.get("image_id") or record.get("key") or raw.key)
+            image_id = image_id_of(record, raw.key)
             source = str(record.get("source") or index.name)
             origin = self.origins.get(source) or origin_of(source)
             if origin is None and re.fullmatch(r"\d{1,11}", str(record.get("image_id"))):
@@ -248,7 +248,7 @@ class _Look:
 
 def _record(text: bytes | None) -> dict[str, Any]:
     try:
-        record = json.loads(text or b"{}")
+        record = parse_json(text or b"{}")
     except ValueError:
         return {}  # a bad sample, which trains nothing; `data doctor` names it
     return record if isinstance(record, dict) else {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relpretrain import reading
 from relpretrain.errors import suggest
 
 COCO, VG = "coco", "vg"
@@ -107,12 +107,7 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: If it is absent or no JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} should hold annotations but is no JSON: {error}") from error
+    return reading.read_json(path, "annotations")
 
 
 def image_folders(places: Sequence[Path]) -> list[Path]:
@@ -151,7 +146,7 @@ def _read_item_file(path: Path, tasks: Iterable[str]) -> list[Use]:
 def _vsr(folder: Path) -> Iterator[_Image]:
     for path in sorted(folder.rglob("*.jsonl")):
         split = path.relative_to(folder).with_suffix("").as_posix()
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for _, line in reading.read_json_lines(path)]
         yield from ((split, item["image"], COCO) for item in _records(lines, "image", path))
 
 
@@ -184,7 +179,7 @@ def _aro(folder: Path) -> Iterator[_Image]:
 def _karpathy(folder: Path) -> Iterator[_Image]:
     """The test split, in the first form that is there: of lines, ALBEF's, or Karpathy's own file."""
     for path in sorted(folder.glob("*test_images.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in reading.read_lines(path):
             if line.strip():
                 yield "test", line.split()[0], COCO
         return

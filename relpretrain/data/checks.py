@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
@@ -19,6 +18,7 @@ from relpretrain.data.mixture import Plan, wrong_neighbours, wrong_ratios
 from relpretrain.data.shards import resolve_shards
 from relpretrain.data.text import TextEncoder
 from relpretrain.errors import suggest
+from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
 
 _LOOK = 64  # graphs looked at for the text limit
@@ -165,7 +165,7 @@ def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder
     for index in indexes:
         for row in index.eligible("graphs")[: _LOOK - len(shortest)].tolist():
             try:
-                graph = SceneGraph.from_json(json.loads(index.read(row).json or b"{}"), math.inf, math.inf)
+                graph = SceneGraph.from_json(parse_json(index.read(row).json or b"{}"), math.inf, math.inf)
             except (GraphError, ValueError):
                 continue  # counted in training
             if graph.relations:

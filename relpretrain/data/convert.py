@@ -16,6 +16,7 @@ from relpretrain.data.exclusion import Exclusion, phash
 from relpretrain.data.output import Job, Outcome, PackedSample, add_output, plain_options, write
 from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common import load_aliases
+from relpretrain.sources.dropped import Dropped
 from relpretrain.sources.files import Meter
 
 HASH_SIDE = 64
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     exclusion = Exclusion.load(args.exclude) if args.exclude else None
     named = (args.object_aliases, args.relation_aliases, args.exclude, *arguments.values())
     files = [path for value in named for path in (value if isinstance(value, list) else [value])]
-    dropped: Counter[str] = Counter()
+    dropped = Dropped()
     meter = Meter()
     job = Job(
         items=source.read(**arguments, dropped=dropped, meter=meter),
@@ -100,14 +101,19 @@ class Conversion:
 
     def __call__(self, found: Annotation | Later) -> Outcome:
         """Check an annotation and read its image; None if it is left out."""
-        dropped: Counter[str] = Counter()
+        dropped = Dropped()
         annotation = found.now(dropped) if isinstance(found, Later) else found
+        sample = self._sample(annotation, dropped)
+        dropped.place(str(annotation.image) if isinstance(annotation.image, Path) else annotation.image_id)
+        return sample, dropped
+
+    def _sample(self, annotation: Annotation, dropped: Counter[str]) -> PackedSample | None:
         if reason := self._listed(annotation):
             dropped[reason] += 1
-            return None, dropped
+            return None
         checked = check(annotation, self.source, self.rules, dropped)
         if checked is None:
-            return None, dropped
+            return None
         image = annotation.image
         try:
             content = image if isinstance(image, bytes) else image.read_bytes()
@@ -116,8 +122,8 @@ class Conversion:
             reason = "unreadable_image"
         if reason:
             dropped[reason] += 1
-            return None, dropped
-        return PackedSample(annotation.image_id, content, checked.extension, checked.record), dropped
+            return None
+        return PackedSample(annotation.image_id, content, checked.extension, checked.record)
 
     def _listed(self, annotation: Annotation) -> str | None:
         if self.exclusion is None:

@@ -96,6 +96,14 @@ SOURCES: dict[str, Source] = {
             Option("images", "folder of the images, where they are not in the lines"),
         ),
     ),
+    "own": Source(
+        sources.read_own,
+        "own images with own graphs, captions, or both",
+        (
+            _IMAGES,
+            Option("graphs", "JSON lines of image, boxes by name and [subject, relation, object]", required=True),
+        ),
+    ),
     "image-text": Source(
         sources.read_image_text,
         "a folder of images with captions",

@@ -12,6 +12,7 @@ from typing import Any
 
 from relpretrain.data.mixture import number_of
 from relpretrain.data.text import text_identity
+from relpretrain.reading import REPLACEMENT
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.scene_graph.graph import ROUNDING
 
@@ -21,9 +22,13 @@ TINY = 0.0005
 LONG_CAPTION = 40
 """Words beyond which a caption is long where no recipe says how many tokens a text may have."""
 
+BROKEN = "with a broken character"
+"""What is said of texts with U+FFFD: half an emoji, or bytes that are no UTF-8."""
+
 _EXAMPLES = 5
 _FIELDS = {
     **dict.fromkeys(("malformed_json", "missing_annotation"), "json"),
+    "malformed_text": "txt",
     **dict.fromkeys(("not_an_image", "truncated_image", "decompression_bomb", "missing_image"), "image"),
     **{"size_differs": "width, height", "repeated_key": "key", "truncated_shard": "shard"},
     **{"excluded_id": "image_id", "excluded_phash": "image"},
@@ -63,7 +68,7 @@ def _numbers() -> array[int]:
     return array("q")
 
 
-_COUNTERS = ("sources", "labels", "relations", "formats", "boxes", "captions", "triplets")
+_COUNTERS = ("sources", "labels", "relations", "formats", "boxes", "captions", "triplets", "names")
 _ARRAYS = ("widths", "heights", "image_ids", "image_bytes", "source_ids", "caption_ids", "caption_numbers")
 
 
@@ -78,6 +83,7 @@ class Counts:
     boxes: Counter[str] = field(default_factory=Counter)
     captions: Counter[str] = field(default_factory=Counter)
     triplets: Counter[str] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     widths: array[int] = field(default_factory=_numbers)  # 0 where the image cannot be read
     heights: array[int] = field(default_factory=_numbers)
@@ -141,15 +147,18 @@ class Counts:
         long_caption: Callable[[str], bool],
     ) -> None:
         listed = record.get("captions")
-        blank = sum(isinstance(c, str) and not c.strip() for c in listed) if isinstance(listed, list) else 0
+        listed = listed if isinstance(listed, list) else []
+        blank = sum(isinstance(c, str) and not c.strip() for c in listed)
         found = {
             "captions": len(captions),
             "empty": blank,
             "too long": sum(map(long_caption, captions)),
             "repeated in a sample": len(captions) - different,
+            "no text": sum(not isinstance(c, str) for c in listed),
+            BROKEN: sum(REPLACEMENT in caption for caption in captions),
         }
         self.captions.update(found)
-        for name in ("empty", "too long", "repeated in a sample"):
+        for name in list(found)[1:]:
             if found[name]:
                 self._note(f"caption {name}", place)
 
@@ -160,6 +169,8 @@ class Counts:
             if not isinstance(entity, dict):
                 continue  # the sample is bad, and told so
             self.labels[str(entity.get("label"))] += 1
+            attributes = entity.get("attributes")
+            self._count_name(f"{place} entities[{number}]", entity.get("label"), attributes)
             self.boxes["boxes"] += 1
             for what in _box_findings(entity, seen, width, height):
                 self.boxes[what] += 1
@@ -169,6 +180,7 @@ class Counts:
             if not isinstance(relation, dict):
                 continue
             self.relations[str(relation.get("relation"))] += 1
+            self._count_name(f"{place} relations[{number}]", relation.get("relation"))
             triplet = repr([relation.get(part) for part in ("subject", "relation", "object")])
             found = ["repeated"] * (triplet in told)
             found += ["of an entity with itself"] * (relation.get("subject") == relation.get("object"))
@@ -176,6 +188,11 @@ class Counts:
             for what in found:
                 self.triplets[what] += 1
                 self._note(f"triplet {what}", f"{place} relations[{number}]")
+
+    def _count_name(self, place: str, *names: Any) -> None:
+        if REPLACEMENT in str(names):
+            self.names[BROKEN] += 1
+            self._note(f"name {BROKEN}", place)
 
     def _note(self, what: str, place: str) -> None:
         places = self.examples.setdefault(what, [])
@@ -201,7 +218,7 @@ BOX_FINDINGS = {
 
 def _box_findings(entity: Mapping[str, Any], seen: set[tuple[Any, ...]], width: int, height: int) -> list[str]:
     box = entity.get("box")
-    good = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in box)
+    good = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and abs(v) < math.inf for v in box)
     if not good or not isinstance(box, list) or box[0] >= box[2] or box[1] >= box[3]:
         return ["degenerate"]
     found = []

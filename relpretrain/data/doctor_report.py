@@ -46,6 +46,7 @@ def print_examination(found: Examination, plan: Plan | None, image_size: int) ->
     _print_findings("Triplets", found.counts.triplets, found.counts.examples, TRIPLET_FINDINGS, "triplet")
     _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
     _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
+    _print_findings("Labels and relations", found.counts.names, found.counts.examples, {}, "name")
     sizes = state["images"]
     print_table(
         "Images", ["", "min", "5 %", "median", "95 %", "max"],
@@ -104,6 +105,7 @@ def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str,
         "triplets": dict(counts.triplets),
         "boxes": dict(counts.boxes),
         "captions": dict(counts.captions),
+        "names": dict(counts.names),
         "examples": counts.examples,
         "images": _sizes(found, image_size) | {"formats": dict(counts.formats.most_common())},
         "duplicates": found.duplicates(),

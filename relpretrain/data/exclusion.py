@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.writing import write_atomically
+from relpretrain.reading import read_json
 
 DISTANCE = 6
 """Bits in which the hashes of one image may differ.
@@ -81,12 +82,7 @@ class Exclusion:
         Raises:
             ValueError: If it cannot be read or is no such list; says what is wrong.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"cannot read the exclusion list {path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise ValueError(f"{path} should hold an exclusion list but is no JSON: {error}") from error
+        content = read_json(Path(path), "the exclusion list")
         if not isinstance(content, dict) or content.get("version") != VERSION:
             got = content.get("version") if isinstance(content, dict) else type(content).__name__
             raise ValueError(

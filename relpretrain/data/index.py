@@ -22,6 +22,9 @@ from relpretrain.data.config import Kind
 from relpretrain.data.packed import PackedTexts
 from relpretrain.data.remote import cache_folder, is_remote, local_copy, name_of, place_of
 from relpretrain.data.shards import IMAGE_EXTENSIONS, write_atomically
+from relpretrain.errors import BadSample
+from relpretrain.reading import decode, mend, parse_json
+from relpretrain.sources.values import as_number, identity
 
 _VERSION = 3
 _PARTS = ("image", "json", "txt")
@@ -201,18 +204,54 @@ def _open(path: str) -> IO[bytes]:
 def captions_of(record: Mapping[str, Any], txt: str | None) -> list[str]:
     """Captions of a sample: ours (`captions`), or those of img2dataset (`caption`, else the txt member).
 
+    A text alone is a list of one. What is empty, and what in a list is no text, is passed over; a blank `caption` gives
+    way to the txt member.
+
     Raises:
-        ValueError: If they are not texts.
+        ValueError: If they are neither text nor list.
     """
-    captions = record.get("captions") or []
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise ValueError("captions must be a list of strings")
-    if not captions and "captions" not in record:
-        caption = record.get("caption") or txt or ""
-        if not isinstance(caption, str):
-            raise ValueError("caption must be a string")
-        captions = [caption]
-    return [caption.strip() for caption in captions if caption.strip()]
+    for name in ("captions", "caption"):
+        value = record.get(name)
+        if value is None or value != value:  # NaN, as tables have it where nothing is
+            continue
+        if not isinstance(value, list | str):
+            raise ValueError(f"{name} must be a list of texts, got {value!r:.60}")
+        captions = [text.strip() for text in ([value] if isinstance(value, str) else value) if isinstance(text, str)]
+        if name == "captions" or any(captions):
+            return [caption for caption in captions if caption]
+    return [txt.strip()] if txt and txt.strip() else []
+
+
+def texts_of(json: bytes | None, txt: bytes | None) -> tuple[dict[str, Any], str]:
+    """A sample's record and its txt member, each empty where it is absent.
+
+    Raises:
+        BadSample: If one of them cannot be read.
+    """
+    try:
+        record = {} if json is None else parse_json(json)
+    except ValueError as error:
+        raise BadSample("malformed_json", str(error)) from None
+    if not isinstance(record, dict):
+        raise BadSample("malformed_json", "a record must be an object")
+    try:
+        return record, decode(txt or b"", "the text", "replace")
+    except ValueError as error:
+        raise BadSample("malformed_text", str(error)) from None
+
+
+def image_id_of(record: Mapping[str, Any], key: str) -> str:
+    """Identity of a sample's image: the record's `image_id` or, as img2dataset writes it, `key`; else its own key."""
+    return identity(record.get("image_id")) or identity(record.get("key")) or key
+
+
+def declared_size(record: Mapping[str, Any], width: int, height: int) -> tuple[float, float]:
+    """The width and height that a record tells of its image; the image's own where it tells none."""
+    told_width, told_height = (record.get(name) for name in ("width", "height"))
+    return (
+        width if told_width is None or told_width != told_width else as_number(told_width),
+        height if told_height is None or told_height != told_height else as_number(told_height),
+    )
 
 
 def scan(path: Path, name: str) -> ShardIndex:
@@ -237,14 +276,16 @@ def scan(path: Path, name: str) -> ShardIndex:
                 try:
                     record, txt = _record(file, members)
                     counts.append(_count(record, txt))
-                    image_ids.append(str(record.get("image_id") or record.get("key") or key))
+                    image_ids.append(image_id_of(record, mend(key)))
                     relations.update(_relations(record))
+                except BadSample as error:
+                    reason = error.reason
                 except (ValueError, RecursionError):
                     reason = "malformed_json"
             if reason is not None:
-                problems.append(Problem(reason, key))
+                problems.append(Problem(reason, mend(key)))
                 continue
-            keys.append(key)
+            keys.append(mend(key))
             offsets.append([members.get(part, (-1, 0))[0] for part in _PARTS])
             sizes.append([members.get(part, (-1, 0))[1] for part in _PARTS])
     shape = (len(keys), 3)
@@ -338,21 +379,22 @@ def _record(file: IO[bytes], members: _Members) -> tuple[dict[str, Any], str]:
         file.seek(members[part][0])
         texts[part] = file.read(members[part][1])
     file.seek(position)
-    record = json.loads(texts.get("json", b"{}"))
-    if not isinstance(record, dict):
-        raise ValueError("a record must be an object")
-    return record, texts.get("txt", b"").decode(errors="replace")
+    return texts_of(texts.get("json"), texts.get("txt"))
 
 
 def _count(record: Mapping[str, Any], txt: str) -> tuple[int, int, int]:
-    captions = captions_of(record, txt)
-    entities, relations = record.get("entities") or [], record.get("relations") or []
-    if not isinstance(entities, list) or not isinstance(relations, list):
-        raise ValueError("entities and relations must be lists")
-    return len(captions), len(entities), len(relations)
+    return len(captions_of(record, txt)), _length(record.get("entities")), _length(record.get("relations"))
+
+
+def _length(value: Any) -> int:
+    """How many things a list holds; whatever else is there counts as one, for those to judge who read it."""
+    if isinstance(value, list):
+        return len(value)
+    return int(bool(value) and value == value)
 
 
 def _relations(record: Mapping[str, Any]) -> list[str]:
     """Names of a record's relations; what has none makes a bad sample, which others count."""
-    names = (item.get("relation") for item in record.get("relations") or [] if isinstance(item, dict))
+    listed = record.get("relations")
+    names = (item.get("relation") for item in (listed if isinstance(listed, list) else []) if isinstance(item, dict))
     return [name for name in names if isinstance(name, str) and name.strip()]

@@ -18,6 +18,7 @@ from relpretrain.data.progress import ProgressLine
 from relpretrain.data.resuming import ResumableWriter
 from relpretrain.data.writing import check_writable
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
+from relpretrain.sources.dropped import Dropped
 from relpretrain.sources.files import Meter
 from relpretrain.version import __version__
 
@@ -125,22 +126,27 @@ def write(job: Job, args: argparse.Namespace) -> None:
                 break
             sample, dropped = outcome
             if sample is not None:
-                sample = sample._replace(key=_free_key(sample.key, writer.keys))
+                sample = _named(sample, writer.keys)
             writer.add(sample, dropped)
             progress.count(writer.position)
         outcomes.close()
-        dropped = job.dropped + writer.dropped
+        dropped = Dropped()
+        dropped.include(job.dropped)
+        dropped.include(writer.dropped)
         if not writer.samples:
-            raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}")
+            places = "".join(f"; {line}" for line in _places(dropped))
+            raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
         counts = {reason: count for reason, count in sorted(dropped.items()) if count}
         writer.publish({"dropped": counts, "source": job.source, "options": dict(job.options)})
     _report(writer, dropped, args)
 
 
-def _report(writer: ResumableWriter, dropped: Counter[str], args: argparse.Namespace) -> None:
+def _report(writer: ResumableWriter, dropped: Dropped, args: argparse.Namespace) -> None:
     totals = {name: sum(shard[name] for shard in writer.shards) for name in ("samples", *PARTS)}
     print(", ".join(f"{count:,} {name}" for name, count in totals.items()))
     print(f"dropped: {_listed(dropped).removeprefix(': ') or 'nothing'}")
+    for line in _places(dropped):
+        print(f"  {line}")
     vocabulary = args.out / "relations.json"
     vocabulary.unlink(missing_ok=True)
     if writer.relations:
@@ -158,13 +164,35 @@ def _listed(dropped: Mapping[str, int]) -> str:
     return ": " + ", ".join(f"{count:,} {reason}" for reason, count in counts) if counts else ""
 
 
+def _places(dropped: Dropped) -> list[str]:
+    """A line for each reason, with the first places where it was met."""
+    return [
+        f"{reason}{', such as' if dropped[reason] > len(places) else ':'} {', '.join(places)}"
+        for reason, places in sorted(dropped.examples.items())
+        if dropped[reason]
+    ]
+
+
+def _named(sample: PackedSample, taken: set[str]) -> PackedSample:
+    """A sample with a key of its own, by which its image is known, too, where its record has no other name for it."""
+    key = _free_key(sample.key, taken)
+    if "image_id" in sample.record:
+        return sample._replace(key=key)
+    number = key.removeprefix(_plain_key(sample.key))  # such as "_2", of a name that another download has given
+    return sample._replace(key=key, record={"image_id": sample.key + number, **sample.record})
+
+
 def _free_key(name: str, taken: set[str]) -> str:
     """A key without the dots that a shard's file names forbid, and with a number if it is taken."""
-    key = base = re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
+    key = base = _plain_key(name)
     number = 2
     while key in taken:
         key, number = f"{base}_{number}", number + 1
     return key
+
+
+def _plain_key(name: str) -> str:
+    return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import struct
 import warnings
@@ -18,11 +17,12 @@ from torch import Tensor
 from relpretrain.data.collate import Example, TextWriter
 from relpretrain.data.config import Stream
 from relpretrain.data.exclusion import Exclusion, phash
-from relpretrain.data.index import RawSample, ShardIndex, captions_of
+from relpretrain.data.index import RawSample, ShardIndex, captions_of, declared_size, texts_of
 from relpretrain.data.sample import Sample
 from relpretrain.data.transforms import augment, to_rgb
 from relpretrain.errors import BadSample
 from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.sources.values import identity
 
 PART = "part: "
 """Beginning of the reasons for which parts of a sample, not the sample, were lost."""
@@ -75,13 +75,12 @@ def parse(work: Work) -> None:
     """Read its JSON and captions."""
     assert work.raw is not None
     try:
-        record = json.loads(work.raw.json) if work.raw.json else {}
-        if not isinstance(record, dict):
-            raise ValueError("a record must be an object")
-        work.captions = captions_of(record, work.raw.txt.decode(errors="replace") if work.raw.txt else None)
+        work.record, txt = texts_of(work.raw.json, work.raw.txt)
+        work.captions = captions_of(work.record, txt)
+    except BadSample:
+        raise
     except ValueError as error:
         raise BadSample("malformed_json", str(error)) from None
-    work.record = record
 
 
 @dataclass
@@ -150,7 +149,7 @@ def check_captions(work: Work) -> None:
 def check_graph(work: Work) -> None:
     """Make the sample with its graph, checked against the image."""
     width, height = work.stored_size
-    said = (work.record.get("width", width), work.record.get("height", height))
+    said = declared_size(work.record, width, height)
     if said != work.stored_size:
         raise BadSample("size_differs", f"record says {said}, the image has {work.stored_size}")
     try:
@@ -169,7 +168,8 @@ def _sample(work: Work, graph: SceneGraph) -> Sample:
     return Sample(
         key=key,
         image=work.image,
-        image_id=str(work.record.get("image_id") or key),
+        # Two downloads in one dataset may have shards of one name, in folders of their own.
+        image_id=identity(work.record.get("image_id")) or f"{work.index.path.parent.name}/{key}",
         source=str(work.record.get("source") or work.dataset),
         captions=work.captions,
         graph=graph,

@@ -18,6 +18,7 @@ from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.survey import SHARDS
 from relpretrain.data.text import TextEncoder, load_tokenizer
 from relpretrain.errors import ConfigError
+from relpretrain.reading import read_text
 from relpretrain.recipe_files import find_recipe
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 
@@ -100,10 +101,10 @@ def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
     """
     path = find_recipe(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read the recipe {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
         raise ConfigError(f"recipe {path} has no settings under 'data'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +11,15 @@ from typing import Any
 import numpy as np
 
 from relpretrain.data.index import ShardIndex, scan
+from relpretrain.data.name_join import NameJoin
 from relpretrain.data.output import Job, add_output, plain_options, positive, write
 from relpretrain.data.remote import is_remote, local_copy, name_of
 from relpretrain.data.repack_sample import QUALITY, Located, Packing, Resize
 from relpretrain.data.shards import resolve_shards
-from relpretrain.sources.files import Join, Meter, json_lines
+from relpretrain.reading import parse_json
+from relpretrain.sources.dropped import Dropped, note
+from relpretrain.sources.files import Meter, json_lines
+from relpretrain.sources.values import identity
 
 JOIN_BY = ("image_id", "key", "url")
 
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out.resolve()
     if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
         raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
-    dropped: Counter[str] = Counter()
+    dropped = Dropped()
     meter = Meter()
     resize = (
         Resize(args.shorter_side, args.longer_side, args.quality) if args.shorter_side or args.longer_side else None
@@ -81,19 +84,22 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _items(shards: Sequence[str], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> Iterator[Located]:
-    join = read_annotations(args.join, args.join_by, dropped, meter) if args.join else None
-    for located, match in locate(shards, dropped, meter, args.source, args.shuffle, args.join_by if join else None):
-        if join is None:
+    if args.join is None:
+        for located, _ in locate(shards, dropped, meter, args.source, args.shuffle):
             yield located
-            continue
-        joined = join.get(match).get("annotation", []) if match else []
+        return
+    join = NameJoin(read_annotations(args.join, args.join_by, dropped, meter), args.join, args.join_by)
+    join.check((name for _, name in locate(shards, Counter(), Meter(), join_by=args.join_by)))
+    for located, name in locate(shards, dropped, meter, args.source, args.shuffle, args.join_by):
+        joined = join.of(located, name)
         if not joined:
-            dropped["sample_without_annotation" if args.unmatched == "drop" else "nothing_to_join"] += 1
+            reason = "sample_without_annotation" if args.unmatched == "drop" else "nothing_to_join"
+            note(dropped, reason, f"{located.path.name}/{located.key}, which has the {args.join_by} {name!r}")
             if args.unmatched == "drop":
                 continue
         yield located._replace(joined=joined)
-    if join is not None:
-        dropped["annotation_without_sample"] += join.unmet()
+    for name in join.unmet():
+        note(dropped, "annotation_without_sample", repr(name))
 
 
 def locate(
@@ -147,7 +153,8 @@ def locate(
 
 def _scanned(shard: str, dropped: Counter[str]) -> ShardIndex:
     index = scan(local_copy(shard), name_of(shard))  # not the stored index: packing writes nothing beside what it reads
-    dropped.update(problem.reason for problem in index.problems)
+    for problem in index.problems:
+        note(dropped, problem.reason, f"{Path(shard).name}/{problem.key}")
     return index
 
 
@@ -156,13 +163,12 @@ def _located(index: ShardIndex, row: int, source: str | None, join_by: str | Non
     offsets, sizes = index.offsets[row].tolist(), index.sizes[row].tolist()
     located = Located(index.path, key, offsets, sizes, source or index.name, [])
     if join_by == "url":
-        raw = index.read(row).json
-        return located, _text(_record(raw).get("url"))
+        return located, identity(_record(index.read(row).json).get("url")) or ""
     return located, key if join_by == "key" else index.image_ids[row]
 
 
-def read_annotations(path: Path, join_by: str, dropped: Counter[str], meter: Meter) -> Join:
-    """Read what is to be joined: JSON lines in the sample format, or a folder of shards.
+def read_annotations(path: Path, join_by: str, dropped: Counter[str], meter: Meter) -> Iterator[tuple[str, Any]]:
+    """Names and records of what is to be joined: JSON lines in the sample format, or a folder of shards.
 
     Args:
         path: The file or folder.
@@ -173,37 +179,31 @@ def read_annotations(path: Path, join_by: str, dropped: Counter[str], meter: Met
     Raises:
         ValueError: If there is no such file or folder, or a line is no JSON object.
     """
-    join = Join()
-    for name, record in _folder(path, join_by, meter) if path.is_dir() else _lines(path, join_by, meter):
-        if name:
-            join.add(name, "annotation", record)
+    for place, name, record in _folder(path, join_by, meter) if path.is_dir() else _lines(path, join_by, meter):
+        if name is None:
+            note(dropped, "annotation_without_name", place)
         else:
-            dropped["annotation_without_name"] += 1
-    return join
+            yield name, record
 
 
-def _lines(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
     for number, record in json_lines(path, "annotations to join", meter):
         if not isinstance(record, dict):
             raise ValueError(f"{path}, line {number} should be an object in the sample format, got {record!r}")
-        yield _text(record.get(join_by)), record
+        yield f"{path.name}, line {number}", identity(record.get(join_by)), record
 
 
-def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, dict[str, Any]]]:
+def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
     shards = resolve_shards(str(path))
     meter.begin(f"reading {path.name}", len(shards))
     for shard in shards:
         index = scan(Path(shard), Path(shard).stem)
         for row in range(len(index)):
-            record = _record(index.read(row).json)
-            yield index.keys[row] if join_by == "key" else _text(record.get(join_by)), record
+            record, key = _record(index.read(row).json), index.keys[row]
+            yield f"{Path(shard).name}/{key}", key if join_by == "key" else identity(record.get(join_by)), record
         meter.advance()
 
 
 def _record(raw: bytes | None) -> dict[str, Any]:
-    record = json.loads(raw or b"{}")
+    record = parse_json(raw or b"{}")
     return record if isinstance(record, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
-from relpretrain.data.index import RawSample, captions_of
+from relpretrain.data.index import RawSample, captions_of, declared_size, texts_of
 from relpretrain.data.output import Outcome, PackedSample
+from relpretrain.errors import BadSample
 from relpretrain.scene_graph import GraphError, SceneGraph
-from relpretrain.sources.common import ImageFile, clean_captions, make_record, probe_image
+from relpretrain.sources.common import ImageFile, broken_texts, clean_captions, make_record, probe_image
+from relpretrain.sources.dropped import Dropped
+from relpretrain.sources.values import identity, size_of
 
 QUALITY = 90
 """Of JPEG and WebP images that are made smaller."""
@@ -113,14 +115,19 @@ class Packing:
 
     def __call__(self, located: Located) -> Outcome:
         """Read and check a sample; None if it is left out."""
-        dropped: Counter[str] = Counter()
+        dropped = Dropped()
+        sample = self._sample(located, dropped)
+        dropped.place(f"{located.path.name}/{located.key}")
+        return sample, dropped
+
+    def _sample(self, located: Located, dropped: Counter[str]) -> PackedSample | None:
         raw = located.read()
         file = probe_image(io.BytesIO(raw.image), dropped)
         if file is None:
-            return None, dropped
-        record = json.loads(raw.json or b"{}")
+            return None
         try:
-            captions = captions_of(record, (raw.txt or b"").decode(errors="replace"))
+            record, txt = texts_of(raw.json, raw.txt)
+            captions = captions_of(record, txt)
             graph = own_graph(record, file)
             for joined in located.joined:
                 new = captions_of(joined, None)
@@ -129,9 +136,12 @@ class Packing:
                 )
                 if joined.get("entities"):
                     graph = joined_graph(joined, record, file)
-        except GraphError as error:
+        except (GraphError, BadSample) as error:
             dropped[error.reason] += 1
-            return None, dropped
+            return None
+        except ValueError:
+            dropped["malformed_captions"] += 1
+            return None
         captions = clean_captions(captions, dropped)
         image = raw.image
         if self.resize is not None and (size := self.resize.size(file.width, file.height)) != (file.width, file.height):
@@ -139,13 +149,15 @@ class Packing:
                 image = self.resize.encode(image, size)
             except (OSError, ValueError, SyntaxError):
                 dropped["unreadable_image"] += 1
-                return None, dropped
+                return None
             graph = graph.resize(size[0] / file.width, size[1] / file.height)
             file = ImageFile(*size, file.extension)
-        image_id = str(record.get("image_id") or record.get("key") or raw.key)
+        # Names that a download gave are unique in it alone: whoever writes the sample makes one of its key.
+        image_id = identity(record.get("image_id"))
         source = str(record.get("source") or located.source)
         new_record = make_record(image_id, source, file, captions=captions, **graph.to_json())
-        return PackedSample(raw.key, image, file.extension, new_record), dropped
+        dropped["replaced_character"] += broken_texts(new_record)
+        return PackedSample(raw.key, image, file.extension, new_record)
 
 
 def own_graph(record: dict[str, Any], file: ImageFile) -> SceneGraph:
@@ -154,7 +166,7 @@ def own_graph(record: dict[str, Any], file: ImageFile) -> SceneGraph:
     Raises:
         GraphError: If it is malformed, or the record tells of another size.
     """
-    said = record.get("width", file.width), record.get("height", file.height)
+    said = declared_size(record, file.width, file.height)
     if record.get("entities") and said != (file.width, file.height):
         raise GraphError("image_of_another_size", f"the record says {said}, the image has {file.width, file.height}")
     return SceneGraph.from_json(record, file.width, file.height)
@@ -169,10 +181,11 @@ def joined_graph(joined: dict[str, Any], record: dict[str, Any], file: ImageFile
     Raises:
         GraphError: If it is malformed, or the image has another shape than the annotated one, being cropped or padded.
     """
-    width = joined.get("width") or record.get("original_width") or file.width
-    height = joined.get("height") or record.get("original_height") or file.height
-    if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (width, height)):
-        raise GraphError("malformed_size", f"expected numbers of pixels, got {width!r} and {height!r}")
+    said = size_of(joined.get("width"), joined.get("height"))
+    if said is None and any(joined.get(side) for side in ("width", "height")):
+        raise GraphError("malformed_size", f"expected pixels, got {joined.get('width')!r} x {joined.get('height')!r}")
+    original = size_of(record.get("original_width"), record.get("original_height"))
+    width, height = said or original or (file.width, file.height)
     scale_x, scale_y = file.width / width, file.height / height
     rounding = 1 / min(file.width, file.height)
     if abs(scale_x / scale_y - 1) > RATIO_TOLERANCE + rounding:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from relpretrain.data.writing import ShardFile, check_writable, publish, write_atomically
+from relpretrain.sources.dropped import Dropped
 
 UNFINISHED = ".unfinished"
 
@@ -46,7 +47,7 @@ class ResumableWriter:
         self.samples_per_shard = samples_per_shard
         self.overwrite = overwrite
         self.position = 0
-        self.dropped: Counter[str] = Counter()
+        self.dropped = Dropped()
         self.shards: list[dict[str, Any]] = []
         self.relations: Counter[str] = Counter()
         self.keys: set[str] = set()
@@ -85,10 +86,10 @@ class ResumableWriter:
 
         Args:
             sample: Key, image, ending and record as `ShardWriter.write` takes them, or None.
-            dropped: Counts what was left out of it, by reason.
+            dropped: Counts what was left out of it, by reason, and may know where.
         """
         self.position += 1
-        self.dropped.update(dropped)
+        self.dropped.include(dropped)
         if sample is None:
             return
         with self._telling():
@@ -118,6 +119,7 @@ class ResumableWriter:
             return
         shard, relations = self._shard.finish(), self._shard.relations
         entry = {"shard": shard, "relations": relations, "position": self.position, "dropped": self.dropped}
+        entry["examples"] = self.dropped.examples
         with (self._work / "journal.jsonl").open("ab") as file:
             file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
             file.flush()
@@ -129,8 +131,9 @@ class ResumableWriter:
     def _take_over(self) -> None:
         path = self._work / "arguments.json"
         old = json.loads(path.read_bytes()) if path.exists() else self.arguments
+        journal = self._work / "journal.jsonl"
         if old != self.arguments:
-            if not self.overwrite:
+            if not self.overwrite and journal.exists():  # with no finished shard there is nothing to lose
                 different = sorted(n for n in {*old, *self.arguments} if old.get(n) != self.arguments.get(n))
                 raise ValueError(
                     f"--out {self.folder} holds an unfinished conversion with other arguments or files "
@@ -139,7 +142,6 @@ class ResumableWriter:
             self._release()
             shutil.rmtree(self._work)
             return
-        journal = self._work / "journal.jsonl"
         lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
         if lines and not lines[-1].endswith(b"\n"):
             lines.pop()  # the line that a kill cut off: its shard is written again
@@ -148,7 +150,7 @@ class ResumableWriter:
             entry = json.loads(line)
             self.shards.append(entry["shard"])
             self.relations.update(entry["relations"])
-            self.position, self.dropped = entry["position"], Counter(entry["dropped"])
+            self.position, self.dropped = entry["position"], Dropped(entry["dropped"], entry["examples"])
             self.keys.update(_keys(self._place(entry["shard"])))
 
     def _place(self, shard: Mapping[str, Any]) -> Path:

@@ -21,6 +21,7 @@ from tokenizers import BertWordPieceTokenizer
 from tokenizers import Tokenizer as BackendTokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from relpretrain.reading import read_lines
 from relpretrain.types import IGNORE, TextBatch
 
 SPECIAL_TOKENS = {
@@ -104,11 +105,11 @@ def _from_folder(folder: Path) -> Any:
 
 
 def _from_vocabulary(path: Path) -> Any:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [line.rstrip() for line in read_lines(path)]
     missing = [token for token in SPECIAL_TOKENS.values() if token not in lines]
     if missing:
         raise ValueError(f"The vocabulary {str(path)!r} lacks {', '.join(missing)}. Add a line for each.")
-    backend = BertWordPieceTokenizer(str(path), lowercase=True)
+    backend = BertWordPieceTokenizer({token: number for number, token in enumerate(lines)}, lowercase=True)
     return rebuild_tokenizer(backend.to_str(), SPECIAL_TOKENS)
 
 

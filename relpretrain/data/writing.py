@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from relpretrain.reading import mend, read_json
+
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 """Endings under which a shard keeps its images."""
 
@@ -56,7 +58,7 @@ class ShardFile:
         if key in self.keys:
             raise ValueError(f"Key {key!r} is written twice into one shard; keys must be unique.")
         text = json.dumps(dict(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        for ending, content in ((extension, image), ("json", text.encode())):
+        for ending, content in ((extension, image), ("json", mend(text).encode())):
             member = tarfile.TarInfo(f"{key}.{ending}")
             member.size, member.mode, member.uname, member.gname = len(content), 0o644, "relpretrain", "relpretrain"
             with naming(self.path):
@@ -175,7 +177,7 @@ def publish(
     """Move finished shards to their folder in place of those that its index lists, and write the index."""
     index = folder / "index.json"
     if index.exists():
-        old = {shard["name"] for shard in json.loads(index.read_text(encoding="utf-8"))["shards"]}
+        old = {shard["name"] for shard in read_json(index, "the list of shards")["shards"]}
         index.unlink()
         for name in old - {shard["name"] for shard in shards}:
             (folder / name).unlink(missing_ok=True)

@@ -197,20 +197,27 @@ def fit_box(box: Box, width: float, height: float) -> Box:
 
 
 def _items(record: Mapping[str, Any], key: str) -> Sequence[Any]:
-    items = record.get(key)
+    items = _listed(record.get(key), Mapping)
     if items is None:
-        return ()
-    if not isinstance(items, list | tuple):
-        raise GraphError(f"malformed_{key}", f"expected a list of {key}, got {items!r}")
+        raise GraphError(f"malformed_{key}", f"expected a list of {key}, got {record[key]!r}")
     return items
+
+
+def _listed(value: Any, single: type) -> Sequence[Any] | None:
+    """A list; one thing alone, of its type, is a list of one, null and NaN are empty, and None says that it is none."""
+    if isinstance(value, list | tuple):
+        return value
+    if value is None or value != value or value in ("", {}):
+        return ()
+    return (value,) if isinstance(value, single) else None
 
 
 def _entity(item: Any, width: float, height: float) -> Entity:
     if not isinstance(item, Mapping) or "label" not in item or "box" not in item:
         raise GraphError("malformed_entity", f"expected an entity with label and box, got {item!r}")
-    attributes = item.get("attributes") or ()
-    if not isinstance(attributes, list | tuple) or not all(isinstance(a, str) for a in attributes):
-        raise GraphError("malformed_entity", f"expected a list of attributes, got {attributes!r}")
+    attributes = _listed(item.get("attributes"), str)
+    if attributes is None or not all(isinstance(a, str) for a in attributes):
+        raise GraphError("malformed_entity", f"expected a list of attributes, got {item['attributes']!r}")
     return Entity(item["label"], fit_box(_checked_box(item["box"]), width, height), tuple(attributes))
 
 
@@ -225,7 +232,10 @@ def _checked_box(values: Any) -> Box:
 
 def _is_finite(value: Any) -> bool:
     number = type(value) is float or type(value) is int  # asking for Real takes ten times as long
-    return (number or (isinstance(value, Real) and not isinstance(value, bool))) and math.isfinite(value)
+    try:
+        return (number or (isinstance(value, Real) and not isinstance(value, bool))) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _shown(box: Box) -> str:

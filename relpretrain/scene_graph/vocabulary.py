@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from relpretrain.reading import read_json
 from relpretrain.scene_graph.errors import FlipRefused
 from relpretrain.scene_graph.geometry import normalise
 from relpretrain.scene_graph.mirror import mirror_relation
@@ -124,8 +125,8 @@ class RelationVocabulary:
                 raise ValueError(_not_found(str(path_or_name), list(bundled)))
             path = bundled[str(path_or_name)]
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+            return cls.from_json(read_json(path, "a relation vocabulary"))
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is not a relation vocabulary: expected JSON with a list of strings under 'names'"
             ) from error

@@ -5,6 +5,7 @@ from relpretrain.sources.common import Annotation, Later, Rules, check
 from relpretrain.sources.gqa import read_gqa
 from relpretrain.sources.image_text import read_albef, read_image_text
 from relpretrain.sources.open_images import read_open_images
+from relpretrain.sources.own import read_own
 from relpretrain.sources.psg import read_psg
 from relpretrain.sources.visual_genome import read_visual_genome
 from relpretrain.sources.vrd import read_vrd
@@ -20,6 +21,7 @@ __all__ = [
     "read_gqa",
     "read_image_text",
     "read_open_images",
+    "read_own",
     "read_psg",
     "read_visual_genome",
     "read_vrd",

@@ -13,9 +13,11 @@ from typing import IO, Any, Literal, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from relpretrain.reading import REPLACEMENT, read_lines
 from relpretrain.scene_graph import Box, Entity, GraphError, Relation, SceneGraph, fit_box
 from relpretrain.scene_graph.geometry import normalise
 from relpretrain.scene_graph.vocabulary import evident_inverses
+from relpretrain.sources.values import as_number
 
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 """Image formats that shards may hold, as Pillow names them, and the ending that each gets."""
@@ -137,15 +139,19 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
     file = probe_image(io.BytesIO(image) if isinstance(image, bytes) else image, dropped)
     if file is None:
         return None
-    if annotation.size is not None and annotation.size != (file.width, file.height):
-        dropped["image_of_another_size"] += 1  # its boxes would be wrong
-        return None
     captions = clean_captions(annotation.captions, dropped)
-    graph = _graph(annotation, file, rules, dropped)
+    graph = SceneGraph()
+    if annotation.size is None or annotation.size == (file.width, file.height):
+        graph = _graph(annotation, file, rules, dropped)
+    elif annotation.entities:
+        dropped["image_of_another_size"] += 1  # its boxes would be wrong; what is said of the whole image holds
+        if not captions:
+            return None
     if not (captions or graph.entities):
         dropped["image_without_annotation"] += 1
         return None
     record = make_record(annotation.image_id, source, file, captions=captions, **graph.to_json())
+    dropped["replaced_character"] += broken_texts(record)
     return Checked(file.extension, record)
 
 
@@ -176,9 +182,10 @@ def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Count
 
 
 def _box(raw: Sequence[Any], scale: tuple[int, int], file: ImageFile) -> Box:
-    if len(raw) != 4 or not all(type(value) in (int, float) and math.isfinite(value) for value in raw):
+    values = [as_number(value) for value in raw] if isinstance(raw, list | tuple) else []
+    if len(values) != 4 or not all(map(math.isfinite, values)):
         raise GraphError("malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {raw!r}")
-    return fit_box(Box(*raw).scale(*scale), file.width, file.height)
+    return fit_box(Box(*values).scale(*scale), file.width, file.height)
 
 
 def _chosen(
@@ -213,12 +220,10 @@ def _attributes(raw: Sequence[Any], dropped: Counter[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def corners(x: Any, y: Any, width: Any, height: Any) -> tuple[Any, ...]:
+def corners(x: Any, y: Any, width: Any, height: Any) -> tuple[float, ...]:
     """Box of a corner and sizes; one that no check accepts where these are no numbers."""
-    try:
-        return (x, y, x + width, y + height)
-    except TypeError:
-        return ()
+    x, y = as_number(x), as_number(y)
+    return (x, y, x + as_number(width), y + as_number(height))
 
 
 def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | None:
@@ -253,10 +258,24 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     return ImageFile(width, height, extension)
 
 
-def make_record(image_id: str, source: str, image: ImageFile, **parts: Any) -> dict[str, Any]:
-    """Return a sample's record; parts (captions, entities, relations) that are empty are left out."""
+def make_record(image_id: str | None, source: str, image: ImageFile, **parts: Any) -> dict[str, Any]:
+    """Return a sample's record; parts (captions, entities, relations) that are empty are left out, and so is no id."""
     record = {"image_id": image_id, "source": source, "width": image.width, "height": image.height}
+    if image_id is None:
+        del record["image_id"]
     return record | {name: part for name, part in parts.items() if part}
+
+
+def broken_texts(record: Mapping[str, Any]) -> int:
+    """How many texts of a record hold a character that was broken where they were read."""
+    entities = record.get("entities", ())
+    texts = [
+        record.get("image_id", ""),
+        *record.get("captions", ()),
+        *(text for entity in entities for text in (entity["label"], *entity["attributes"])),
+        *(relation["relation"] for relation in record.get("relations", ())),
+    ]
+    return sum(REPLACEMENT in text for text in texts)
 
 
 def clean_captions(captions: Sequence[Any], dropped: Counter[str]) -> list[str]:
@@ -286,8 +305,8 @@ def load_aliases(path: Path) -> dict[str, str]:
         ValueError: If the file cannot be read or a line has no spelling.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot read aliases from {path}: {error}") from error
     aliases: dict[str, str] = {}
     for number, line in enumerate(lines, 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sqlite3
 import zlib
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import ijson  # type: ignore[import-untyped]
+from relpretrain.reading import decode, parsed_lines
+from relpretrain.sources.json_text import JSONText, NoJSONError
 
 _WRITES = 2000
 
@@ -63,7 +63,17 @@ class _Metered:
 
 
 @contextmanager
-def _opened(path: Path, what: str, meter: Meter | None) -> Iterator[_Metered]:
+def opened(path: Path, what: str, meter: Meter | None) -> Iterator[_Metered]:
+    """Open an annotation file.
+
+    Args:
+        path: The file.
+        what: What it should hold, for errors.
+        meter: Told how much was read.
+
+    Raises:
+        ValueError: If it cannot be read, or what reads it finds that it is no JSON.
+    """
     meter = meter or Meter()
     try:
         with path.open("rb") as file:
@@ -71,8 +81,8 @@ def _opened(path: Path, what: str, meter: Meter | None) -> Iterator[_Metered]:
             yield _Metered(file, meter)
     except OSError as error:
         raise ValueError(f"cannot read {what} from {path}: {error.strerror or error}") from error
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} should hold {what} but is no JSON: {' '.join(str(error).split())}") from error
+    except NoJSONError as error:
+        raise ValueError(f"{path} should hold {what} but is no JSON: {error}") from error
 
 
 def json_items(path: Path, what: str, prefix: str = "item", meter: Meter | None = None) -> Iterator[Any]:
@@ -87,29 +97,43 @@ def json_items(path: Path, what: str, prefix: str = "item", meter: Meter | None 
     Raises:
         ValueError: If the file is absent, or not JSON, or neither list nor object as `prefix` needs it.
     """
-    _check_opening(path, what, "[" if prefix == "item" else "{")
-    with _opened(path, what, meter) as file:
-        yield from ijson.items(file, prefix, use_float=True)
+    wanted = prefix.removesuffix("item").removesuffix(".")
+    _check_opening(path, what, "{" if wanted else "[")
+    with opened(path, what, meter) as file:
+        text = JSONText(file, path)
+        if not wanted:
+            yield from text.items()
+        else:
+            for key in text.fields():
+                if text.peek() != "[":
+                    text.value()
+                    continue
+                for item in text.items():
+                    if key == wanted:
+                        yield item
+        text.end()
 
 
 def json_pairs(path: Path, what: str, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:
     """Yield the keys and values of a JSON file that is an object, one at a time; see `json_items`."""
     _check_opening(path, what, "{")
-    with _opened(path, what, meter) as file:
-        yield from ijson.kvitems(file, "", use_float=True)
+    with opened(path, what, meter) as file:
+        text = JSONText(file, path)
+        for key in text.fields():
+            yield key, text.value()
+        text.end()
 
 
 def opening(path: Path, what: str) -> str:
     """Return the first character of a file that is no white space, "" where there is none.
 
     Raises:
-        ValueError: If the file is absent.
+        ValueError: If the file is absent, or UTF-16.
     """
-    with _opened(path, what, None) as file:
-        while piece := file.read(4096):
-            if text := piece.lstrip(b"\xef\xbb\xbf \t\r\n"):
-                return chr(text[0])
-    return ""
+    with opened(path, what, None) as file:
+        decode(file.read(4), str(path), "replace")  # refuses UTF-16
+    with opened(path, what, None) as file:
+        return JSONText(file, path).peek()
 
 
 def _check_opening(path: Path, what: str, expected: str) -> None:
@@ -126,26 +150,8 @@ def json_lines(path: Path, what: str, meter: Meter | None = None) -> Iterator[tu
     Raises:
         ValueError: If the file is absent or a line is no JSON.
     """
-    with _opened(path, what, meter) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
-
-
-def csv_rows(path: Path, what: str, delimiter: str = ",", meter: Meter | None = None) -> Iterator[list[str]]:
-    """Yield the rows of a table, its head included.
-
-    Raises:
-        ValueError: If the file is absent or no text.
-    """
-    with _opened(path, what, meter) as file:
-        try:
-            yield from csv.reader((line.decode("utf-8-sig") for line in file), delimiter=delimiter)
-        except csv.Error as error:
-            raise ValueError(f"{path} should hold {what} but is no such table: {error}") from error
+    with opened(path, what, meter) as file:
+        yield from parsed_lines(file, path)
 
 
 @dataclass(frozen=True)
@@ -204,19 +210,23 @@ class Join:
             self._flush()
             with _disk():
                 self._base.execute("CREATE INDEX by_image ON pieces (image)")
-                self._base.execute("CREATE TABLE met (image TEXT PRIMARY KEY)")
+                self._base.execute("CREATE TABLE met (image TEXT PRIMARY KEY, place TEXT)")
             self._met = True
-        parts = self._pieces(image).read()
-        if parts:
-            with _disk():
-                self._base.execute("INSERT OR IGNORE INTO met VALUES (?)", (image,))
-        return parts
+        return self._pieces(image).read()
 
-    def unmet(self) -> int:
-        """How many images with pieces nobody has asked `get` for."""
+    def meet(self, image: str, place: Any) -> Any:
+        """Note where an image was met; returns the place of plain types where it was met first, None if it is here."""
+        with _disk():
+            new = self._base.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (image, json.dumps(place))).rowcount
+            if new:
+                return None
+            return json.loads(self._base.execute("SELECT place FROM met WHERE image = ?", (image,)).fetchone()[0])
+
+    def unmet(self) -> Iterator[str]:
+        """The images with pieces that nobody has met."""
         self.get("")
-        query = "SELECT COUNT(*) FROM (SELECT image FROM pieces EXCEPT SELECT image FROM met)"
-        return int(self._base.execute(query).fetchone()[0])
+        for (image,) in self._base.execute("SELECT image FROM pieces EXCEPT SELECT image FROM met ORDER BY image"):
+            yield image
 
     def _pieces(self, image: str) -> Pieces:
         query = "SELECT part, value FROM pieces WHERE image = ? ORDER BY rowid"

@@ -9,6 +9,7 @@ from typing import Any
 
 from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
 from relpretrain.sources.files import Meter, json_pairs
+from relpretrain.sources.values import identity, listed, size_of
 
 
 def read_gqa(
@@ -34,7 +35,7 @@ def read_gqa(
             dropped["malformed_graph"] += 1
             continue
         entities, relations = _graph(graph.get("objects") or {}, dropped)
-        size = (graph["width"], graph["height"]) if {"width", "height"} <= graph.keys() else None
+        size = size_of(graph.get("width"), graph.get("height"))
         yield Annotation(images / f"{number}.jpg", number, entities=entities, relations=relations, size=size)
 
 
@@ -44,7 +45,7 @@ def _graph(objects: dict[str, Any], dropped: Counter[str]) -> tuple[list[RawEnti
     for name, item in objects.items():
         try:
             box = corners(*(item[side] for side in ("x", "y", "w", "h")))
-            entity = RawEntity(item["name"], box, list(item.get("attributes") or ()))
+            entity = RawEntity(item["name"], box, listed(item.get("attributes"), dropped, "malformed_attribute"))
         except (KeyError, TypeError):
             dropped["malformed_object"] += 1
             continue
@@ -52,9 +53,9 @@ def _graph(objects: dict[str, Any], dropped: Counter[str]) -> tuple[list[RawEnti
         entities.append(entity)
     relations: list[tuple[int, Any, int]] = []
     for name, subject in numbers.items():
-        for relation in objects[name].get("relations") or ():
+        for relation in listed(objects[name].get("relations"), dropped, "malformed_relation"):
             try:
-                target, relation_name = str(relation["object"]), relation["name"]
+                target, relation_name = identity(relation["object"]), relation["name"]
             except (KeyError, TypeError):
                 dropped["malformed_relation"] += 1
                 continue

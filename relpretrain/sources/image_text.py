@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from relpretrain.reading import mend, read_lines
 from relpretrain.sources.common import Annotation, check_folder
-from relpretrain.sources.files import Join, Meter, csv_rows, json_items, json_lines, json_pairs, opening
+from relpretrain.sources.dropped import note
+from relpretrain.sources.files import Join, Meter, json_items, json_lines, json_pairs, opening
+from relpretrain.sources.tables import table_rows
 
 IMAGE_NAMES = ("image", "file_name", "filename", "image_path", "file", "path")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences")
@@ -35,9 +38,9 @@ def read_image_text(
         ValueError: If the table is absent, of another kind, or lacks a column.
     """
     check_folder(images)
-    table = _beside(images, dropped, meter) if captions is None else _grouped(_rows(captions, meter), meter)
+    table = _beside(images, dropped, meter) if captions is None else _grouped(_rows(captions, dropped, meter), meter)
     for name, texts in table:
-        yield Annotation(images / name, name, texts, other_ids=(Path(name).stem,))
+        yield Annotation(images / name, mend(name), texts, other_ids=(Path(name).stem,))
 
 
 def read_albef(
@@ -69,12 +72,12 @@ def _beside(images: Path, dropped: Counter[str], meter: Meter | None) -> Iterato
         meter.advance()
         text = path.with_suffix(".txt")
         if not text.is_file():
-            dropped["missing_caption_file"] += 1
+            note(dropped, "missing_caption_file", str(text))
             continue
         try:
-            lines = text.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            dropped["unreadable_caption_file"] += 1
+            lines = read_lines(text)
+        except ValueError as error:
+            note(dropped, "unreadable_caption_file", str(error))
             continue
         yield path.relative_to(images).as_posix(), [line for line in lines if line.strip()]
 
@@ -87,14 +90,12 @@ def _grouped(rows: Iterable[tuple[str, Any]], meter: Meter | None) -> Iterator[t
         yield name, [text for texts in pieces.read()["captions"] for text in texts]
 
 
-def _rows(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
+def _rows(path: Path, dropped: Counter[str], meter: Meter | None) -> Iterator[tuple[str, Any]]:
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv"}:
-        rows = csv_rows(path, WHAT, "\t" if suffix == ".tsv" else ",", meter)
-        head = next(rows, [])
-        for line, row in enumerate(rows, 2):
-            if row:
-                yield _row(dict(zip(head, row, strict=False)), f"{path}, line {line}")
+        delimiter = "\t" if suffix == ".tsv" else ","
+        for line, cells in table_rows(path, WHAT, dropped, delimiter=delimiter, meter=meter):
+            yield _row(cells, f"{path}, line {line}")
     elif suffix == ".jsonl":
         for line, row in json_lines(path, WHAT, meter):
             yield _row(row, f"{path}, line {line}")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.sources.common import Annotation, RawEntity, check_folder
-from relpretrain.sources.files import Join, Meter, csv_rows
+from relpretrain.sources.dropped import note
+from relpretrain.sources.files import Join, Meter
+from relpretrain.sources.tables import csv_rows, table_rows
 
 COLUMNS = (
     *("ImageID", "LabelName1", "LabelName2", "RelationshipLabel"),
@@ -42,22 +44,18 @@ def read_open_images(
         ValueError: If a file is absent or the table lacks a column.
     """
     check_folder(images)
-    names = {row[0]: row[1] for path in classes for row in csv_rows(path, "names of classes") if len(row) >= 2}
-    rows = csv_rows(relationships, "relationships of Open Images", meter=meter)
-    head = next(rows, [])
-    if missing := [column for column in COLUMNS if column not in head]:
-        raise ValueError(f"{relationships} lacks the columns {', '.join(missing)}; its first line is {','.join(head)}")
-    order = [head.index(column) for column in COLUMNS]
-
-    def sound() -> Iterator[list[str]]:
-        for row in rows:
-            if len(row) == len(head):
-                yield [row[i] for i in order]
-            elif row:
-                dropped["malformed_row"] += 1
-
+    names: dict[str, str] = {}
+    for path in classes:
+        for line, cells in csv_rows(path, "names of classes"):
+            if cells is None or len(cells) < 2:
+                note(dropped, "malformed_row", f"{path.name}, line {line}")
+            else:
+                names[cells[0]] = cells[1]
+    what = "relationships of Open Images"
+    rows = table_rows(relationships, what, dropped, columns=COLUMNS, meter=meter)
+    sound = ([row[column] for column in COLUMNS] for _, row in rows)
     join = Join()
-    for image, group in groupby(sound(), key=lambda row: row[0]):
+    for image, group in groupby(sound, key=lambda row: row[0]):
         join.add(image, "rows", list(group))
     for image, pieces in join.images(meter):
         table = [row for rows_ in pieces.read()["rows"] for row in rows_]

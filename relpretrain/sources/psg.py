@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from relpretrain.sources.common import Annotation, RawEntity, check_folder
+from relpretrain.sources.dropped import note
 from relpretrain.sources.files import Meter, json_items
+from relpretrain.sources.values import as_number, identity, listed, size_of
 
 WHAT = "panoptic scene graphs"
 
@@ -44,19 +46,19 @@ def read_psg(
     labels, names = lists["thing_classes"] + lists["stuff_classes"], lists["predicate_classes"]
     if not (labels and names):
         raise ValueError(f"{annotations} should hold {WHAT}: expected thing_classes, stuff_classes, predicate_classes")
-    test = {str(number) for number in lists["test_image_ids"]}
+    test = {identity(listed_id) for listed_id in lists["test_image_ids"]} - {None}
     for item in json_items(annotations, WHAT, "data.item", meter):
         if not isinstance(item, dict) or not isinstance(item.get("file_name"), str):
-            dropped["entry_without_file_name"] += 1
+            note(dropped, "entry_without_file_name", str(item)[:60])
             continue
-        number = str(item.get("image_id"))
-        if split != "all" and (number in test) != (split == "test"):
+        if split != "all" and (identity(item.get("image_id")) in test) != (split == "test"):
             dropped["image_of_other_split"] += 1
             continue
         path = images / item["file_name"]
-        size = (item["width"], item["height"]) if {"width", "height"} <= item.keys() else None
-        entities = [_entity(annotation, labels) for annotation in item.get("annotations") or ()]
-        relations = [r for raw in item.get("relations") or () if (r := _relation(raw, names, dropped)) is not None]
+        size = size_of(item.get("width"), item.get("height"))
+        entities = [_entity(a, labels) for a in listed(item.get("annotations"), dropped, "malformed_entities")]
+        triplets = listed(item.get("relations"), dropped, "malformed_relations")
+        relations = [r for raw in triplets if (r := _relation(raw, names, dropped)) is not None]
         yield Annotation(path, path.stem, entities=entities, relations=relations, size=size)
 
 
@@ -64,7 +66,7 @@ def _entity(item: Any, labels: list[str]) -> RawEntity:
     """The entity; where it is malformed, one that no check accepts takes its place, so that all numbers hold."""
     if not isinstance(item, dict) or not isinstance(item.get("bbox"), list):
         return RawEntity(None, ())
-    box = tuple(item["bbox"]) if item.get("bbox_mode", 0) == 0 else ()  # detectron2's BoxMode.XYXY_ABS
+    box = tuple(item["bbox"]) if as_number(item.get("bbox_mode", 0)) == 0 else ()  # detectron2's BoxMode.XYXY_ABS
     try:
         return RawEntity(labels[_index(item.get("category_id"))], box)
     except (IndexError, ValueError):
@@ -81,6 +83,7 @@ def _relation(item: Any, names: list[str], dropped: Counter[str]) -> tuple[int, 
 
 
 def _index(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    found = identity(value) or ""
+    if not found.isdecimal():
         raise ValueError(f"expected a number from 0, got {value!r}")
-    return value
+    return int(found)

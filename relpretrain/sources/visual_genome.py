@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlparse
 
 from relpretrain.sources.common import Annotation, Later, RawEntity, check_folder, corners
+from relpretrain.sources.dropped import note
 from relpretrain.sources.files import Join, Meter, Pieces, json_items
+from relpretrain.sources.values import identity, listed, size_of
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
 """Where images may lie below the folder that is named."""
@@ -68,7 +70,7 @@ def read_visual_genome(
         for entry in json_items(path, f"{part} of Visual Genome", meter=meter):
             number = _number(entry)
             if number is None:
-                dropped["entry_without_image_id"] += 1
+                note(dropped, "entry_without_image_id", f"{path.name}: {str(entry)[:60]}")
             else:
                 join.add(number, part, entry)
     for number, pieces in join.images(meter):
@@ -78,28 +80,31 @@ def read_visual_genome(
 def _number(entry: Any) -> str | None:
     if not isinstance(entry, dict):
         return None
-    number = entry.get("image_id", entry.get("id"))
-    return str(number) if isinstance(number, int | str) and str(number) else None
+    return identity(entry.get("image_id", entry.get("id")))
 
 
 def _annotation(images: Path, number: str, pieces: Pieces, dropped: Counter[str]) -> Annotation:
     parts = pieces.read()
     data = (parts.get("image_data") or [{}])[0]
-    objects = _listed(parts, "objects", "objects") + _listed(parts, "scene_graphs", "objects")
+
+    def of(part: str, key: str, reason: str) -> list[Any]:
+        return [item for entry in parts.get(part, ()) for item in listed(entry.get(key), dropped, reason)]
+
+    objects = of("objects", "objects", "malformed_object") + of("scene_graphs", "objects", "malformed_object")
     graph = _Graph(dropped)
-    for triplet in _listed(parts, "relationships", "relationships"):
+    for triplet in of("relationships", "relationships", "malformed_relation"):
         graph.add_triplet(triplet)
-    for item in objects + _listed(parts, "attributes", "attributes"):
+    for item in objects + of("attributes", "attributes", "malformed_object"):
         graph.add_object(item)
-    for triplet in _listed(parts, "scene_graphs", "relationships"):
+    for triplet in of("scene_graphs", "relationships", "malformed_relation"):
         graph.add_relation_by_id(triplet)
-    for region in _listed(parts, "regions", "regions"):
+    for region in of("regions", "regions", "malformed_region"):
         graph.add_region(region)
 
-    url = data.get("url") or next((o["image_url"] for o in parts.get("objects", ()) if o.get("image_url")), None)
-    path = Path(urlparse(url).path) if isinstance(url, str) else Path(f"{number}.jpg")
+    addresses = [data.get("url"), *(entry.get("image_url") for entry in parts.get("objects", ()))]
+    path = next((path for address in addresses if (path := _file_of(address))), Path(f"{number}.jpg"))
     coco = data.get("coco_id")
-    size = (data["width"], data["height"]) if {"width", "height"} <= data.keys() else None
+    size = size_of(data.get("width"), data.get("height"))
     return Annotation(
         _find(images, path),
         number,
@@ -110,8 +115,12 @@ def _annotation(images: Path, number: str, pieces: Pieces, dropped: Counter[str]
     )
 
 
-def _listed(parts: dict[str, list[Any]], part: str, key: str) -> list[Any]:
-    return [item for entry in parts.get(part, ()) for item in entry.get(key) or ()]
+def _file_of(address: Any) -> Path | None:
+    try:
+        path = Path(urlparse(address).path) if isinstance(address, str) else None
+    except ValueError:  # such as "http://[": no address
+        return None
+    return path if path is not None and path.name else None
 
 
 def _find(images: Path, path: Path) -> Path:
@@ -129,7 +138,7 @@ class _Graph:
         self.relations: list[tuple[int, Any, int]] = []
         self._dropped = dropped
         self._numbers: dict[tuple[Any, ...], int] = {}  # of an id with a name and a box
-        self._of_id: dict[Any, list[int]] = {}
+        self._of_id: dict[str, list[int]] = {}
 
     def add_triplet(self, triplet: Any) -> None:
         """A relation with its subject and object inside, as in relationships.json."""
@@ -142,18 +151,18 @@ class _Graph:
     def add_object(self, item: Any) -> None:
         """An object, unless a relation has it already; its attributes in any case."""
         try:
-            ids = [item.get("object_id"), *(item.get("merged_object_ids") or ())]
-            numbers = list(dict.fromkeys(n for i in ids if i is not None for n in self._of_id.get(i, ())))
+            numbers = list(dict.fromkeys(n for i in self._ids(item) for n in self._of_id.get(i, ())))
             numbers = numbers or [self._entity(item)]
+            attributes = listed(item.get("attributes"), self._dropped, "malformed_attribute")
             for number in numbers:
-                self.entities[number].attributes.extend(item.get("attributes") or ())
+                self.entities[number].attributes.extend(attributes)
         except (AttributeError, KeyError, TypeError, ValueError):
             self._dropped["malformed_object"] += 1
 
     def add_relation_by_id(self, triplet: Any) -> None:
         """A relation with ids of objects, as in scene_graphs.json."""
         try:
-            ends = [self._of_id.get(triplet[end]) for end in ("subject_id", "object_id")]
+            ends = [self._of_id.get(identity(triplet[end]) or "") for end in ("subject_id", "object_id")]
             name = triplet["predicate"]
         except (KeyError, TypeError):
             self._dropped["malformed_relation"] += 1
@@ -172,14 +181,19 @@ class _Graph:
             self._dropped["malformed_region"] += 1
 
     def _entity(self, item: dict[str, Any]) -> int:
-        names = item.get("names") or [item["name"]]
+        names = listed(item.get("names"), self._dropped, "malformed_name") or [item["name"]]
         self._dropped["further_name_of_object"] += len(names) - 1
         box = corners(*(item[side] for side in ("x", "y", "w", "h")))
-        identity = (item.get("object_id"), names[0], box)
-        if identity not in self._numbers:
-            self._numbers[identity] = len(self.entities)
+        ids = self._ids(item)
+        own = (identity(item.get("object_id")), names[0], box)
+        if own not in self._numbers:
+            self._numbers[own] = len(self.entities)
             self.entities.append(RawEntity(names[0], box))
-            for i in (item.get("object_id"), *(item.get("merged_object_ids") or ())):
-                if i is not None:
-                    self._of_id.setdefault(i, []).append(self._numbers[identity])
-        return self._numbers[identity]
+            for i in ids:
+                self._of_id.setdefault(i, []).append(self._numbers[own])
+        return self._numbers[own]
+
+    def _ids(self, item: dict[str, Any]) -> list[str]:
+        """An object's id and those that were merged into it."""
+        merged = listed(item.get("merged_object_ids"), self._dropped, "malformed_object_id")
+        return [i for value in (item.get("object_id"), *merged) if (i := identity(value)) is not None]

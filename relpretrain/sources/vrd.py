@@ -9,6 +9,7 @@ from typing import Any
 
 from relpretrain.sources.common import Annotation, RawEntity, check_folder
 from relpretrain.sources.files import Meter, json_items, json_pairs
+from relpretrain.sources.values import identity
 
 
 def read_vrd(
@@ -39,10 +40,15 @@ def read_vrd(
     labels = _names(objects or annotations.with_name("objects.json"))
     relations = _names(predicates or annotations.with_name("predicates.json"))
     for name, triplets in json_pairs(annotations, "VRD annotations", meter):
-        if not isinstance(triplets, list):
-            raise ValueError(f"{annotations} is not in VRD's format: expected a list of triplets for each image")
+        if isinstance(triplets, dict) and "predicate" in triplets:
+            triplets = [triplets]  # a single one
+        if triplets is not None and not isinstance(triplets, list):
+            raise ValueError(
+                f"{annotations} is not in VRD's format: expected a list of triplets for each image, got "
+                f"{str(triplets)[:60]} for {name}"
+            )
         path = images / name
-        yield _annotation(path, triplets, labels, relations, dropped)
+        yield _annotation(path, triplets or [], labels, relations, dropped)
 
 
 def _names(path: Path) -> list[str]:
@@ -80,6 +86,7 @@ def _end(item: dict[str, Any], labels: list[str]) -> tuple[str, tuple[Any, ...]]
 
 
 def _number(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
+    found = identity(value) or ""
+    if not found.isdecimal():
         raise ValueError(f"expected the number of a name, got {value!r}")
-    return value
+    return int(found)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
+from relpretrain.sources.dropped import note
 from relpretrain.sources.files import Meter, json_lines
+from relpretrain.sources.values import identity, listed
 
 
 def read_xvlm(
@@ -35,39 +36,39 @@ def read_xvlm(
         check_folder(images)
     for number, line in json_lines(annotations, "X-VLM's lines of images and captions", meter):
         if not isinstance(line, dict):
-            dropped["malformed_line"] += 1
+            note(dropped, "malformed_line", f"{annotations.name}, line {number}")
             continue
         path = line.get("image_rpath")
         image: Path | bytes
         if isinstance(line.get("binary"), str):
             try:
                 image = base64.b64decode(line["binary"], validate=True)
-            except binascii.Error:
-                dropped["malformed_base64"] += 1
+            except ValueError:
+                note(dropped, "malformed_base64", f"{annotations.name}, line {number}")
                 continue
         elif isinstance(path, str) and path:
             if images is None:
                 raise ValueError(f"{annotations}, line {number} names {path}: name the folder of the images, too")
             image = images / path
         else:
-            dropped["line_without_image"] += 1
+            note(dropped, "line_without_image", f"{annotations.name}, line {number}")
             continue
-        name = path if isinstance(path, str) and path else str(line.get("image_id") or f"{annotations.stem}-{number}")
-        entities = [e for item in line.get("elems") or () if (e := _region(item, dropped)) is not None]
-        yield Annotation(image, name, _texts(line.get("caption")), entities, other_ids=(Path(name).stem,))
+        name = path if isinstance(path, str) else ""
+        name = name or identity(line.get("image_id")) or f"{annotations.stem}-{number}"
+        regions = listed(line.get("elems"), dropped, "malformed_region")
+        entities = [e for item in regions if (e := _region(item, dropped)) is not None]
+        texts = listed(line.get("caption"), dropped, "empty_caption")
+        yield Annotation(image, name, texts, entities, other_ids=(Path(name).stem,))
 
 
 def _region(item: Any, dropped: Counter[str]) -> RawEntity | None:
     try:
-        labels, attributes = _texts(item["caption"]), _texts(item.get("attributes"))
-        box = corners(*item["bb"])
+        labels = listed(item["caption"], dropped, "empty_label")
+        attributes = listed(item.get("attributes"), dropped, "malformed_attribute")
+        box = corners(*item["bb"]) if isinstance(item["bb"], list) else ()
         label = labels[0]
     except (AttributeError, KeyError, TypeError, IndexError):
         dropped["malformed_region"] += 1
         return None
     dropped["further_caption_of_region"] += len(labels) - 1
     return RawEntity(label, box, attributes)
-
-
-def _texts(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]

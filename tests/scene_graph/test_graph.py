@@ -117,10 +117,11 @@ ENTITY = {"label": "cat", "box": [0, 0, 5, 5], "attributes": ["red"]}
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"entities": {"label": "cat"}}, "malformed_entities"),
+        ({"entities": "cat"}, "malformed_entities"),
+        ({"entities": {"label": "cat"}}, "malformed_entity"),
         ({"entities": ["cat"]}, "malformed_entity"),
         ({"entities": [{"label": "cat"}]}, "malformed_entity"),
-        ({"entities": [ENTITY | {"attributes": "red"}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"attributes": 3}]}, "malformed_entity"),
         ({"entities": [ENTITY | {"label": " "}]}, "empty_label"),
         ({"entities": [ENTITY | {"label": 3}]}, "empty_label"),
         ({"entities": [ENTITY | {"box": [0, 0, 5]}]}, "malformed_box"),

@@ -51,11 +51,12 @@ def test_counts_what_it_drops(tmp_path):
         box(0, [0, 0, 9, 9], category_id=3),
         box(0, [0, 0, 9]),
         box(99, [0, 0, 9, 9]),
+        box(1, [0, 0, 9, 9]),
     ]
     captions, instances = files(
         tmp_path,
         [image(i, n) for i, n in enumerate(names)],
-        [(0, " "), (0, "a"), *((i, "b") for i in (1, 3, 4, 5))],
+        [(0, " "), (0, "a"), *((i, "b") for i in (3, 4, 5))],
         boxes,
     )
     (record,), dropped = records(read_coco, tmp_path, captions, instances)

@@ -64,7 +64,7 @@ def test_inverses(tmp_path, first, second):
     [
         ((0, 0, float("nan"), 5), "malformed_box"),
         ((0, 0, float("inf"), 5), "malformed_box"),
-        ((0, 0, "5", 5), "malformed_box"),
+        ((0, 0, "five", 5), "malformed_box"),
         ((0, 0, 5), "malformed_box"),
         ((5, 0, 5, 5), "empty_box"),
         ((0, 0, 42, 5), "box_outside_image"),

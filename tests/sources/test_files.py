@@ -17,7 +17,7 @@ def test_items_and_pairs(tmp_path):
     assert dict(json_pairs(tmp_path / "b.json", "things")) == {"meta": 1, "data": [1, 2], "k": {}}
 
 
-@pytest.mark.parametrize("text", ['[{"a": 1}, {"b"', "[1, 2", '[{"a": NaN}]', '["\\ud8"]'])
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"b"', "[1, 2", "[nul]", "[1,]", "[1] x", '["\\ud8"]', '["a\nb"]'])
 def test_a_file_cut_off_is_one_line(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
@@ -53,7 +53,8 @@ def test_join_by_name():
     assert join.get("4999") == {"x": [4999]}
     assert join.get("7") == {"x": [7]}
     assert join.get("absent") == {}
-    assert join.unmet() == 4998
+    assert [join.meet("4999", [1]), join.meet("7", [2]), join.meet("7", [3])] == [None, None, [2]]
+    assert len(list(join.unmet())) == 4998
 
 
 def test_the_meter_reads_along(tmp_path):
