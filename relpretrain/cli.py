@@ -123,6 +123,8 @@ def user_message(error: BaseException) -> list[str] | None:
         return [" ".join(text.split())]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]
+    if isinstance(error, ModuleNotFoundError) and error.name is None:  # Lightning's word on an optional package
+        return [" ".join(text.split())]
     if isinstance(error, (ValueError, OSError)) and _ours(error, ""):
         return [" ".join(text.split())]
     return None

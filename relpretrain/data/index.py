@@ -275,9 +275,7 @@ def scan(path: Path, name: str) -> ShardIndex:
             if reason is None:
                 try:
                     record, txt = _record(file, members)
-                    counts.append(_count(record, txt))
-                    image_ids.append(image_id_of(record, mend(key)))
-                    relations.update(_relations(record))
+                    count, image_id = _count(record, txt), image_id_of(record, mend(key))
                 except BadSample as error:
                     reason = error.reason
                 except (ValueError, RecursionError):
@@ -285,6 +283,9 @@ def scan(path: Path, name: str) -> ShardIndex:
             if reason is not None:
                 problems.append(Problem(reason, mend(key)))
                 continue
+            counts.append(count)
+            image_ids.append(image_id)
+            relations.update(_relations(record))
             keys.append(mend(key))
             offsets.append([members.get(part, (-1, 0))[0] for part in _PARTS])
             sizes.append([members.get(part, (-1, 0))[1] for part in _PARTS])

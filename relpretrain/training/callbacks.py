@@ -102,6 +102,7 @@ class LossLog(pl.Callback):
         dealt: dict[str, float] = {} if counters is None else counters()
         for logger in trainer.loggers:
             logger.log_metrics({**self.latest, **dealt}, step=step)
+            logger.save()  # to the file, whenever the run may be killed
         for listener in self.listeners:
             listener()
 

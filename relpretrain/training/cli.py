@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
 
 from relpretrain import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
@@ -22,10 +22,12 @@ from relpretrain.recipe_files import find_recipe
 from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import ModelLine, Threads
+from relpretrain.training.loggers import loggers
 from relpretrain.training.module import RelationModule
 from relpretrain.training.precision import check_precision
 from relpretrain.training.progress import ProgressLine
 from relpretrain.training.recipe import mistakes, read_recipe
+from relpretrain.training.resuming import METRICS, checkpoint_file, differences, rows_up_to, settings_of, with_settings
 from relpretrain.version import __version__
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -41,12 +43,14 @@ def run(arguments: list[str]) -> RelationCLI:
         ConfigError: If the recipe or an argument is wrong, before training starts; one line for each mistake.
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
-    arguments = _with_recipes(arguments)
+    command, *rest = _with_recipes(arguments)
+    arguments = [command, *with_settings(rest, _recipe_paths(rest))]
     _check_recipes(arguments[1:])
     _quiet()
     return RelationCLI(
         RelationModule,
         RelationDataModule,
+        save_config_callback=_SaveSettings,
         save_config_kwargs={"overwrite": True},
         trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
@@ -67,6 +71,15 @@ class _Parser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         raise ConfigError(" ".join(message.split())) from ex
+
+
+class _SaveSettings(SaveConfigCallback):
+    """Keeps the settings without the checkpoint gone on from: a run from the same settings must not start there."""
+
+    def __init__(self, parser: Any, config: Any, **options: Any) -> None:
+        config = config.clone()
+        config["ckpt_path"] = None
+        super().__init__(parser, config, **options)
 
 
 class RelationCLI(LightningCLI):
@@ -100,12 +113,35 @@ class RelationCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Read the checkpoint early. The recipe says what the model is; Lightning would let the checkpoint say it."""
         path = self._get(self.config, "ckpt_path") if self.config.get("subcommand") else None
-        named = path in ("best", "last", "hpc", "registry") or str(path).startswith("registry:")
-        self.resumed = None if path is None or named else checkpoints.read(Path(path))[checkpoints.KEY]
+        self.checkpoint = checkpoint_file(path)
+        self.resumed, self.resumed_step = None, 0
+        if self.checkpoint is not None:
+            content = checkpoints.read(self.checkpoint)
+            self.resumed, self.resumed_step = content[checkpoints.KEY], int(content.get("global_step", 0))
+            self._say_differences(self.checkpoint)
+
+    def _say_differences(self, checkpoint: Path) -> None:
+        settings = settings_of(checkpoint)
+        if settings is None:
+            return
+        command = self.config["subcommand"]
+        now = yaml.safe_load(self._parser(command).dump(self.config[command], skip_none=False))
+        before = {key: value for key, value in read_recipe(settings).items() if key in now}
+        before["ckpt_path"] = now["ckpt_path"]
+        rank_zero_info(f"From {checkpoint}, step {self.resumed_step}, with the settings of {settings}")
+        for line in differences(before, now):
+            rank_zero_info(f"  {line}")
 
     def _get(self, config: Any, key: str, default: Any = None) -> Any:
         command = self.config.get("subcommand") if hasattr(self, "config") else None
         return config.get(str(command), config).get(key, default)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; without any weights to start from, where a checkpoint has them all."""
+        self._as_given = self.config
+        if self.resumed is not None:
+            self.config = _without_weights(self.config)
+        super().instantiate_classes()
 
     def after_instantiate_classes(self) -> None:
         """Compare the checkpoint's relation vocabulary with the model's."""
@@ -114,15 +150,17 @@ class RelationCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Keep the run in its folder, choose the precision where the recipe leaves it open, show the progress."""
+        self.config = self._as_given
         given = self._get(self.config_init, "trainer")
         folder = Path(self._get(self.config_init, "run"))
+        fits = self.subcommand == "fit"
+        if not fits:
+            self.save_config_callback = None  # the folder keeps the settings, and the metrics, of training
         if given.get("precision") is None:
             kwargs["precision"] = precision(given.get("accelerator", "auto"))
         else:
             check_precision(given["precision"])  # Lightning's own check asks for packages first
-        if given.get("logger") in (None, True):
-            _keep_metrics(folder)
-            kwargs["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
+        kwargs["logger"] = loggers(given.get("logger"), folder if fits else folder / self.subcommand, self._earlier())
         if given.get("default_root_dir") is None:
             kwargs["default_root_dir"] = folder
         callbacks = given.get("callbacks") or []
@@ -130,7 +168,7 @@ class RelationCLI(LightningCLI):
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / "checkpoints")
-        if self.subcommand == "fit" and not given.get("fast_dev_run"):
+        if fits and not given.get("fast_dev_run"):
             callbacks += [LastCheckpoint(folder / "checkpoints"), DataRecord(folder)]
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
@@ -139,6 +177,11 @@ class RelationCLI(LightningCLI):
             kwargs["enable_model_summary"] = False  # Lightning's own
         callbacks.append(Threads(self._get(self.config_init, "threads")))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def _earlier(self) -> list[dict[str, float]]:
+        """What the run that is gone on with had logged up to its checkpoint."""
+        settings = settings_of(self.checkpoint) if self.checkpoint is not None and self.subcommand == "fit" else None
+        return [] if settings is None else rows_up_to(settings.with_name(METRICS), self.resumed_step)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         found: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
@@ -160,21 +203,22 @@ def parameters(cls: type[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.split(".")[1] for name in added if "." in name))
 
 
-def _keep_metrics(folder: Path) -> None:
-    """Put an earlier run's metrics aside: a new CSVLogger would delete them."""
-    metrics = folder / "metrics.csv"
-    if metrics.is_file() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        number = 1
-        while (kept := folder / f"metrics-{number}.csv").exists():
-            number += 1
-        metrics.rename(kept)
+def _without_weights(config: Any) -> Any:
+    """The same settings, with nothing that would be downloaded or loaded only to be overwritten by a checkpoint."""
+    config = config.clone()
+    model = config[config["subcommand"]]["model"]
+    model["weights"] = None
+    arguments = model["backbone"].get("init_args", {})
+    for name in [name for name in vars(arguments) if name.startswith("pretrained_")]:
+        arguments[name] = None
+    return config
 
 
 def _quiet() -> None:
     """Leave out what Lightning says that no user can act on."""
     # Lightning 2.6 on torch 2.11 and newer; nothing of ours.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-    # `_keep_metrics` has put them aside.
+    # `loggers` has put them aside.
     warnings.filterwarnings("ignore", message=r".*Experiment logs directory .* exists and is not empty.*")
     # The datamodule's own state resumes the data, whatever the loader.
     warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable.*")

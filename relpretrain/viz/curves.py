@@ -20,14 +20,19 @@ _MOST_COLUMNS = 4
 
 
 def find_metrics(run: Path) -> Path:
-    """The newest metrics.csv below a run's folder.
+    """The metrics.csv of a run's folder; the newest below it if it holds none itself.
 
     Raises:
         ValueError: If there is none.
     """
+    if (run / "metrics.csv").is_file():
+        return run / "metrics.csv"
     found = sorted(run.rglob("metrics.csv"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError(f"There is no metrics.csv below {run}; the run must log with Lightning's CSVLogger.")
+        raise ValueError(
+            f"There is no metrics.csv below {run}: relpretrain fit writes one, unless the recipe says trainer.logger: "
+            "false; a trainer of your own writes one with Lightning's CSVLogger."
+        )
     return found[-1]
 
 
