@@ -123,7 +123,7 @@ def _after(data, steps=1):
 def test_nan_boxes(fit_for):
     entities = [{"label": "cat", "box": [float("nan"), 0, 5, 5]}, *record()["entities"][1:]]
     data = fit_for("graphs", _sample("good"), _sample("nan", entities=entities), min_scale=1.0)
-    assert _after(data) == (["good"], {"small": {"malformed_box": 1}})
+    assert _after(data) == (["good"] * 2, {"small": {"malformed_box": 1}})  # the other's place is filled
 
 
 def test_empty_captions(fit_for, capsys):
@@ -143,7 +143,7 @@ def test_empty_captions_beside_good_ones(fit_for):
 
 def test_a_graph_of_ten_thousand_triplets(fit_for):
     relations = [{"subject": i % 3, "relation": f"on {i}", "object": (i + 1) % 3} for i in range(10_000)]
-    data = fit_for("graphs", _sample("huge", relations=relations))
+    data = fit_for("graphs", _sample("huge", relations=relations), min_scale=1.0)
     start = time.process_time()
     batch = next(iter(data.train_dataloader()))
     assert time.process_time() - start < 5
@@ -201,7 +201,7 @@ def test_corrupt_bytes_of_one_image_leave_the_others(fit_for):
     broken = bytearray(picture(format="PNG"))
     broken[60:90] = bytes(30)
     assert _after(fit_for("captions", _sample("good"), _sample("bad", bytes(broken)))) == (
-        ["good"],
+        ["good"] * 2,
         {"small": {"truncated_image": 1}},
     )
 
@@ -251,5 +251,6 @@ def test_excluded_pixels_are_left_out_and_counted(tmp_path):
     )
     data.setup()
     keys, lost = _after(data, 3)
-    assert keys == [f"k{i:03d}" for i in range(24) if i not in (4, 20)]
+    assert len(keys) == 24
+    assert sorted(set(keys)) == [f"k{i:03d}" for i in range(24) if i not in (4, 20)]
     assert lost == {"small": {"excluded_phash": 2}}  # on purpose, so not too many bad samples
