@@ -105,7 +105,6 @@ def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ('--model.objectives={"itcc": {"class_path": "ITCC"}}', "ITCC"),
         ("--model.optimizer.lr=-1", "lr=-1"),
         (
             '--data.streams.vsg.dataset_ratios={"vg": 2.0}',
@@ -115,7 +114,10 @@ def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys
         ("--data.streams.vsg.neighbours=0", "Stream 'vsg': neighbours=0 must be at least 1."),
         ("--data.stop=exhausted", "first_exhausted"),
         ("--data.exclude=nowhere.json", "exclude: cannot read the exclusion list nowhere.json"),
-        ("--data.streams.vsg.objectives=[vgs]", "Stream 'vsg': unknown objective 'vgs'; did you mean 'vsg'?"),
+        (
+            "--data.streams.vsg.objectives=[vgs]",
+            "data.streams.vsg.objectives: 'vgs' is not in model.objectives; did you mean 'vsg'?",
+        ),
     ],
 )
 def test_a_wrong_override_is_one_line(argument, message, fit, capsys):
@@ -128,7 +130,7 @@ def test_unknown_names_in_a_recipe_are_told_together_with_suggestions(fit, tmp_p
     text = RECIPE.read_text().replace("class_path: VSG", "class_path: VGS").replace("max_tokens: 36", "max_token: 36")
     Path("mine.yaml").write_text(text)
     assert main(["fit", "-c", "mine.yaml"]) == 2
-    lines = errors(capsys)
+    lines = [line for line in errors(capsys) if "unknown " in line]
     assert len(lines) == 3
     assert "unknown objective 'VGS'; did you mean 'VSG'?" in lines[0]
     assert all("unknown argument 'max_token'; did you mean 'max_tokens'?" in line for line in lines[1:])

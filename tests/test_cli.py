@@ -10,6 +10,7 @@ import yaml
 
 from relpretrain import cli
 from relpretrain.cli import lightning_main, main
+from relpretrain.training.trial import trial
 from relpretrain.version import __version__
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
@@ -122,9 +123,8 @@ def test_all_mistakes_of_a_recipe_are_told_at_once(capsys, recipe):
         content["data"]["streams"]["graphs"]["kind"] = "graph"
         del content["data"]["streams"]["regions"]["datasets"]
 
-    path = recipe(spoil)
-    assert main(["fit", "-c", path]) == 2
-    found = [line.removeprefix(f"{path}: ") for line in errors(capsys)]
+    assert main(["fit", "-c", recipe(spoil)]) == 2
+    found = [line for line in errors(capsys) if not line.startswith(("Stream ", "data.tokenizer: "))]
     expected = [
         ("unknown argument 'modle'", "'model'"),
         ("model.optimizer: unknown argument 'learning_rate'", ""),
@@ -147,15 +147,80 @@ def test_all_mistakes_of_a_recipe_are_told_at_once(capsys, recipe):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--model.objectives.vsg.init_args.weigth=0.5", "weigth"),
-        ("--trainer.max_step=3", "max_step"),
-        ("--data.image_size=big", "image_size"),
+        (
+            "--model.objectives.vsg.init_args.weigth=0.5",
+            "model.objectives.vsg: unknown argument 'weigth'; did you mean 'weight'?",
+        ),
+        (
+            "--model.objectives.vsg.weigth=0.5",
+            "model.objectives.vsg: unknown argument 'weigth'; did you mean 'weight'?",
+        ),
+        ("--trainer.max_step=3", "trainer: unknown argument 'max_step'; did you mean 'max_steps'?"),
+        ("--data.image_size=big", "data.image_size='big': expected int"),
+        ("--sed_everything=3", "unknown argument 'sed_everything'; did you mean 'seed_everything'?"),
+        ("--model.optimiser.lr=1", "model: unknown argument 'optimiser'; did you mean 'optimizer'?"),
+        ("--model.backbone=XVLMM", "model.backbone: unknown backbone 'XVLMM'; did you mean 'XVLM'?"),
+        ("--trainer.callbacks+=ModelCheckpiont", "unknown callback 'ModelCheckpiont'; did you mean 'ModelCheckpoint'?"),
+        ("--trainer.logger=TensorBord", "trainer.logger: unknown logger 'TensorBord'; did you mean 'TensorBoard'?"),
+        ("--trainer.precision=bf-16", "did you mean 'bf16'?"),
+        ("--model.optimizer.decay=liner", "model.optimizer.decay='liner': expected one of linear, cosine"),
     ],
 )
 def test_a_wrong_override_is_one_line(argument, message, capsys):
-    assert main(["fit", "-c", str(QUICKSTART), "--model.objectives.mrc.init_args.vocabulary=gqa", argument]) == 2
+    assert main(["fit", "-c", str(QUICKSTART), "--print_config", argument]) == 2
     (line,) = errors(capsys)
     assert message in line
+
+
+VALUES = {
+    "--model.backbone.size=tinny": "Unknown size 'tinny'; known: tiny, small, base. Did you mean 'tiny'?",
+    "--model.backbone.image_size=31": "model.backbone: image_size=31 is not a multiple of ",
+    "--model.backbone.dropout=2": "model.backbone: dropout=2.0 must be at least 0 and below 1.",
+    "--data.streams.graphs.ratio=-1": "Ratios must be finite and not negative: captions 1, regions 0.5, graphs -1.",
+    "--data.streams.captions.batch_size=0": "Stream 'captions': batch_size=0 must be at least 1.",
+    "--data.streams.captions.flip=2": "Stream 'captions': flip=2 must be a chance between 0 and 1.",
+    "--data.mask_fraction=1.5": "mask_fraction=1.5 must be a share between 0 and 1.",
+    "--data.num_workers=many": "data.num_workers='many': expected int",
+    "--data.exclude=gone.json": "cannot read the exclusion list gone.json",
+    "--model.objectives.mrc.init_args.vocabulary=nowhere.json": "model.objectives.mrc: no relation vocabulary",
+    "--model.optimizer.lr=-1": "optimizer: needs 0 < lr and 0 <= min_lr <= lr, got lr=-1.0",
+    "--model.optimizer.betas=[0.9,1.5]": "optimizer: betas=[0.9, 1.5] must be two numbers in [0, 1)",
+    "--model.weights=gone.pt": "model.weights: gone.pt does not exist",
+    "--trainer.accelerator=cpuu": "invalid accelerator name: `accelerator='cpuu'`",
+    "--trainer.max_step=3": "trainer: unknown argument 'max_step'; did you mean 'max_steps'?",
+}
+
+
+def test_wrong_values_of_all_kinds_are_told_at_once(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "-c", str(QUICKSTART), *VALUES]) == 2
+    lines = errors(capsys)
+    for message in VALUES.values():
+        assert sum(message in line for line in lines) == 1, (message, lines)
+    others = [line for line in lines if not any(message in line for message in VALUES.values())]
+    assert all("Shard pattern" in line or line.startswith("data.tokenizer: ") for line in others), others
+
+
+def test_sizes_that_differ_are_told_with_both(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "-c", str(QUICKSTART), "--data.image_size=64"]) == 2
+    expected = "data.image_size=64 differs from the backbone's image_size=32: set both to the same"
+    assert expected in errors(capsys)
+
+
+def test_a_part_is_tried_until_every_wrong_value_is_named():
+    def build(a: int, b: int = 1, c: int = 1):
+        if c < 0:
+            raise ValueError("c must not be negative")
+        if b < a:
+            raise ValueError(f"b={b} is below a={a}")
+        return a, b, c
+
+    assert trial("part", build, {"a": 1, "b": 2, "c": 3}) == ((1, 2, 3), [])
+    built, lines = trial("part", build, {"a": 1, "b": 0, "c": -1})
+    assert built == (1, 1, 1)
+    assert lines == ["part: c must not be negative", "part: b=0 is below a=1"]
+    assert trial("part", build, {"a": 5})[0] is None
 
 
 def test_training_without_its_shards_ends_before_it_starts(capsys, tmp_path, monkeypatch):
@@ -163,8 +228,9 @@ def test_training_without_its_shards_ends_before_it_starts(capsys, tmp_path, mon
     start = time.perf_counter()
     assert main(["fit", "-c", str(QUICKSTART)]) == 2
     lines = errors(capsys)
-    assert all("Shard pattern 'runs/quickstart/data/" in line for line in lines)
-    assert {line.split("'")[1] for line in lines} >= {"captions", "regions", "graphs"}
+    shards = [line for line in lines if "Shard pattern 'runs/quickstart/data/" in line]
+    assert len(lines) == len(shards) + 2  # and tokenizer and vocabulary
+    assert {line.split("'")[1] for line in shards} >= {"captions", "regions", "graphs"}
     assert time.perf_counter() - start < 20
 
 

@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from relpretrain import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards import resolve_shards
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe
 from relpretrain.training.callbacks import LastCheckpoint
@@ -26,8 +25,16 @@ from relpretrain.training.loggers import loggers
 from relpretrain.training.module import RelationModule
 from relpretrain.training.precision import check_precision
 from relpretrain.training.progress import ProgressLine
-from relpretrain.training.recipe import mistakes, read_recipe
-from relpretrain.training.resuming import METRICS, checkpoint_file, differences, rows_up_to, settings_of, with_settings
+from relpretrain.training.recipe import mistakes, overridden, read_recipe
+from relpretrain.training.resuming import (
+    METRICS,
+    checkpoint_file,
+    differences,
+    named_checkpoint,
+    rows_up_to,
+    settings_of,
+    with_settings,
+)
 from relpretrain.version import __version__
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -44,6 +51,8 @@ def run(arguments: list[str]) -> RelationCLI:
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
     command, *rest = _with_recipes(arguments)
+    if (checkpoint := named_checkpoint(rest)) is not None:
+        checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
     arguments = [command, *with_settings(rest, _recipe_paths(rest))]
     _check_recipes(arguments[1:])
     _quiet()
@@ -91,20 +100,6 @@ class RelationCLI(LightningCLI):
         parser.add_argument("--threads", type=int | None, default=None, help="Threads of torch; by the model's size.")
         for target in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=int)
-
-    def before_instantiate_classes(self) -> None:
-        """Look for the shards before anything is built or downloaded."""
-        data = self._get(self.config, "data")
-        streams = {**data.streams, **{f"validation {name}": s for name, s in (data.validation or {}).items()}}
-        problems: list[str] = []
-        for name, stream in streams.items():
-            for dataset, patterns in stream.datasets.items() if stream.ratio != 0 else ():
-                try:
-                    resolve_shards(patterns)
-                except (OSError, ValueError) as error:
-                    problems.append(f"Stream {name!r}, dataset {dataset!r}: {error}")
-        if problems:
-            raise ConfigError(problems)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's warning about arguments handed over."""
@@ -237,10 +232,10 @@ def _check_recipes(arguments: list[str]) -> None:
             old = merged.get(key)
             # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
             merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-    found = mistakes(merged, RelationModule, RelationDataModule, parameters)
-    if found:
-        where = " + ".join(paths)
-        raise ConfigError([f"{where}: {line}" for line in found])
+    merged = overridden(merged, arguments)
+    files = not any(argument.startswith(("--print_config", "--help")) or argument == "-h" for argument in arguments)
+    if paths and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
+        raise ConfigError(found)
 
 
 def _with_recipes(arguments: list[str]) -> list[str]:

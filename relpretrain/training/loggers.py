@@ -18,19 +18,15 @@ class TensorBoard(TensorBoardLogger):
 
     Args:
         save_dir: Another folder for them; theirs is `tensorboard` in it.
-
-    Raises:
-        ConfigError: If the package is missing.
     """
 
     def __init__(self, save_dir: str | None = None) -> None:
         self.placed = save_dir is not None
         try:
             super().__init__(save_dir or ".", name="", version="tensorboard", default_hp_metric=False)
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "trainer.logger: TensorBoard needs a package that is not installed: pip install tensorboard"
-            ) from error
+            self.missing = False
+        except ModuleNotFoundError:  # told by `loggers`: the parser would wrap it in a page of its own
+            self.missing = True
 
 
 def loggers(given: Any, folder: Path, earlier: Sequence[Mapping[str, float]] = ()) -> list[Any] | bool:
@@ -40,10 +36,15 @@ def loggers(given: Any, folder: Path, earlier: Sequence[Mapping[str, float]] = (
         given: The recipe's `trainer.logger`, built: one, several, None, or whether to log at all.
         folder: Where metrics.csv goes. An earlier one is put aside.
         earlier: Rows for it to begin with: what a run that is gone on with had logged.
+
+    Raises:
+        ConfigError: If TensorBoard is asked for and its package is missing.
     """
     if given is False:
         return False
     others = [] if given in (None, True) else list(given) if isinstance(given, Iterable) else [given]
+    if any(isinstance(other, TensorBoard) and other.missing for other in others):
+        raise ConfigError("trainer.logger: TensorBoard needs a package that is not installed: pip install tensorboard")
     others = [TensorBoard(str(folder)) if isinstance(o, TensorBoard) and not o.placed else o for o in others]
     if any(isinstance(other, CSVLogger) and Path(other.log_dir) == folder for other in others):
         return others

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.recipe_files import bundled
 
+_OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 _TOP = (
     "run",
     "threads",
@@ -47,33 +51,101 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def mistakes(
-    recipe: Mapping[str, Any], model: type[Any], data: type[Any], parameters: Callable[[type[Any]], Iterable[str]]
-) -> list[str]:
-    """Unknown names, unknown arguments, and streams that do not fit their objectives: a line for each.
+def overridden(recipe: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """A recipe with the options of the command line, put where the parser would put them.
 
     Args:
-        recipe: A recipe's content.
+        recipe: Its content.
+        arguments: Of the command line.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(recipe))
+    following = [*arguments[1:], "--"]
+    for argument, after in zip(arguments, following, strict=True):
+        name, separator, value = argument.partition("=")
+        if not name.startswith("--") or name in ("--config", "--print_config", "--help") or name.endswith(".help"):
+            continue
+        if separator or not after.startswith("--"):
+            _put(result, name[2:].split("."), _read(value if separator else after))
+    return result
+
+
+def _read(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _put(node: dict[str, Any], names: list[str], value: Any) -> None:
+    """Set one option, inside `init_args` where a class stands between."""
+    for name in names[:-1]:
+        node = _inside(node, name)
+        child = node.get(name)
+        if isinstance(child, list):  # the last one is meant: the parser's business
+            return
+        child = {"class_path": child} if isinstance(child, str) else child
+        node[name] = child = child if isinstance(child, dict) else {}
+        node = child
+    name = names[-1]
+    node = _inside(node, name)
+    if name.endswith("+"):
+        old = node.get(name[:-1])
+        old = old if isinstance(old, list) else [] if old is None else [old]
+        node[name[:-1]] = [*old, *(value if isinstance(value, list) else [value])]
+    else:
+        node[name] = value
+
+
+def _inside(node: dict[str, Any], name: str) -> dict[str, Any]:
+    if "class_path" not in node or name in _OF_A_CLASS:
+        return node
+    if not isinstance(node.get("init_args"), dict):
+        node["init_args"] = {}
+    inner: dict[str, Any] = node["init_args"]
+    return inner
+
+
+def mistakes(
+    recipe: Mapping[str, Any],
+    model: type[Any],
+    data: type[Any],
+    parameters: Callable[[type[Any]], Iterable[str]],
+    files: bool = True,
+) -> list[str]:
+    """All that is wrong with a recipe and can be known before anything is built: a line for each mistake.
+
+    Unknown names and arguments, streams that do not fit their objectives, values of the wrong type, out of range, or
+    that name what is not there.
+
+    Args:
+        recipe: A recipe's content, with the overrides of the command line.
         model: Class of the LightningModule.
         data: Class of the LightningDataModule.
         parameters: Names of a class's constructor arguments.
+        files: Whether files must be there.
     """
-    return list(_mistakes(recipe, model, data, parameters))
+    return list(dict.fromkeys(_mistakes(recipe, model, data, parameters, files)))
 
 
 def _mistakes(
-    recipe: Mapping[str, Any], model: type[Any], data: type[Any], parameters: Callable[[type[Any]], Iterable[str]]
+    recipe: Mapping[str, Any],
+    model: type[Any],
+    data: type[Any],
+    parameters: Callable[[type[Any]], Iterable[str]],
+    files: bool,
 ) -> Iterator[str]:
     from relpretrain import backbones
     from relpretrain.objectives import Objective
     from relpretrain.training.optim import Optimizer
+    from relpretrain.training.trial import wrong_values
 
     yield from _unknown("", recipe, _TOP)
     of_model, of_data = _mapping(recipe.get("model")), _mapping(recipe.get("data"))
     yield from _unknown("model", of_model, parameters(model))
     yield from _unknown("model.optimizer", of_model.get("optimizer"), (f.name for f in dataclasses.fields(Optimizer)))
     known = {name: getattr(backbones, name) for name in backbones.__all__ if isinstance(getattr(backbones, name), type)}
-    yield from _part("model.backbone", of_model.get("backbone"), known, "backbone", parameters)[1]
+    backbone, found = _part("model.backbone", of_model.get("backbone"), known, "backbone", parameters)
+    yield from found
 
     classes: dict[str, type[Any] | None] = {}
     known = {cls.__name__: cls for cls in _subclasses(Objective) if cls.consumes and _concrete(cls)}
@@ -85,6 +157,16 @@ def _mistakes(
     for group in [key for key in ("streams", "validation") if isinstance(of_data.get(key), dict)]:
         for name, state in of_data[group].items():
             yield from _stream(f"data.{group}.{name}", state, classes)
+    of_trainer = _mapping(recipe.get("trainer"))
+    yield from _unknown("trainer", of_trainer, parameters(Trainer))
+    for key, base in (("callbacks", Callback), ("logger", Logger)):
+        known = {cls.__name__: cls for cls in _subclasses(base) if not cls.__name__.startswith("_")}
+        given = of_trainer.get(key)
+        for number, state in enumerate(given if isinstance(given, list) else [given]):
+            if isinstance(state, (str, dict)):
+                where = f"trainer.{key}" + (f"[{number}]" if isinstance(given, list) else "")
+                yield from _part(where, state, known, base.__name__.lower(), parameters)[1]
+    yield from wrong_values(recipe, backbone, classes, files)
 
 
 def _stream(where: str, state: Any, classes: Mapping[str, type[Any] | None]) -> Iterator[str]:
@@ -128,7 +210,7 @@ def _part(
         state = {"class_path": state}
     if not isinstance(state, dict) or not isinstance(state.get("class_path"), str):
         return None, [f"{where}: expected class_path and init_args, got {state!r}"]
-    found = list(_unknown(where, state, ("class_path", "init_args", "dict_kwargs")))
+    found = list(_unknown(where, state, _OF_A_CLASS))
     path = state["class_path"]
     cls = known.get(path) or _import(path)
     if cls is None:
