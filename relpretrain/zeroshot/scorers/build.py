@@ -20,7 +20,7 @@ WAYS: tuple[str, ...] = get_args(By)
 PRECISIONS = ("fp32", "bf16")
 
 _MODES = ("checkpoint", "model", "blind", "constant")
-_OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean")
+_OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean", "relations")
 
 
 def chosen_model(args: argparse.Namespace) -> str:
@@ -85,7 +85,7 @@ def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str,
 def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple[PairScorer, dict[str, Any]]:
     from relpretrain.checkpoint import load
 
-    loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size)
+    loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size, vocabulary=args.relations)
     preprocess = loaded.preprocess
     if args.max_tokens is not None:
         positions = getattr(getattr(loaded.backbone, "sizes", None), "max_positions", args.max_tokens)
@@ -104,6 +104,8 @@ def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple
         **sizes,
     )
     described = {"scorer": f"{type(loaded.backbone).__name__} by {by}", "precision": args.precision}
+    if loaded.report is not None and loaded.report.notes:
+        described["loaded"] = "; ".join(loaded.report.notes)
     return scorer, described | {"weights": hash_files(args.checkpoint)}
 
 
