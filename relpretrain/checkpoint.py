@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import pickle
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from torch import Tensor, nn
+from torch import nn
 
-from relpretrain.backbones.official_model import LoadReport, build_official, is_official
+from relpretrain.backbones.official_file import OfficialFile, official_file
+from relpretrain.backbones.official_model import LoadReport, build_official
+from relpretrain.backbones.vision import not_finite
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.data.text import load_tokenizer
 from relpretrain.errors import CheckpointError
 from relpretrain.hub import card, is_folder, read_folder, write_folder
 from relpretrain.objectives import Objective
+from relpretrain.objectives.stored import stored_heads
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone
 from relpretrain.version import __version__
@@ -152,7 +156,8 @@ def read_any(path: str | Path) -> Any:
         if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped
             raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # settings, which many scripts save beside weights
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "
@@ -175,11 +180,15 @@ def load(
     tokenizer: str | None = None,
     image_size: int | None = None,
     arguments: Mapping[str, Any] | None = None,
+    vocabulary: str | RelationVocabulary | None = None,
 ) -> Loaded:
     """Rebuild a trained model: from a checkpoint of ours, of which the file is all it takes, or from an official one.
 
-    Official are pretraining checkpoints of ALBEF and X-VLM with a ViT or Swin, as `{"model": state}` or as the bare
-    state. Their texts are prepared as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP].
+    Official are pretraining checkpoints of ALBEF and X-VLM with a ViT or Swin, as `{"model": state}`, as the bare
+    state, or under the entries and prefixes of other scripts (`official_file`); what was taken off is in the report.
+    Their texts are prepared as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP]. A
+    relation head that was trained with them (`add_relation_objectives`) is loaded where its relations are known, and
+    else left aside.
 
     Args:
         path: A checkpoint that training wrote, a folder that `relpretrain weights` wrote, or an official checkpoint.
@@ -187,19 +196,21 @@ def load(
         tokenizer: Official checkpoints hold none: its name or folder (default: bert-base-uncased).
         image_size: Official checkpoints: another side of the images in pixels, for which weights are resized.
         arguments: Official checkpoints: keywords of the model that leave no trace in the weights (`build_official`).
+        vocabulary: Official checkpoints: the relations of the MRC that was trained with them, as of `MRC`; those of a
+            bundled vocabulary need none.
 
     Raises:
         CheckpointError: If the file is no such checkpoint, or its weights do not fit the model.
     """
     content = read_any(path)
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if is_official(state):
-        loaded = _load_official(path, cast(dict[str, Tensor], state), tokenizer, image_size, arguments)
-    elif tokenizer is not None or image_size is not None or arguments:
+    official = find_official(content)
+    if official is not None:
+        loaded = _load_official(path, official, tokenizer, image_size, arguments, vocabulary)
+    elif tokenizer is not None or image_size is not None or arguments or vocabulary is not None:
         _ours(content, path)
         raise CheckpointError(
-            f"{path} is a checkpoint of relpretrain, which holds its tokenizer and sizes: leave out tokenizer, "
-            "image_size and arguments"
+            f"{path} is a checkpoint of relpretrain, which holds its tokenizer, sizes and relations: leave out "
+            "tokenizer, image_size, arguments and vocabulary"
         )
     else:
         loaded = _load_ours(path, _ours(content, path))
@@ -208,15 +219,24 @@ def load(
     return loaded
 
 
+def find_official(content: Any) -> OfficialFile | None:
+    """The official model that a file holds (`official_file`); None for a checkpoint of ours, or if there is none."""
+    return None if isinstance(content, dict) and KEY in content else official_file(content)
+
+
 def _load_official(
     path: str | Path,
-    state: Mapping[str, Tensor],
+    official: OfficialFile,
     tokenizer: str | None,
     image_size: int | None,
     arguments: Mapping[str, Any] | None,
+    vocabulary: str | RelationVocabulary | None,
 ) -> Loaded:
     try:
-        backbone, report = build_official(state, image_size, arguments)
+        backbone, report = build_official(official.state, image_size, arguments)
+        if vocabulary is not None and not isinstance(vocabulary, RelationVocabulary):
+            vocabulary = RelationVocabulary.load(vocabulary)
+        heads, told = stored_heads(official.relations, cast(Backbone, backbone), vocabulary)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be loaded: {' '.join(str(error).split())[:1000]}") from error
     try:
@@ -230,7 +250,8 @@ def _load_official(
             f"embeddings of {sizes.vocab_size}: give the tokenizer that it was trained with"
         )
     preprocess = Preprocess(words, sizes.image_size, sizes.max_positions, separator=False, clean=True)
-    return Loaded(cast(Backbone, backbone), preprocess, {}, None, report, report.keys)
+    report = replace(report, notes=(*official.notes, *report.notes, *told))
+    return Loaded(cast(Backbone, backbone), preprocess, heads, relation_vocabulary(heads), report, report.keys)
 
 
 def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
@@ -246,6 +267,10 @@ def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
         backbone.load_state_dict(below(state, "backbone."), strict=True)
         nn.ModuleDict(objectives).load_state_dict(below(state, "objectives."), strict=True)
         preprocess = Preprocess.from_state(described["preprocess"])
+        if broken := not_finite(below(state, "backbone.")):
+            raise CheckpointError(
+                f"{path} holds values that are not finite (its run had diverged), in {len(broken)} weights: {broken[0]}"
+            )
     except CheckpointError:
         raise
     except (RuntimeError, ValueError, TypeError, KeyError) as error:

@@ -85,7 +85,7 @@ class HostAdapter:
         """Encode (n, length) ids to (n, length, dim).
 
         Args:
-            ids: Right-padded ids of the host's own tokenizer.
+            ids: Ids of the host's own tokenizer, padded as it pads: on the right, with few exceptions.
             mask: True at real tokens, (n, length), bool.
 
         Returns:

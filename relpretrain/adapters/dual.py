@@ -140,10 +140,11 @@ class HuggingFaceCLIP(DualEncoder):
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Vectors of texts by the host's own method, (n, 1, embed_dim)."""
-        wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
-        if ids.shape[1] > wanted:
-            raise ValueError(too_long(ids.shape[1], wanted))
-        return _pooled(self.host.get_text_features(input_ids=ids, attention_mask=mask.long()))[:, None]
+        ids, mask = cut(ids, mask, int(self.host.text_model.embeddings.position_embedding.num_embeddings))
+        seen = 1 + max(mask.any(dim=0).nonzero().flatten().tolist(), default=0)  # nothing sees the padding after that
+        return _pooled(self.host.get_text_features(input_ids=ids[:, :seen], attention_mask=mask[:, :seen].long()))[
+            :, None
+        ]
 
     def image_vectors(self, images: Tensor) -> Tensor:
         """Vectors of whole images by the host's own method, (B, embed_dim)."""
@@ -211,14 +212,11 @@ class HuggingFaceSigLIP(HuggingFaceCLIP):
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Vectors of texts by the host's own method, (n, 1, embed_dim).
 
-        SigLIP attends to its padding and pools at the last position: texts are padded to its full length.
+        SigLIP attends to its padding and pools at the last position: texts are padded to its full length, with what the
+        tokenizer pads them with (its configuration need not say so: SigLIP 2).
         """
         wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
-        if ids.shape[1] > wanted:
-            raise ValueError(too_long(ids.shape[1], wanted))
-        padding = int(self.host.text_model.config.pad_token_id)
-        ids = F.pad(ids.masked_fill(~mask, padding), (0, wanted - ids.shape[1]), value=padding)
-        return _pooled(self.host.get_text_features(input_ids=ids))[:, None]
+        return _pooled(self.host.get_text_features(input_ids=filled(ids, mask, wanted)))[:, None]
 
     def embed_patches(self, images: Tensor) -> Tensor:
         """What enters the first block, (B, K, D)."""
@@ -272,6 +270,39 @@ def _pooled(output: Any) -> Tensor:
     return vectors
 
 
-def too_long(given: int, wanted: int) -> str:
-    """What a text that does not fit is refused with."""
-    return f"Texts of {given} tokens given to a text encoder for {wanted}: lower max_tokens or max_relations to fit."
+def cut(ids: Tensor, mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask (n, any length) without the padding beyond a text encoder's length.
+
+    Raises:
+        ValueError: If there is more than padding.
+    """
+    beyond = ids.shape[1] - length
+    if beyond > 0:
+        kept = slice(beyond, None) if not mask[:, :beyond].any() else slice(0, length)
+        if mask[:, kept].sum() < mask.sum():
+            raise ValueError(
+                f"Texts of {int(mask.sum(dim=1).max())} tokens given to a text encoder for {length}: lower max_tokens "
+                "or max_relations to fit."
+            )
+        ids, mask = ids[:, kept], mask[:, kept]
+    return ids, mask
+
+
+def filled(ids: Tensor, mask: Tensor, length: int) -> Tensor:
+    """Ids (n, length) for a text encoder that attends to its padding; the texts (n, any length) show what that is.
+
+    Raises:
+        ValueError: If texts are longer, or if they are shorter and there is no padding to be seen.
+    """
+    ids, mask = cut(ids, mask, length)
+    missing = length - ids.shape[1]
+    if missing == 0:
+        return ids
+    padding = ids[~mask] if len(ids) else ids.new_zeros(1)
+    if len(padding) == 0:
+        raise ValueError(
+            f"Texts of {ids.shape[1]} tokens given to a text encoder that attends to its padding, and none of them "
+            f"shows what that is: pad them to {length} tokens, as the model's own tokenizer does."
+        )
+    left = not bool(mask[:, 0].all())
+    return F.pad(ids, (missing, 0) if left else (0, missing), value=int(padding[0]))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.adapters.dual import DualEncoder, too_long
+from relpretrain.adapters.dual import DualEncoder, cut, filled
 from relpretrain.adapters.regions import additive
 
 
@@ -48,23 +48,16 @@ class OpenCLIP(DualEncoder):
         Raises:
             ValueError: If texts are longer than the host's context, or if it attends to padding and there is none.
         """
-        wanted, given = int(self.host.context_length), ids.shape[1]
+        wanted = int(self.host.context_length)
+        ids, mask = cut(ids, mask, wanted)
         tower = getattr(self.host, "text", self.host)
-        if given > wanted:
-            raise ValueError(too_long(given, wanted))
         if not hasattr(tower, "attn_mask"):  # a Hugging Face text encoder, which masks padding by its id
             return self.host.encode_text(ids)[:, None]  # type: ignore[no-any-return]
         pooling = getattr(tower, "pool_type", getattr(tower, "text_pool_type", "argmax"))
         if tower.attn_mask is not None and pooling != "last":
-            ids = F.pad(ids * mask, (0, wanted - given))
-        elif given < wanted:
-            padding = ids[~mask]
-            if len(padding) == 0:
-                raise ValueError(
-                    f"Texts of {given} tokens given to a text encoder that attends to its padding, and none of them "
-                    f"shows what that is: pad them to {wanted} tokens, as the model's own tokenizer does."
-                )
-            ids = F.pad(ids, (0, wanted - given), value=int(padding[0]))
+            ids = F.pad(ids * mask, (0, wanted - ids.shape[1]))
+        else:
+            ids = filled(ids, mask, wanted)
         return self.host.encode_text(ids)[:, None]  # type: ignore[no-any-return]
 
 

@@ -122,17 +122,22 @@ def convert_albef(state: Mapping[str, Tensor]) -> State:
     if teacher:
         ours |= {f"teacher.model.{key}": value for key, value in _convert(teacher, "visual_encoder.").items()}
         ours["teacher._extra_state"] = torch.tensor([RAMP_DONE])
-    if "image_queue" in state:
+    if has_queue(state):
         ids = state.get("idx_queue", torch.full((1, state["image_queue"].shape[1]), -1))[0].clamp(min=-1)
         ours |= {
             "teacher.queue.image": state["image_queue"],
             "teacher.queue.text": state["text_queue"],
             "teacher.queue.image_ids": ids,
             "teacher.queue.text_ids": ids.clone(),
-            "teacher.queue.pointer": state["queue_ptr"],
+            "teacher.queue.pointer": state.get("queue_ptr", torch.zeros(1, dtype=torch.long)),
         }
-    _refuse([key for key in state if "queue" in key and key not in _QUEUE])
+    _refuse([key for key in state if "queue" in key and key not in QUEUE])
     return ours
+
+
+def has_queue(state: Mapping[str, Tensor]) -> bool:
+    """Whether an official state dict holds both halves of a queue."""
+    return "image_queue" in state and "text_queue" in state
 
 
 def convert_xvlm(state: Mapping[str, Tensor]) -> State:
@@ -182,11 +187,11 @@ def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
         found["vision"] = "clip" if clip else "vit" if "pos_embed" in vision else "swin"
     elif any(key.startswith("visual_encoder_m.") for key in state):
         found["momentum"] = 0.995
-        found["queue_size"] = state["image_queue"].shape[1] if "image_queue" in state else 0
+        found["queue_size"] = state["image_queue"].shape[1] if has_queue(state) else 0
     return found
 
 
-_QUEUE = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
+QUEUE = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
 
 
 def _vit_arguments(vision: State) -> dict[str, Any]:

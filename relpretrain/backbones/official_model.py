@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from relpretrain.backbones.albef import ALBEF
-from relpretrain.backbones.official import State, arguments_from_state, convert_albef, convert_xvlm, same
+from relpretrain.backbones.official import (
+    QUEUE,
+    State,
+    arguments_from_state,
+    convert_albef,
+    convert_xvlm,
+    has_queue,
+    same,
+)
 from relpretrain.backbones.official_back import official_names, swin_tables
 from relpretrain.backbones.resize import resize_bias_table, resize_positions
 from relpretrain.backbones.sizes import Sizes
@@ -26,6 +34,7 @@ _SKIPPED = {
     "attn_mask": "follows from image size and window",
     "decoder.weight": "copy of the word embeddings",
     "decoder.bias": "copy of the head's bias",
+    **dict.fromkeys(QUEUE, "of a queue that is not whole"),
 }
 
 
@@ -40,6 +49,7 @@ class LoadReport:
         skipped: Why a tensor was not needed, by official name.
         keys: All official names, in the order of the file.
         new: Heads of ours that the official class does not have, with new weights.
+        notes: What was taken off around the weights, and what became of anything else in the file.
     """
 
     layout: str
@@ -48,12 +58,14 @@ class LoadReport:
     skipped: dict[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         renamed = sum(theirs != ours for theirs, ours in self.names.items())
         lines = [
             f"{self.layout}: {len(self.keys)} tensors, {len(self.names)} loaded ({renamed} renamed), "
-            f"{len(self.resized)} resized, {len(self.skipped)} skipped, {len(self.new)} heads new"
+            f"{len(self.resized)} resized, {len(self.skipped)} skipped, {len(self.new)} heads new",
+            *self.notes,
         ]
         rows = [("official name", "here")]
         rows += [(theirs, ours) for theirs, ours in self.names.items() if theirs not in self.resized]
@@ -64,14 +76,6 @@ class LoadReport:
         rows += [("not in this class", f"{name}: new weights") for name in self.new]
         width = max(len(left) for left, _ in rows)
         return "\n".join([*lines, *(f"  {left:{width}}  {right}" for left, right in rows)])
-
-
-def is_official(state: Any) -> bool:
-    """Whether this looks like the state dict of an official ALBEF or X-VLM, whatever its vision encoder."""
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        return False
-    heads = {str(key).partition(".")[0] for key in state}
-    return "text_encoder" in heads and bool(heads & {"visual_encoder", "vision_encoder"})
 
 
 def build_official(
@@ -125,7 +129,7 @@ def build_official(
 
 
 def convert_official(state: Mapping[str, Tensor]) -> State:
-    """Turn an official state dict, which `is_official` recognised, into weights of our `ALBEF` or `XVLM`."""
+    """Turn an official state dict (`official_file`) into weights of our `ALBEF` or `XVLM`."""
     albef = any(key.startswith("visual_encoder.") for key in state)
     return (convert_albef if albef else convert_xvlm)(state)
 
@@ -197,8 +201,10 @@ def _wanted(model: ALBEF | XVLM) -> State:
 def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALBEF | XVLM, albef: bool) -> LoadReport:
     vision, text_layers = ("visual_encoder." if albef else "vision_encoder."), model.sizes.text_layers
     clip = model.sizes.vision == "clip"
-    places = {"queue_ptr": "teacher.queue.pointer", "idx_queue": "teacher.queue.image_ids"}
-    places |= {f"{kind}_queue": f"teacher.queue.{kind}" for kind in ("image", "text")}
+    places = {}
+    if has_queue(state):
+        places = {"queue_ptr": "teacher.queue.pointer", "idx_queue": "teacher.queue.image_ids"}
+        places |= {f"{kind}_queue": f"teacher.queue.{kind}" for kind in ("image", "text")}
     for ours in before:
         if not ours.startswith(("teacher.queue.", "teacher._")):
             taught = ours.startswith("teacher.model.")
@@ -217,7 +223,8 @@ def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALB
     shapes = {key: (tuple(before[ours].shape), tuple(after[ours].shape)) for key, ours in names.items()}
     resized = {key: pair for key, pair in shapes.items() if pair[0] != pair[1]}
     kind = "ALBEF" if albef else f"X-VLM ({model.sizes.vision})"
-    return LoadReport(f"official {kind}", names, resized, skipped, tuple(state))
+    notes = ("queue_ptr is missing: the queue begins at 0",) if has_queue(state) and "queue_ptr" not in state else ()
+    return LoadReport(f"official {kind}", names, resized, skipped, tuple(state), notes=notes)
 
 
 def _check_tables(state: Mapping[str, Tensor], model: ALBEF | XVLM) -> None:

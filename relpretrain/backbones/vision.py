@@ -5,6 +5,7 @@ B images, N patches, R regions, D the width of the tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -174,7 +175,7 @@ def unavailable(what: str, argument: str, error: Exception) -> str:
 def check_weights(
     source: str, wanted: dict[str, Tensor], given: dict[str, Tensor], ignored: tuple[str, ...] = ()
 ) -> None:
-    """Raise a ValueError that lists every weight that is missing, unexpected or of another shape.
+    """Raise a ValueError that lists every weight that is missing, unexpected, of another shape, or not finite.
 
     Args:
         source: Where the weights come from, for the message.
@@ -189,10 +190,21 @@ def check_weights(
         for key in sorted(set(wanted) & set(given))
         if given[key].shape != wanted[key].shape
     ]
+    broken = not_finite({key: value for key, value in given.items() if key in wanted})
     faults = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
+    faults.append(("not finite (the run that wrote them had diverged)", broken))
     lines = [f"{len(names)} {what}: {', '.join(names)}" for what, names in faults if names]
     if lines:
         raise ValueError(f"Weights of {source} do not fit the model; {'; '.join(lines)}.")
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the weights that hold NaN or an infinity."""
+    return sorted(
+        key
+        for key, value in weights.items()
+        if value.is_floating_point() and not value.is_meta and not value.isfinite().all()
+    )
 
 
 def _all(tokens: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from relpretrain.data.config import Stream
 from relpretrain.data.eligible import eligible_rows
 from relpretrain.data.exclusion import Exclusion
 from relpretrain.data.host_images import HostImages, ImageTransform
-from relpretrain.data.host_tokenizer import text_encoder
+from relpretrain.data.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.index import ShardIndex
 from relpretrain.data.ledger import Ledger
 from relpretrain.data.loading import Batches, StepDataset
@@ -42,7 +42,7 @@ def graph_loader(
     relations_per_image: int = 2,
     vocabulary: str | RelationVocabulary | None = None,
     max_tokens: int = 112,
-    separator: bool = True,
+    separator: bool | None = None,
     mask_fraction: float = 0.25,
     mean: Sequence[float] = IMAGE_MEAN,
     std: Sequence[float] = IMAGE_STD,
@@ -72,7 +72,8 @@ def graph_loader(
         vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
             are outside it is printed, and a warning if it is more than a third.
         max_tokens: Limit of a text's length, special tokens included.
-        separator: Whether labels end with [SEP] (the official ALBEF and X-VLM texts do not). Triplets always do.
+        separator: Whether labels end with [SEP] (the official ALBEF and X-VLM texts do not); None for what the
+            tokenizer itself does. Triplets always do.
         mask_fraction: Share of the tokens masked; a tokenizer without [MASK] masks none.
         mean: Of the host's colour channels, in [0, 1]; CLIP's if not given.
         std: Of the host's colour channels.
@@ -140,6 +141,8 @@ def graph_loader(
     if problems := checks.workers(num_workers, plan):
         raise ConfigError(problems)
     loader = GraphLoader(plan, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
+    if isinstance(encoder, SentenceEncoder):
+        loader.padding = encoder.padding
     loader.ledger = Ledger(max_bad_fraction, {dataset: size for (_, dataset), size in plan.sizes().items()})
     for dataset, indexes in found[_NAME].items():
         for index in indexes:
@@ -180,6 +183,7 @@ class GraphLoader:
         self.num_workers = num_workers
         self.next_step = 0
         self.ledger = Ledger(1.0)
+        self.padding: Padding | None = None
 
     def __len__(self) -> int:
         """Batches of a pass.
@@ -203,7 +207,7 @@ class GraphLoader:
             StepDataset(batches, self.next_step, stop),
             batch_size=None,
             num_workers=self.num_workers,
-            collate_fn=_same,  # type: ignore[arg-type]  # without batch_size it gets single items
+            collate_fn=self.padding or _same,  # type: ignore[arg-type]  # without batch_size it gets single items
             pin_memory=torch.cuda.is_available(),
         )
         for batch in loader:

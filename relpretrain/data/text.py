@@ -67,21 +67,29 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
     Raises:
         ValueError: If there is no such tokenizer, the hub cannot be reached, or the tokenizer lacks what is needed.
     """
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        tokenizer = _from_folder(folder)
-    elif _is_path(str(name_or_folder)):
-        raise ValueError(
-            f"There is no tokenizer folder {str(name_or_folder)!r}. Give a folder with tokenizer.json or vocab.txt "
-            "(generated shards come with one in tokenizer/), or a hub name such as 'bert-base-uncased'."
-        )
-    else:
-        tokenizer = _from_hub(str(name_or_folder))
+    tokenizer = find_tokenizer(name_or_folder)
     missing = [token for name, token in SPECIAL_TOKENS.items() if getattr(tokenizer, name) is None]
     if not tokenizer.is_fast or missing:
         what = f"has no token for {', '.join(missing)}" if missing else "has no fast version"
         raise ValueError(f"The tokenizer {str(name_or_folder)!r} {what}. Use one of BERT's kind.")
     return tokenizer
+
+
+def find_tokenizer(name_or_folder: str | Path) -> Any:
+    """Load a tokenizer of any kind; see `load_tokenizer`.
+
+    Raises:
+        ValueError: If there is none, or the hub cannot be reached.
+    """
+    folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder)
+    if _is_path(str(name_or_folder)):
+        raise ValueError(
+            f"There is no tokenizer folder {str(name_or_folder)!r}. Give a folder with tokenizer.json or vocab.txt "
+            "(generated shards come with one in tokenizer/), or a hub name such as 'bert-base-uncased'."
+        )
+    return _from_hub(str(name_or_folder))
 
 
 def _is_path(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from relpretrain import checkpoint as checkpoints
-from relpretrain.backbones.official_model import absent_heads, convert_official, is_official, resize_weights
+from relpretrain.backbones.official_model import absent_heads, convert_official, resize_weights
 from relpretrain.backbones.sizes import Sizes
 from relpretrain.backbones.vision import check_weights
 from relpretrain.errors import CheckpointError
@@ -35,26 +35,28 @@ def start_from(backbone: nn.Module, objectives: Mapping[str, nn.Module], path: s
         CheckpointError: If a weight of the model is missing, or one of the checkpoint left over.
     """
     content = checkpoints.read_any(path)
-    state: State = content.get("model", content) if isinstance(content, dict) else {}
-    official = is_official(state)
+    official = checkpoints.find_official(content)
     wanted = {key: value for key, value in backbone.state_dict().items() if isinstance(value, Tensor)}
     try:
-        given = convert_official(state) if official else checkpoints.below(_own(content, path), "backbone.")
+        given = convert_official(official.state) if official else checkpoints.below(_own(content, path), "backbone.")
         sizes = getattr(backbone, "sizes", None)
         before = {key: value.shape for key, value in given.items()}
         given = resize_weights(given, sizes) if isinstance(sizes, Sizes) else given
         resized = sum(given[key].shape != shape for key, shape in before.items())
         given = _with_teacher(given, wanted)
-        new = absent_heads(state, wanted, given) if official else ()
+        new = absent_heads(official.state, wanted, given) if official else ()
         given |= {key: value for key, value in wanted.items() if any(part in new for part in key.split("."))}
         check_weights(str(path), wanted, given)
     except ValueError as error:
         raise CheckpointError(f"model.weights={path}: {' '.join(str(error).split())[:1000]}") from error
     backbone.load_state_dict(given)
-    heads = () if official else _load_heads(objectives, _own(content, path))
+    attached = {f"objectives.{key}": value for key, value in official.relations.items()} if official else None
+    heads = _load_heads(objectives, _own(content, path) if attached is None else attached)
     notes = [f"{len(given)} weights from {path}", f"{resized} resized"]
     notes += [f"{name} is new" for name in new] + [f"{name}'s head too" for name in heads]
-    return ", ".join(notes), official
+    notes += [f"{name}'s head left aside" for name in _heads(attached or {}) if name not in heads]
+    notes += official.notes if official else ()
+    return ", ".join(notes), official is not None
 
 
 def _own(content: Any, path: str | Path) -> Mapping[str, Any]:
@@ -79,6 +81,11 @@ def _with_teacher(given: State, wanted: State) -> State:
             stored = given.get(key, value)
             result[key] = stored if stored.shape == value.shape else value
     return result
+
+
+def _heads(state: Mapping[str, Any]) -> list[str]:
+    """Names of the objectives that a file has weights of, by keys "objectives.<name>.<weight>"."""
+    return sorted({key.split(".")[1] for key in state})
 
 
 def _load_heads(objectives: Mapping[str, nn.Module], state: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="NAME=NUMBER",
             help="what leaves no trace in an official checkpoint, such as text_heads (default: heads of 64)",
         )
+        command.add_argument(
+            "--relations",
+            metavar="FILE",
+            help="the vocabulary of a relation head (MRC) in an official checkpoint (bundled ones are recognised)",
+        )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -52,9 +57,17 @@ def run(arguments: argparse.Namespace) -> None:
     official = target.suffix in OFFICIAL
     if official and arguments.weights_command == "export":
         raise CheckpointError(f"export writes a folder, not the file {target}: use `relpretrain weights convert`")
-    loaded = load(source, tokenizer=arguments.tokenizer, image_size=arguments.image_size, arguments=given)
+    loaded = load(
+        source,
+        tokenizer=arguments.tokenizer,
+        image_size=arguments.image_size,
+        arguments=given,
+        vocabulary=arguments.relations,
+    )
     if official:
         write_official(loaded, target)
+        if heads := [name for name, objective in loaded.objectives.items() if objective.state_dict()]:
+            print(f"left out: the heads of {', '.join(heads)}, for which official files have no place")
     else:
         loaded.name = source.name
         loaded.save_pretrained(target)

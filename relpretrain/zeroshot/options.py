@@ -87,6 +87,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of an official ALBEF or X-VLM checkpoint: a name or folder (default: bert-base-uncased)",
     )
+    model.add_argument("--relations", metavar="FILE", help="vocabulary of a relation head in an official checkpoint")
     model.add_argument("--image-size", type=_positive, metavar="PIXELS", help="resize an official checkpoint")
     model.add_argument("--clean", action="store_true", help="clean texts as official checkpoints do by themselves")
     model.add_argument(

@@ -106,3 +106,22 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path):
     torch.save({"something": 1}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="neither a checkpoint of relpretrain nor an official"):
         RelationModule(ALBEF(**NUMBERS), {"itc": ITC()}, weights=str(tmp_path / "other.pt"))
+
+
+def test_official_weights_bring_the_head_that_was_attached_to_them(tmp_path, caplog):
+    source, mrc = XVLM(**NUMBERS), MRC(NAMES)
+    mrc.attach(source)
+    state = to_official(source.state_dict(), source.sizes, False)
+    state |= {f"relation_objectives.mrc.{key}": value for key, value in mrc.state_dict().items()}
+    torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "c.th")
+    same, other, none = {"mrc": MRC(NAMES)}, {"mrc": MRC(RelationVocabulary(("on", "beside")))}, {"itc": ITC()}
+    for chosen, told in ((same, "mrc's head too"), (other, "mrc's head left aside"), (none, "mrc's head left aside")):
+        model = XVLM(**NUMBERS)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            RelationModule(model, chosen, weights=str(tmp_path / "c.th"))
+        assert equal(model, source) == []
+        assert told in caplog.text
+        assert "taken from model.module.*" in caplog.text
+    assert equal(same["mrc"], mrc) == []
+    assert "head.0.weight" in equal(other["mrc"], mrc)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import relpretrain
 from relpretrain import checkpoint as checkpoints
 from relpretrain import cli
+from relpretrain.backbones.official_back import to_official
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.data.text import load_tokenizer
 from relpretrain.objectives import MRC, VSG
@@ -145,3 +146,29 @@ def test_a_spoiled_folder_is_refused(golden, tokenizer, tmp_path, capsys):
     (tmp_path / "ours" / "model.safetensors").write_bytes(whole[:1000])
     assert weights("convert", tmp_path / "ours", tmp_path / "back.th") == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_relation_head_beside_official_weights_comes_along(tokenizer, tmp_path, capsys):
+    """What a host's own script saves after `add_relation_objectives`."""
+    model, relations = relpretrain.ALBEF(size="tiny", image_size=32, vocab_size=200), RelationVocabulary(("on", "in"))
+    relations.save(tmp_path / "relations.json")
+    mrc = MRC(relations)
+    mrc.attach(model)
+    state = to_official(model.state_dict(), model.sizes, True)
+    state |= {f"relation_objectives.mrc.{key}": value for key, value in mrc.state_dict().items()}
+    torch.save({"model": state}, tmp_path / "c.pth")
+    common = ("--tokenizer", tokenizer, "--set", "text_heads=4", "--set", "vision_heads=4")
+    assert weights("convert", tmp_path / "c.pth", tmp_path / "without", *common) == 0
+    assert "relation_objectives.mrc: left aside, a head of 2 relations" in capsys.readouterr().out
+    assert relpretrain.load(tmp_path / "without").objectives == {}
+    given = ("--relations", tmp_path / "relations.json")
+    assert weights("convert", tmp_path / "c.pth", tmp_path / "with", *common, *given) == 0
+    assert "relation_objectives.mrc: loaded, a head of 2 relations" in capsys.readouterr().out
+    loaded = relpretrain.load(tmp_path / "with")
+    assert loaded.vocabulary.names == ("on", "in")
+    assert torch.equal(loaded.objectives["mrc"].head[0].weight, mrc.head[0].weight)
+    assert weights("convert", tmp_path / "with", tmp_path / "back.pth") == 0
+    assert "left out: the heads of mrc" in capsys.readouterr().out
+    assert not [key for key in torch.load(tmp_path / "back.pth", weights_only=True)["model"] if "relation" in key]
+    assert weights("convert", tmp_path / "with", tmp_path / "again", *given) == 2
+    assert "leave out tokenizer, image_size, arguments and vocabulary" in capsys.readouterr().err

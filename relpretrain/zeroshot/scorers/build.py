@@ -24,7 +24,7 @@ WAYS: tuple[str, ...] = get_args(By)
 PRECISIONS = ("fp32", "bf16")
 
 _MODES = ("checkpoint", "model", "blind", "constant")
-_OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean")
+_OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean", "relations")
 
 
 def chosen_model(args: argparse.Namespace) -> str:
@@ -89,7 +89,7 @@ def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str,
 def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple[PairScorer, dict[str, Any]]:
     from relpretrain.checkpoint import load
 
-    loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size)
+    loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size, vocabulary=args.relations)
     if line := choose_threads(cast(nn.Module, loaded.backbone)):
         print(line, file=sys.stderr)
     preprocess = loaded.preprocess
@@ -110,6 +110,8 @@ def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple
         **sizes,
     )
     described = {"scorer": f"{type(loaded.backbone).__name__} by {by}", "precision": args.precision}
+    if loaded.report is not None and loaded.report.notes:
+        described["loaded"] = "; ".join(loaded.report.notes)
     return scorer, described | {"weights": hash_files(args.checkpoint)}
 
 

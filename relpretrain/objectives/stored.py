@@ -1,0 +1,63 @@
+"""Relation heads that lie in a file beside the weights of a model of another codebase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from relpretrain.objectives.base import Objective
+from relpretrain.objectives.relation import MRC
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.scene_graph.vocabulary import BUNDLED
+from relpretrain.types import Backbone
+
+
+def stored_heads(
+    state: Mapping[str, Tensor], backbone: Backbone, vocabulary: RelationVocabulary | None = None
+) -> tuple[dict[str, Objective], list[str]]:
+    """Rebuild MRC from its stored head, where its relations are known.
+
+    The file has no names of relations but their fingerprint, which tells a bundled vocabulary, or the given one.
+
+    Args:
+        state: Weights of relation objectives, by "<objective>.<weight>".
+        backbone: What MRC is attached to.
+        vocabulary: The relations of the run that wrote the file; None looks at the bundled ones.
+
+    Returns:
+        The objectives that could be rebuilt, by name, and a line on each that the file has.
+
+    Raises:
+        ValueError: If the file has no relation head for the given vocabulary, or one of other relations or sizes.
+    """
+    stored = {key.removeprefix("mrc."): value for key, value in state.items() if key.startswith("mrc.")}
+    others = sorted({key.partition(".")[0] for key in state} - {"mrc"})
+    notes = [f"relation_objectives.{name}: left aside, an objective of another codebase" for name in others]
+    if "fingerprint" not in stored or "head.0.weight" not in stored:
+        if vocabulary is not None:
+            raise ValueError("a relation vocabulary was given, but the file has no relation head (MRC)")
+        return {}, notes
+    fingerprint = bytes(stored["fingerprint"].tolist()).hex()
+    known = [RelationVocabulary.load(path.stem) for path in sorted(BUNDLED.glob("*.json"))]
+    candidates = known if vocabulary is None else [vocabulary]
+    relations = next((each for each in candidates if each.fingerprint == fingerprint), None)
+    count = len(stored["head.2.weight"]) if "head.2.weight" in stored else 0
+    if relations is None and vocabulary is not None:
+        raise ValueError(
+            f"the relation head (MRC) in the file tells {count} relations apart, which are not the {len(vocabulary)} "
+            "of the given vocabulary: give the one that it was trained with"
+        )
+    if relations is None:
+        notes.append(
+            f"relation_objectives.mrc: left aside, a head of {count} relations that are no bundled vocabulary; give "
+            "theirs to have it"
+        )
+        return {}, notes
+    mrc = MRC(relations, hidden=len(stored["head.0.weight"]))
+    mrc.attach(backbone)
+    try:
+        mrc.load_state_dict(stored)
+    except RuntimeError as error:
+        raise ValueError(f"the relation head (MRC) does not fit the model: {' '.join(str(error).split())}") from error
+    return {"mrc": mrc}, [*notes, f"relation_objectives.mrc: loaded, a head of {count} relations"]
