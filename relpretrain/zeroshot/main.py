@@ -16,6 +16,7 @@ from relpretrain.zeroshot.comparison import Comparison, compare
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.images import ImageFinder
 from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, Scored, disagreements, item_results, read_items
+from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items, refuse_other_data
@@ -108,15 +109,17 @@ def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, 
     scored = with_threshold(scored, args.threshold)
     items = [result for part in scored for result in item_results(part)] if args.out else []
     protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
-    return Report(tuple(summarise(scored, args.seed)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
+    return Report(tuple(summarise(scored)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     if args.data is None:
         raise ValueError("Scoring a model needs --data DIR, with a folder per task, or --data FILE.json.")
     device = _device(args.device)
-    source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split))
+    blind = bool(args.blind or args.constant or args.blank_image)
+    source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split), blind)
     ready, hashes = prepare(args.tasks or ["vsr", "valse"], source)
+    ready = leave_out_broken(ready, args.allow_missing)
     if args.k_test:
         ready = [
             replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready

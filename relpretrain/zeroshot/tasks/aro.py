@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from relpretrain.zeroshot.decisions import choice_correct
-from relpretrain.zeroshot.table import Row, Table, make_macro_row
+from relpretrain.zeroshot.table import Row, Table, images_of, make_macro_row
 from relpretrain.zeroshot.tasks.base import Item, Outcome, Record, Source, find_files, read_json, require
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
@@ -148,16 +149,21 @@ class ARO(ChoiceTask):
         rows = zip(grouped.keys, grouped.records, correct, strict=True)
         return {key: Outcome(self.category(record), right) for key, record, right in rows}
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The set's headline figure, the share over all items, and the categories that the headline is a mean of."""
         grouped = self.grouped(records)
         subset = grouped.records[0]["subset"]
         ranked = ARO(ties_win=_ties_win(grouped))
-        rows = ranked.rows(grouped, seed)
+        rows = ranked.rows(grouped)
         if SUBSETS[subset].part == "":
             return Table(self.name, split or subset, self.protocol, (rows[0],))
         kept, left = _counted(subset, rows[1:])
-        headline = make_macro_row(f"mean of {len(kept)} {_PLURAL[subset]}", [(r.n, r.correct) for r in kept], seed)
+        right, images = choice_correct(grouped.scores, ranked.ties_win).tolist(), images_of(grouped.records)
+        parts = []
+        for row in kept:
+            chosen = [self.category(record) == row.category for record in grouped.records]
+            parts.append((list(compress(right, chosen)), images and list(compress(images, chosen))))
+        headline = make_macro_row(f"mean of {len(kept)} {_PLURAL[subset]}", parts)
         headline.details.update(ties=sum(r.details["ties"] for r in kept), chance=0.5)
         lost = sum(row.n for row in left)
         notes = (

@@ -24,12 +24,14 @@ class Source:
         images: Further folders with images, searched first.
         allow_missing: Whether items without their image are left out instead of refused.
         splits: The splits to use; empty for all there are.
+        blind: Whether the scorer never looks at images, so that none need be there.
     """
 
     path: Path
     images: tuple[Path, ...] = ()
     allow_missing: bool = False
     splits: tuple[str, ...] = ()
+    blind: bool = False
 
     @property
     def is_item_file(self) -> bool:

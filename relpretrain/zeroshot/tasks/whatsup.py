@@ -98,17 +98,17 @@ class WhatsUp(ChoiceTask):
         roles = [str(number) for number in range(SUBSETS[names.pop()].options)]
         return group(records, self.card.title, roles, lambda r: r["id"], lambda r: str(r["option"]))
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Individual accuracy, overall and by preposition; below it, pairs and sets of controlled images."""
         grouped = self.grouped(records)
         subset = grouped.records[0]["subset"]
-        rows = self.rows(grouped, seed)
+        rows = self.rows(grouped)
         right = choice_correct(grouped.scores, self.ties_win).tolist()
         notes: tuple[str, ...] = ()
         if SUBSETS[subset].opposites:
             pairs, sets = _pairs_and_sets(grouped.records, right, SUBSETS[subset].opposites)
             n = len(right)
-            rows[1:1] = [make_row("pairs", n // 2, pairs, seed), make_row("sets", n // 4, sets, seed)]
+            rows[1:1] = [make_row("pairs", n // 2, pairs), make_row("sets", n // 4, sets)]
             incomplete = _incomplete(grouped.records)
             if incomplete:
                 notes = (f"{incomplete} sets lack images: their pairs and sets count as wrong",)
