@@ -24,6 +24,7 @@ from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.scores import (
     complete,
     find_split,
+    keep_scores,
     read_scores,
     shared_files,
     split_of,
@@ -102,6 +103,9 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
         metadata[f"scores {path.name}"] = hash_files(path)
         if part.items:
             metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
+    if args.out:
+        named = zip(args.scores, scored, strict=True)
+        keep_scores(args.out, [(path, part.task.name, part.split, part.records) for path, part in named])
     return _report(args, scored, metadata)
 
 

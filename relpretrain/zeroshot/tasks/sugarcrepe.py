@@ -8,7 +8,7 @@ from typing import Any
 
 from relpretrain.zeroshot.decisions import choice_correct
 from relpretrain.zeroshot.table import Part, Table, images_of, make_macro_row
-from relpretrain.zeroshot.tasks.base import Item, Record, Source, find_files, read_json, require
+from relpretrain.zeroshot.tasks.base import Item, Record, Source, find_files, read_json, require_texts
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import ChoiceTask
 
@@ -71,7 +71,7 @@ class SugarCrepe(ChoiceTask):
         return {name: f"{name}.json" for name in self.parts}
 
     def _item(self, file: str, key: str, record: Record, image: str, where: Any) -> Item:
-        require(record, (image, *self.roles), f"{self.card.title} item {key!r} of {where}")
+        require_texts(record, (image, *self.roles), f"{self.card.title} item {key!r} of {where}")
         shared = {"task": self.name, "file": file}
         number = f"{file}/{key}"
         lines = tuple({"label": f"{number}_{role}", **shared, "option": role, "id": number} for role in self.roles)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
@@ -12,7 +11,17 @@ import torch
 
 from relpretrain.zeroshot.decisions import auroc, threshold_correct
 from relpretrain.zeroshot.table import OVERALL, Row, Table, make_bare_row, make_macro_row
-from relpretrain.zeroshot.tasks.base import NO_THRESHOLD, Item, Record, Source, calibrated, read_lines, require
+from relpretrain.zeroshot.tasks.base import (
+    NO_THRESHOLD,
+    Item,
+    Record,
+    Source,
+    calibrated,
+    read_lines,
+    require,
+    require_texts,
+    table_rows,
+)
 from relpretrain.zeroshot.tasks.card import Card
 from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
 
@@ -75,6 +84,7 @@ class SVO(ChoiceTask):
         for number, row in enumerate(rows):
             keys = ("caption", "pos_image", "neg_image", "pos_triplet", "neg_triplet", *FLAGS.values())
             require(row, keys, f"SVO-Probes row {number} of {where}")
+            require_texts(row, keys[:3], f"SVO-Probes row {number} of {where}")
             key = str(row.get("svo_index", number))
             shared = {name: row[name] for name in ("pos_triplet", "neg_triplet")}
             shared |= {flag: _true(row[flag]) for flag in FLAGS.values()}
@@ -148,12 +158,11 @@ def _read(folder: Path) -> tuple[list[Record], Path]:
             raise ValueError(f"{folder} holds no SVO-Probes annotations ({_TABLE} or {_LINES}).")
         return read_lines(folder / _LINES), folder / _LINES
     rows: list[Record] = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream)):
-            keys = ("sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id", *FLAGS.values())
-            require(row, keys, f"Row {number} of {path}")
-            images = {"pos_image": f"{row['pos_image_id']}.jpg", "neg_image": f"{row['neg_image_id']}.jpg"}
-            rows.append({"caption": row["sentence"], **images} | {key: row[key] for key in keys if "image" not in key})
+    for number, row in table_rows(path):
+        keys = ("sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id", *FLAGS.values())
+        require(row, keys, f"Line {number} of {path}")
+        images = {"pos_image": f"{row['pos_image_id']}.jpg", "neg_image": f"{row['neg_image_id']}.jpg"}
+        rows.append({"caption": row["sentence"], **images} | {key: row[key] for key in keys if "image" not in key})
     return rows, path
 
 

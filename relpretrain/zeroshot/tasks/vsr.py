@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
@@ -23,7 +22,9 @@ from relpretrain.zeroshot.tasks.base import (
     Source,
     UndecidedError,
     calibrated,
+    numbered_lines,
     require,
+    require_texts,
     select_splits,
 )
 from relpretrain.zeroshot.tasks.card import Card, Version
@@ -204,18 +205,14 @@ def _version(file: Path, number: int) -> str:
 
 
 def _records(file: Path) -> Iterator[Record]:
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"Line {number} of {file} is not valid JSON: {error}") from error
-            _check(record, f"Line {number} of {file}")
-            yield record
+    for number, record in numbered_lines(file):
+        _check(record, f"Line {number} of {file}")
+        yield record
 
 
 def _check(record: Record, where: str) -> None:
     require(record, ("image", "caption", "label", "relation"), where)
+    require_texts(record, ("image", "caption", "relation"), where)
     if record["label"] not in (0, 1):
         raise ValueError(f"{where}: the label must be 0 or 1, not {record['label']!r}.")
 

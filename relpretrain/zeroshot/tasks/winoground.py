@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relpretrain.zeroshot.decisions import finite_rows, square_correct
 from relpretrain.zeroshot.table import Row, Table, make_share_row
-from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, read_lines, require
+from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, read_lines, require, require_texts
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import Grouped, group
 
@@ -71,6 +71,7 @@ class Winoground(PairTask):
         for number, example in enumerate(examples):
             keys = ("id", "caption_0", "caption_1", "image_0", "image_1")
             require(example, keys, f"Winoground example {number} of {where}")
+            require_texts(example, keys[1:], f"Winoground example {number} of {where}")
             tags = {tag: example[tag] for tag in _TAGS if tag in example}
             texts = (example["caption_0"], example["caption_1"])
             for i in (0, 1):
