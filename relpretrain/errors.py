@@ -40,6 +40,17 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
 
 
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number with what is counted: "1 shard", "2,000 shards".
+
+    Args:
+        number: How many.
+        noun: One of them.
+        nouns: Several of them; by default with an s.
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """End of a line about an unknown name: the nearest known one, else all of them."""
     names = list(known)

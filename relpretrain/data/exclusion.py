@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from relpretrain.data.transforms import to_rgb
 from relpretrain.data.writing import write_atomically
 from relpretrain.reading import read_json
 
@@ -122,7 +123,7 @@ def phash(image: Image.Image) -> int:
     Args:
         image: An image of any mode and size.
     """
-    grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    grey = to_rgb(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     waves = _waves()
     low = (waves @ np.asarray(grey, np.float64) @ waves.T).round(6)  # what is left of a blank image is rounding
     bits = low > np.median(low)

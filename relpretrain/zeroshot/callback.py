@@ -22,6 +22,7 @@ from relpretrain.distributed import is_distributed, rank, world_size
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.training.callbacks import LossLog
 from relpretrain.zeroshot.evaluate import Ready, prepare
+from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.table import OVERALL, Table
 from relpretrain.zeroshot.tasks import TASKS, Source
@@ -138,7 +139,7 @@ class ZeroShot(pl.Callback):
             )
             for name, part in list(self._ready.items())[rank() :: world_size()]:
                 records = part.task.score(scorer, part.items)
-                mine |= dict(_figures(name, part.task.summarise(records, part.split, self.seed)))
+                mine |= dict(_figures(name, part.task.summarise(records, part.split)))
         shares: list[Any] = [mine]
         if is_distributed():
             shares = [None] * world_size()
@@ -162,7 +163,12 @@ class ZeroShot(pl.Callback):
             ends = [part.split.rpartition("/")[2] for part in ready]
             for part, end in zip(ready, ends, strict=True):
                 split = end if ends.count(end) == 1 else part.split.replace("/", "_")
-                yield _slug("_".join(filter(None, (name, split)))), replace(part, items=self._sample(part))
+                sample = replace(part, items=self._sample(part))
+                try:
+                    (sample,) = leave_out_broken([sample], self.allow_missing)
+                except ValueError as error:
+                    raise ConfigError(f"ZeroShot: {error}") from error
+                yield _slug("_".join(filter(None, (name, split)))), sample
 
     def _sample(self, part: Ready) -> list[Any]:
         """A few items of a split, in their order; those of one group come together."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relpretrain.zeroshot.items import Disagreements
+from relpretrain.zeroshot.items import Disagreements, item_images
 from relpretrain.zeroshot.statistics import Paired, compare_paired, holm
 from relpretrain.zeroshot.table import OVERALL
-from relpretrain.zeroshot.tasks.base import Outcome, Record, Task
+from relpretrain.zeroshot.tasks.base import Record, Task
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,21 @@ def compare(
     if any(a[key].category != b[key].category for key in shared):
         raise ValueError(f"{names[0]} and {names[1]} disagree on the categories of items: they are of different data.")
     notes: tuple[str, ...] = (differ,) if len(shared) < max(len(a), len(b)) else ()
+    images = item_images(task, first)
     categories = list(dict.fromkeys(a[key].category for key in shared if a[key].category))
-    rows = [_row(OVERALL, [a[key] for key in shared], [b[key] for key in shared], seed)]
+
+    def row(name: str, keys: Sequence[Any]) -> ComparisonRow:
+        right, other = [a[key].correct for key in keys], [b[key].correct for key in keys]
+        paired = compare_paired(right, other, seed, clusters=[images(key) for key in keys])
+        return ComparisonRow(name, len(keys), sum(right) / len(keys), sum(other) / len(keys), paired)
+
+    rows = [row(OVERALL, shared)]
     by_category = []
     for category in categories if len(categories) > 1 else []:
-        keys = [key for key in shared if a[key].category == category]
-        by_category.append(_row(category, [a[key] for key in keys], [b[key] for key in keys], seed))
+        by_category.append(row(category, [key for key in shared if a[key].category == category]))
     adjusted = holm([row.paired.p_value for row in by_category])
     rows += [replace(row, p_holm=p) for row, p in zip(by_category, adjusted, strict=True)]
     if by_category:
         alone = "" if task.several else "; overall is a test of its own"
         notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories{alone}",)
     return Comparison(task.name, split, names, tuple(rows[1:] if task.several and by_category else rows), notes)
-
-
-def _row(category: str, first: Sequence[Outcome], second: Sequence[Outcome], seed: int) -> ComparisonRow:
-    a, b = [o.correct for o in first], [o.correct for o in second]
-    return ComparisonRow(category, len(a), sum(a) / len(a), sum(b) / len(b), compare_paired(a, b, seed))

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from relpretrain.errors import counted
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.items import Scored
 from relpretrain.zeroshot.report import hash_items
 from relpretrain.zeroshot.scores import score_file_name, write_scores
 from relpretrain.zeroshot.table import Table
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
+from relpretrain.zeroshot.tasks.base import Record
 from relpretrain.zeroshot.versions import version_note, version_of_items, version_of_scores
 
 
@@ -53,29 +55,48 @@ def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str
 
 
 def evaluate(scorer: PairScorer, ready: Sequence[Ready], out: Path | None = None) -> list[Scored]:
-    """Score splits.
+    """Score splits. What was scored is kept: a score file is left even when a later item fails.
 
     Args:
         scorer: The model.
         ready: What to score, from `prepare`.
         out: Folder for the score files, or None.
+
+    Raises:
+        ValueError: If an item cannot be scored; says where the scores of those before it are.
     """
     scored = []
     for part in ready:
-        records = part.task.score(scorer, part.items)
-        if out is not None:
-            write_scores(out / "scores" / score_file_name(part.task.name, part.split), records)
+        done: list[Record] = []
+        path = None if out is None else out / "scores" / score_file_name(part.task.name, part.split)
+        try:
+            records = part.task.score(scorer, part.items, done)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{error}{_keep(path, done)}") from error
+        except BaseException:
+            _keep(path, done)
+            raise
+        if path is not None:
+            write_scores(path, records)
         notes = (*part.notes, *getattr(scorer, "notes", tuple)())
         scored.append(Scored(part.task, part.split, records, notes, part.items, part.version))
     return scored
 
 
-def summarise(scored: Sequence[Scored], seed: int = 0) -> list[Table]:
-    """The tables of scored splits; `seed` is of their intervals."""
+def _keep(path: Path | None, done: Sequence[Record]) -> str:
+    """Write what was scored before a failure, and say so."""
+    if path is None or not done:
+        return ""
+    write_scores(path, done)
+    return f" What was scored before is in {path} ({counted(len(done), 'line')}); --scores makes its tables."
+
+
+def summarise(scored: Sequence[Scored]) -> list[Table]:
+    """The tables of scored splits."""
     tables = []
     for part in scored:
         version = part.version or ("" if part.items else version_of_scores(part.task, part.split, part.records))
-        for table in part.task.tables(part.records, part.split, seed):
+        for table in part.task.tables(part.records, part.split):
             data = version_note(part.task, part.split, version, sum(part.task.count(part.records).values()))
             tables.append(replace(table, notes=(*table.notes, *part.notes, data), version=version))
     return tables

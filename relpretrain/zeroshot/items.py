@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,14 @@ def item_results(scored: Scored) -> list[ItemResult]:
     return results
 
 
+def item_images(task: Task, records: Sequence[Record]) -> Callable[[Any], str | None]:
+    """What tells the image of a key of `Task.outcomes`, the first of several; None where the lines do not say it."""
+    images: dict[Any, str | None] = {}
+    for record in records:
+        images.setdefault(_id(task, record), record.get("image"))
+    return lambda key: images.get(_find(key, images))
+
+
 def write_items(path: Path, results: Sequence[ItemResult]) -> None:
     """Write a table of items as CSV; texts, roles and scores are JSON lists in their cells."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,5 +212,9 @@ def _role(record: Record) -> str:
     return str(named or {0: "false", 1: "true"}.get(label if isinstance(label, int) else -1, ""))
 
 
+_ADDED = ("score", "calibrated", "image")
+"""What a line of a score file has beside the record of its text."""
+
+
 def _sign(record: Record) -> str:
-    return json.dumps({name: value for name, value in record.items() if name != "score"}, sort_keys=True)
+    return json.dumps({name: value for name, value in record.items() if name not in _ADDED}, sort_keys=True)

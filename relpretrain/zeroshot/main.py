@@ -16,6 +16,7 @@ from relpretrain.zeroshot.comparison import Comparison, compare
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.images import ImageFinder
 from relpretrain.zeroshot.items import ITEMS_NAME, ItemResult, Scored, disagreements, item_results, read_items
+from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report import Report, describe, hash_files, hash_items, refuse_other_data
@@ -23,6 +24,7 @@ from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.scores import (
     complete,
     find_split,
+    keep_scores,
     read_scores,
     shared_files,
     split_of,
@@ -101,6 +103,9 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
         metadata[f"scores {path.name}"] = hash_files(path)
         if part.items:
             metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
+    if args.out:
+        named = zip(args.scores, scored, strict=True)
+        keep_scores(args.out, [(path, part.task.name, part.split, part.records) for path, part in named])
     return _report(args, scored, metadata)
 
 
@@ -108,15 +113,17 @@ def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, 
     scored = with_threshold(scored, args.threshold)
     items = [result for part in scored for result in item_results(part)] if args.out else []
     protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
-    return Report(tuple(summarise(scored, args.seed)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
+    return Report(tuple(summarise(scored)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     if args.data is None:
         raise ValueError("Scoring a model needs --data DIR, with a folder per task, or --data FILE.json.")
     device = _device(args.device)
-    source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split))
+    blind = bool(args.blind or args.constant or args.blank_image)
+    source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split), blind)
     ready, hashes = prepare(args.tasks or ["vsr", "valse"], source)
+    ready = leave_out_broken(ready, args.allow_missing)
     if args.k_test:
         ready = [
             replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready

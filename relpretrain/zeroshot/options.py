@@ -58,7 +58,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         metavar="T",
         help=f"VSR: lowest score that means true: a number, {DEV} (chosen there for test) or {SWEEP} (an oracle shown)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="--compare: of the draws (default: 0)")
     return parser
 
 

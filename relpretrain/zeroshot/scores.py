@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from relpretrain.zeroshot.tasks import TASKS
-from relpretrain.zeroshot.tasks.base import Item, Record
+from relpretrain.zeroshot.tasks.base import Item, Record, numbered_lines
 
 
 def score_file_name(task: str, split: str) -> str:
@@ -30,18 +31,47 @@ def tell_apart(first: Path, second: Path) -> tuple[str, str]:
     return str(first), str(second)
 
 
+def keep_scores(folder: Path, scored: Sequence[tuple[Path, str, str, Sequence[Record]]]) -> None:
+    """Write score files that were read into a report folder, so that it can be compared as one of a model can.
+
+    A file is called as `score_file_name` has it. Where the split is not known, a name that was made so is kept; another
+    is that of the task, or, where several files would be called so, has its old name behind that.
+
+    Args:
+        folder: The report folder.
+        scored: Path, task, split and lines of each file.
+    """
+    names = []
+    for path, task, split, _ in scored:
+        made = path.stem == task or path.stem.startswith(f"{task}.")
+        names.append(path.name if made and not split else score_file_name(task, split))
+    for (path, task, _, records), name in zip(scored, names, strict=True):
+        unique = name if names.count(name) == 1 else score_file_name(task, path.stem.removeprefix(f"{task}."))
+        write_scores(folder / "scores" / unique, records)
+
+
 def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
     """The score files to compare: two files, or those that two report folders both have.
 
     Raises:
         ValueError: If two folders have none in common.
     """
-    if not (first.is_dir() and second.is_dir()):
+    if first.is_dir() != second.is_dir():
+        folder, file = (first, second) if first.is_dir() else (second, first)
+        raise ValueError(f"{folder} is a folder and {file} is not: compare two score files, or two --out folders.")
+    if not first.is_dir():
         return [(first, second)]
-    names = sorted(p.name for p in (first / "scores").glob("*.jsonl") if (second / "scores" / p.name).exists())
+    held = [{path.name: path for path in sorted((folder / "scores").glob("*.jsonl"))} for folder in (first, second)]
+    for folder, files in zip((first, second), held, strict=True):
+        if not files:
+            raise ValueError(f"{folder} holds no scores (scores/*.jsonl): make it by --checkpoint or --scores with "
+                             "--out.")  # fmt: skip
+    names = [name for name in held[0] if name in held[1]]
     if not names:
-        raise ValueError(f"{first} and {second} have no score file in common (scores/*.jsonl in both).")
-    return [(first / "scores" / name, second / "scores" / name) for name in names]
+        a, b = (", ".join(name.removesuffix(".jsonl") for name in files) for files in held)
+        raise ValueError(f"{first} and {second} have no score file in common: {a} in one, {b} in the other. Score "
+                         "both on the same tasks.")  # fmt: skip
+    return [(held[0][name], held[1][name]) for name in names]
 
 
 def write_scores(path: Path, records: Sequence[Record]) -> None:
@@ -59,18 +89,11 @@ def read_scores(path: Path) -> list[Record]:
     if not path.is_file():
         raise ValueError(f"There is no score file {path}.")
     records: list[Record] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line) if line.strip() else None
-        except json.JSONDecodeError as error:
-            raise ValueError(f"Line {number} of {path} is not valid JSON: {error}") from error
-        if record is not None and not isinstance(record, dict):
-            raise ValueError(f"Line {number} of {path} is not a JSON object.")
-        if record is not None:
-            score = record.get("score", 0.0)
-            if isinstance(score, bool) or not isinstance(score, int | float):
-                raise ValueError(f"Line {number} of {path}: the score must be a number, not {score!r}.")
-            records.append({"id": len(records)} | record)
+    for number, record in numbered_lines(path):
+        score = record.get("score", 0.0)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise ValueError(f"Line {number} of {path}: the score must be a number, not {score!r}.")
+        records.append({"id": len(records)} | record)
     if not records:
         raise ValueError(f"{path} holds no scores.")
     return records

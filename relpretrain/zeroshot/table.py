@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from relpretrain.zeroshot.statistics import SAMPLES, bootstrap_interval
+from relpretrain.zeroshot.statistics import (
+    Clusters,
+    effective_items,
+    mean_share_interval,
+    share_interval,
+    wilson_interval,
+)
 
 OVERALL = "overall"
 """Name of the row over all items."""
@@ -97,37 +105,64 @@ class Table:
         return cls(*names, tuple(rows), notes, state.get("version", ""))
 
 
-def make_row(category: str, n: int, correct: int, seed: int = 0, **details: float) -> Row:
-    """Fill in a row from its counts, with the bootstrap interval of the accuracy; undefined details are left out."""
-    outcomes = np.repeat([1.0, 0.0], [correct, n - correct])
-    _, low, high = bootstrap_interval(outcomes, seed)
-    return Row(category, n, correct, low, high, _defined(details))
+def images_of(records: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """The image of each line of a score file, by which items are clustered; None where they do not say it."""
+    images = [record.get("image") for record in records]
+    return [str(image) for image in images] if all(images) else None
 
 
-def make_mean_row(category: str, values: Sequence[float], seed: int = 0, **details: float) -> Row:
-    """Fill in a row whose figure is the mean of per-item values, with its bootstrap interval."""
-    value, low, high = bootstrap_interval(values, seed)
-    return Row(category, len(values), sum(v == 1 for v in values), low, high, _defined(details), value)
-
-
-def make_macro_row(category: str, counts: Sequence[tuple[int, int]], seed: int = 0, **details: float) -> Row:
-    """Fill in a row whose figure is the plain mean of the categories' accuracies.
-
-    The interval resamples items within each category, so that every resample has all of them.
+def make_row(category: str, n: int, correct: int, independent: float | None = None, **details: float) -> Row:
+    """Fill in a row from its counts, with Wilson's interval of the accuracy; undefined details are left out.
 
     Args:
         category: Name of the row.
-        counts: (items, right ones) of each category, none empty.
-        seed: Seed of the resampling.
+        n: Number of items.
+        correct: Number of right ones.
+        independent: How many independent items they are worth (`statistics.effective_items`); None for all.
         details: Further figures.
     """
-    n, correct = (np.array([pair[i] for pair in counts], dtype=np.int64) for i in (0, 1))
-    if not len(n):
-        return Row(category, 0, 0, float("nan"), float("nan"), _defined(details), float("nan"))
-    draws = np.random.default_rng(seed).binomial(n, correct / n, size=(SAMPLES, len(n)))
-    low, high = np.quantile((draws / n).mean(axis=1), [0.025, 0.975])
-    value = float((correct / n).mean())
-    return Row(category, int(n.sum()), int(correct.sum()), float(low), float(high), _defined(details), value)
+    _, low, high = wilson_interval(correct / n if n else 0.0, n if independent is None else independent)
+    return Row(category, n, correct, low, high, _defined(details))
+
+
+def make_share_row(category: str, right: ArrayLike, images: Clusters | None = None, **details: float) -> Row:
+    """Fill in a row from its items: whether each was right, and which image it is of (see `statistics`)."""
+    outcomes = np.asarray(right, dtype=bool)
+    return make_row(category, len(outcomes), int(outcomes.sum()), effective_items(outcomes, images), **details)
+
+
+def make_image_mean_row(category: str, right: ArrayLike, images: Sequence[str], **details: float) -> Row:
+    """Fill in a row whose figure is the mean over images of the share of an image's items that are right.
+
+    Args:
+        category: Name of the row.
+        right: Whether each item was right, (items,).
+        images: The image of each item, (items,).
+        details: Further figures.
+    """
+    outcomes = np.asarray(right, dtype=bool)
+    sizes = Counter(images)
+    missed = {image for image, hit in zip(images, outcomes.tolist(), strict=True) if not hit}
+    value, low, high = share_interval(outcomes, images, [1 / sizes[image] for image in images])
+    return Row(category, len(sizes), len(sizes) - len(missed), low, high, _defined(details), value)
+
+
+Part = tuple[ArrayLike, Clusters | None]
+"""A category's outcomes, and the images of its items where they are known."""
+
+
+def make_macro_row(category: str, parts: Sequence[Part], **details: float) -> Row:
+    """Fill in a row whose figure is the plain mean of the categories' accuracies.
+
+    Args:
+        category: Name of the row.
+        parts: The categories, none empty.
+        details: Further figures.
+    """
+    outcomes = [np.asarray(right, dtype=bool) for right, _ in parts]
+    value, low, high = mean_share_interval(outcomes, [images for _, images in parts])
+    n, correct = sum(map(len, outcomes)), sum(int(right.sum()) for right in outcomes)
+    return Row(category, n, correct, low, high, _defined(details), value)
 
 
 def make_bare_row(category: str, n: int, **details: float) -> Row:

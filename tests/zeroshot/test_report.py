@@ -65,7 +65,7 @@ def test_comparisons_are_reported():
     lines = [line for line in report.to_markdown().splitlines() if line.startswith("| ")]
     assert lines[2:] == [
         "| old | overall | 2 | 50.00 |  |  |  |  |",
-        "| new | overall | 2 | 100.00 | +50.00 | +0.00 to +100.00 | 1 | - |",
+        "| new | overall | 2 | 100.00 | +50.00 | -50.00 to +100.00 | 1 | - |",
     ]
     state = json.loads(report.to_json())["comparisons"][0]
     assert state["rows"][0]["paired"]["difference"] == 0.5

@@ -138,7 +138,7 @@ def test_each_image_is_encoded_once(data, monkeypatch):
     assert VALSE.summarise(valse).overall.correct == 3
     assert [record["id"] for record in vsr] == [0, 1, 2, 3]
     assert [record["score"] > 0.5 for record in vsr] == [True, False, False, True]
-    assert list(valse[0]) == ["label", "score", "instrument", "piece", "type", "id"]
+    assert list(valse[0]) == ["label", "score", "instrument", "piece", "type", "id", "image"]
 
 
 def test_scores_do_not_depend_on_the_order_of_the_items(data):

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from relpretrain.zeroshot.decisions import choice_correct
-from relpretrain.zeroshot.table import Row, Table, make_macro_row
-from relpretrain.zeroshot.tasks.base import Item, Outcome, Record, Source, find_files, read_json, require
+from relpretrain.zeroshot.table import Row, Table, images_of, make_macro_row
+from relpretrain.zeroshot.tasks.base import (
+    Item,
+    Outcome,
+    Record,
+    Source,
+    find_files,
+    list_of_texts,
+    read_json,
+    require,
+    require_numbers,
+    require_texts,
+)
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
 from relpretrain.zeroshot.tasks.shuffles import Shuffler, clean, official_shuffler
@@ -148,16 +160,21 @@ class ARO(ChoiceTask):
         rows = zip(grouped.keys, grouped.records, correct, strict=True)
         return {key: Outcome(self.category(record), right) for key, record, right in rows}
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The set's headline figure, the share over all items, and the categories that the headline is a mean of."""
         grouped = self.grouped(records)
         subset = grouped.records[0]["subset"]
         ranked = ARO(ties_win=_ties_win(grouped))
-        rows = ranked.rows(grouped, seed)
+        rows = ranked.rows(grouped)
         if SUBSETS[subset].part == "":
             return Table(self.name, split or subset, self.protocol, (rows[0],))
         kept, left = _counted(subset, rows[1:])
-        headline = make_macro_row(f"mean of {len(kept)} {_PLURAL[subset]}", [(r.n, r.correct) for r in kept], seed)
+        right, images = choice_correct(grouped.scores, ranked.ties_win).tolist(), images_of(grouped.records)
+        parts = []
+        for row in kept:
+            chosen = [self.category(record) == row.category for record in grouped.records]
+            parts.append((list(compress(right, chosen)), images and list(compress(images, chosen))))
+        headline = make_macro_row(f"mean of {len(kept)} {_PLURAL[subset]}", parts)
         headline.details.update(ties=sum(r.details["ties"] for r in kept), chance=0.5)
         lost = sum(row.n for row in left)
         notes = (
@@ -187,7 +204,7 @@ def order_cases(annotations: Sequence[Record], shuffler: Shuffler, where: str = 
     cases = []
     for number, record in enumerate(annotations):
         require(record, ("image", "caption"), f"Image {number} of {where}")
-        for caption in record["caption"]:
+        for caption in list_of_texts(record["caption"], f"Image {number} of {where}: 'caption'"):
             texts = [clean(text, MAX_WORDS) for text in (caption, *shuffler.all(caption))]
             cases.append({"image": record["image"], "caption_options": texts})
     return cases
@@ -220,15 +237,22 @@ def _item(subset: str, number: int, row: Record, where: str) -> Item:
     part, box = SUBSETS[subset].part, None
     if part:
         require(row, ("image_path", "true_caption", "false_caption", part, *_BOX), where)
+        require_texts(row, ("image_path", "true_caption", "false_caption"), where)
+        require_numbers(row, _BOX, where)
         left, top, width, height = (row[key] for key in _BOX)
         box = (left, top, left + width, top + height)
         image, texts = row["image_path"], [row["true_caption"], row["false_caption"]]
     else:
         require(row, ("image", "caption_options"), where)
-        image, texts = row["image"], list(row["caption_options"])
+        require_texts(row, ("image",), where)
+        image, texts = row["image"], list_of_texts(row["caption_options"], f"{where}: 'caption_options'")
     if len(texts) != SUBSETS[subset].options:
         raise ValueError(f"{where} has {len(texts)} texts instead of {SUBSETS[subset].options}.")
-    category = "_".join(row[part][:2]) if part == "attributes" else row[part] if part else ""
+    if part == "attributes":
+        category = "_".join(list_of_texts(row[part], f"{where}: {part!r}")[:2])
+    else:
+        require_texts(row, filter(None, [part]), where)
+        category = row[part] if part else ""
     key = f"{subset}/{number}"
     line = {"task": "aro", "subset": subset, "category": category}
     lines = ({"label": f"{key}_{n}", **line, "option": str(n), "id": key} for n in range(len(texts)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
+from relpretrain.data.transforms import decode
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.scorer import match_probability
 from relpretrain.zeroshot.table import Table
@@ -17,11 +18,17 @@ from relpretrain.zeroshot.tasks.source import (
     Record,
     Source,
     find_files,
+    list_of_texts,
+    numbered_lines,
     read_json,
     read_lines,
     require,
+    require_numbers,
+    require_texts,
     select_splits,
     suggest,
+    table_rows,
+    text_lines,
 )
 
 __all__ = [
@@ -36,14 +43,22 @@ __all__ = [
     "UndecidedError",
     "calibrated",
     "find_files",
+    "list_of_texts",
     "locate_images",
+    "numbered_lines",
     "read_image",
     "read_json",
     "read_lines",
     "require",
+    "require_numbers",
+    "require_texts",
     "score_items",
     "select_splits",
+    "show",
     "suggest",
+    "table_rows",
+    "text_lines",
+    "without_groups",
 ]
 
 NO_THRESHOLD = "these scores are not probabilities, so that a threshold of 0.5 means nothing: AUROC only"
@@ -109,8 +124,8 @@ class Task(Protocol):
         """The items that can be scored, with notes on those that cannot; refuses missing images unless allowed."""
         ...
 
-    def score(self, scorer: PairScorer, items: Sequence[Any]) -> list[Record]:
-        """The score file's lines of located items."""
+    def score(self, scorer: PairScorer, items: Sequence[Any], done: list[Record] | None = None) -> list[Record]:
+        """The score file's lines of located items; `done` gets those that are ready when something fails."""
         ...
 
     def item_id(self, record: Record) -> Any:
@@ -121,11 +136,11 @@ class Task(Protocol):
         """Whether each item was right, by `item_id`; by (question, `item_id`) where a task has `several`."""
         ...
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The table of a split; the headline figure is its first row."""
         ...
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """The table of `summarise`, and further ones where a benchmark has several figures."""
         ...
 
@@ -159,12 +174,12 @@ class BaseTask:
         return record["id"]
 
     @abstractmethod
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The headline table (see `Task.summarise`)."""
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """All tables (see `Task.tables`): one, unless the task says otherwise."""
-        return (self.summarise(records, split, seed),)
+        return (self.summarise(records, split),)
 
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
         """Number of items by part (see `Task.count`)."""
@@ -183,24 +198,27 @@ class PairTask(BaseTask):
         """A note on annotation files that are not there, where that was allowed."""
         return ()
 
-    def score(self, scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
+    def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Match probability of every text with its image (see `Task.score`)."""
-        return score_items(scorer, items)
+        return score_items(scorer, items, done)
 
 
 def locate_images(items: Sequence[Item], source: Source, task: str) -> tuple[list[Item], tuple[str, ...]]:
-    """Put paths in the place of image names.
+    """Put paths in the place of image names; the names go into the records, by which results are clustered.
 
     Returns:
-        The items whose image was found, and a note if there are others.
+        The items whose image was found, and a note if there are others. A source for scorers that do not look has all
+        items found, whose images stay names (`Unseen`).
 
     Raises:
         ValueError: If an image is missing and that is not allowed, or all are.
     """
+    named = [replace(item, records=tuple(r | {"image": item.image} for r in item.records)) for item in items]
+    if source.blind:
+        return [replace(item, image=Unseen(item.image)) for item in named], ()
     finder = source.finder(task)
     paths = {name: finder.find(name) for name in dict.fromkeys(item.image for item in items)}
-    broken = {item.group for item in items if item.group is not None and paths[item.image] is None}
-    whole = [item for item in items if paths[item.image] is not None and item.group not in broken]
+    whole = without_groups(named, {name for name, path in paths.items() if path is None})
     found = [replace(item, image=str(paths[item.image])) for item in whole]
     missing = [name for name, path in paths.items() if path is None]
     if not missing:
@@ -214,12 +232,19 @@ def locate_images(items: Sequence[Item], source: Source, task: str) -> tuple[lis
     return found, (f"{what}: {len(items) - len(found)} of {len(items)} items left out, n = {len(found)}",)
 
 
-def score_items(scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
+def without_groups(items: Sequence[Any], images: Set[str]) -> list[Any]:
+    """The items that need none of some images, nor belong to a group of which another item does."""
+    lost = {group for item in items if item.image in images and (group := getattr(item, "group", None)) is not None}
+    return [item for item in items if item.image not in images and getattr(item, "group", None) not in lost]
+
+
+def score_items(scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
     """Score every text of every item; each image is read and encoded once.
 
     Args:
         scorer: The model.
         items: Items with paths as images.
+        done: Gets the records of the items and groups that were scored when something fails.
 
     Returns:
         The items' records with "score" added, in the order of the items: a match probability, or the difference of the
@@ -233,28 +258,43 @@ def score_items(scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
     for number, item in enumerate(items):
         by_image.setdefault((item.image, item.box), []).append(number)
     scored: dict[int, list[Record]] = {}
-    for views in _chunks(list(by_image), _CHUNK):
-        features = scorer.encode_images([read_image(*view) for view in views])
-        rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
-        index = [row for row, number in rows for _ in items[number].texts]
-        texts = [text for _, number in rows for text in items[number].texts]
-        logits = scorer.score(features, index, texts)
-        values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
-        scores: Iterator[float] = iter(values.tolist())
-        for _, number in rows:
-            scored[number] = [_with_score(r, next(scores), calibrated) for r in items[number].records]
+    try:
+        for views in _chunks(list(by_image), _CHUNK):
+            features = scorer.encode_images([show(*view) for view in views])
+            rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
+            index = [row for row, number in rows for _ in items[number].texts]
+            texts = [text for _, number in rows for text in items[number].texts]
+            logits = scorer.score(features, index, texts)
+            values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
+            scores: Iterator[float] = iter(values.tolist())
+            for _, number in rows:
+                scored[number] = [_with_score(r, next(scores), calibrated) for r in items[number].records]
+    except BaseException:
+        if done is not None:
+            begun = {item.group for number, item in enumerate(items) if number not in scored} - {None}
+            done += [r for number in sorted(scored) if items[number].group not in begun for r in scored[number]]
+        raise
     return [record for number in range(len(items)) for record in scored[number]]
 
 
+class Unseen(str):
+    """The name of an image that stands for it, because the scorer will not look."""
+
+
+def show(path: str, box: tuple[float, float, float, float] | None = None) -> Any:
+    """What a scorer is shown of an item: the image, see `read_image`, or its name if that is `Unseen`."""
+    return path if isinstance(path, Unseen) else read_image(path, box)
+
+
 def read_image(path: str, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-    """Decode an image, or the part of it inside a box, to RGB.
+    """Decode an image, or the part of it inside a box, to RGB, see `data.transforms.decode`.
 
     Raises:
         ValueError: If it cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB") if box is None else image.convert("RGB").crop(box)  # type: ignore[arg-type]
+        image = decode(path)
+        return image if box is None else image.crop(box)  # type: ignore[arg-type]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"Image {path} cannot be decoded: {error}") from error
 

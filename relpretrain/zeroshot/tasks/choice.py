@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.zeroshot.decisions import choice_correct, choice_tied
-from relpretrain.zeroshot.table import OVERALL, Row, Table, make_row
+from relpretrain.zeroshot.table import OVERALL, Row, Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.base import Outcome, PairTask, Record, require
 
 
@@ -89,26 +89,27 @@ class ChoiceTask(PairTask):
         correct = choice_correct(scores, self.ties_win).tolist()
         return {k: Outcome(self.category(r), c) for k, r, c in zip(keys, first, correct, strict=True)}
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Accuracy over all items and by category, with ties."""
-        return Table(self.name, split, self.protocol, tuple(self.rows(self.grouped(records), seed)))
+        return Table(self.name, split, self.protocol, tuple(self.rows(self.grouped(records))))
 
-    def rows(self, grouped: Grouped, seed: int = 0) -> list[Row]:
+    def rows(self, grouped: Grouped) -> list[Row]:
         """The row over all items, and one per category if there are several."""
         names = [self.category(record) for record in grouped.records]
-        rows = [self.row(OVERALL, grouped.scores, seed)]
+        images = images_of(grouped.records)
+        rows = [self.row(OVERALL, grouped.scores, images)]
         for name in self.ordered(names) if len(set(names)) > 1 or (names and names[0]) else ():
-            chosen = torch.tensor([n == name for n in names])
-            rows.append(self.row(name, grouped.scores[chosen], seed))
+            chosen = [i for i, n in enumerate(names) if n == name]
+            rows.append(self.row(name, grouped.scores[chosen], images and [images[i] for i in chosen]))
         return rows
 
-    def row(self, name: str, scores: Tensor, seed: int = 0) -> Row:
-        """A row about items with these scores, (items, roles)."""
+    def row(self, name: str, scores: Tensor, images: Sequence[str] | None = None) -> Row:
+        """A row about items with these scores, (items, roles), and these images, where they are known."""
         correct, tied = choice_correct(scores, self.ties_win), choice_tied(scores)
         details: dict[str, float] = {"ties": int(tied.sum()), "chance": 1 / scores.shape[1]}
         if self.ties_win and len(scores):
             details["strict"] = int((correct & ~tied).sum()) / len(scores)
-        return make_row(name, len(scores), int(correct.sum()), seed, **details)
+        return make_share_row(name, correct, images, **details)
 
     def ordered(self, names: Sequence[str]) -> list[str]:
         """The distinct categories in the task's order."""

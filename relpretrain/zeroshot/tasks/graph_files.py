@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.common import Annotation
 from relpretrain.sources.gqa import read_gqa
 from relpretrain.sources.vrd import read_vrd
-from relpretrain.zeroshot.tasks.base import read_json
+from relpretrain.zeroshot.tasks.base import list_of_texts, read_json, require
 
 Box = tuple[float, float, float, float]
 
@@ -91,7 +90,7 @@ def _vrd(folder: Path) -> GraphSplit | None:
     dropped: Counter[str] = Counter()
     train = folder / "annotations_train.json"
     seen = read_vrd(folder, train, dropped=Counter()) if train.is_file() else None
-    names = tuple(read_json(folder / "predicates.json"))
+    names = tuple(list_of_texts(read_json(folder / "predicates.json"), str(folder / "predicates.json")))
     return _split(read_vrd(folder, folder / "annotations_test.json", dropped=dropped), seen, names, dropped)
 
 
@@ -138,7 +137,8 @@ def _vg150(folder: Path) -> GraphSplit | None:
     dicts = next((folder / name for name in VG150_NAMES if (folder / name).is_file()), folder / VG150_NAMES[0])
     if not dicts.is_file() or not (folder / "image_data.json").is_file():
         raise ValueError(f"{path} needs {dicts.name} and image_data.json beside it.")
-    names = json.loads(dicts.read_text(encoding="utf-8"))
+    names = read_json(dicts)
+    require(names, ("idx_to_label", "idx_to_predicate"), str(dicts))
     with h5py.File(path, "r") as table:
         return _vg150_split(table, names, read_json(folder / "image_data.json"))
 

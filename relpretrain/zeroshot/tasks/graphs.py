@@ -15,11 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.index import ShardIndex
+from relpretrain.data.transforms import decode
 from relpretrain.features import Features
 from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
 from relpretrain.zeroshot.scorer import MatchScorer
-from relpretrain.zeroshot.table import Table, make_row
+from relpretrain.zeroshot.table import Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.base import BaseTask, Outcome, Record, Source, require
 from relpretrain.zeroshot.tasks.card import Card
 
@@ -27,6 +28,39 @@ RELATIONS_PER_IMAGE = 4
 """Triplets taken from an image: its first ones."""
 
 _PROBES = {"mrc": "relation classification (MRC)", "words": "masked relation words"}
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """An image in a shard.
+
+    Args:
+        index: The shard.
+        row: Row of the sample in it.
+    """
+
+    index: ShardIndex
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.index.name}/{self.index.keys[self.row]}"
+
+    def __hash__(self) -> int:
+        return hash((self.index.path, self.row))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stored) and (self.index.path, self.row) == (other.index.path, other.row)
+
+    def __call__(self) -> Image.Image:
+        """Decode it.
+
+        Raises:
+            ValueError: If it cannot be decoded.
+        """
+        try:
+            return decode(io.BytesIO(self.index.read(self.row).image))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"Image {self} cannot be decoded: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -45,9 +79,10 @@ class GraphItem:
     triplets: tuple[tuple[int, Entity, str, Entity], ...]
     scale: tuple[int, int]
 
-    def image(self) -> Image.Image:
-        """Decode the image."""
-        return Image.open(io.BytesIO(self.index.read(self.row).image)).convert("RGB")
+    @property
+    def image(self) -> Stored:
+        """Where the image is."""
+        return Stored(self.index, self.row)
 
 
 CARD = Card(
@@ -106,7 +141,7 @@ class GraphProbes(BaseTask):
         """Images come with the shards: nothing to find."""
         return list(items), ()
 
-    def score(self, scorer: PairScorer, items: Sequence[GraphItem]) -> list[Record]:
+    def score(self, scorer: PairScorer, items: Sequence[GraphItem], done: list[Record] | None = None) -> list[Record]:
         """Answer both questions for every triplet; without an MRC head only the second."""
         if not isinstance(scorer, MatchScorer):
             raise ValueError(f"Task 'graphs' needs a MatchScorer, got {type(scorer).__name__}.")
@@ -114,7 +149,7 @@ class GraphProbes(BaseTask):
         mrc = heads[0] if heads else None
         known = mrc.vocabulary.names if mrc else {relation for item in items for _, _, relation, _ in item.triplets}
         size = max(1, scorer.batch_size // RELATIONS_PER_IMAGE)
-        records: list[Record] = []
+        records: list[Record] = [] if done is None else done
         for start in range(0, len(items), size):
             records += _answer(scorer, mrc, items[start : start + size], len(known))
         return records
@@ -126,7 +161,7 @@ class GraphProbes(BaseTask):
         asked = {(r["probe"], r["id"]): r for r in records}
         return {key: Outcome(_PROBES.get(key[0], str(key[0])), bool(r["correct"])) for key, r in asked.items()}
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Accuracy of each probe, beside chance and the share of the most frequent relation."""
         self.outcomes(records)
         rows = []
@@ -135,7 +170,7 @@ class GraphProbes(BaseTask):
             if asked:
                 _, most = Counter(r["label"] for r in asked).most_common(1)[0]
                 floor = {"chance": 1 / asked[0]["choices"], "majority": most / len(asked)}
-                rows.append(make_row(title, len(asked), sum(bool(r["correct"]) for r in asked), seed, **floor))
+                rows.append(make_share_row(title, [bool(r["correct"]) for r in asked], images_of(asked), **floor))
         return Table(self.name, split, self.protocol, tuple(rows))
 
 
@@ -160,23 +195,32 @@ def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
 def _answer(scorer: MatchScorer, mrc: Any, items: Sequence[GraphItem], choices: int) -> list[Record]:
     batch, labels = _batch(scorer, items)
     features = Features(scorer.backbone, batch, [batch.entities] if mrc is not None else [])
-    numbers = [number for item in items for number, _, _, _ in item.triplets]
-    records = _words(scorer, features, numbers, labels, choices)
+    asked = [(number, str(item.image)) for item in items for number, _, _, _ in item.triplets]
+    records = _words(scorer, features, asked, labels, choices)
     if mrc is None:
         return records
     predicted = mrc.logits(features).argmax(dim=1).tolist()
-    for number, relation, guess in zip(numbers, batch.relations, predicted, strict=True):
+    for (number, image), relation, guess in zip(asked, batch.relations, predicted, strict=True):
         index = mrc.vocabulary.index(relation)
         if index is not None:
             answer = {"label": mrc.vocabulary.names[index], "predicted": mrc.vocabulary.names[guess]}
-            records.append({"probe": "mrc", **answer, "correct": guess == index, "choices": choices, "id": number})
+            about = {"choices": choices, "id": number, "image": image}
+            records.append({"probe": "mrc", **answer, "correct": guess == index, **about})
     return records
 
 
 def _words(
-    scorer: MatchScorer, features: Features, numbers: Sequence[int], labels: Tensor, choices: int
+    scorer: MatchScorer, features: Features, asked: Sequence[tuple[int, str]], labels: Tensor, choices: int
 ) -> list[Record]:
-    """Fill in the masked words; `labels` are (triplets, length), -100 where a token is visible."""
+    """Fill in the masked words.
+
+    Args:
+        scorer: The model.
+        features: Of the batch of triplets.
+        asked: Number and image of each triplet.
+        labels: (triplets, length), -100 where a token is visible.
+        choices: How many relations there are.
+    """
     batch, tokenizer = features.batch, scorer.preprocess.tokenizer
     assert isinstance(batch, GraphBatch)
     masked = labels >= 0
@@ -184,12 +228,13 @@ def _words(
     fused = features.view(batch.pairs).fused
     guesses[masked] = features.backbone.word_logits(fused[masked]).argmax(dim=1)
     records = []
-    for row, number in enumerate(numbers):
+    for row, (number, image) in enumerate(asked):
         wanted, guess = labels[row][masked[row]], guesses[row][masked[row]]
         if len(wanted):  # a relation beyond the text limit has no token left
             answer = {"label": batch.relations[row], "predicted": tokenizer.decode(guess.tolist())}
             correct = bool((wanted == guess).all())
-            records.append({"probe": "words", **answer, "correct": correct, "choices": choices, "id": number})
+            about = {"choices": choices, "id": number, "image": image}
+            records.append({"probe": "words", **answer, "correct": correct, **about})
     return records
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.tasks.base import read_json, require
+from relpretrain.zeroshot.tasks.base import list_of_texts, read_json, require, require_texts, text_lines
 
 Captions = dict[str, list[str]]
 """The captions of each image, by its file name."""
@@ -46,19 +46,26 @@ def read_listed(records: Any, where: str) -> Captions:
     captions: Captions = {}
     for number, record in enumerate(records):
         require(record, ("image", "caption"), f"Image {number} of {where}")
-        texts = [record["caption"]] if isinstance(record["caption"], str) else list(record["caption"])
+        require_texts(record, ("image",), f"Image {number} of {where}")
+        one = isinstance(record["caption"], str)
+        texts = (
+            [record["caption"]] if one else list_of_texts(record["caption"], f"Image {number} of {where}: 'caption'")
+        )
         _add(captions, record["image"], texts, where)
     return captions
 
 
 def _karpathy(state: Any, where: str) -> dict[str, Captions]:
-    require(state, ("images",), where)
+    _require_lists(state, ("images",), where)
     splits: dict[str, Captions] = {}
     for number, record in enumerate(state["images"]):
         require(record, ("filename", "split", "sentences"), f"Image {number} of {where}")
         if record["split"] in SPLITS:
             path = "/".join(filter(None, (record.get("filepath"), record["filename"])))
-            texts = [sentence["raw"] for sentence in record["sentences"]]
+            texts = []
+            for sentence in _list(record["sentences"], f"Image {number} of {where}: 'sentences'"):
+                require_texts(sentence, ("raw",), f"A sentence of image {number} of {where}")
+                texts.append(sentence["raw"])
             _add(splits.setdefault(record["split"], {}), path, texts, where)
     if not splits:
         raise ValueError(f"{where} holds no image of the splits {' and '.join(SPLITS)}.")
@@ -70,9 +77,13 @@ def _coco(files: Sequence[Path], lists: dict[str, list[Path]]) -> dict[str, Capt
     texts: dict[int, list[str]] = {}
     for file in files:
         state = read_json(file)
-        require(state, ("images", "annotations"), str(file))
-        names |= {image["id"]: image["file_name"] for image in state["images"]}
-        for record in state["annotations"]:
+        _require_lists(state, ("images", "annotations"), str(file))
+        for number, image in enumerate(state["images"]):
+            require(image, ("id", "file_name"), f"Image {number} of {file}")
+            names[image["id"]] = image["file_name"]
+        for number, record in enumerate(state["annotations"]):
+            require(record, ("image_id",), f"Annotation {number} of {file}")
+            require_texts(record, ("caption",), f"Annotation {number} of {file}")
             texts.setdefault(record["image_id"], []).append(record["caption"])
     where = ", ".join(str(file) for file in files)
     wanted = {split: _ids(_only(found)) for split, found in lists.items() if found}
@@ -92,10 +103,22 @@ def _coco(files: Sequence[Path], lists: dict[str, list[Path]]) -> dict[str, Capt
     return splits
 
 
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list, not {value!r:.80}.")
+    return value
+
+
+def _require_lists(state: Any, keys: Sequence[str], where: str) -> None:
+    require(state, keys, where)
+    for key in keys:
+        _list(state[key], f"{where}: {key!r}")
+
+
 def _ids(path: Path) -> dict[int, str]:
     """Images by id, of lines "path id"."""
     images: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         name, _, text = line.strip().rpartition(" ")
         if line.strip():
             if not name or not text.isdecimal():

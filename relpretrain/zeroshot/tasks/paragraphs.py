@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from relpretrain.zeroshot.tasks.base import Item, Source, read_json, require
+from relpretrain.zeroshot.tasks.base import Item, Source, read_json, require, require_texts
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.karpathy import SPLITS, Captions
 from relpretrain.zeroshot.tasks.retrieval import Retrieval
@@ -53,7 +53,10 @@ class Paragraphs(Retrieval):
             path = folder / f"{split}_split.json"
             if not path.is_file():
                 continue
-            ids = list(dict.fromkeys(read_json(path)))
+            listed = read_json(path)
+            if not isinstance(listed, list) or not all(isinstance(i, int | str) for i in listed):
+                raise ValueError(f"{path} is not a list of image ids.")
+            ids = list(dict.fromkeys(listed))
             lost = [i for i in ids if i not in paragraphs]
             if lost:
                 raise ValueError(
@@ -83,8 +86,12 @@ def _paragraphs(folder: Path) -> dict[int, list[tuple[str, str]]]:
     if not path.is_file():
         raise ValueError(f"There is no {path}, which holds the paragraphs.")
     paragraphs: dict[int, list[tuple[str, str]]] = {}
-    for number, record in enumerate(read_json(path)):
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise ValueError(f"{path} is not a list of paragraphs.")
+    for number, record in enumerate(records):
         require(record, ("image_id", "url", "paragraph"), f"Paragraph {number} of {path}")
+        require_texts(record, ("url", "paragraph"), f"Paragraph {number} of {path}")
         name = "/".join(urlsplit(record["url"]).path.split("/")[-2:])
         paragraphs.setdefault(record["image_id"], []).append((name, " ".join(record["paragraph"].split())))
     return paragraphs

@@ -13,7 +13,7 @@ from torch import Tensor
 from relpretrain.features import Features
 from relpretrain.types import GraphBatch, Pairs, PairScorer
 from relpretrain.zeroshot.scorer import MatchScorer
-from relpretrain.zeroshot.table import Row, Table, make_mean_row, make_row
+from relpretrain.zeroshot.table import Row, Table, images_of, make_image_mean_row, make_share_row
 from relpretrain.zeroshot.tasks.base import (
     BaseTask,
     Item,
@@ -24,10 +24,11 @@ from relpretrain.zeroshot.tasks.base import (
     read_image,
     require,
     select_splits,
+    show,
 )
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.graph_files import GraphImage, read_splits
-from relpretrain.zeroshot.tasks.recall import MAX_RANK, interchangeable, mean_recall, ranks, recall
+from relpretrain.zeroshot.tasks.recall import MAX_RANK, interchangeable, mean_recall, ranks
 
 CUTS = (20, 50, 100)
 """The values of K."""
@@ -86,6 +87,11 @@ class PredItem:
     first: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def image(self) -> str:
+        """File name of its image; its path once located."""
+        return self.graph.image
+
     def ends(self) -> Tensor:
         """Subject and object of each pair to predict for, (pairs, 2)."""
         if self.pairs == ANNOTATED:
@@ -130,10 +136,10 @@ class PredCls(BaseTask):
         kept = [(n, item) for n, item in enumerate(items) if n in paths]
         return [replace(item, graph=replace(item.graph, image=paths[n])) for n, item in kept], (*notes, *items[0].notes)
 
-    def score(self, scorer: PairScorer, items: Sequence[PredItem]) -> list[Record]:
+    def score(self, scorer: PairScorer, items: Sequence[PredItem], done: list[Record] | None = None) -> list[Record]:
         """A record per annotated triplet, with its ranks."""
         heads = [o for o in getattr(scorer, "objectives", {}).values() if hasattr(o, "vocabulary")]
-        records = []
+        records = [] if done is None else done
         for item in items:
             mrc = heads[0] if heads and isinstance(scorer, MatchScorer) else None
             scores = _classify(scorer, mrc, item) if mrc is not None else _match(scorer, item)  # type: ignore[arg-type]
@@ -145,23 +151,23 @@ class PredCls(BaseTask):
         _check(records)
         return {r["id"]: Outcome(r["relation"], _hit(r["rank"], DECIDES)) for r in records}
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Recall, mean recall and zero-shot recall with graph constraint."""
-        return self.tables(records, split, seed)[0]
+        return self.tables(records, split)[0]
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """With graph constraint, without it, and each relation's recall@100 with it."""
         _check(records)
         notes = _notes(records)
         made = [
-            Table(self.name, f"{split} {title}".strip(), self.protocol, tuple(_rows(records, key, seed)), notes)
+            Table(self.name, f"{split} {title}".strip(), self.protocol, tuple(_rows(records, key)), notes)
             for key, title in (("rank", "with graph constraint"), ("free_rank", "without graph constraint"))
         ]
         counts = Counter(r["relation"] for r in records)
         rows = []
-        for relation, n in counts.most_common():
-            hits = sum(_hit(r["rank"], MAX_RANK) for r in records if r["relation"] == relation)
-            rows.append(make_row(relation, n, hits, seed))
+        for relation, _ in counts.most_common():
+            chosen = [r for r in records if r["relation"] == relation]
+            rows.append(make_share_row(relation, [_hit(r["rank"], MAX_RANK) for r in chosen], images_of(chosen)))
         note = f"share of a relation's triplets among the first {MAX_RANK} predictions with graph constraint"
         return (*made, Table(self.name, f"{split} by relation".strip(), self.protocol, tuple(rows), (note,)))
 
@@ -202,14 +208,15 @@ def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
 def _match(scorer: PairScorer, item: PredItem) -> Tensor:
     """Difference of the match logits of each relation's text with the part of the image around each pair."""
     graph, ends = item.graph, item.ends()
-    image = read_image(graph.image)
+    image = show(graph.image)
     boxes = torch.tensor(graph.boxes)
     low, high = torch.minimum(*boxes[ends.T, :2]), torch.maximum(*boxes[ends.T, 2:])
     unions = torch.cat([low.floor().clamp(min=0), high.ceil()], dim=1).int().tolist()
     scores = []
     for start in range(0, len(ends), _CROPS):
         chosen = ends[start : start + _CROPS].tolist()
-        features = scorer.encode_images([image.crop(tuple(union)) for union in unions[start : start + _CROPS]])
+        crops = unions[start : start + _CROPS]
+        features = scorer.encode_images([image if isinstance(image, str) else image.crop(tuple(c)) for c in crops])
         texts = [f"{graph.labels[s]} {relation} {graph.labels[o]}" for s, o in chosen for relation in item.relations]
         index = [row for row in range(len(chosen)) for _ in item.relations]
         logits = scorer.score(features, index, texts).double()
@@ -242,18 +249,17 @@ def _records(item: PredItem, scores: Tensor, by: str) -> Iterator[Record]:
         }
 
 
-def _rows(records: Sequence[Record], key: str, seed: int) -> list[Row]:
+def _rows(records: Sequence[Record], key: str) -> list[Row]:
     images, relations = [r["image"] for r in records], [r["relation"] for r in records]
     unseen = [r for r in records if r["zero_shot"]]
     rows = []
     for k in CUTS:
-        rows.append(make_mean_row(f"R@{k}", recall([_hit(r[key], k) for r in records], images), seed))
+        rows.append(make_image_mean_row(f"R@{k}", [_hit(r[key], k) for r in records], images))
     for k in CUTS:
         value = mean_recall([_hit(r[key], k) for r in records], images, relations)
         rows.append(Row(f"mR@{k}", len(set(relations)), 0, float("nan"), float("nan"), {}, value))
     for k in CUTS if unseen else ():
-        values = recall([_hit(r[key], k) for r in unseen], [r["image"] for r in unseen])
-        rows.append(make_mean_row(f"zR@{k}", values, seed))
+        rows.append(make_image_mean_row(f"zR@{k}", [_hit(r[key], k) for r in unseen], [r["image"] for r in unseen]))
     return rows
 
 

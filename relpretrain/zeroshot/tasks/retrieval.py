@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.ranking import Ranks, retrieve
 from relpretrain.zeroshot.scorers import EmbeddingScorer
-from relpretrain.zeroshot.table import Row, Table, make_mean_row, make_row
+from relpretrain.zeroshot.table import Row, Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.tasks.base import (
     Item,
     Outcome,
     PairTask,
     Record,
     Source,
-    read_image,
     require,
     select_splits,
+    show,
 )
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.karpathy import Captions, read_captions, read_listed
@@ -39,7 +39,7 @@ class _Photos(Sequence[Any]):
         return len(self.paths)
 
     def __getitem__(self, number: Any) -> Any:
-        return read_image(self.paths[number])
+        return show(self.paths[number])
 
 
 class Retrieval(PairTask):
@@ -77,8 +77,11 @@ class Retrieval(PairTask):
         """The captions of the images by split."""
         return read_captions(source.folder(self.name))
 
-    def score(self, scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
-        """Ranks, a line for each caption: that of its image for it, and that of the best caption of its image."""
+    def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
+        """Ranks, a line for each caption: that of its image for it, and that of the best caption of its image.
+
+        There is no rank before all are scored, so that nothing is `done` early.
+        """
         if not isinstance(scorer, EmbeddingScorer):
             raise ValueError(f"Task {self.name!r} ranks by embeddings, which {type(scorer).__name__} does not have.")
         texts = [text for item in items for text in item.texts]
@@ -105,17 +108,17 @@ class Retrieval(PairTask):
                 found.setdefault(key, Outcome(name, _within(record[f"{prefix}{direction}_rank"], k)))
         return found
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The headline: with re-ranking, if that was done."""
-        return self.tables(records, split, seed)[0]
+        return self.tables(records, split)[0]
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """Recalls and their mean with re-ranking, if that was done, and by cosines alone."""
         tables: list[Table] = []
         for prefix in self._prefixes(records):
             way = "by cosines" if prefix else f"the best {records[0]['k_test']} by cosine re-ranked by match logit"
             title = " ".join(filter(None, (split, "without re-ranking" if prefix and tables else "")))
-            rows = (_mean_recall(records, prefix, seed), *_rows(records, prefix, seed))
+            rows = (_mean_recall(records, prefix), *_rows(records, prefix))
             tables.append(Table(self.name, title, f"{self.protocol}; {way}", rows))
         return tuple(tables)
 
@@ -158,32 +161,28 @@ def _queries(records: Sequence[Record], direction: str) -> Sequence[Record]:
     return list({r["id"]: r for r in reversed(records)}.values()) if direction == "text" else records
 
 
-def _rows(records: Sequence[Record], prefix: str, seed: int) -> list[Row]:
-    """A row for each recall; its interval resamples the queries."""
+def _rows(records: Sequence[Record], prefix: str) -> list[Row]:
+    """A row for each recall; captions of one image are a cluster."""
     rows = []
     for name, direction, k in _recalls():
         asked = _queries(records, direction)
         ranks, tied = ([r[f"{prefix}{direction}_{what}"] for r in asked] for what in ("rank", "tied"))
-        correct = sum(_within(rank, k) for rank in ranks)
+        found = [_within(rank, k) for rank in ranks]
         # A tie matters where the right one would be found if it went first among its equals.
         ties = sum(rank > k >= rank - equal > 0 for rank, equal in zip(ranks, tied, strict=True))
         missed = {} if prefix else {"missed": sum(rank == 0 for rank in ranks) / len(ranks)}
-        rows.append(make_row(name, len(asked), correct, seed, ties=ties, **missed))
+        rows.append(make_share_row(name, found, [r["id"] for r in asked], ties=ties, **missed))
     return rows
 
 
-def _mean_recall(records: Sequence[Record], prefix: str, seed: int) -> Row:
-    """The mean of the six recalls; its interval resamples images with their captions."""
-    images = _queries(records, "text")
-    value = {r["id"]: _share_of_recalls(r[f"{prefix}text_rank"]) / 2 for r in images}
-    for record in records:
-        share = _share_of_recalls(record[f"{prefix}image_rank"]) / 2
-        value[record["id"]] += share * len(images) / len(records)
-    return make_mean_row("r_mean", list(value.values()), seed)
-
-
-def _share_of_recalls(rank: int) -> float:
-    return sum(_within(rank, k) for k in RECALLS) / len(RECALLS)
+def _mean_recall(records: Sequence[Record], prefix: str) -> Row:
+    """The mean of the six recalls, of which an image has some with its captions."""
+    parts = []
+    for _, direction, k in _recalls():
+        asked = _queries(records, direction)
+        parts.append(([_within(r[f"{prefix}{direction}_rank"], k) for r in asked], [r["id"] for r in asked]))
+    images = len(_queries(records, "text"))
+    return replace(make_macro_row("r_mean", parts), n=images, correct=0)
 
 
 def _card(task: str, title: str, files: tuple[str, ...], versions: tuple[Version, ...], **rest: str) -> Card:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from relpretrain.zeroshot.images import ImageFinder
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 Record = dict[str, Any]
 """A line of a score file: one text of an item with its score, or one answer of a probe."""
@@ -24,12 +30,14 @@ class Source:
         images: Further folders with images, searched first.
         allow_missing: Whether items without their image are left out instead of refused.
         splits: The splits to use; empty for all there are.
+        blind: Whether the scorer never looks at images, so that none need be there.
     """
 
     path: Path
     images: tuple[Path, ...] = ()
     allow_missing: bool = False
     splits: tuple[str, ...] = ()
+    blind: bool = False
 
     @property
     def is_item_file(self) -> bool:
@@ -115,15 +123,49 @@ def find_files(source: Source, task: str, names: Mapping[str, str]) -> tuple[dic
     return found, (what,)
 
 
+def read_text(path: Path) -> str:
+    """Read a text file, without a byte order mark.
+
+    Raises:
+        ValueError: If it is not UTF-8.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path} is not UTF-8 (line {line}, byte 0x{data[error.start]:02x}): convert it, for example "
+                         "by iconv -t UTF-8.") from None  # fmt: skip
+
+
+def text_lines(path: Path) -> list[str]:
+    """Read the lines of a text file. They end at a line feed, with or without a carriage return, and nowhere else."""
+    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says; half of a character, which no tokenizer takes, becomes U+FFFD.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return _mended(content) if _HALF.search(text) else content
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
         ValueError: If it is not JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
@@ -133,19 +175,42 @@ def read_lines(path: Path) -> list[Record]:
     Raises:
         ValueError: If the file is missing, or a line is not a JSON object.
     """
+    return [record for _, record in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
+    """The records of a file of JSON lines with the numbers of their lines, see `read_lines`."""
     if not path.is_file():
         raise ValueError(f"There is no annotation file {path}.")
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = parse_json(line)
+        except ValueError as error:
             raise ValueError(f"Line {number} of {path} is not valid JSON: {error}") from error
-        if not isinstance(records[-1], dict):
+        if not isinstance(record, dict):
             raise ValueError(f"Line {number} of {path} is not a JSON object.")
-    return records
+        yield number, record
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file by the names of its head, with the numbers of their last lines.
+
+    Raises:
+        ValueError: If a row does not fit the head, or a quote is never closed; names the line.
+    """
+    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        head = next(rows, [])
+        for row in rows:
+            if row and len(row) != len(head):
+                raise ValueError(f"Line {rows.line_num} of {path} ends a row of {len(row)} cells under a head of "
+                                 f"{len(head)}: quote cells that hold commas, and close every quote.")  # fmt: skip
+            if row:
+                yield rows.line_num, dict(zip(head, row, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"Line {rows.line_num} of {path} is no row of a table: {error}.") from error
 
 
 def require(record: Record, keys: Iterable[str], where: str) -> None:
@@ -154,9 +219,63 @@ def require(record: Record, keys: Iterable[str], where: str) -> None:
     Raises:
         ValueError: Naming the keys that are missing.
     """
-    missing = [key for key in keys if key not in record] if isinstance(record, dict) else list(keys)
+    if not isinstance(record, dict):
+        raise ValueError(f"{where} is not an object with {', '.join(map(repr, keys))}, but {_short(record)}.")
+    missing = [key for key in keys if key not in record]
     if missing:
         raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}.")
+
+
+def require_texts(record: Record, keys: Iterable[str], where: str) -> None:
+    """Refuse a record that lacks a text, or has something else in its place.
+
+    Raises:
+        ValueError: Naming the key and the value.
+    """
+    keys = list(keys)
+    require(record, keys, where)
+    for key in keys:
+        if not isinstance(record[key], str) or not record[key].strip():
+            raise ValueError(f"{where}: {key!r} must be a text, not {_short(record[key])}.")
+
+
+def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
+    """Refuse a record that lacks a number, or has something else in its place, such as NaN.
+
+    Raises:
+        ValueError: Naming the key and the value.
+    """
+    keys = list(keys)
+    require(record, keys, where)
+    for key in keys:
+        value = record[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{where}: {key!r} must be a finite number, not {_short(value)}.")
+
+
+def list_of_texts(value: Any, where: str) -> list[str]:
+    """A list of texts, as it is.
+
+    Raises:
+        ValueError: If it is something else, such as one text, which a loop would take apart.
+    """
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{where} must be a list of texts, not {_short(value)}.")
+    return value
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _mended(value: Any) -> Any:
+    """The value with U+FFFD for half characters in its texts."""
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_mended(part) for part in value]
+    return {_mended(k): _mended(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def suggest(name: str, known: Iterable[str], what: str) -> str:

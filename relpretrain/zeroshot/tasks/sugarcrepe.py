@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 from relpretrain.zeroshot.decisions import choice_correct
-from relpretrain.zeroshot.table import Table, make_macro_row
-from relpretrain.zeroshot.tasks.base import Item, Record, Source, find_files, read_json, require
+from relpretrain.zeroshot.table import Part, Table, images_of, make_macro_row
+from relpretrain.zeroshot.tasks.base import Item, Record, Source, find_files, read_json, require_texts
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import ChoiceTask
 
@@ -70,34 +71,35 @@ class SugarCrepe(ChoiceTask):
         return {name: f"{name}.json" for name in self.parts}
 
     def _item(self, file: str, key: str, record: Record, image: str, where: Any) -> Item:
-        require(record, (image, *self.roles), f"{self.card.title} item {key!r} of {where}")
+        require_texts(record, (image, *self.roles), f"{self.card.title} item {key!r} of {where}")
         shared = {"task": self.name, "file": file}
         number = f"{file}/{key}"
         lines = tuple({"label": f"{number}_{role}", **shared, "option": role, "id": number} for role in self.roles)
         return Item(record[image], tuple(record[role] for role in self.roles), lines)
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """The table of `summarise`, and the averages that papers quote."""
-        main = self.summarise(records, split, seed)
+        main = self.summarise(records, split)
         _, first, scores = self.grouped(records)
         right = choice_correct(scores, self.ties_win).tolist()
-        counts: dict[str, tuple[int, int]] = {}
-        for record, correct in zip(first, right, strict=True):
-            n, hits = counts.get(record["file"], (0, 0))
-            counts[record["file"]] = (n + 1, hits + correct)
-        return (main, *self.averages(counts, split, seed)) if len(counts) > 1 else (main,)
+        files = [record["file"] for record in first]
+        images = images_of(first)
+        parts: dict[str, Part] = {}
+        for name in dict.fromkeys(files):
+            chosen = [file == name for file in files]
+            parts[name] = (list(compress(right, chosen)), images and list(compress(images, chosen)))
+        return (main, *self.averages(parts, split)) if len(parts) > 1 else (main,)
 
-    def averages(self, counts: dict[str, tuple[int, int]], split: str, seed: int) -> tuple[Table, ...]:
+    def averages(self, parts: dict[str, Part], split: str) -> tuple[Table, ...]:
         """The plain means of the files' accuracies, over all and by kind.
 
         Args:
-            counts: (items, right ones) of each file.
+            parts: The outcomes and images of each file.
             split: Name of the split.
-            seed: Seed of the intervals.
         """
-        kinds = dict.fromkeys(name.split("_")[0] for name in self.ordered(list(counts)))
-        rows = [make_macro_row(f"mean of {len(counts)} files", list(counts.values()), seed)]
-        rows += [make_macro_row(k, [c for n, c in counts.items() if n.split("_")[0] == k], seed) for k in kinds]
+        kinds = dict.fromkeys(name.split("_")[0] for name in self.ordered(list(parts)))
+        rows = [make_macro_row(f"mean of {len(parts)} files", list(parts.values()))]
+        rows += [make_macro_row(k, [part for n, part in parts.items() if n.split("_")[0] == k]) for k in kinds]
         note = "unofficial: plain means of the files' accuracies"
         return (Table(self.name, f"{split} averages".strip(), self.protocol, tuple(rows), (note,)),)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.decisions import finite_rows
-from relpretrain.zeroshot.table import OVERALL, Row, Table, make_row
+from relpretrain.zeroshot.table import OVERALL, Row, Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.base import Item, Outcome, Record, score_items
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import Grouped, group
@@ -55,9 +56,9 @@ class SugarCrepePP(SugarCrepe):
     parts = tuple(SIZES)
     several = True
 
-    def score(self, scorer: PairScorer, items: Sequence[Item]) -> list[Record]:
+    def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Match probability of every text, then the cosines of the texts where the scorer has embeddings of them."""
-        records = score_items(scorer, items)
+        records = score_items(scorer, items, done)
         embed = getattr(scorer, "embed_texts", None)
         if embed is None:
             return records
@@ -83,18 +84,18 @@ class SugarCrepePP(SugarCrepe):
             for key, c in zip(grouped.keys, correct.tolist(), strict=True)
         }
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The image-text task (ITT), overall and per file, with either caption alone."""
-        return self._table("image-text", self._answers(records), split, seed)
+        return self._table("image-text", self._answers(records), split)
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """ITT, and TOT where there are text embeddings."""
         answers = self._answers(records)
-        itt = self._table("image-text", answers, split, seed)
+        itt = self._table("image-text", answers, split)
         if "text-only" not in answers:
             note = "the text-only task was not scored: the scorer has no text embeddings"
             return (Table(itt.task, itt.split, itt.protocol, itt.rows, (*itt.notes, note)),)
-        return itt, self._table("text-only", answers, f"{split} text only".strip(), seed)
+        return itt, self._table("text-only", answers, f"{split} text only".strip())
 
     def count(self, records: Sequence[Record]) -> dict[str, int]:
         """Number of items by file."""
@@ -116,15 +117,15 @@ class SugarCrepePP(SugarCrepe):
             answers["text-only"] = (text, same > other, same == other)
         return answers
 
-    def _table(self, question: str, answers: dict[str, tuple[Grouped, Tensor, Tensor]], split: str, seed: int) -> Table:
+    def _table(self, question: str, answers: dict[str, tuple[Grouped, Tensor, Tensor]], split: str) -> Table:
         grouped, correct, tied = answers[question]
-        files = [record["file"] for record in grouped.records]
+        files, images = [record["file"] for record in grouped.records], images_of(grouped.records)
         alone = {name: answers[name][1] for name in ("caption", "caption2")} if question == "image-text" else {}
 
         def row(name: str, which: Tensor) -> Row:
             details = {"ties": int(tied[which].sum()), "chance": 1 / 3}
             details |= {title: float(hits[which].double().mean()) for title, hits in alone.items()}
-            return make_row(name, int(which.sum()), int(correct[which].sum()), seed, **details)
+            return make_share_row(name, correct[which], images and list(compress(images, which)), **details)
 
         rows = [row(OVERALL, torch.ones(len(files), dtype=torch.bool))]
         rows += [row(name, torch.tensor([file == name for file in files])) for name in self.ordered(files)]

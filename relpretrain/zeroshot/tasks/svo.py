@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,17 @@ import torch
 
 from relpretrain.zeroshot.decisions import auroc, threshold_correct
 from relpretrain.zeroshot.table import OVERALL, Row, Table, make_bare_row, make_macro_row
-from relpretrain.zeroshot.tasks.base import NO_THRESHOLD, Item, Record, Source, calibrated, read_lines, require
+from relpretrain.zeroshot.tasks.base import (
+    NO_THRESHOLD,
+    Item,
+    Record,
+    Source,
+    calibrated,
+    read_lines,
+    require,
+    require_texts,
+    table_rows,
+)
 from relpretrain.zeroshot.tasks.card import Card
 from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
 
@@ -74,6 +84,7 @@ class SVO(ChoiceTask):
         for number, row in enumerate(rows):
             keys = ("caption", "pos_image", "neg_image", "pos_triplet", "neg_triplet", *FLAGS.values())
             require(row, keys, f"SVO-Probes row {number} of {where}")
+            require_texts(row, keys[:3], f"SVO-Probes row {number} of {where}")
             key = str(row.get("svo_index", number))
             shared = {name: row[name] for name in ("pos_triplet", "neg_triplet")}
             shared |= {flag: _true(row[flag]) for flag in FLAGS.values()}
@@ -87,44 +98,49 @@ class SVO(ChoiceTask):
         """The scores by row: the positive image's and the negative one's."""
         return group(records, "SVO-Probes", self.roles, self.item_id, lambda r: _ROLES[self._label(r)[1]])
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """The ranking metric, then the official one."""
-        return self.summarise(records, split, seed), self._official(records, split, seed)
+        return self.summarise(records, split), self._official(records, split)
 
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
         """Number of rows by what differs."""
         found = {self.item_id(record): self.category(record) for record in records}
         return {name: number for name in FLAGS if (number := sum(part == name for part in found.values()))}
 
-    def _official(self, records: Sequence[Record], split: str, seed: int) -> Table:
+    def _official(self, records: Sequence[Record], split: str) -> Table:
         notes = () if calibrated(records) else (NO_THRESHOLD,)
         if not all("sentence" in r and "image" in r for r in records):
             notes = (*notes, "the score file does not say which pairs are the same: repeated pairs count repeatedly")
         single = [r for r in records if sum(_true(r[flag]) for flag in FLAGS.values()) == 1]
-        rows = [self._macro(OVERALL, single, seed, calibrated(records))]
+        rows = [self._macro(OVERALL, single, calibrated(records))]
         for name, flag in FLAGS.items():
             chosen = [r for r in single if _true(r[flag])]
-            rows += [self._macro(name, chosen, seed, calibrated(records))] if chosen else []
+            rows += [self._macro(name, chosen, calibrated(records))] if chosen else []
         left = len(records) - len(single)
         notes = (*notes, f"{left // 2} rows with no or several negative parts are left out") if left else notes
         return Table(self.name, f"{split} official".strip(), self.protocol, tuple(rows), notes)
 
-    def _macro(self, name: str, records: Iterable[Record], seed: int, decided: bool) -> Row:
+    def _macro(self, name: str, records: Iterable[Record], decided: bool) -> Row:
         """Mean of the accuracies on distinct positives and on distinct negatives; a pair decided twice is one."""
-        pairs: dict[tuple[Any, ...], tuple[int, float]] = {}
+        pairs: dict[tuple[Any, ...], tuple[int, float, str | None]] = {}
         for r in records:
             positive, score = self._label(r)[1] == "p", float(r["score"])
             same = (positive, r.get("sentence", r["label"]), r.get("image"), decided and score >= 0.5)
-            pairs.setdefault(same, (int(positive), score))
-        labels = torch.tensor([label for label, _ in pairs.values()])
-        scores = torch.tensor([score for _, score in pairs.values()], dtype=torch.float64)
+            pairs.setdefault(same, (int(positive), score, r.get("image")))
+        labels = torch.tensor([label for label, _, _ in pairs.values()])
+        scores = torch.tensor([score for _, score, _ in pairs.values()], dtype=torch.float64)
         area = float(auroc(scores, labels)) if len(pairs) else float("nan")
         if not decided:
             return make_bare_row(name, len(pairs), auroc=area)
         right = threshold_correct(scores, labels)
-        counts = [(int((labels == label).sum()), int(right[labels == label].sum())) for label in (1, 0)]
-        sides = {title: hits / n for title, (n, hits) in zip(("positives", "negatives"), counts, strict=True) if n}
-        return make_macro_row(name, [pair for pair in counts if pair[0]], seed, **sides, auroc=area)
+        images = [image for _, _, image in pairs.values()]
+        parts = {}
+        for title, label in (("positives", 1), ("negatives", 0)):
+            chosen = labels == label
+            if chosen.any():
+                parts[title] = (right[chosen].numpy(), list(compress(images, chosen)))
+        sides = {title: float(hits.mean()) for title, (hits, _) in parts.items()}
+        return make_macro_row(name, list(parts.values()), **sides, auroc=area)
 
     @staticmethod
     def _label(record: Record) -> tuple[str, str]:
@@ -142,12 +158,11 @@ def _read(folder: Path) -> tuple[list[Record], Path]:
             raise ValueError(f"{folder} holds no SVO-Probes annotations ({_TABLE} or {_LINES}).")
         return read_lines(folder / _LINES), folder / _LINES
     rows: list[Record] = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream)):
-            keys = ("sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id", *FLAGS.values())
-            require(row, keys, f"Row {number} of {path}")
-            images = {"pos_image": f"{row['pos_image_id']}.jpg", "neg_image": f"{row['neg_image_id']}.jpg"}
-            rows.append({"caption": row["sentence"], **images} | {key: row[key] for key in keys if "image" not in key})
+    for number, row in table_rows(path):
+        keys = ("sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id", *FLAGS.values())
+        require(row, keys, f"Line {number} of {path}")
+        images = {"pos_image": f"{row['pos_image_id']}.jpg", "neg_image": f"{row['neg_image_id']}.jpg"}
+        rows.append({"caption": row["sentence"], **images} | {key: row[key] for key in keys if "image" not in key})
     return rows, path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from relpretrain.zeroshot.tasks.base import Item, Record, Source, read_json, require
+from relpretrain.zeroshot.tasks.base import Item, Record, Source, read_json, require, require_numbers, require_texts
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
 
@@ -107,13 +107,16 @@ class VALSE(ChoiceTask):
                 raise ValueError(f"{file} is not a VALSE file: expected an object of items by key.")
             for key, record in annotations.items():
                 number += 1
-                require(record, ("image_file", "caption", "foil", "mturk"), f"Item {key!r} of {file}")
+                where = f"Item {key!r} of {file}"
+                require(record, ("image_file", "caption", "foil", "mturk"), where)
+                require_texts(record, ("image_file", "caption", "foil"), where)
+                require_numbers(record["mturk"], ("caption",), f"{where}: 'mturk'")
                 if record["mturk"]["caption"] >= MIN_VOTES:
                     yield number, file.stem, record["image_file"], record
 
     def _listed(self, source: Source) -> Iterator[tuple[int, str, str, Record]]:
         for number, record in enumerate(source.listed_items(self.name)):
-            require(record, ("instrument", "image", "caption", "foil"), f"VALSE item {number} of {source.path}")
+            require_texts(record, ("instrument", "image", "caption", "foil"), f"VALSE item {number} of {source.path}")
             yield number, record["instrument"], record["image"], record
 
     def grouped(self, records: Sequence[Record]) -> Grouped:

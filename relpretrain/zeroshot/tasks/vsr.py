@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relpretrain.zeroshot.decisions import auroc, calibration_error, require_finite, threshold_correct
 from relpretrain.zeroshot.statistics import best_threshold
-from relpretrain.zeroshot.table import OVERALL, Table, make_bare_row, make_row
+from relpretrain.zeroshot.table import OVERALL, Table, images_of, make_bare_row, make_share_row
 from relpretrain.zeroshot.tasks.base import (
     NO_THRESHOLD,
     Item,
@@ -22,7 +22,9 @@ from relpretrain.zeroshot.tasks.base import (
     Source,
     UndecidedError,
     calibrated,
+    numbered_lines,
     require,
+    require_texts,
     select_splits,
 )
 from relpretrain.zeroshot.tasks.card import Card, Version
@@ -157,14 +159,14 @@ class VSR(PairTask):
         categories = [CATEGORY.get(record["relation"], "") for record in records]
         return {r["id"]: Outcome(k, c) for r, k, c in zip(records, categories, correct.tolist(), strict=True)}
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Accuracy over all items and per category, with the share of true items, AUROC and calibration error."""
         scores, labels = _tensors(records)
         names = list(CATEGORIES)
         index = torch.tensor(
             [names.index(CATEGORY[r["relation"]]) if r["relation"] in CATEGORY else -1 for r in records]
         )
-        right = self._decide(scores, labels, records)
+        right, images = self._decide(scores, labels, records), images_of(records)
         rows = []
         present = [(number, name) for number, name in enumerate(names) if (index == number).any()]
         for number, name in [(None, OVERALL), *present]:
@@ -181,7 +183,7 @@ class VSR(PairTask):
             else:
                 if calibrated(records):
                     details["calibration_error"] = float(calibration_error(scores[which], labels[which]))
-                rows.append(make_row(name, int(which.sum()), int(right[which].sum()), seed, **details))
+                rows.append(make_share_row(name, right[which], images and list(compress(images, which)), **details))
         unknown = sorted({r["relation"] for r in records if r["relation"] not in CATEGORY})
         notes = [f"relations without a category, counted overall only: {', '.join(unknown)}"] if unknown else []
         notes += [] if right is not None else [NO_THRESHOLD]
@@ -203,18 +205,14 @@ def _version(file: Path, number: int) -> str:
 
 
 def _records(file: Path) -> Iterator[Record]:
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"Line {number} of {file} is not valid JSON: {error}") from error
-            _check(record, f"Line {number} of {file}")
-            yield record
+    for number, record in numbered_lines(file):
+        _check(record, f"Line {number} of {file}")
+        yield record
 
 
 def _check(record: Record, where: str) -> None:
     require(record, ("image", "caption", "label", "relation"), where)
+    require_texts(record, ("image", "caption", "relation"), where)
     if record["label"] not in (0, 1):
         raise ValueError(f"{where}: the label must be 0 or 1, not {record['label']!r}.")
 

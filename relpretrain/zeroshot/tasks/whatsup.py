@@ -9,7 +9,16 @@ from typing import Any
 
 from relpretrain.zeroshot.decisions import choice_correct
 from relpretrain.zeroshot.table import Table, make_row
-from relpretrain.zeroshot.tasks.base import Item, Record, Source, find_files, read_json, require
+from relpretrain.zeroshot.tasks.base import (
+    Item,
+    Record,
+    Source,
+    find_files,
+    list_of_texts,
+    read_json,
+    require,
+    require_texts,
+)
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import ChoiceTask, Grouped, group
 
@@ -98,17 +107,17 @@ class WhatsUp(ChoiceTask):
         roles = [str(number) for number in range(SUBSETS[names.pop()].options)]
         return group(records, self.card.title, roles, lambda r: r["id"], lambda r: str(r["option"]))
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Individual accuracy, overall and by preposition; below it, pairs and sets of controlled images."""
         grouped = self.grouped(records)
         subset = grouped.records[0]["subset"]
-        rows = self.rows(grouped, seed)
+        rows = self.rows(grouped)
         right = choice_correct(grouped.scores, self.ties_win).tolist()
         notes: tuple[str, ...] = ()
         if SUBSETS[subset].opposites:
             pairs, sets = _pairs_and_sets(grouped.records, right, SUBSETS[subset].opposites)
             n = len(right)
-            rows[1:1] = [make_row("pairs", n // 2, pairs, seed), make_row("sets", n // 4, sets, seed)]
+            rows[1:1] = [make_row("pairs", n // 2, pairs), make_row("sets", n // 4, sets)]
             incomplete = _incomplete(grouped.records)
             if incomplete:
                 notes = (f"{incomplete} sets lack images: their pairs and sets count as wrong",)
@@ -123,12 +132,15 @@ def _item(subset: str, number: int, row: Any, where: str) -> Item:
     kind = SUBSETS[subset]
     if kind.opposites:
         require(row, ("image_path", "caption_options"), where)
-        image, texts = row["image_path"], list(row["caption_options"])
+        require_texts(row, ("image_path",), where)
+        image, texts = row["image_path"], list_of_texts(row["caption_options"], f"{where}: 'caption_options'")
         shared = {"preposition": _preposition(image), "things": _things(image)}
     else:
         if not isinstance(row, list) or len(row) != 1 + kind.options:
             raise ValueError(f"{where} must be a list of an image and {kind.options} texts, not {row!r}.")
-        image, texts = kind.image(row[0]), row[1:]
+        if not str(row[0]).isdecimal():
+            raise ValueError(f"{where}: an image is a number, not {row[0]!r}.")
+        image, texts = kind.image(row[0]), list_of_texts(row[1:], where)
         shared = {"preposition": _stated(subset, texts[0])}
     if len(texts) != kind.options:
         raise ValueError(f"{where} has {len(texts)} texts instead of {kind.options}.")

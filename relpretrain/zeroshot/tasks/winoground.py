@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from relpretrain.zeroshot.decisions import finite_rows, square_correct
-from relpretrain.zeroshot.table import Row, Table, make_row
-from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, read_lines, require
+from relpretrain.zeroshot.table import Row, Table, make_share_row
+from relpretrain.zeroshot.tasks.base import Item, Outcome, PairTask, Record, Source, read_lines, require, require_texts
 from relpretrain.zeroshot.tasks.card import Card, Version
 from relpretrain.zeroshot.tasks.choice import Grouped, group
 
@@ -71,6 +71,7 @@ class Winoground(PairTask):
         for number, example in enumerate(examples):
             keys = ("id", "caption_0", "caption_1", "image_0", "image_1")
             require(example, keys, f"Winoground example {number} of {where}")
+            require_texts(example, keys[1:], f"Winoground example {number} of {where}")
             tags = {tag: example[tag] for tag in _TAGS if tag in example}
             texts = (example["caption_0"], example["caption_1"])
             for i in (0, 1):
@@ -87,16 +88,16 @@ class Winoground(PairTask):
             for key, correct in zip(grouped.keys, hits.tolist(), strict=True)
         }
 
-    def summarise(self, records: Sequence[Record], split: str = "", seed: int = 0) -> Table:
+    def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Group score first, then text and image score."""
         scores = self._grouped(records).scores
         answers = zip(CHANCE, square_correct(scores), _tied(scores), strict=True)
-        text, image, both = (_row(name, hits, ties, seed, chance=CHANCE[name]) for name, hits, ties in answers)
+        text, image, both = (_row(name, hits, ties, chance=CHANCE[name]) for name, hits, ties in answers)
         return Table(self.name, split, self.protocol, (both, text, image))
 
-    def tables(self, records: Sequence[Record], split: str = "", seed: int = 0) -> tuple[Table, ...]:
+    def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """The three scores, and by tag the group score with the others beside it."""
-        main, grouped = self.summarise(records, split, seed), self._grouped(records)
+        main, grouped = self.summarise(records, split), self._grouped(records)
         tagged = [(tag, r[tag]) for r in grouped.records for tag in _TAGS if r.get(tag)]
         if not tagged:
             note = "no table by tag: the score file has no tags"
@@ -108,7 +109,7 @@ class Winoground(PairTask):
                 which = torch.tensor([r.get(tag) == value for r in grouped.records])
                 beside = {name: float(hits[which].double().mean()) for name, hits in (("text", text), ("image", image))}
                 name = f"{tag}: {value}"
-                rows.append(_row(name, both[which], _tied(grouped.scores)[2][which], seed, **beside))
+                rows.append(_row(name, both[which], _tied(grouped.scores)[2][which], **beside))
         note = "the group score, by tag; a tag must be equal, so that combined tags are rows of their own"
         return main, Table(self.name, f"{split} by tag".strip(), self.protocol, tuple(rows), (note,))
 
@@ -134,8 +135,8 @@ def _tied(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return text, image, text | image
 
 
-def _row(name: str, hits: Tensor, tied: Tensor, seed: int, **details: float) -> Row:
-    return make_row(name, len(hits), int(hits.sum()), seed, ties=int(tied.sum()), **details)
+def _row(name: str, hits: Tensor, tied: Tensor, **details: float) -> Row:
+    return make_share_row(name, hits, None, ties=int(tied.sum()), **details)
 
 
 def _with_ending(image: str) -> str:
