@@ -61,11 +61,11 @@ class SplitBertAdapter(HostAdapter):
 
     def project_image(self, tokens: Tensor) -> Tensor:
         """Unit vectors of [CLS]."""
-        return F.normalize(self.host.vision_proj(tokens[:, 0]), dim=-1)
+        return F.normalize(self.host.vision_proj(tokens[:, 0]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
         """Unit vectors of [CLS]."""
-        return F.normalize(self.host.text_proj(tokens[:, 0]), dim=-1)
+        return F.normalize(self.host.text_proj(tokens[:, 0]).float(), dim=-1)
 
     def match_logits(self, fused: Tensor) -> Tensor:
         """Logits of [CLS]; index 1 means match, as in both codebases."""
