@@ -113,12 +113,13 @@ def add_relation_objectives(
         )
     for objective in chosen:
         objective.attach(backbone)
+    dtype = _precision(model)
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     new = nn.ModuleDict(dict(zip(names, chosen, strict=True)))
     check_wrappers(model, new)
 
     host: Any = model
-    host.relation_objectives = new.to(first.device, first.dtype).train(model.training)
+    host.relation_objectives = new.to(first.device, dtype).train(model.training)
     host.relation_attachment = Attachment(found, seed)
     host.relation_losses = functools.partial(relation_losses, model)
     if loader is not None:
@@ -175,6 +176,7 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     """
     attachment = _attachment(model)
     attachment.drawn.look(batch.relations)
+    batch = replace(batch, images=batch.images.to(_precision(model)))
     objectives: list[tuple[str, Objective]] = list(model.relation_objectives.items())
     wanted = [pairs for _, objective in objectives for pairs in objective.views(batch)]
     generator = step_generator(attachment.seed, batch.step)
@@ -220,6 +222,21 @@ def _tied(output: Any, parameters: list[nn.Parameter]) -> Any:
         return leaf
 
     return tree_map(tie, output)
+
+
+def _precision(model: nn.Module) -> torch.dtype:
+    """The precision of a model's parameters, in which images enter it; similarities and losses are fp32 in any case.
+
+    Raises:
+        ValueError: If it is float16, in which gradients of new losses underflow and no loss scaling is possible.
+    """
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    if dtype == torch.float16:
+        raise ValueError(
+            f"This {type(model).__name__} has parameters in float16, which cannot be trained (gradients underflow, and "
+            "loss scaling needs parameters in float32): load it in float32 and train under autocast, or in bfloat16."
+        )
+    return dtype
 
 
 def _attachment(model: Any) -> Attachment:

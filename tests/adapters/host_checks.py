@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 
+import pytest
 import torch
 
 from relpretrain import add_relation_objectives
@@ -221,3 +222,25 @@ def fusion_ignores_what_is_hidden(host, batch):
     fused = [backbone.fuse(words, mask, image, visible) for image in (tokens, other)]
     torch.testing.assert_close(*fused)
     assert not torch.allclose(fused[0], backbone.fuse(words, mask, tokens, torch.ones_like(visible)), atol=1e-4)
+
+
+def serves_bfloat16(make, batch):
+    """A host in bfloat16 has losses in fp32, near those of fp32, and finite gradients; one in float16 is refused."""
+    exact = attach(make()).relation_losses(batch)
+    host = attach(make().bfloat16())
+    losses = host.relation_losses(batch)
+    for name, value in losses.items():
+        assert value.dtype == torch.float32, name
+        torch.testing.assert_close(value, exact[name], rtol=0.1, atol=0.1, msg=name)
+    sum(losses.values()).backward()
+    grads = [p.grad for p in host.parameters() if p.grad is not None]
+    assert grads
+    assert all(grad.dtype == torch.bfloat16 and grad.isfinite().all() for grad in grads)
+    assert all(p.dtype == torch.bfloat16 for p in relation_parameters(host))
+    host = make().half()
+    with pytest.raises(ValueError, match=r"parameters in float16, which cannot be trained"):
+        attach(host)
+    assert not hasattr(host, "relation_objectives")
+    host = attach(make()).half()
+    with pytest.raises(ValueError, match=r"parameters in float16"):
+        host.relation_losses(batch)

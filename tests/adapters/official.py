@@ -65,7 +65,7 @@ class VisionTransformer(nn.Module):
             return self.norm(x)
         for block in self.blocks[: -self.local_attn_depth]:
             x = block(x)
-        atts = torch.cat([image_atts, torch.ones(x.shape[:2])])
+        atts = torch.cat([image_atts, torch.ones(x.shape[:2], dtype=x.dtype)])
         x = torch.cat([x[idx_to_group_img], x])
         for block in self.blocks[-self.local_attn_depth :]:
             x = block(x, image_atts=(1 - atts)[:, None, None] * -10000.0)

@@ -97,6 +97,10 @@ def test_autocast():
     checks.works_under_autocast(blip(), checks.graph_batch(texts))
 
 
+def test_bfloat16():
+    checks.serves_bfloat16(blip, checks.graph_batch(texts))
+
+
 def test_accumulation():
     checks.gradients_accumulate(blip(), checks.graph_batch(texts), checks.graph_batch(texts, 1))
 

@@ -143,6 +143,9 @@ class TestEveryDualEncoder:
     def test_autocast(self, name):
         checks.works_under_autocast(HOSTS[name](), checks.graph_batch(texts_for(name)))
 
+    def test_bfloat16(self, name):
+        checks.serves_bfloat16(HOSTS[name], checks.graph_batch(texts_for(name)))
+
     def test_accumulation(self, name):
         texts = texts_for(name)
         checks.gradients_accumulate(HOSTS[name](), checks.graph_batch(texts), checks.graph_batch(texts, 1))

@@ -79,6 +79,10 @@ def test_autocast(make):
     checks.works_under_autocast(make().eval(), checks.graph_batch(texts))
 
 
+def test_bfloat16(make):
+    checks.serves_bfloat16(lambda: make().eval(), checks.graph_batch(texts))
+
+
 def test_accumulation(make):
     checks.gradients_accumulate(make().eval(), checks.graph_batch(texts), checks.graph_batch(texts, 1))
 

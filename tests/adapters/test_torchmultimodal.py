@@ -64,6 +64,10 @@ def test_autocast(name):
     checks.works_under_autocast(HOSTS[name](), checks.graph_batch(texts))
 
 
+def test_bfloat16(name):
+    checks.serves_bfloat16(HOSTS[name], checks.graph_batch(texts))
+
+
 def test_accumulation(name):
     checks.gradients_accumulate(HOSTS[name](), checks.graph_batch(texts), checks.graph_batch(texts, 1))
 
