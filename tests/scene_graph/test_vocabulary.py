@@ -97,3 +97,12 @@ def test_load_says_what_is_wrong(tmp_path):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(ValueError, match=r"bad\.json (is not|should hold) a relation vocabulary"):
             RelationVocabulary.load(tmp_path / "bad.json")
+
+
+def test_load_skips_a_byte_order_mark_and_names_another_encoding(tmp_path):
+    path = tmp_path / "v.json"
+    path.write_text("\ufeff" + json.dumps({"names": ["on", "near"]}), encoding="utf-8")
+    assert RelationVocabulary.load(path).names == ("on", "near")
+    path.write_text(json.dumps({"names": ["on"]}), encoding="utf-16")
+    with pytest.raises(ValueError, match=r"v\.json is UTF-16, expected UTF-8"):
+        RelationVocabulary.load(path)
