@@ -370,7 +370,7 @@ def test_a_gigabyte_of_relationships_in_bounded_memory(tmp_path):
     assert int(done[-1]) < 1 << 20  # KiB
 
 
-def test_places_of_what_is_left_out_are_told_and_survive_an_interruption(tmp_path, capsys):
+def test_places_of_what_is_left_out_are_told(tmp_path, capsys):
     for number in (0, 4):
         write_image(tmp_path / "photos" / f"{number}.jpg")
     rows = "".join(f"{number}.jpg,caption\n" for number in range(5)) + "6.jpg\n"
