@@ -36,7 +36,7 @@ def as_number(value: Any) -> float:
             return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    return value if abs(value) < _LARGEST else math.inf
+    return math.inf if abs(value) > _LARGEST else value
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int] | None:

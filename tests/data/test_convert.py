@@ -368,3 +368,29 @@ def test_a_gigabyte_of_relationships_in_bounded_memory(tmp_path):
     print(f"{number} images, peak {int(done[-1]) / 1024:.0f} MiB")
     assert len(records(tmp_path / "out")) == 100
     assert int(done[-1]) < 1 << 20  # KiB
+
+
+def test_places_of_what_is_left_out_are_told(tmp_path, capsys):
+    for number in (0, 4):
+        write_image(tmp_path / "photos" / f"{number}.jpg")
+    rows = "".join(f"{number}.jpg,caption\n" for number in range(5)) + "6.jpg\n"
+    (tmp_path / "t.csv").write_text("image,caption\n" + rows)
+    words = [
+        "data",
+        "convert",
+        "image-text",
+        "--images",
+        str(tmp_path / "photos"),
+        "--captions",
+        str(tmp_path / "t.csv"),
+    ]
+    assert main([*words, "--workers", "1", "--out", str(tmp_path / "out")]) == 0
+    looked = ", ".join(str(tmp_path / "photos" / f"{number}.jpg") for number in (1, 2, 3))
+    out = capsys.readouterr().out
+    assert (
+        f"dropped: 3 missing_image, 1 malformed_row\n  malformed_row: t.csv, line 7\n  missing_image: {looked}\n" in out
+    )
+    for number in (0, 4):
+        (tmp_path / "photos" / f"{number}.jpg").unlink()
+    assert main([*words, "--workers", "1", "--out", str(tmp_path / "none")]) != 0
+    assert f"missing_image, such as {tmp_path}/photos/0.jpg" in capsys.readouterr().err

@@ -338,3 +338,25 @@ def test_real_vrd_and_its_known_tiny_box(realdata, tmp_path, capsys):
     assert sum(found.counts.relations.values()) == 604  # 621 with the 17 that are annotated twice
     assert len(source) == 60
     assert found.counts.boxes["tiny"] == 1
+
+
+def test_broken_characters_are_named(tmp_path, capsys):
+    texts = {
+        "captions": ["a cat", "best day \ud83d", None],
+        "entities": [entity([1, 2, 3, 4], "dog \ud83d")],
+        "relations": [{"subject": 0, "relation": "on \ud83d", "object": 0}],
+    }
+    with tarfile.open(tmp_path / "h.tar", "w") as tar:
+        for name, content in (("a.png", picture(0)), ("a.json", changed(0, **texts))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert main(["data", "doctor", str(tmp_path / "h.tar"), "--out", str(tmp_path / "d.json")]) == 0
+    assert capsys.readouterr().out.count("with a broken character") == 2
+    (state,) = json.loads((tmp_path / "d.json").read_text())["datasets"].values()
+    assert (state["captions"]["with a broken character"], state["captions"]["no text"]) == (1, 1)
+    assert state["names"] == {"with a broken character": 2}
+    assert [place.rpartition("/")[2] for place in state["examples"]["name with a broken character"]] == [
+        "a entities[0]",
+        "a relations[0]",
+    ]

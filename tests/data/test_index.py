@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from relpretrain.data.index import ShardIndex
+from relpretrain.data.index import ShardIndex, captions_of, texts_of
 from relpretrain.data.packed import PackedTexts
 from relpretrain.data.shards import ShardWriter
 
@@ -168,3 +168,67 @@ def test_packed_texts_are_a_sequence(texts):
     assert packed != [*texts, "more"]
     with pytest.raises(IndexError):
         packed[len(texts)]
+
+
+@pytest.mark.parametrize(
+    ("record", "txt", "captions"),
+    [
+        ({"caption": "   "}, "in txt", ["in txt"]),
+        ({"caption": None}, "\ufeffin txt\r\n", ["in txt"]),
+        ({"caption": float("nan"), "captions": float("nan")}, "in txt", ["in txt"]),
+        ({"caption": ["two", None, " captions "]}, "in txt", ["two", "captions"]),
+        ({"captions": "one"}, None, ["one"]),
+        ({"captions": []}, "in txt", []),
+        ({"captions": ["a", float("nan"), 3, " "], "caption": "x"}, None, ["a"]),
+        ({"caption": "cut \ud83d"}, None, ["cut \ufffd"]),
+    ],
+)
+def test_captions_as_downloads_have_them(tmp_path, record, txt, captions):
+    members = [("a.jpg", b"i"), ("a.json", json.dumps(record).encode())]
+    members += [("a.txt", txt.encode())] if txt is not None else []
+    index = ShardIndex.of(write_tar(tmp_path / "a.tar", members))
+    raw = index.read(0)
+    assert captions_of(*texts_of(raw.json, raw.txt)) == captions
+    assert index.counts[0].tolist() == [len(captions), 0, 0]
+    assert not index.problems
+
+
+def test_texts_that_cannot_be_read_leave_their_sample_out(tmp_path):
+    members = [
+        *(("a.jpg", b"i"), ("a.txt", "a cat".encode("utf-16"))),
+        *(("b.jpg", b"i"), ("b.json", b'{"caption": "caf\xe9"}')),
+        *(("c.jpg", b"i"), ("c.json", b"[" * 100_000)),
+        *(("d.jpg", b"i"), ("d.json", b'{"captions": {"a": 1}}')),
+        *(("e.jpg", b"i"), ("e.txt", b"caf\xe9")),
+    ]
+    index = ShardIndex.of(write_tar(tmp_path / "a.tar", members))
+    assert index.keys == ["e"]
+    assert [tuple(p) for p in index.problems] == [
+        ("malformed_text", "a"),
+        ("malformed_json", "b"),
+        ("malformed_json", "c"),
+        ("malformed_json", "d"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "image_id"),
+    [
+        ({"image_id": 0}, "0"),
+        ({"image_id": float("nan"), "key": "k"}, "k"),
+        ({"image_id": "x\ud83d"}, "x\ufffd"),
+        ({"image_id": {}}, "a"),
+        ({"image_id": ""}, "a"),
+        ({"image_id": 10**400}, "a"),
+    ],
+)
+def test_odd_image_ids(tmp_path, record, image_id):
+    members = [("a.jpg", b"i"), ("a.json", json.dumps({"caption": "c", **record}).encode())]
+    assert ShardIndex.of(write_tar(tmp_path / "a.tar", members)).image_ids == [image_id]
+
+
+def test_names_that_are_no_text_are_mended(tmp_path):
+    members = [(f"{stem}.{ending}", b"x") for stem in ("caf\udce9", "caf\udce8") for ending in ("jpg", "txt")]
+    index = ShardIndex.of(write_tar(tmp_path / "a.tar", members))
+    assert index.keys == ["caf\ufffd", "caf\ufffd"]
+    assert not index.problems

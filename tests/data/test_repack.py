@@ -247,3 +247,110 @@ def test_remote_shards(web, tmp_path, monkeypatch):
     assert pack(f"{web}/00000.tar", "--out", tmp_path / "b", "--source", "web") == 0
     assert samples(tmp_path / "a") == samples(tmp_path / "b")
     assert len(samples(tmp_path / "a")[0]) == 3
+
+
+def two_downloads(folder):
+    """Two runs of img2dataset, which both count from 0: different photos have equal keys."""
+    for run, color in (("a", (200, 0, 0)), ("b", (0, 0, 200))):
+        members = {}
+        for number in range(2):
+            members[f"00{number}.jpg"] = jpeg(color=(*color[:2], color[2] + number))
+            members[f"00{number}.json"] = {
+                "caption": f"{run}{number}",
+                "key": f"00{number}",
+                "url": f"http://{run}/{number}",
+            }
+        write_tar(folder / run / "00000.tar", members)
+    return folder / "a/00000.tar", folder / "b/00000.tar"
+
+
+def joined(folder, *lines):
+    path = folder / "graphs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_ids_of_two_downloads_stay_apart(tmp_path):
+    assert pack(*two_downloads(tmp_path), "--out", tmp_path / "out") == 0
+    records, _ = samples(tmp_path / "out")
+    assert {key: (r["image_id"], r["captions"]) for key, r in records.items()} == {
+        "000": ("000", ["a0"]),
+        "001": ("001", ["a1"]),
+        "000_2": ("000_2", ["b0"]),
+        "001_2": ("001_2", ["b1"]),
+    }
+
+
+@pytest.mark.parametrize("by", ["image_id", "key"])
+def test_a_join_refuses_a_name_of_two_images(tmp_path, capsys, by):
+    shards = two_downloads(tmp_path)
+    file = joined(tmp_path, {by: "000", "captions": ["more"]})
+    assert pack(*shards, "--join", file, "--join-by", by, "--out", tmp_path / "out") != 0
+    error = capsys.readouterr().err
+    assert f"the {by} '000' is that of two different images" in error
+    assert "a/00000.tar" in error
+    assert "b/00000.tar" in error
+    # One download alone, the same image twice, or an address are no mistake.
+    assert pack(shards[0], "--join", file, "--join-by", by, "--out", tmp_path / "one", "--workers", 1) == 0
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/00000.tar").write_bytes(shards[0].read_bytes())
+    assert pack(shards[0], tmp_path / "c/00000.tar", "--join", file, "--join-by", by, "--out", tmp_path / "two") == 0
+    records, _ = samples(tmp_path / "two")
+    assert records["000_2"]["captions"] == ["a0", "more"]
+    assert pack(*shards, "--join", joined(tmp_path, {"url": "http://b/0", "captions": ["more"]}), "--join-by", "url",
+                "--out", tmp_path / "url") == 0  # fmt: skip
+    records, _ = samples(tmp_path / "url")
+    assert [records[key]["captions"] for key in ("000", "000_2")] == [["a0"], ["b0", "more"]]
+
+
+def test_a_join_matches_with_and_without_ending(tmp_path, capsys):
+    members = {}
+    for number in range(3):
+        members |= {f"{number}.jpg": jpeg(color=(number, 0, 0)), f"{number}.json": {"image_id": f"{number}.jpg"}}
+    shards = write_tar(tmp_path / "in/a.tar", members)
+    lines = [{"image_id": name, "captions": [name]} for name in ("0", "1.JPG", "2.png", "2.webp", "5.jpg")]
+    assert pack(shards, "--join", joined(tmp_path, *lines), "--out", tmp_path / "out") == 0
+    records, _ = samples(tmp_path / "out")
+    assert [records[key].get("captions") for key in "012"] == [["0"], ["1.JPG"], None]  # 2 might be either
+    out = capsys.readouterr().out
+    assert "dropped: 2 annotation_without_sample, 1 nothing_to_join\n" in out
+    assert "annotation_without_sample: '2', '5'\n" in out
+    assert "nothing_to_join: a.tar/2, which has the image_id '2.jpg'" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            {"image_id": "COCO_000", "captions": ["x"]},
+            "their image_id is '000', '001', that of the annotations 'COCO_000'",
+        ),
+        ({"url": "http://a/0", "captions": ["x"]}, "the annotations have none; --join-by says what both share"),
+    ],
+)
+def test_a_join_that_matches_nothing_is_an_error(tmp_path, capsys, line, message):
+    shards = two_downloads(tmp_path)
+    assert pack(shards[0], "--join", joined(tmp_path, line), "--out", tmp_path / "out") != 0
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out/index.json").exists()
+
+
+def test_half_a_character_is_packed_as_u_fffd_and_counted(tmp_path, capsys):
+    record = {"caption": "best day \ud83d", "image_id": "x\ud83d", **GRAPH}
+    record["relations"] = [{"subject": 0, "relation": "on \ud83d", "object": 1}]
+    shards = write_tar(tmp_path / "in/a.tar", {"1.jpg": picture(), "1.json": record})
+    assert pack(shards, "--out", tmp_path / "out") == 0
+    records, _ = samples(tmp_path / "out")
+    assert (records["1"]["captions"], records["1"]["image_id"]) == (["best day \ufffd"], "x\ufffd")
+    assert "dropped: 3 replaced_character\n  replaced_character, such as a.tar/1\n" in capsys.readouterr().out
+
+
+def test_odd_sizes_and_captions_of_annotations(tmp_path):
+    """NaN in a size that img2dataset did not know leaves the stored size, a text alone is one caption."""
+    own = {"key": "1", "original_width": float("nan"), "original_height": None, "width": "400", "height": 200.0}
+    shards = write_tar(tmp_path / "in/a.tar", {"1.jpg": picture(), "1.json": own})
+    file = joined(tmp_path, {"image_id": "1", "captions": "one", **GRAPH})
+    assert pack(shards, "--join", file, "--out", tmp_path / "out") == 0
+    records, _ = samples(tmp_path / "out")
+    assert records["1"]["captions"] == ["one"]
+    assert [e["box"] for e in records["1"]["entities"]] == [[0, 0, 100, 50], [200, 100, 400, 200]]

@@ -180,3 +180,18 @@ def test_frozen_and_hashable():
 
 def test_box_relative():
     assert Box(0, 10, 20, 20).relative(40, 20) == (0.25, 0.75, 0.5, 0.5)
+
+
+def test_one_thing_without_its_list_is_a_list_of_one():
+    record = {
+        "entities": ENTITY | {"attributes": "red"},
+        "relations": {"subject": 0, "relation": "near", "object": 0},
+    }
+    graph = SceneGraph.from_json(record, 10, 10)
+    assert graph.entities[0].attributes == ("red",)
+    assert len(graph.relations) == 1
+    nan = float("nan")
+    absent = SceneGraph.from_json({"entities": [ENTITY | {"attributes": nan}], "relations": nan}, 10, 10)
+    assert (absent.entities[0].attributes, absent.relations) == ((), ())
+    with pytest.raises(GraphError, match="finite numbers"):
+        SceneGraph.from_json({"entities": [ENTITY | {"box": [0, 0, 10**400, 5]}]}, 10, 10)

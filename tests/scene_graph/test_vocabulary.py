@@ -110,3 +110,12 @@ def test_counts_are_kept_where_they_are_known(tmp_path):
     counted = plain.counted({"atop": 4, "ON": 1, "wears": 9})
     assert counted.counts == {"on": 5}
     assert counted.fingerprint == plain.fingerprint
+
+
+def test_load_skips_a_byte_order_mark_and_names_another_encoding(tmp_path):
+    path = tmp_path / "v.json"
+    path.write_text("\ufeff" + json.dumps({"names": ["on", "near"]}), encoding="utf-8")
+    assert RelationVocabulary.load(path).names == ("on", "near")
+    path.write_text(json.dumps({"names": ["on"]}), encoding="utf-16")
+    with pytest.raises(ValueError, match=r"v\.json is UTF-16, expected UTF-8"):
+        RelationVocabulary.load(path)

@@ -125,3 +125,66 @@ def test_real_photos_box_for_box(realdata, split, images, boxes):
 
 def record_size(record):
     return [record["width"], record["height"]]
+
+
+def test_odd_values_concern_their_field_alone(tmp_path):
+    """Truth values and ids in any spelling, numbers as texts, NaN, sizes that are not told."""
+    for number in range(8):
+        write_image(tmp_path / f"{number}.jpg")
+    images = [image(number, f"{number}.jpg") for number in range(8)]
+    images[2] |= {"width": "40", "height": 30.0}
+    images[3] |= {"width": -1, "height": -1}
+    images[4] = {"id": 4, "file_name": "4.jpg"}
+    images[5]["file_name"] = None
+    images[6]["id"] = float("nan")
+    good = [1, 2, 10, 10]
+    boxes = [
+        *(box("0", good, iscrowd=flag) for flag in ("0", 0.0, "false", False, None)),
+        *(box(0.0, good, iscrowd=flag) for flag in ("1", 1.0, "true", True)),
+        box(0, good, iscrowd="maybe"),
+        box(1, ["1", "2", "10", "10"], category_id="1", score=float("nan")),
+        box(1, [1, 2, float("nan"), 10]),
+        box(1, [1, 2, 10**400, 10]),
+        *(box(number, good) for number in (2, 3, 4)),
+    ]
+    captions, instances = files(tmp_path, images, [(4, ["one", "two"]), (7, float("nan"))], boxes)
+    found, dropped = records(read_coco, tmp_path, captions, instances)
+    by_id = {record["image_id"]: record for record in found}
+    assert [len(by_id[number].get("entities", ())) for number in "012"] == [5, 1, 1]
+    assert by_id["1"]["entities"][0]["box"] == [1, 2, 11, 12]
+    assert by_id["4"]["captions"] == ["one", "two"]
+    assert "entities" not in by_id["4"]
+    assert "3" not in by_id
+    assert dropped == {
+        "crowd_box": 4,
+        "malformed_iscrowd": 1,
+        "malformed_box": 2,
+        "box_without_size": 2,
+        "entry_without_file_name": 2,  # of either file
+        "entry_without_image_id": 2,
+        "empty_caption": 1,
+        "image_without_annotation": 2,
+    }
+
+
+def test_captions_need_no_size_and_boxes_of_another_size_go_alone(tmp_path):
+    write_image(tmp_path / "a.jpg", (20, 15))
+    captions, instances = files(tmp_path, [image(0, "a.jpg")], [(0, "small")], [box(0, [0, 0, 9, 9])])
+    (record,), dropped = records(read_coco, tmp_path, captions, instances)
+    assert record["captions"] == ["small"]
+    assert "entities" not in record
+    assert dropped == {"image_of_another_size": 1}
+    bare = write_json(
+        tmp_path / "bare.json",
+        {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "x"}]},
+    )
+    (record,), dropped = records(read_coco, tmp_path, bare)
+    assert (record["captions"], dropped) == (["x"], {})
+
+
+@pytest.mark.parametrize("category", [{"id": 1, "supercategory": "x"}, {"id": 1, "name": None}, {"name": "dog"}, "dog"])
+def test_a_category_without_a_name_is_one_line(tmp_path, category):
+    content = {"images": [image(1, "a.jpg")], "annotations": [box(1, [0, 0, 9, 9])], "categories": [category]}
+    with pytest.raises(ValueError, match=r"i\.json has a category without (name|id): ") as caught:
+        records(read_coco, tmp_path, None, write_json(tmp_path / "i.json", content))
+    assert str(category) in str(caught.value)

@@ -124,3 +124,12 @@ def test_a_bomb_is_counted(side):
     dropped = Counter()
     assert probe_image(io.BytesIO(png_bomb(side)), dropped) is None
     assert dropped == {"decompression_bomb": 1}
+
+
+def test_aliases_begin_with_no_mark(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffnear,next to\r\non,on top of\r\n".encode())
+    assert load_aliases(path) == {"next to": "near", "on top of": "on"}
+    path.write_text("near,next to", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"cannot read aliases .* is UTF-16"):
+        load_aliases(path)

@@ -79,3 +79,17 @@ def test_counts_what_it_drops(folder):
 def test_refuses_a_list(folder):
     with pytest.raises(ValueError, match="scene graphs of GQA: expected an object, got a list"):
         read(folder, [])
+
+
+def test_a_text_or_an_object_where_a_list_is_expected(tmp_path):
+    write_image(tmp_path / "1.jpg")
+    place = {"x": 1, "y": 1, "w": 9, "h": 9}
+    objects = {
+        "7": {"name": "man", **place, "attributes": "tall", "relations": {"object": 8, "name": "near"}},
+        "8": {"name": "dog", **place, "attributes": 3, "relations": "near"},
+    }
+    graphs = write_json(tmp_path / "g.json", {"1": {"width": "40", "height": None, "objects": objects}})
+    (record,), dropped = records(read_gqa, tmp_path, graphs)
+    assert [entity["attributes"] for entity in record["entities"]] == [["tall"], []]
+    assert record["relations"] == [{"subject": 0, "relation": "near", "object": 1}]
+    assert dropped == {"malformed_attribute": 1, "malformed_relation": 1}

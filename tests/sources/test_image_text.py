@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 
 import pytest
@@ -104,3 +105,35 @@ def test_albef(folder):
         records(read_albef, folder, write_json(folder / "pairs.json", [{"image": "a.jpg"}]))
     with pytest.raises(ValueError, match="expected a list, got an object"):
         records(read_albef, folder, write_json(folder / "pairs.json", {}))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.json", None])
+def test_marks_and_half_characters_in_every_form(folder, name):
+    """A byte order mark is skipped, half an emoji becomes U+FFFD and is counted, U+2028 is a character."""
+    caption = "a\u2028cat \ud83d"
+    rows = {
+        "t.csv": "image,caption\r\na.jpg,a\u2028cat \ufffd\r\n",
+        "t.tsv": "image\tcaption\na.jpg\ta\u2028cat \ufffd\n",
+        "t.jsonl": json.dumps({"image": "a.jpg", "caption": caption}) + "\r\n",
+        "t.json": json.dumps([{"image": "a.jpg", "caption": caption}]),
+        None: "a\u2028cat \ufffd\r\n",
+    }
+    path = table(folder, name or "a.txt", "\ufeff" + rows[name])
+    found, dropped = records(read_image_text, folder, path if name else None)
+    assert [(record["image_id"], record["captions"]) for record in found] == [("a.jpg", ["a cat \ufffd"])]
+    assert dropped["replaced_character"] == 1
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.json"])
+def test_another_encoding_is_refused_in_one_line(folder, name):
+    (folder / name).write_text('[{"image": "a.jpg", "caption": "x"}]', encoding="utf-16")
+    with pytest.raises(ValueError, match=rf"{name}.* is UTF-16, expected UTF-8: convert it") as caught:
+        read(folder, folder / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_whose_name_is_no_text(folder):
+    os.rename(folder / "a.jpg", os.fsencode(folder) + b"/caf\xe9.jpg")
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("a cat")
+    found, _ = records(read_image_text, folder)
+    assert [(record["image_id"], record["captions"]) for record in found] == [("caf\ufffd.jpg", ["a cat"])]

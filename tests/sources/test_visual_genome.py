@@ -183,3 +183,26 @@ def test_real_objects_and_regions(realdata, tmp_path):
     kept = sum(len(r["entities"]) for r in found)
     assert kept + sum(dropped.values()) == sum(len(image["regions"]) for image in regions) == 3028
     assert kept > 2900
+
+
+def test_a_text_or_an_object_where_a_list_is_expected(tmp_path):
+    write_image(tmp_path / "1.jpg")
+    place = {"x": "1", "y": 1, "w": 9, "h": 9}
+    man = {"object_id": 1, "names": "Man", **place}
+    relationships = [{"image_id": "1", "relationships": {"predicate": "on", "subject": man, "object": man}}]
+    attributes = [
+        {"image_id": 1.0, "attributes": [{"object_id": "1", **place, "names": ["man"], "attributes": "tall"}]},
+        {"image_id": 1, "attributes": {"object_id": 1, **place, "names": ["man"], "attributes": float("nan")}},
+        {"image_id": 1, "attributes": 7},
+    ]
+    data = [{"image_id": 1, "width": None, "height": float("nan"), "url": "http://["}]
+    (record,), dropped = records(
+        read_visual_genome,
+        tmp_path,
+        write_json(tmp_path / "data.json", data),
+        write_json(tmp_path / "relationships.json", relationships),
+        attributes=write_json(tmp_path / "attributes.json", attributes),
+    )
+    assert record["entities"] == [{"label": "man", "box": [1, 1, 10, 10], "attributes": ["tall"]}]
+    assert record["relations"] == [{"subject": 0, "relation": "on", "object": 0}]
+    assert dropped == {"malformed_object": 1}

@@ -72,3 +72,22 @@ def test_refuses_paths_without_a_folder_and_broken_lines(folder):
         records(read_xvlm, lines(folder, {"caption": "x", "image_rpath": "sub/a.jpg"}))
     with pytest.raises(ValueError, match="line 2 is no JSON"):
         records(read_xvlm, lines(folder, "{}", "{"))
+
+
+def test_a_text_or_an_object_where_a_list_is_expected(tmp_path):
+    write_image(tmp_path / "a.jpg")
+    lines = [
+        {
+            "image_rpath": "a.jpg",
+            "caption": "x",
+            "elems": {"caption": "dog", "attributes": "brown", "bb": [1, 1, 5, 5]},
+        },
+        {"image_rpath": "a.jpg", "caption": "x", "elems": [{"caption": "dog", "bb": "1234"}]},
+        {"binary": "\u00e9", "caption": "x"},
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found, dropped = records(read_xvlm, path, tmp_path)
+    assert found[0]["entities"] == [{"label": "dog", "box": [1, 1, 6, 6], "attributes": ["brown"]}]
+    assert "entities" not in found[1]
+    assert dropped == {"malformed_box": 1, "malformed_base64": 1}

@@ -1,0 +1,113 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from relpretrain.cli import main
+from relpretrain.errors import ConfigError
+from relpretrain.sources import read_own
+from tests.sources.helpers import records, triplets, write_image
+
+DOCS = Path(__file__).parents[2] / "docs/data.md"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        write_image(tmp_path / "photos" / name, (64, 48))
+    return tmp_path
+
+
+def lines(folder, *items):
+    path = folder / "graphs.jsonl"
+    path.write_text("\ufeff" + "".join(json.dumps(item) + "\r\n" for item in items), encoding="utf-8")
+    return path
+
+
+def test_names_and_numbers_with_and_without_captions(folder):
+    path = lines(
+        folder,
+        {
+            "image": "a.jpg",
+            "boxes": {"man": [1, 1, 20, 40], "horse": [10, 10, 60, 46]},
+            "relations": [["man", "rides", "horse"]],
+            "attributes": {"man": "tall"},
+        },
+        {
+            "image": "c",
+            "captions": "two cats",
+            "entities": [{"label": "cat", "box": [1, 1, 9, 9]}, {"label": "cat", "box": [30, 1, 50, 20]}],
+            "relations": [[0, "beside", 1], {"subject": 1, "relation": "near", "object": 0}],
+        },
+        {"image": "b.jpg", "captions": ["no graph"]},
+    )
+    found, dropped = records(read_own, folder / "photos", path)
+    assert not dropped
+    assert [record["image_id"] for record in found] == ["a.jpg", "c.png", "b.jpg"]
+    man, horse, first, second = (
+        ("man", (1, 1, 20, 40)),
+        ("horse", (10, 10, 60, 46)),
+        ("cat", (1, 1, 9, 9)),
+        ("cat", (30, 1, 50, 20)),
+    )
+    assert triplets(found[0]) == [(man, "rides", horse)]
+    assert found[0]["entities"][0]["attributes"] == ["tall"]
+    assert triplets(found[1]) == [(first, "beside", second), (second, "near", first)]
+    assert (found[1]["captions"], found[2]["captions"]) == (["two cats"], ["no graph"])
+
+    path.write_text(json.dumps([{"image": "b.jpg", "caption": "a list, too"}], indent=1))
+    assert records(read_own, folder / "photos", path)[0][0]["captions"] == ["a list, too"]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"image": "a.jpeg", "captions": "x"}, "there is no image 'a.jpeg' in .*; did you mean 'a.jpg'"),
+        ({"captions": "x"}, "expected the name of a file in 'image'"),
+        ({"image": "a.jpg"}, "expected captions, or boxes and relations, got neither"),
+        ({"image": "a.jpg", "boxs": {}}, "unknown key 'boxs'; did you mean 'boxes'"),
+        ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [["man", "on", "mat"]]}, "'mat' has no box"),
+        ({"image": "a.jpg", "relations": [["man", "on", "mat"]]}, "'man' has no box: give one in \"boxes\""),
+        ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, "on", 1]]}, "names entity 1, of 1"),
+        (
+            {"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, "on"]]},
+            r"\[subject, relation, object\]",
+        ),
+        ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, " ", 0]]}, "name of a relation"),
+        ({"image": "a.jpg", "boxes": {"man": [9, 9, 0, 0]}}, r"the box of 'man' is \[9, 9, 0, 0\], expected \[x_min"),
+        ({"image": "a.jpg", "boxes": {"man": [1, 2, 3, float("nan")]}}, "the box of 'man'"),
+        ({"image": "a.jpg", "boxes": [[0, 0, 9, 9]]}, "expected boxes by name"),
+        ({"image": "a.jpg", "entities": [{"label": "man"}]}, "an entity with 'label' and 'box'"),
+        (
+            {"image": "a.jpg", "entities": [{"label": "m", "box": [0, 0, 9, 9]}] * 2, "relations": [["m", "on", "m"]]},
+            r"'m' is the name of entities \[0, 1\]: use their numbers",
+        ),
+        ({"image": "a.jpg", "captions": [3]}, "captions that are texts"),
+        ("a.jpg", "expected an object"),
+    ],
+)
+def test_each_mistake_is_a_line_with_its_place(folder, item, message):
+    good = {"image": "b.jpg", "captions": "x"}
+    with pytest.raises(ConfigError, match=rf"graphs\.jsonl, line 2: .*{message}") as caught:
+        records(read_own, folder / "photos", lines(folder, good, item, item))
+    assert all("\n" not in problem for problem in caught.value.problems)
+    assert len(caught.value.problems) == 2  # of every line that has one
+
+
+def test_an_image_on_two_lines_is_refused(folder):
+    twice = {"image": "b.jpg", "captions": "x"}, {"image": "b", "captions": "y"}
+    with pytest.raises(ConfigError, match=r"line 2: .*b\.jpg was on line 1 already"):
+        records(read_own, folder / "photos", lines(folder, *twice))
+
+
+def test_the_example_of_the_documentation(folder, capsys, monkeypatch):
+    text = DOCS.read_text(encoding="utf-8")
+    example = re.search(r"```jsonl\n(.*?)```", text, re.DOTALL)[1]
+    command = re.search(r"relpretrain (data convert own .*)\n", text)[1].split()
+    for line in map(json.loads, example.splitlines()):
+        write_image(folder / "photos" / line["image"], (640, 480))
+    (folder / "graphs.jsonl").write_text(example)
+    monkeypatch.chdir(folder)
+    assert main([*command, "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("2 samples, 1 captions, 4 entities, 2 relations\ndropped: nothing\n")

@@ -1,0 +1,78 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import relpretrain
+from relpretrain.reading import decode, mend, parse_json, read_json, read_json_lines, read_lines
+
+
+def test_a_byte_order_mark_is_skipped_and_lines_end_at_line_feeds_only(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\u2028\x0b\x85\x0c\x1cstill one\r\n\ufefftwo\rstill two\n\nfour".encode())
+    assert read_lines(path) == ["one\u2028\x0b\x85\x0c\x1cstill one", "two\rstill two", "", "four"]
+    path.write_bytes(b"")
+    assert read_lines(path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        (r'"a \ud83d"', "a \ufffd"),
+        (r'"\ud83d\ude3a"', "\U0001f63a"),
+        (r'"\ude3a\ud83d"', "\ufffd\ufffd"),
+        (r'"\ud83d\ud83d\ude3a"', "\ufffd\U0001f63a"),
+        (r'"\\ud83d"', r"\ud83d"),
+        (r'"\\\uD83Dx"', "\\\ufffdx"),
+        (r'{"\ud83d": ["\udc00"]}', {"\ufffd": ["\ufffd"]}),
+        ("[1e999, -Infinity]", [float("inf"), float("-inf")]),
+        ("[" + "9" * 5000 + "]", [float("inf")]),
+        ('\ufeff {"a": 1, "a": 2}\n', {"a": 2}),
+    ],
+)
+def test_json_holds_no_half_character_and_takes_any_number(text, meaning):
+    assert parse_json(text.encode()) == meaning
+    json.dumps(parse_json(text.encode()), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1] 2", "[" * 100_000, '"\\ud8"', "nul", b"\xff"])
+def test_what_is_no_json_is_a_value_error(text):
+    with pytest.raises(ValueError, match="Expecting|Extra|Invalid|nested|not UTF-8"):
+        parse_json(text)
+
+
+def test_other_encodings_are_one_line_with_a_remedy(tmp_path):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        with pytest.raises(ValueError, match=r"F is UTF-(16|32), expected UTF-8: convert it \(iconv -f UTF-(16|32)"):
+            decode('{"a": 1}'.encode(encoding), "F")
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{}\n{"a": "caf\xe9"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2 is not UTF-8 \(byte 0xe9\): convert it"):
+        list(read_json_lines(path))
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2 is not UTF-8"):
+        read_json(path, "things")
+    assert decode(b"caf\xe9", "F", "replace") == "caf\ufffd"
+    path.write_text("{}\n{\n")
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2 is no JSON"):
+        list(read_json_lines(path))
+    with pytest.raises(ValueError, match=r"cannot read things .*absent\.json: No such file"):
+        read_json(tmp_path / "absent.json", "things")
+
+
+def test_names_of_files_are_mended():
+    assert mend("caf\udce9 \ud83d\ude3a") == "caf\ufffd \U0001f63a"
+    assert mend("café") == "café"
+
+
+def test_no_other_module_of_the_data_reads_text():
+    """One rule holds only where one place reads: what a user gives goes through `relpretrain.reading`."""
+    home = Path(relpretrain.__file__).parent
+    own = {"data/resuming.py", "data/index.py"}  # what they parse by themselves is what they wrote
+    for room in ("sources", "scene_graph", "data"):
+        for path in sorted((home / room).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            found = re.findall(r"json\.loads?\(|\.read_text\(|splitlines\(\)", text)
+            name = str(path.relative_to(home))
+            allowed = {"sources/files.py": 2, "data/text.py": 1}  # pieces of its own; the first line of an error
+            assert name in own or len(found) <= allowed.get(name, 0), f"{name}: {found}"
