@@ -64,7 +64,7 @@ def test_figures_plots_and_notes_are_on_the_page():
     text, page = page_of(Report((table,), (), {"command": "zero_shot <x>"}))
     words = " ".join(page.text)
     assert all(
-        part in words for part in ("74.5 %", "n = 7,702", "a < b", "25.00", "5 <lost>", "zero_shot <x>", "chance")
+        part in words for part in ("74.50 %", "n = 7,702", "a < b", "25.00", "5 <lost>", "zero_shot <x>", "chance")
     )
     assert text.count('class="dot" cx="') == 3  # two rows with items, and the legend
     assert 'class="dot" cx="25.00%"' in text
