@@ -78,8 +78,9 @@ def show_samples(args: argparse.Namespace) -> None:
         for dataset, index, row, names in chosen
     ]
     first = next(iter(lenses.values()))
-    notes.insert(0, f"{counted(len(shown), 'sample')}, drawn at random with seed {args.seed}; each stream draws them "
-                 f"{counted(args.draws, 'time')}. Images are {first.image_size} pixels high and wide after augmentation.")  # fmt: skip
+    drawn = f"{counted(len(shown), 'sample')}, drawn at random with seed {args.seed}"
+    notes.insert(0, f"{drawn}; each stream draws them {counted(args.draws, 'time')}. Images are {first.image_size} × "
+                 f"{first.image_size} pixels after augmentation.")  # fmt: skip
     title = "Samples of " + (str(args.config) if recipe is not None else ", ".join(args.shards))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out, render(shown, lenses, title, notes).encode())

@@ -120,30 +120,30 @@ def _table_plot(table: Table, published: PublishedTable | None) -> str:
 
 
 def _published(table: Table, published: PublishedTable) -> str:
-    """Published rows beside ours, best first."""
-    header = ["model", *published.columns, "published by"]
-    ours = {row.category: row.accuracy for row in table.rows}
-    lines = [("this model", {name: 100 * value for name, value in ours.items()}, "")]
-    lines += [(row.model, row.values, f"{row.source}, {row.where}") for row in published.rows]
-    lines.sort(key=lambda line: -line[1].get(published.columns[0], 0.0))
+    """Published rows beside ours, best first; a small number says who published a row."""
+    places = {(row.source, row.where, row.read, row.address): "" for row in published.rows}
+    places = {place: str(number) for number, place in enumerate(places, start=1)}
+    ours = {row.category: 100 * row.accuracy for row in table.rows}
+    lines = [("this model", "", ours)]
+    for row in published.rows:
+        lines.append((row.model, places[row.source, row.where, row.read, row.address], row.values))
+    lines.sort(key=lambda line: -line[2].get(published.columns[0], 0.0))
     rows = [
         [
-            escape(model),
+            escape(model) + (f" <sup>{mark}</sup>" if mark else ""),
             *(f"{values[c]:.{published.digits}f}" if c in values else "-" for c in published.columns),
-            escape(source),
         ]
-        for model, values, source in lines
+        for model, mark, values in lines
     ]
-    sources = dict.fromkeys((row.source, row.address, row.read) for row in published.rows)
-    notes = [f"{source}: {read}, {address}" for source, address, read in sources]
+    notes = [f"{mark}: {source}, {where}: {read}, {address}" for (source, where, read, address), mark in places.items()]
     equal = reproduced(table)
     if equal:
         notes.insert(0, f"all {len(published.columns)} figures equal those published for {' and '.join(equal)}")
     notes += [published.caveat] if published.caveat else []
     notes.append("models differ in size and training data, some of which holds images of this benchmark")
-    number = next(i for i, line in enumerate(lines) if not line[2])
+    number = next(i for i, line in enumerate(lines) if not line[1])
     title = f"<h3>Published figures on the same {published.n:,} items, protocol {escape(published.protocol)}</h3>"
-    return title + _html_table(header, rows, text=(len(header) - 1,), ours=number) + _notes(notes)
+    return title + _html_table(["model", *published.columns], rows, ours=number) + _notes(notes)
 
 
 def _comparison(comparison: Comparison, anchor: str, find: Find) -> str:
