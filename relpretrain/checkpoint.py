@@ -22,7 +22,7 @@ from relpretrain.backbones.official_model import LoadReport, build_official
 from relpretrain.backbones.vision import not_finite
 from relpretrain.data.preprocess import Preprocess
 from relpretrain.data.text import load_tokenizer
-from relpretrain.errors import CheckpointError
+from relpretrain.errors import CheckpointError, counted
 from relpretrain.hub import card, is_folder, read_folder, write_folder
 from relpretrain.objectives import Objective
 from relpretrain.objectives.stored import stored_heads
@@ -61,6 +61,20 @@ class Loaded(ModelHubMixin):
     report: LoadReport | None = None
     official_keys: tuple[str, ...] | None = None
     name: str = "relpretrain"
+
+    def __repr__(self) -> str:
+        """One line: what it is, not its weights."""
+        said = [f"{type(self.backbone).__name__}, {self._parameters():,} parameters"]
+        said.append(
+            f"images of {self.preprocess.image_size} pixels, texts of up to {self.preprocess.max_tokens} tokens"
+        )
+        said.append(f"objectives: {', '.join(self.objectives) or 'none'}")
+        if self.vocabulary is not None:
+            said.append(counted(len(self.vocabulary.names), "relation"))
+        return f"{type(self).__name__}({'; '.join(said)})"
+
+    def _parameters(self) -> int:
+        return sum(p.numel() for p in cast(nn.Module, self.backbone).parameters())
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the folder: what the mixin's `save_pretrained` and `push_to_hub` call."""

@@ -26,7 +26,7 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
 
 data and evaluation
   data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them
-  zeroshot   score a checkpoint on VSR and VALSE
+  zeroshot   score a checkpoint on benchmarks (--list names them), compare scores
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
 `relpretrain COMMAND --help` explains a command, `relpretrain --version` names the version.

@@ -51,6 +51,11 @@ def counted(number: int, noun: str, nouns: str = "") -> str:
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def singular(nouns: str) -> str:
+    """One of the things that data are counted in: "shard" of "shards", "entity" of "entities"."""
+    return nouns[:-3] + "y" if nouns.endswith("ies") else nouns.removesuffix("s")
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """End of a line about an unknown name: the nearest known one, else all of them."""
     names = list(known)

@@ -16,6 +16,16 @@ IGNORE = -100
 """Label that a cross-entropy leaves out."""
 
 
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, tuple | str) and not value)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    return f"<{len(value)}>" if isinstance(value, tuple) and len(value) > 8 else repr(value)
+
+
 class Movable:
     """A dataclass of tensors that moves to a device (or into pinned memory) as one."""
 
@@ -29,6 +39,12 @@ class Movable:
                 changes[f.name] = value._map(function)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
+    def __repr__(self) -> str:
+        """One line: shapes instead of numbers, and only what is there."""
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        shown = (f"{name}={_brief(value)}" for name, value in values if not _empty(value))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def to(self: _Record, device: torch.device | str, non_blocking: bool = False) -> _Record:
         """Return a copy whose tensors are on `device`."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
@@ -38,7 +54,7 @@ class Movable:
         return self._map(lambda t: t.pin_memory())
 
 
-@dataclass
+@dataclass(repr=False)
 class TextBatch(Movable):
     """Token ids of n texts, right-padded, beginning with the tokenizer's [CLS].
 
@@ -58,7 +74,7 @@ class TextBatch(Movable):
         return len(self.ids)
 
 
-@dataclass
+@dataclass(repr=False)
 class Pairs(Movable):
     """Texts, each paired with an image of the batch or with a region of one.
 
@@ -80,7 +96,7 @@ class Pairs(Movable):
         return len(self.text)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Batch(Movable):
     """One step's samples: one type of data from one dataset.
 
@@ -108,17 +124,17 @@ class Batch(Movable):
         return len(self.images)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class CaptionBatch(Batch):
     """Images with captions."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class RegionBatch(Batch):
     """Images with texts for boxes in them; `pairs.boxes` is set."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class GraphBatch(Batch):
     """Images with scene graphs: `pairs` are verbalised graphs (VSG), the rest are triplets (MRC).
 

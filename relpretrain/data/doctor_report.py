@@ -16,6 +16,7 @@ from relpretrain.data.doctor_counts import BOX_FINDINGS, TRIPLET_FINDINGS
 from relpretrain.data.loading import uneven
 from relpretrain.data.mixture import Plan
 from relpretrain.data.tables import print_table
+from relpretrain.errors import counted, singular
 from relpretrain.scene_graph import coverage_lines
 
 _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
@@ -24,7 +25,7 @@ _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
 def print_examination(found: Examination, plan: Plan | None, image_size: int) -> None:
     """Print the tables of a dataset."""
     state = to_json(found, plan, image_size)
-    totals = ", ".join(f"{count:,} {name}" for name, count in state["totals"].items())
+    totals = ", ".join(counted(count, singular(name), name) for name, count in state["totals"].items())
     print(f"\n{found.name}: {totals}")
     print_table(
         "Streams", ["stream", "eligible", "excluded", "bad", "bad %", "reasons"],
@@ -128,14 +129,15 @@ def serving(plan: Plan, ranks: int, workers: int, steps: int | None) -> tuple[li
     lines, problems = [], workers_problems(workers, plan)
     for (name, dataset), size in plan.sizes().items():
         batch = plan.streams[name].batch_size
-        line = f"{name} from {dataset}: a pass is {size:,} samples, {math.ceil(size / batch):,} batches of {batch:,}"
+        line = f"{name} from {dataset}: a pass is {counted(size, 'sample')}, "
+        line += f"{counted(math.ceil(size / batch), 'batch', 'batches')} of {batch:,}"
         if batch % ranks:
             problems.append(uneven(name, batch, ranks))
         elif ranks > 1:
             line += f", {batch // ranks:,} on each of {ranks} ranks"
         if steps is not None:
             dealt = plan.dealt(steps)[name, dataset]
-            line += f"; {steps:,} steps take {dealt:,} samples, {dealt / size:.2f} passes"
+            line += f"; {counted(steps, 'step')}: {counted(dealt, 'sample')}, {dealt / size:.2f} passes"
         lines.append(line)
     if not problems:
         lines.append(f"{ranks} rank{'s' * (ranks > 1)} with {workers} worker{'s' * (workers != 1)} each can be served.")

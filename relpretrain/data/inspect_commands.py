@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.data.shards import resolve_shards, write_atomically
+from relpretrain.errors import counted
 
 
 def add_subcommands(commands: Any) -> None:
@@ -45,7 +46,12 @@ def add_subcommands(commands: Any) -> None:
     audit.set_defaults(run_data=_audit)
 
     doctor = commands.add_parser("doctor", help="read all samples once, and say what is in them and what is wrong")
-    doctor.add_argument("shards", nargs="*", metavar="SHARDS", help="as above (default: those of the recipe)")
+    doctor.add_argument(
+        "shards",
+        nargs="*",
+        metavar="SHARDS",
+        help="tar files, folders, globs, ... (default: RECIPE's)",
+    )
     doctor.add_argument("-c", "--config", type=Path, metavar="RECIPE", help="judge samples as its streams would")
     doctor.add_argument("--out", type=Path, metavar="FILE", help="write all findings as JSON")
     doctor.add_argument(
@@ -97,12 +103,12 @@ def _audit(args: argparse.Namespace) -> None:
     print(f"{len(result.matches):,} of {result.samples:,} samples show an image of a benchmark.")
     if result.hashes:
         print(f"Hashes of {len(result.hashes):,} benchmark images were compared; "
-              f"{result.unreadable:,} samples could not be decoded for it.")  # fmt: skip
+              f"{counted(result.unreadable, 'sample')} could not be decoded for it.")  # fmt: skip
     else:
         print("Only ids were compared: name folders with the benchmarks' images with --images to compare hashes, too.")
     for source, count in result.unplaced.items():
         print(
-            f"{count:,} samples of source {source!r} have ids that are bare numbers of unknown origin, which match "
+            f"Source {source!r}: ids of {counted(count, 'sample')} are bare numbers of unknown origin, which match "
             f"nothing: if they are those of COCO or Visual Genome, add --origin {source}=coco or {source}=vg."
         )
     if args.details is not None:

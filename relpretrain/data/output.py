@@ -17,6 +17,7 @@ from relpretrain.data.parallel import ordered_map
 from relpretrain.data.progress import ProgressLine
 from relpretrain.data.resuming import ResumableWriter
 from relpretrain.data.writing import check_writable
+from relpretrain.errors import counted, singular
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.dropped import Dropped
 from relpretrain.sources.files import Meter
@@ -115,7 +116,10 @@ def write(job: Job, args: argparse.Namespace) -> None:
         ProgressLine(job.meter) as progress,
     ):
         if writer.shards:
-            print(f"going on after {len(writer.shards)} finished shards, {writer.samples:,} samples", file=sys.stderr)
+            print(
+                f"going on after {counted(len(writer.shards), 'finished shard')}, {counted(writer.samples, 'sample')}",
+                file=sys.stderr,
+            )
         items = islice(job.items, writer.position, None)
         # With a limit nothing may be read ahead, lest what that drops is counted.
         outcomes = ordered_map(job.work, items, args.workers if job.max_samples is None else 1)
@@ -143,7 +147,7 @@ def write(job: Job, args: argparse.Namespace) -> None:
 
 def _report(writer: ResumableWriter, dropped: Dropped, args: argparse.Namespace) -> None:
     totals = {name: sum(shard[name] for shard in writer.shards) for name in ("samples", *PARTS)}
-    print(", ".join(f"{count:,} {name}" for name, count in totals.items()))
+    print(", ".join(counted(count, singular(name), name) for name, count in totals.items()))
     print(f"dropped: {_listed(dropped).removeprefix(': ') or 'nothing'}")
     for line in _places(dropped):
         print(f"  {line}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relpretrain.data.mixture import Plan
+from relpretrain.errors import counted
 from relpretrain.scene_graph import Coverage, coverage_lines
 
 RECORD = "data.txt"
@@ -32,7 +33,7 @@ def plan_lines(
         outside: What MRC's vocabulary has of the relations, by stream and dataset.
     """
     head = f"Data plan, seed {plan.seed}: "
-    head += "batches without end" if batches is None else f"{batches:,} batches (stop: {why})"
+    head += "batches without end" if batches is None else f"{counted(batches, 'batch', 'batches')} (stop: {why})"
     head += f", {accumulate} to an optimizer step" if accumulate > 1 else ""
     lines = [head + (f", on {processes} processes" if processes > 1 else "")]
     dealt = plan.dealt(batches or 0)
@@ -45,7 +46,7 @@ def plan_lines(
         )
         for dataset, size in sizes.items():
             samples = dealt[name, dataset]
-            said = f"{samples // stream.batch_size:,} batches, {samples:,} samples"
+            said = f"{counted(samples // stream.batch_size, 'batch', 'batches')}, {counted(samples, 'sample')}"
             said += f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} passes"
             never = ", ".join(f"{count:,} {reason}" for reason, count in left.get((name, dataset), {}).items())
             parts = [said] * (batches is not None) + [f"never drawn: {never}"] * bool(never)

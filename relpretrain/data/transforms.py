@@ -58,8 +58,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # Pillow clips 16 bits to 8 instead of scaling them
         values = np.nan_to_num(np.asarray(image, np.float32))
         top = values.max(initial=0.0)
-        scale = 257 if top > 255 else 1 / 255 if image.mode == "F" and top <= 1 else 1
-        return Image.fromarray((values / scale).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+        if top > 255:
+            values = values // 257
+        elif image.mode == "F" and top <= 1:
+            values = (255 * values).round()
+        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

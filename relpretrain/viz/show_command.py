@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relpretrain.errors import counted
+
 if TYPE_CHECKING:
     from relpretrain.data.index import ShardIndex
     from relpretrain.viz.samples import Lens
@@ -76,12 +78,13 @@ def show_samples(args: argparse.Namespace) -> None:
         for dataset, index, row, names in chosen
     ]
     first = next(iter(lenses.values()))
-    notes.insert(0, f"{len(shown)} samples, drawn at random with seed {args.seed}; each stream draws them {args.draws} "
-                 f"times. Images are {first.image_size} × {first.image_size} pixels after augmentation.")  # fmt: skip
+    drawn = f"{counted(len(shown), 'sample')}, drawn at random with seed {args.seed}"
+    notes.insert(0, f"{drawn}; each stream draws them {counted(args.draws, 'time')}. Images are {first.image_size} × "
+                 f"{first.image_size} pixels after augmentation.")  # fmt: skip
     title = "Samples of " + (str(args.config) if recipe is not None else ", ".join(args.shards))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out, render(shown, lenses, title, notes).encode())
-    print(f"{len(shown)} samples in {args.out}")
+    print(f"{counted(len(shown), 'sample')} in {args.out}")
 
 
 def _choose(

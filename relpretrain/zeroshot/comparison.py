@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.items import Disagreements, item_images
 from relpretrain.zeroshot.statistics import Paired, compare_paired, holm
 from relpretrain.zeroshot.table import OVERALL
@@ -83,7 +84,7 @@ def compare(
     """
     a, b = task.outcomes(first), task.outcomes(second)
     shared = [key for key in a if key in b]
-    differ = f"{names[0]} has {len(a)} items, {names[1]} {len(b)}, and they share {len(shared)}"
+    differ = f"{names[0]} has {counted(len(a), 'item')}, {names[1]} {len(b)}, and they share {len(shared)}"
     if not shared or (len(shared) < max(len(a), len(b)) and not allow_missing):
         remedy = "; --allow-missing compares the shared ones" if shared else ""
         raise ValueError(f"A paired comparison needs the same items: {differ}{remedy}.")

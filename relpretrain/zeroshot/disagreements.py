@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.comparison import Comparison
 from relpretrain.zeroshot.items import ItemResult
 from relpretrain.zeroshot.tasks.base import read_image
@@ -34,7 +35,8 @@ def disagreement_cards(comparison: Comparison, find: Find) -> str:
     rule = "All of them:" if len(sample.shown) == sample.total else many if sample.shown else ""
     cards = "\n".join(_card(a, b, comparison.names, find) for a, b in sample.shown)
     return (
-        f"<h3>Where the two disagree: {sample.total:,} items</h3>\n<p class='quiet'>{escape(f'{both} {rule}')}</p>\n"
+        f"<h3>Where the two disagree: {counted(sample.total, 'item')}</h3>\n"
+        f"<p class='quiet'>{escape(f'{both} {rule}')}</p>\n"
         f'<div class="cards">{cards}</div>'
     )
 
@@ -52,10 +54,18 @@ def thumbnail(path: Path, side: int = _SIDE) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def _thumbnail(path: Path) -> str:
+    """A thumbnail, "" of a file that is no image: figures can be shown without."""
+    try:
+        return thumbnail(path)
+    except ValueError:
+        return ""
+
+
 def _card(a: ItemResult, b: ItemResult, names: tuple[str, str], find: Find) -> str:
     shown = a if a.texts else b
     photos = [path for name in filter(None, shown.image.split("|")) if (path := find(name)) is not None]
-    images = "".join(f'<img alt="" loading="lazy" src="{thumbnail(path)}">' for path in photos)
+    images = "".join(f'<img alt="" loading="lazy" src="{source}">' for path in photos if (source := _thumbnail(path)))
     verdicts = " ".join(
         f'<span class="{"right" if r.right else "wrong"}">{escape(n)} {"right" if r.right else "wrong"}</span>'
         for n, r in zip(names, (a, b), strict=True)

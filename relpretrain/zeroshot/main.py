@@ -95,7 +95,10 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
         return _run_model(args, command)
     metadata = describe(command, args.seed)
     if args.compare:
-        return Report((), tuple(_compare(args, metadata)), metadata)
+        return Report(
+            (), tuple(_compare(args, metadata)), {"models": " and ".join(tell_apart(*args.compare))} | metadata
+        )
+    metadata = {"model": ", ".join(dict.fromkeys(path.stem for path in args.scores))} | metadata
     scored = []
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
@@ -129,8 +132,8 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
             replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready
         ]
     scorer, described = build_scorer(args, device)
-    metadata = describe(command, args.seed, device) | described | hashes
     model = str(args.checkpoint or args.model or described["scorer"])
+    metadata = {"model": model} | describe(command, args.seed, device) | described | hashes
     return _report(args, [replace(part, model=model) for part in evaluate(scorer, ready, args.out)], metadata)
 
 

@@ -30,7 +30,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="the tasks, a line each")
     parser.add_argument("--card", nargs="*", metavar="TASK", help="what to know of a task (of all, if none is named)")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)}; default: vsr valse")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)} (default: vsr valse)")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
     )

@@ -17,6 +17,9 @@ from relpretrain.zeroshot.table import OVERALL, Row, Table
 PAGE_NAME = "zero_shot.html"
 
 _STYLE = Path(__file__).with_name("page.css")
+_FIT = 10
+"""Columns that fit beside each other in the width of the text."""
+
 _FLOORS = {"chance": "chance", "true": 'always "true"', "majority": "the most frequent answer"}
 """Details that say what can be had without knowledge, in words."""
 
@@ -37,11 +40,13 @@ def to_html(report: Report, find: Find = lambda name: None) -> str:
     """The page as a string (see `write_page`)."""
     sections = [_table(table, f"table-{i}") for i, table in enumerate(report.tables)]
     sections += [_comparison(c, f"comparison-{i}", find) for i, c in enumerate(report.comparisons)]
+    model = str(report.metadata.get("model") or report.metadata.get("models") or "")
+    title = escape(f"Zero-shot results of {model}" if model else "Zero-shot results")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Zero-shot results</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        f"<h1>Zero-shot results</h1>\n{_overview(report)}\n{chr(10).join(sections)}\n{_metadata(report.metadata)}\n"
+        f"<title>{title}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
+        f"<h1>{title}</h1>\n{_overview(report)}\n{chr(10).join(sections)}\n{_metadata(report.metadata)}\n"
         "</body>\n</html>\n"
     )
 
@@ -61,7 +66,7 @@ def _overview(report: Report) -> str:
         for number, comparison in enumerate(report.comparisons):
             first = comparison.rows[0]
             link = _link(f"comparison-{number}", comparison.title, first.category)
-            numbers = [f"{100 * first.paired.difference:+.1f}", _points(first.paired.low, first.paired.high)]
+            numbers = [f"{100 * first.paired.difference:+.2f}", _points(first.paired.low, first.paired.high)]
             rows.append([link, f"{first.n:,}", *numbers, f"{first.paired.p_value:.2g}"])
         parts.append(_html_table(["comparison", "n", "difference", "95 % interval", "McNemar p"], rows))
     return "".join(parts)
@@ -115,36 +120,36 @@ def _table_plot(table: Table, published: PublishedTable | None) -> str:
 
 
 def _published(table: Table, published: PublishedTable) -> str:
-    """Published rows beside ours, best first."""
-    header = ["model", *published.columns, "published by"]
-    ours = {row.category: row.accuracy for row in table.rows}
-    lines = [("this model", {name: 100 * value for name, value in ours.items()}, "")]
-    lines += [(row.model, row.values, f"{row.source}, {row.where}") for row in published.rows]
-    lines.sort(key=lambda line: -line[1].get(published.columns[0], 0.0))
+    """Published rows beside ours, best first; a small number says who published a row."""
+    places = {(row.source, row.where, row.read, row.address): "" for row in published.rows}
+    places = {place: str(number) for number, place in enumerate(places, start=1)}
+    ours = {row.category: 100 * row.accuracy for row in table.rows}
+    lines = [("this model", "", ours)]
+    for row in published.rows:
+        lines.append((row.model, places[row.source, row.where, row.read, row.address], row.values))
+    lines.sort(key=lambda line: -line[2].get(published.columns[0], 0.0))
     rows = [
         [
-            escape(model),
+            escape(model) + (f" <sup>{mark}</sup>" if mark else ""),
             *(f"{values[c]:.{published.digits}f}" if c in values else "-" for c in published.columns),
-            escape(source),
         ]
-        for model, values, source in lines
+        for model, mark, values in lines
     ]
-    sources = dict.fromkeys((row.source, row.address, row.read) for row in published.rows)
-    notes = [f"{source}: {read}, {address}" for source, address, read in sources]
+    notes = [f"{mark}: {source}, {where}: {read}, {address}" for (source, where, read, address), mark in places.items()]
     equal = reproduced(table)
     if equal:
         notes.insert(0, f"all {len(published.columns)} figures equal those published for {' and '.join(equal)}")
     notes += [published.caveat] if published.caveat else []
     notes.append("models differ in size and training data, some of which holds images of this benchmark")
-    number = next(i for i, line in enumerate(lines) if not line[2])
+    number = next(i for i, line in enumerate(lines) if not line[1])
     title = f"<h3>Published figures on the same {published.n:,} items, protocol {escape(published.protocol)}</h3>"
-    return title + _html_table(header, rows, text=(len(header) - 1,), ours=number) + _notes(notes)
+    return title + _html_table(["model", *published.columns], rows, ours=number) + _notes(notes)
 
 
 def _comparison(comparison: Comparison, anchor: str, find: Find) -> str:
     first, second = comparison.names
     row = comparison.rows[0]
-    lead = f"{100 * row.paired.difference:+.1f} points"
+    lead = f"{100 * row.paired.difference:+.2f} points"
     beside = f"{second} minus {first}, {row.category}, 95 % interval {_points(row.paired.low, row.paired.high)}, "
     beside += f"n = {row.n:,}, McNemar p {row.paired.p_value:.2g}"
     title, header, rows, notes = comparison_grid(comparison)
@@ -167,7 +172,7 @@ def _comparison_plot(comparison: Comparison) -> str:
         figures = (100 * paired.difference, 100 * paired.low, 100 * paired.high)
         p = f"p {paired.p_value:.2g}" if row.p_holm is None else f"Holm p {row.p_holm:.2g}"
         points.append(
-            Point(row.category, *figures, f"{figures[0]:+.1f}", f"{p} · n {row.n:,}", {}, row.category == OVERALL)
+            Point(row.category, *figures, f"{figures[0]:+.2f}", f"{p} · n {row.n:,}", {}, row.category == OVERALL)
         )
     end, ticks = symmetric_axis(max(abs(bound) for point in points for bound in (point.low, point.high, 1.0)))
     first, second = comparison.names
@@ -183,16 +188,22 @@ def _metadata(metadata: dict[str, Any]) -> str:
 
 
 def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (), ours: int = -1) -> str:
-    """A table in a box that scrolls; cells are HTML, and columns in `text` are flush left."""
+    """A table in a box; cells are HTML, and columns in `text` are flush left. On narrow screens a row is a block."""
+    names = [escape(name, quote=True) for name in header]
 
     def line(tag: str, cells: Sequence[str], css: str = "") -> str:
-        marked = (f'<{tag} class="text">' if i in text else f"<{tag}>" for i in range(len(cells)))
-        inner = "".join(f"{start}{cell}</{tag}>" for start, cell in zip(marked, cells, strict=True))
+        flush = ['class="text"' if i in text else "" for i in range(len(cells))]
+        named = [f'data-name="{name}"' if tag == "td" else "" for name in names]
+        starts = [" ".join(filter(None, (tag, *more))) for more in zip(flush, named, strict=True)]
+        inner = "".join(f"<{start}>{cell}</{tag}>" for start, cell in zip(starts, cells, strict=True))
         return f"<tr{css}>{inner}</tr>"
 
     body = "\n".join(line("td", row, ' class="ours"' if i == ours else "") for i, row in enumerate(rows))
-    head = line("th", [escape(name) for name in header])
-    return f'<div class="box" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    head = line("th", names)
+    wide = " wide" if len(header) > _FIT else ""
+    return (
+        f'<div class="box{wide}" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    )
 
 
 def _notes(notes: Sequence[str]) -> str:
@@ -200,12 +211,12 @@ def _notes(notes: Sequence[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f}" if share == share else "-"
+    return f"{100 * share:.2f}" if share == share else "-"
 
 
 def _range(row: Row) -> str:
-    return f"{100 * row.low:.1f} to {100 * row.high:.1f}" if row.low == row.low else "-"
+    return f"{100 * row.low:.2f} to {100 * row.high:.2f}" if row.low == row.low else "-"
 
 
 def _points(low: float, high: float) -> str:
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{100 * low:+.2f} to {100 * high:+.2f}"

@@ -125,13 +125,14 @@ def refuse_other_data(first: Path, second: Path, tasks: Sequence[str] | None = N
 
 
 def describe(command: Sequence[str], seed: int, device: str = "") -> dict[str, Any]:
-    """What every report says of its making: version, commit, seed, command and hardware."""
+    """What every report says of its making: version, commit, seed, command, hardware, and the device if one is used."""
     processor = f"{platform.machine()}, {os.cpu_count()} CPUs"
     gpu = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else ""
     made = {"relpretrain": __version__} | ({"commit": found} if (found := commit()) else {})
     made |= {"torch": torch.__version__, "python": platform.python_version()}
     hardware = ", ".join(filter(None, (gpu, processor, platform.system())))
-    return made | {"hardware": hardware, "device": device, "seed": seed, "command": " ".join(command)}
+    made |= {"hardware": hardware} | ({"device": device} if device else {})
+    return made | {"seed": seed, "command": " ".join(command)}
 
 
 def commit(root: Path = _ROOT) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.tasks.base import Item, Record, Task
 from relpretrain.zeroshot.tasks.card import digest
 
@@ -28,7 +29,7 @@ def version_note(task: Task, split: str, version: str, n: int) -> str:
         return f"data: {version}"
     versions = [v for v in task.card.versions if v.split == split] or task.card.versions
     known = ", ".join(dict.fromkeys(f"{v.name} with {v.n:,}" for v in versions)) or "none"
-    return f"data: no version that is known ({n:,} items; known: {known})"
+    return f"data: no version that is known ({counted(n, 'item')}; known: {known})"
 
 
 def refuse_other_version(task: Task, names: Sequence[str], first: Sequence[Record], second: Sequence[Record]) -> None:

@@ -60,7 +60,7 @@ def test_attribution_is_the_mean_over_pairs_with_25_items():
     table = ARO.summarise(lines)
     assert table.overall.accuracy == pytest.approx((np.mean(hits[24:49]) + np.mean(hits[49:])) / 2)
     assert [row.category for row in table.rows[2:]] == ["c_d", "e_f"]
-    assert table.notes == ("1 pairs of attributes with 24 items are not in the mean (fewer than 25 items)",)
+    assert table.notes == ("not in the mean: 1 pair of attributes with 24 items (fewer than 25 items)",)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 100])

@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from relpretrain.zeroshot.comparison import compare
 from relpretrain.zeroshot.main import main
-from relpretrain.zeroshot.scores import read_scores
+from relpretrain.zeroshot.scores import keep_scores, read_scores, write_scores
 from relpretrain.zeroshot.statistics import holm
 from relpretrain.zeroshot.tasks import TASKS
 
@@ -42,3 +43,52 @@ def test_two_models_at_a_given_threshold(realdata, tmp_path, capsys):
     capsys.readouterr()
     assert main(["--compare", *files, *rest, "--threshold", "dev"]) == 2
     assert "--compare takes a number" in capsys.readouterr().err
+
+
+def test_reports_of_scores_can_be_compared(tmp_path, capsys):
+    """Two `--scores ... --out` folders, of score files with names of their own, as those of models can."""
+    lines = [{"label": 1, "relation": "in", "id": n, "score": score} for n, score in enumerate((0.9, 0.2, 0.7))]
+    write_scores(tmp_path / "first model.jsonl", lines)
+    write_scores(tmp_path / "second.jsonl", [line | {"score": 1 - line["score"]} for line in lines])
+    other = [{"label": f"{n}_{end}", "score": 0.5, "instrument": "plurals", "type": kind, "id": n}
+             for n in (0, 1) for end, kind in (("c", "caption"), ("f", "foil"))]  # fmt: skip
+    write_scores(tmp_path / "other.jsonl", other)
+    for name in ("first model", "second", "other"):
+        assert main(["--scores", str(tmp_path / f"{name}.jsonl"), "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / "first model" / "scores" / "vsr.jsonl").is_file()
+    compared = ["--compare", str(tmp_path / "first model"), str(tmp_path / "second"), "--out", str(tmp_path / "c")]
+    assert main(compared) == 0
+    (comparison,) = json.loads((tmp_path / "c" / "zero_shot.json").read_text())["comparisons"]
+    assert [comparison["rows"][0][name] for name in ("n", "first", "second")] == pytest.approx([3, 2 / 3, 1 / 3])
+    capsys.readouterr()
+    for folder, message in [
+        ("other", "no score file in common: vsr in one, valse in the other. Score both on the same tasks"),
+        ("nothing", "holds no scores"),
+        ("second.jsonl", "is a folder and"),
+    ]:
+        (tmp_path / "nothing").mkdir(exist_ok=True)
+        assert main(["--compare", str(tmp_path / "second"), str(tmp_path / folder)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_several_files_of_one_task_keep_their_names(tmp_path):
+    scored = [
+        (Path(f"{name}.jsonl"), "vsr", split, [{"id": 0}]) for name, split in (("a", ""), ("b", ""), ("c", "x/dev"))
+    ]
+    keep_scores(tmp_path, scored)
+    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == ["vsr.a.jsonl", "vsr.b.jsonl", "vsr.x_dev.jsonl"]
+
+
+def test_differences_are_clustered_by_the_images_of_the_lines():
+    def lines(right, images):
+        shared = {"instrument": "plurals", "piece": "plurality"}
+        return [{"label": f"{n}_{kind[0]}", "score": float(r == (kind == "caption")), "type": kind, "id": n, **shared}
+                | ({"image": images[n]} if images else {})
+                for n, r in enumerate(right) for kind in ("caption", "foil")]  # fmt: skip
+
+    first, second = [True] * 80, [n // 4 % 2 == 0 for n in range(80)]
+    images = [f"{n // 4}.jpg" for n in range(80)]
+    plain, clustered = (
+        compare(TASKS["valse"], lines(first, of), lines(second, of), ("a", "b")).rows[0] for of in (None, images)
+    )
+    assert clustered.paired.high - clustered.paired.low > 1.7 * (plain.paired.high - plain.paired.low)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,3 +132,12 @@ def test_transparent_pixels_are_white_and_the_orientation_is_left_alone(tmp_path
     for name in ("clear.png", "key.png", "turned.jpg"):
         image = read_image(str(tmp_path / name))
         assert (image.mode, image.size, image.getpixel((1, 1))) == ("RGB", (2, 3), (255, 255, 255)), name
+
+
+def test_the_picture_in_eight_and_in_sixteen_bits():
+    shared = Path(__file__).resolve().parents[3] / "shared"
+    folder = shared / "faulty_inputs" / "14_image_modes" / "data" / "images"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}")
+    eight, sixteen = (read_image(str(folder / f"{name}.png")) for name in ("eight", "sixteen"))
+    assert list(eight.getdata()) == list(sixteen.getdata())

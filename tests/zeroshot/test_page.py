@@ -64,7 +64,7 @@ def test_figures_plots_and_notes_are_on_the_page():
     text, page = page_of(Report((table,), (), {"command": "zero_shot <x>"}))
     words = " ".join(page.text)
     assert all(
-        part in words for part in ("74.5 %", "n = 7,702", "a < b", "25.00", "5 <lost>", "zero_shot <x>", "chance")
+        part in words for part in ("74.50 %", "n = 7,702", "a < b", "25.00", "5 <lost>", "zero_shot <x>", "chance")
     )
     assert text.count('class="dot" cx="') == 3  # two rows with items, and the legend
     assert 'class="dot" cx="25.00%"' in text
@@ -144,3 +144,20 @@ def test_the_command_needs_no_model_for_images(two, tmp_path):
     page = Balanced((tmp_path / "d" / "zero_shot.html").read_text())
     assert len(page.sources) == 3
     assert any("a red thing" in text for text in page.text)
+
+
+def test_a_page_says_of_which_model_it_is_and_rows_carry_the_names_of_their_columns():
+    table = Table("valse", "", "valse-1: strict", (make_row("overall", 80, 51, chance=0.5),))
+    text, page = page_of(Report((table,), (), {"model": "runs/<a>/last.ckpt"}))
+    assert "<title>Zero-shot results of runs/&lt;a&gt;/last.ckpt</title>" in text
+    assert '<td data-name="accuracy %">63.75</td>' in text
+    assert "63.75 %" in " ".join(page.text)  # the headline has the decimals of the table
+    assert "63.7 " not in " ".join(page.text)
+    assert "<title>Zero-shot results</title>" in to_html(Report((table,)))
+
+
+def test_a_file_that_is_no_image_costs_only_its_picture(two, tmp_path):
+    _, _, _, comparison = two
+    (tmp_path / "broken.png").write_text("<html>")
+    _, page = page_of(Report((), (comparison,)), find=lambda name: tmp_path / "broken.png")
+    assert page.sources == []

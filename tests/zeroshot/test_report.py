@@ -118,3 +118,7 @@ def test_runs_on_different_annotations_are_not_compared(tmp_path):
     refuse_other_data(tmp_path / "a", tmp_path / "c", ["valse"])
     with pytest.raises(ValueError, match=r"different annotations of vsr x/test \(hashes 11111111 and 22222222\)"):
         refuse_other_data(tmp_path / "a", tmp_path / "c", ["vsr"])
+
+
+def test_a_report_without_a_model_names_no_device():
+    assert "device" not in describe(["zero_shot"], 0)

@@ -92,7 +92,7 @@ def test_a_wrong_value_is_named_with_its_place(root, task, file, key, value, mes
 def test_rows_that_do_not_fit_the_head_are_named(root):
     path = root / "svo" / "svo_probes.csv"
     whole = path.read_text().replace("\r\n", "\n")
-    head = len(next(csv.reader([whole])))
+    head = len(next(csv.reader(whole.splitlines())))
     path.write_text(whole + "too,short\n")
     with pytest.raises(ValueError, match=f"Line 7 of {path} ends a row of 2 cells under a head of {head}"):
         TASKS["svo"].items(Source(root))

@@ -55,7 +55,7 @@ def test_an_incomplete_set_is_never_right():
     records = controlled("A", 3, levels=1, missing={(0, "on")})
     table = WHATSUP.summarise(records)
     assert [(row.n, row.correct) for row in table.rows[:3]] == [(11, 11), (5, 5), (2, 2)]
-    assert table.notes == ("1 sets lack images: their pairs and sets count as wrong",)
+    assert table.notes == ("pairs and sets that lack images count as wrong: 1 incomplete set",)
 
 
 def test_prepositions_are_found_as_in_the_official_code(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from relpretrain.errors import counted
 from relpretrain.types import PairScorer
 
 
@@ -58,7 +59,7 @@ class CosineScorer:
         self._at_limit.clear()
         if self.max_tokens is None:
             return ()
-        return (f"texts are cut to {self.max_tokens} tokens; {number:,} different texts reach that",)
+        return (f"texts are cut to {self.max_tokens} tokens; {counted(number, 'different text')} reach that",)
 
     def embed_images(self, image_features: Any) -> Tensor:
         """Unit vectors (images, dim): the features themselves, unless a class keeps more of an image."""

@@ -8,6 +8,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.decisions import choice_correct
 from relpretrain.zeroshot.table import Row, Table, images_of, make_macro_row
 from relpretrain.zeroshot.tasks.base import (
@@ -174,14 +175,11 @@ class ARO(ChoiceTask):
         for row in kept:
             chosen = [self.category(record) == row.category for record in grouped.records]
             parts.append((list(compress(right, chosen)), images and list(compress(images, chosen))))
-        headline = make_macro_row(f"mean of {len(kept)} {_PLURAL[subset]}", parts)
+        headline = make_macro_row(f"mean of {counted(len(kept), *_NAMES[subset])}", parts)
         headline.details.update(ties=sum(r.details["ties"] for r in kept), chance=0.5)
         lost = sum(row.n for row in left)
-        notes = (
-            (f"{len(left)} {_PLURAL[subset]} with {lost:,} items are not in the mean ({_REASON[subset]})",)
-            if left
-            else ()
-        )
+        names = f"{counted(len(left), *_NAMES[subset])} with {counted(lost, 'item')}"
+        notes = (f"not in the mean: {names} ({_REASON[subset]})",) if left else ()
         return Table(self.name, split or subset, self.protocol, (headline, *rows[:1], *kept), notes)
 
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
@@ -189,7 +187,7 @@ class ARO(ChoiceTask):
         return {"": len({record["id"] for record in records})}
 
 
-_PLURAL = {"relation": "relations", "attribution": "pairs of attributes"}
+_NAMES = {"relation": ("relation",), "attribution": ("pair of attributes", "pairs of attributes")}
 _REASON = {"relation": "the 157 names", "attribution": f"fewer than {MIN_ITEMS} items"}
 
 

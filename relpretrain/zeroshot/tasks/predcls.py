@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relpretrain.errors import counted
 from relpretrain.features import Features
 from relpretrain.types import GraphBatch, Pairs, PairScorer
 from relpretrain.zeroshot.scorer import MatchScorer
@@ -264,11 +265,13 @@ def _rows(records: Sequence[Record], key: str) -> list[Row]:
 
 
 def _notes(records: Sequence[Record]) -> tuple[str, ...]:
-    notes = [f"n: images of R and zR, relations of mR; {len(records):,} triplets; scored by {records[0]['by']}"]
+    notes = [
+        f"n: images of R and zR, relations of mR; {counted(len(records), 'triplet')}; scored by {records[0]['by']}"
+    ]
     unknown = [r["relation"] for r in records if not r["known"]]
     if unknown:
-        outside = f"{len(set(unknown))} relations with {len(unknown):,} triplets"
-        notes.append(f"{outside} are outside the head's vocabulary and count as missed")
+        outside = f"{counted(len(set(unknown)), 'relation')} with {counted(len(unknown), 'triplet')}"
+        notes.append(f"outside the head's vocabulary, counted as missed: {outside}")
     if all(r["zero_shot"] is None for r in records):
         notes.append("zero-shot recall needs the training split's annotations")
     return tuple(notes)

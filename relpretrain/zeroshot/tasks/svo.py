@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.decisions import auroc, threshold_correct
 from relpretrain.zeroshot.table import OVERALL, Row, Table, make_bare_row, make_macro_row
 from relpretrain.zeroshot.tasks.base import (
@@ -117,7 +118,7 @@ class SVO(ChoiceTask):
             chosen = [r for r in single if _true(r[flag])]
             rows += [self._macro(name, chosen, calibrated(records))] if chosen else []
         left = len(records) - len(single)
-        notes = (*notes, f"{left // 2} rows with no or several negative parts are left out") if left else notes
+        notes = (*notes, f"left out: {counted(left // 2, 'row')} with no or several negative parts") if left else notes
         return Table(self.name, f"{split} official".strip(), self.protocol, tuple(rows), notes)
 
     def _macro(self, name: str, records: Iterable[Record], decided: bool) -> Row:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.decisions import choice_correct
 from relpretrain.zeroshot.table import Table, make_row
 from relpretrain.zeroshot.tasks.base import (
@@ -120,7 +121,7 @@ class WhatsUp(ChoiceTask):
             rows[1:1] = [make_row("pairs", n // 2, pairs), make_row("sets", n // 4, sets)]
             incomplete = _incomplete(grouped.records)
             if incomplete:
-                notes = (f"{incomplete} sets lack images: their pairs and sets count as wrong",)
+                notes = (f"pairs and sets that lack images count as wrong: {counted(incomplete, 'incomplete set')}",)
         return Table(self.name, split or subset, self.protocol, tuple(rows), notes)
 
     def count(self, records: Sequence[Record]) -> Mapping[str, int]:
