@@ -38,7 +38,7 @@ def test_json_holds_no_half_character_and_takes_any_number(text, meaning):
 
 @pytest.mark.parametrize("text", ["", "{", "[1] 2", "[" * 100_000, '"\\ud8"', "nul", b"\xff"])
 def test_what_is_no_json_is_a_value_error(text):
-    with pytest.raises(ValueError, match="Expecting|Extra|Invalid|nested|not UTF-8"):
+    with pytest.raises(ValueError, match=r"Expecting|Extra|Invalid|nested|not UTF-8"):
         parse_json(text)
 
 
