@@ -35,11 +35,11 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from relpretrain.data.config import Kind, Stream
+from relpretrain.data.sampling.stream import Kind, Stream
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards import ShardWriter
-from relpretrain.data.text import write_wordpiece
-from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.shards.find import ShardWriter
+from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
 
 CAPTION = "a man in a red shirt stands beside a white horse near the fence"
 BATCH = 32

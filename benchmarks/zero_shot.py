@@ -6,7 +6,7 @@ python benchmarks/zero_shot.py --scores FILE --tasks valse --data DIR
 
 import sys
 
-from relpretrain.zeroshot.main import main
+from relpretrain.zeroshot.command import main
 
 if __name__ == "__main__":
     sys.exit(main(program="zero_shot.py"))

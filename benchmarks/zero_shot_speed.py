@@ -34,13 +34,13 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.backbones.albef import ALBEF
-from relpretrain.data.preprocess import Preprocess
-from relpretrain.data.text import load_tokenizer, write_wordpiece
-from relpretrain.zeroshot.ranking import retrieve
-from relpretrain.zeroshot.report import markdown_table
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.zeroshot.tasks.retrieval.ranking import retrieve
+from relpretrain.zeroshot.report.terminal import markdown_table
 from relpretrain.zeroshot.scorers import MatchScorer, match_probability
 from relpretrain.zeroshot.tasks import TASKS, Item, Source
-from relpretrain.zeroshot.tasks.base import read_image
+from relpretrain.zeroshot.tasks.common.base import read_image
 
 TOKENS = 30
 

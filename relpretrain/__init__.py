@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         remove_relation_objectives,
     )
     from relpretrain.backbones import ALBEF, XVLM
-    from relpretrain.checkpoint import Loaded, load
+    from relpretrain.checkpoints.checkpoint import Loaded, load
     from relpretrain.data.graph_loader import graph_loader
     from relpretrain.objectives import MRC, VSG
     from relpretrain.scene_graph import Entity, Relation, RelationVocabulary, SceneGraph
@@ -33,8 +33,8 @@ _HOMES = {
     "graph_loader": "relpretrain.data.graph_loader",
     "ALBEF": "relpretrain.backbones",
     "XVLM": "relpretrain.backbones",
-    "Loaded": "relpretrain.checkpoint",
-    "load": "relpretrain.checkpoint",
+    "Loaded": "relpretrain.checkpoints.checkpoint",
+    "load": "relpretrain.checkpoints.checkpoint",
     "MRC": "relpretrain.objectives",
     "VSG": "relpretrain.objectives",
     "Entity": "relpretrain.scene_graph",

@@ -141,7 +141,7 @@ def _ours(error: BaseException, worker_text: str) -> bool:
 
 
 def _train(command: str, arguments: list[str]) -> int:
-    from relpretrain.training.cli import run
+    from relpretrain.training.command.cli import run
 
     run([command, *arguments])
     return 0
@@ -157,8 +157,9 @@ def _recipes(command: str, arguments: list[str]) -> int:
 
 
 def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data import commands, inspect_commands
-    from relpretrain.viz import show_command
+    from relpretrain.data.build import commands
+    from relpretrain.inspect import commands as inspect_commands
+    from relpretrain.inspect.show import command as show_command
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
@@ -169,13 +170,13 @@ def _data(command: str, arguments: list[str]) -> int:
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
-    from relpretrain.zeroshot.main import main as zeroshot
+    from relpretrain.zeroshot.command import main as zeroshot
 
     return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
 
 
 def _weights(command: str, arguments: list[str]) -> int:
-    from relpretrain.weights import commands
+    from relpretrain.checkpoints import commands
 
     parser = _Parser(prog="relpretrain weights", description=commands.__doc__)
     commands.add_arguments(parser)

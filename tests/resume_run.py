@@ -22,7 +22,7 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.optim import Optimizer
 
-from .data.small import stream
+from tests.data.small import stream
 
 EVERY = 3
 """Steps between two checkpoints."""

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from relpretrain import checkpoint as checkpoints
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.backbones import XVLM
 from relpretrain.cli import main
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
 
-from .data.small import picture, record, tokenizer, write_shards
+from tests.data.small import picture, record, tokenizer, write_shards
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "rex_vlm.yaml"
 SIZES = {"captions": 8, "regions": 4, "mrc": 4, "vsg": 4}

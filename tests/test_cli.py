@@ -10,7 +10,7 @@ import yaml
 
 from relpretrain import cli
 from relpretrain.cli import lightning_main, main
-from relpretrain.training.trial import trial
+from relpretrain.training.command.trial import trial
 from relpretrain.version import __version__
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"

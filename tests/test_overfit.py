@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from relpretrain.backbones import XVLM
-from relpretrain.data.config import Stream
+from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards import ShardWriter
+from relpretrain.data.shards.find import ShardWriter
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.window import log_name
 
-from .data.small import picture, tokenizer
+from tests.data.small import picture, tokenizer
 
 RELATIONS = ("beside", "on", "under", "left of")
 LABELS = ("cat", "dog", "tree", "red cat", "blue dog", "small tree", "green dog", "red tree")

@@ -12,7 +12,7 @@ import yaml
 
 import relpretrain
 from relpretrain.cli import main
-from relpretrain.data.synthetic import generate
+from relpretrain.synthetic import generate
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("**/*.yaml"))
 STEPS = {"albef": 2, "albef_official": 2, "xvlm": 4, "xvlm_official": 6, "realbef": 8, "rex_vlm": 16}

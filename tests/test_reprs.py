@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from relpretrain.checkpoint import Loaded
+from relpretrain.checkpoints.checkpoint import Loaded
 from relpretrain.errors import counted, singular
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import CaptionBatch, Pairs, TextBatch

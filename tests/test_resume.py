@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from . import resume_run
-from .data.small import tokenizer, write_shards
+from tests import resume_run
+from tests.data.small import tokenizer, write_shards
 
 STEPS = 14
 

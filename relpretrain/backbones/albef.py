@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones import sizes
+from relpretrain.backbones import presets as sizes
 from relpretrain.backbones.encoders import Encoders, Temperature
 from relpretrain.backbones.momentum import MomentumTeacher
 
@@ -20,7 +20,7 @@ class ALBEF(Encoders):
     `init_args` holds plain arguments that build the same model again, without pretrained weights.
 
     Args:
-        size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.sizes`).
+        size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.presets`).
         image_size: Height and width of the images in pixels.
         patch_size: Height and width of a patch in pixels; None for the size's own.
         vocab_size: Number of words of the tokenizer.
@@ -33,7 +33,7 @@ class ALBEF(Encoders):
         checkpointing: Recompute activations in the backward pass, for less memory.
         pretrained_image: Name of a timm model whose weights the image encoder starts from.
         pretrained_text: Name or folder of a Hugging Face BERT whose weights the text and fusion encoders start from.
-        overrides: Further numbers, see `relpretrain.backbones.sizes.choose`.
+        overrides: Further numbers, see `relpretrain.backbones.presets.choose`.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights
-from relpretrain.backbones.sizes import Sizes
+from relpretrain.backbones.presets import Sizes
 
 
 class SelfAttention(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights, sincos_positions
-from relpretrain.backbones.sizes import Sizes
+from relpretrain.backbones.presets import Sizes
 from relpretrain.types import ImageFeatures, Regions
 
 

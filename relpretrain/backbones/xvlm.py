@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones import sizes
+from relpretrain.backbones import presets as sizes
 from relpretrain.backbones.encoders import Encoders, Temperature
 
 
@@ -18,7 +18,7 @@ class XVLM(Encoders):
     `init_args` holds plain arguments that build the same model again, without pretrained weights.
 
     Args:
-        size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.sizes`).
+        size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.presets`).
         vision: "vit" (its last blocks attend inside a region), "clip" (the same with CLIP's layers, for CLIP's weights)
             or "swin" (a region is the mean of its patches).
         image_size: Height and width of the images in pixels.
@@ -29,7 +29,7 @@ class XVLM(Encoders):
         checkpointing: Recompute activations in the backward pass, for less memory.
         pretrained_image: Name of a timm model whose weights the image encoder starts from.
         pretrained_text: Name or folder of a Hugging Face BERT whose weights the text and fusion encoders start from.
-        overrides: Further numbers, see `relpretrain.backbones.sizes.choose`.
+        overrides: Further numbers, see `relpretrain.backbones.presets.choose`.
     """
 
     teacher: None = None

@@ -15,20 +15,20 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks, trainer_flags
-from relpretrain.data.collate import TextWriter
-from relpretrain.data.config import Stop, Stream, settled
-from relpretrain.data.eligible import eligible_rows
-from relpretrain.data.exclusion import Exclusion
-from relpretrain.data.index import ShardIndex
-from relpretrain.data.indexing import index_shards
-from relpretrain.data.ledger import Ledger
+from relpretrain.data.pipeline.collate import TextWriter
+from relpretrain.data.sampling.stream import Stop, Stream, settled
+from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.bad_samples import Ledger
 from relpretrain.data.loading import Batches, StepDataset, StepLoader, leave_with_parent
-from relpretrain.data.mixture import Plan
-from relpretrain.data.outside import outside, vocabulary_of
-from relpretrain.data.pipeline import Pipeline
-from relpretrain.data.preprocess import Preprocess
-from relpretrain.data.summary import plan_lines
-from relpretrain.data.text import TextEncoder, load_tokenizer
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.outside import outside, vocabulary_of
+from relpretrain.data.pipeline.stages import Pipeline
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.sampling.summary import plan_lines
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import Coverage, warn_outside

@@ -11,19 +11,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from relpretrain.data import checks
-from relpretrain.data.collate import TextWriter
-from relpretrain.data.config import Stream
-from relpretrain.data.eligible import eligible_rows
-from relpretrain.data.exclusion import Exclusion
-from relpretrain.data.host_images import HostImages, ImageTransform
-from relpretrain.data.host_tokenizer import Padding, SentenceEncoder, text_encoder
-from relpretrain.data.index import ShardIndex
-from relpretrain.data.ledger import Ledger
+from relpretrain.data.pipeline.collate import TextWriter
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.pipeline.host_images import HostImages, ImageTransform
+from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.bad_samples import Ledger
 from relpretrain.data.loading import Batches, StepDataset
-from relpretrain.data.mixture import Plan
-from relpretrain.data.outside import relation_counts
-from relpretrain.data.pipeline import Pipeline
-from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.outside import relation_counts
+from relpretrain.data.pipeline.stages import Pipeline
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
@@ -82,7 +82,7 @@ def graph_loader(
         min_scale: Smallest share of the area that a random crop keeps; 1 switches cropping off.
         flip: Chance of a horizontal flip, taken only where texts stay true.
         color: Whether colours are jittered.
-        exclude: An exclusion list, see `relpretrain.data.exclusion`.
+        exclude: An exclusion list, see `relpretrain.data.sampling.exclusion`.
         max_bad_fraction: Share of bad samples beyond which loading stops.
         endless: Whether an iteration goes on for ever; else it ends after a pass, and the next one begins the next.
         seed: Of all random choices.

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from relpretrain.data.collate import Example, collate
-from relpretrain.data.index import ShardIndex
-from relpretrain.data.mixture import Plan, Row, number_of
-from relpretrain.data.pipeline import Pipeline, Work
+from relpretrain.data.pipeline.collate import Example, collate
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.sampling.schedule import Plan, Row, number_of
+from relpretrain.data.pipeline.stages import Pipeline, Work
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relpretrain.data.mixture import Plan
+from relpretrain.data.sampling.schedule import Plan
 
 
 def overfit_batches(trainer: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from relpretrain.data.synthetic import generate
+from relpretrain.synthetic import generate
 from relpretrain.evidence.design import Preset, Run, World
 from relpretrain.evidence.recipe import recipe_of
 from relpretrain.evidence.results import Figure, read_figures

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from relpretrain.data.writing import write_atomically
+from relpretrain.data.shards.writer import write_atomically
 from relpretrain.evidence.claims import HEADER, Claim, judge
 from relpretrain.evidence.design import ARMS, BACKBONES, Run
 from relpretrain.evidence.plots import Panel, plot_lines, plot_settings
@@ -28,7 +28,7 @@ from relpretrain.evidence.probes import (
 from relpretrain.evidence.results import MAIN, Figure, Selection, composite, final, select
 from relpretrain.evidence.statistics import Estimate
 from relpretrain.evidence.studies import Comparison, Setting, percent, studies
-from relpretrain.zeroshot.report import markdown_table
+from relpretrain.zeroshot.report.terminal import markdown_table
 
 _COLUMNS = 4
 """Figures with intervals beside each other, at most: more are hard to read."""

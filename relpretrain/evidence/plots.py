@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.writing import write_atomically
+from relpretrain.data.shards.writer import write_atomically
 from relpretrain.evidence.statistics import mean_over_seeds
 
 Values = Mapping[str, Sequence[float]]

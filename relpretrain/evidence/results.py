@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from relpretrain.data.writing import write_atomically
+from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import suggest
 from relpretrain.evidence.design import Run
 

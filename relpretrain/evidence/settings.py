@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from relpretrain.data.synthetic import generate
+from relpretrain.synthetic import generate
 from relpretrain.errors import ConfigError
 
 

@@ -1,7 +1,7 @@
 """Annotation sources: each reads one data set's files and yields what they say of each image."""
 
 from relpretrain.sources.coco import read_coco
-from relpretrain.sources.common import Annotation, Later, Rules, check
+from relpretrain.sources.common.annotation import Annotation, Later, Rules, check
 from relpretrain.sources.gqa import read_gqa
 from relpretrain.sources.image_text import read_albef, read_image_text
 from relpretrain.sources.open_images import read_open_images

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
-from relpretrain.sources.dropped import note
-from relpretrain.sources.files import Join, Meter, json_items
-from relpretrain.sources.values import identity, size_of, truth
+from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder, corners
+from relpretrain.sources.common.dropped import note
+from relpretrain.sources.common.files import Join, Meter, json_items
+from relpretrain.sources.common.values import identity, size_of, truth
 
 WHAT = "COCO annotations"
 

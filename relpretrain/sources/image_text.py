@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.reading import mend, read_lines
-from relpretrain.sources.common import Annotation, check_folder
-from relpretrain.sources.dropped import note
-from relpretrain.sources.files import Join, Meter, json_items, json_lines, json_pairs, opening
-from relpretrain.sources.tables import table_rows
+from relpretrain.sources.common.annotation import Annotation, check_folder
+from relpretrain.sources.common.dropped import note
+from relpretrain.sources.common.files import Join, Meter, json_items, json_lines, json_pairs, opening
+from relpretrain.sources.common.tables import table_rows
 
 IMAGE_NAMES = ("image", "file_name", "filename", "image_path", "file", "path")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences")

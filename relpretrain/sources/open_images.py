@@ -8,10 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from relpretrain.sources.common import Annotation, RawEntity, check_folder
-from relpretrain.sources.dropped import note
-from relpretrain.sources.files import Join, Meter
-from relpretrain.sources.tables import csv_rows, table_rows
+from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
+from relpretrain.sources.common.dropped import note
+from relpretrain.sources.common.files import Join, Meter
+from relpretrain.sources.common.tables import csv_rows, table_rows
 
 COLUMNS = (
     *("ImageID", "LabelName1", "LabelName2", "RelationshipLabel"),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.errors import ConfigError, suggest
-from relpretrain.sources.common import Annotation, RawEntity, check_folder
-from relpretrain.sources.files import Meter, json_items, json_lines, opening
-from relpretrain.sources.values import as_number, identity, size_of
+from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
+from relpretrain.sources.common.files import Meter, json_items, json_lines, opening
+from relpretrain.sources.common.values import as_number, identity, size_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 KEYS = {

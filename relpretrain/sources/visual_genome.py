@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from relpretrain.sources.common import Annotation, Later, RawEntity, check_folder, corners
-from relpretrain.sources.dropped import note
-from relpretrain.sources.files import Join, Meter, Pieces, json_items
-from relpretrain.sources.values import identity, listed, size_of
+from relpretrain.sources.common.annotation import Annotation, Later, RawEntity, check_folder, corners
+from relpretrain.sources.common.dropped import note
+from relpretrain.sources.common.files import Join, Meter, Pieces, json_items
+from relpretrain.sources.common.values import identity, listed, size_of
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
 """Where images may lie below the folder that is named."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.sources.common import Annotation, RawEntity, check_folder
-from relpretrain.sources.files import Meter, json_items, json_pairs
-from relpretrain.sources.values import identity
+from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
+from relpretrain.sources.common.files import Meter, json_items, json_pairs
+from relpretrain.sources.common.values import identity
 
 
 def read_vrd(

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.sources.common import Annotation, RawEntity, check_folder, corners
-from relpretrain.sources.dropped import note
-from relpretrain.sources.files import Meter, json_lines
-from relpretrain.sources.values import identity, listed
+from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder, corners
+from relpretrain.sources.common.dropped import note
+from relpretrain.sources.common.files import Meter, json_lines
+from relpretrain.sources.common.values import identity, listed
 
 
 def read_xvlm(

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from relpretrain.data.summary import RECORD
+from relpretrain.data.sampling.summary import RECORD
 from relpretrain.distributed import world_size
 
 

@@ -24,7 +24,7 @@ from relpretrain.training.callbacks import LossLog
 from relpretrain.zeroshot.evaluate import Ready, prepare
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.scorers import MatchScorer
-from relpretrain.zeroshot.table import OVERALL, Table
+from relpretrain.zeroshot.analysis.table import OVERALL, Table
 from relpretrain.zeroshot.tasks import TASKS, Source
 
 PREFIX = "zeroshot"

@@ -22,7 +22,7 @@ import torch.distributed as dist
 import transformers
 
 from relpretrain import MRC, VSG, add_relation_objectives, graph_loader, remove_relation_objectives
-from relpretrain.data.synthetic import generate
+from relpretrain.synthetic import generate
 from relpretrain.objectives import matching
 
 N = 4  # images of the batch
@@ -194,7 +194,7 @@ def main():
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
         made = {"images_captions": 8, "images_regions": 8, "images_validation": 8, "items_vsr": 30, "items_valse": 4}
         world = generate(folder / "world", images_graphs=64, image_size=128, **made)
-        from relpretrain.data.text import load_tokenizer
+        from relpretrain.data.pipeline.text import load_tokenizer
 
         tokenizer = load_tokenizer(world / "tokenizer")
         build = albef if arguments.model == "albef" else xvlm

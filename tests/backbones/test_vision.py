@@ -5,7 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from relpretrain.backbones.sizes import choose
+from relpretrain.backbones.presets import choose
 from relpretrain.backbones.vision import Swin, build_vision, load_pretrained
 from relpretrain.types import Regions
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from relpretrain.cli import main
-from relpretrain.data import commands, progress
+from relpretrain.data.build import commands
+from relpretrain.data.build import progress
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 
 
@@ -204,7 +205,7 @@ def test_counts_must_be_positive(tmp_path, capsys):
 
 
 def test_synthetic_options_are_generates():
-    from relpretrain.data.synthetic import generate
+    from relpretrain.synthetic import generate
 
     assert {*commands.SYNTHETIC, "out", "mutual", "overwrite", "meter"} == set(inspect.signature(generate).parameters)
     for name, kind in commands.SYNTHETIC.items():

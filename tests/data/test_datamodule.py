@@ -15,14 +15,14 @@ import torch
 from relpretrain.data import datamodule as module_file
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.loading import StepDataset, StepLoader
-from relpretrain.data.preprocess import Preprocess
+from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.errors import ConfigError, TooManyBadSamples
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.optim import Optimizer
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, RegionBatch
 
-from .small import picture, stream, tokenizer, write_shards
-from .test_index import write_tar
+from tests.data.small import picture, stream, tokenizer, write_shards
+from tests.data.shards.test_row_index import write_tar
 
 KINDS = {"captions": (2.0, 6), "regions": (1.0, 4), "graphs": (1.0, 4)}
 

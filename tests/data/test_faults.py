@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.data import index as index_file
+from relpretrain.data.shards import row_index as index_file
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.index import ShardIndex
-from relpretrain.data.pipeline import Decode, Work
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.pipeline.stages import Decode, Work
 from relpretrain.errors import BadSample, ConfigError
 
-from .small import picture, record, stream, tokenizer, write_shards
-from .test_index import write_tar
+from tests.data.small import picture, record, stream, tokenizer, write_shards
+from tests.data.shards.test_row_index import write_tar
 
 
 def _encoded(image, format, **options):
@@ -241,7 +241,7 @@ def test_excluded_images_are_never_dealt(tmp_path, capsys):
 
 
 def test_excluded_pixels_are_left_out_and_counted(tmp_path):
-    from relpretrain.data.exclusion import Exclusion, phash
+    from relpretrain.data.sampling.exclusion import Exclusion, phash
 
     shards, words = write_shards(tmp_path / "shards", 24, 5), tokenizer(tmp_path)
     hashes = [phash(Image.open(io.BytesIO(picture(i)))) for i in (4, 20)]

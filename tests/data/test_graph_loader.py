@@ -7,10 +7,10 @@ from torchvision import transforms
 from transformers import CLIPImageProcessor
 
 from relpretrain import RelationVocabulary, graph_loader
-from relpretrain.data.host_images import HostImages
-from relpretrain.data.host_tokenizer import PlainTokenizer, SentenceEncoder, text_encoder
-from relpretrain.data.text import TextEncoder, load_tokenizer
-from relpretrain.data.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.pipeline.host_images import HostImages
+from relpretrain.data.pipeline.host_tokenizer import PlainTokenizer, SentenceEncoder, text_encoder
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
 from relpretrain.errors import ConfigError
 from relpretrain.types import GraphBatch
 from tests import two_ranks

@@ -4,8 +4,8 @@ import math
 import pytest
 import yaml
 
-from relpretrain.data.synthetic.render import COLORS, GROUNDS
-from relpretrain.data.synthetic.world import World
+from relpretrain.synthetic.render import COLORS, GROUNDS
+from relpretrain.synthetic.world import World
 from relpretrain.evidence.design import ARMS, BACKBONES, Run
 from relpretrain.evidence.presets import PRESETS, claims
 from relpretrain.evidence.results import MAIN

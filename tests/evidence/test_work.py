@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relpretrain.evidence.work import Job, carry_out
-from tests.data.test_convert import alive
+from tests.data.build.test_convert import alive
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from relpretrain.backbones import ALBEF
-from relpretrain.backbones.official_back import to_official
-from relpretrain.backbones.official_model import build_official
-from relpretrain.weights.known import KNOWN
+from relpretrain.checkpoints.official.back import to_official
+from relpretrain.checkpoints.official.build import build_official
+from relpretrain.checkpoints.published import KNOWN
 from tests.parity.official_keys import shapes, state
 
 COUNTS = {"albef_256": 844, "xvlm_swin_224": 644, "xvlm_vit_224": 432, "xvlm_clip_224": 482}

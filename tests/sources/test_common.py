@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from relpretrain.sources import Annotation, Rules, check
-from relpretrain.sources.common import RawEntity, load_aliases, probe_image
+from relpretrain.sources.common.annotation import RawEntity, load_aliases, probe_image
 from tests.sources.helpers import write_image
 
 

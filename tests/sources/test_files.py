@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relpretrain.sources.files import Join, Meter, json_items, json_lines, json_pairs
+from relpretrain.sources.common.files import Join, Meter, json_items, json_lines, json_pairs
 
 
 def test_items_and_pairs(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
-from relpretrain.sources.dropped import Dropped
-from relpretrain.sources.tables import csv_rows, table_rows
+from relpretrain.sources.common.dropped import Dropped
+from relpretrain.sources.common.tables import csv_rows, table_rows
 
 
 def table(folder, text, name="t.csv"):

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from relpretrain.sources.values import as_number, identity, listed, size_of, truth
+from relpretrain.sources.common.values import as_number, identity, listed, size_of, truth
 
 NAN = math.nan
 

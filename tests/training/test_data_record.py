@@ -1,8 +1,8 @@
 from types import SimpleNamespace
 
 from relpretrain.training.data_record import DataRecord
-from relpretrain.viz.report import main
-from tests.viz.test_report import write_log
+from relpretrain.inspect.run_report.report import main
+from tests.inspect.test_run_report import write_log
 
 
 def trainer(lines, left=(), first=True):

@@ -6,7 +6,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.backbones.official_back import official_names
+from relpretrain.checkpoints.official.back import official_names
 from relpretrain.errors import ConfigError
 from relpretrain.objectives import ITC, MRC
 from relpretrain.training import RelationModule

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from relpretrain.backbones.xvlm import XVLM
-from relpretrain.checkpoint import KEY, describe
-from relpretrain.data.preprocess import Preprocess
-from relpretrain.data.synthetic import generate
-from relpretrain.data.text import load_tokenizer
+from relpretrain.checkpoints.checkpoint import KEY, describe
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.synthetic import generate
+from relpretrain.data.pipeline.text import load_tokenizer
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from relpretrain.zeroshot.tasks.sugarcrepe import SIZES as SUGARCREPE
-from relpretrain.zeroshot.tasks.sugarcrepe_pp import SIZES as SUGARCREPE_PP
+from relpretrain.zeroshot.tasks.composition.sugarcrepe import SIZES as SUGARCREPE
+from relpretrain.zeroshot.tasks.composition.sugarcrepe_pp import SIZES as SUGARCREPE_PP
 from tests.zeroshot.helpers import COLOURS, write_benchmarks, write_images
 
 

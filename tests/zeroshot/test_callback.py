@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 import relpretrain
 from relpretrain.backbones import XVLM
 from relpretrain.cli import main
-from relpretrain.data.preprocess import Preprocess
-from relpretrain.data.text import load_tokenizer
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.pipeline.text import load_tokenizer
 from relpretrain.errors import ConfigError
 from relpretrain.zeroshot import ZeroShot
 from relpretrain.zeroshot import callback as callbacks

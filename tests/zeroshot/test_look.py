@@ -7,10 +7,10 @@ from PIL import Image
 
 from relpretrain.zeroshot.evaluate import evaluate, prepare
 from relpretrain.zeroshot.look import leave_out_broken, why_broken
-from relpretrain.zeroshot.main import main
-from relpretrain.zeroshot.scores import read_scores
+from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.results.scores import read_scores
 from relpretrain.zeroshot.tasks import Source
-from relpretrain.zeroshot.tasks.base import read_image
+from relpretrain.zeroshot.tasks.common.base import read_image
 from tests.zeroshot.folders import write_svo
 from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images
 
@@ -72,7 +72,7 @@ class Stops(ColourScorer):
 
 @pytest.mark.parametrize("error", [ValueError("out of colours"), KeyboardInterrupt()])
 def test_what_was_scored_is_kept(data, tmp_path, monkeypatch, error):
-    monkeypatch.setattr("relpretrain.zeroshot.tasks.base._CHUNK", 2)
+    monkeypatch.setattr("relpretrain.zeroshot.tasks.common.base._CHUNK", 2)
     scorer = Stops()
     scorer.error = error
     ready = [part for part in looked(data, ["vsr"]) if part.split == "synthetic/test"]
@@ -85,7 +85,7 @@ def test_what_was_scored_is_kept(data, tmp_path, monkeypatch, error):
 
 
 def test_no_half_group_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("relpretrain.zeroshot.tasks.base._CHUNK", 1)
+    monkeypatch.setattr("relpretrain.zeroshot.tasks.common.base._CHUNK", 1)
     write_svo(tmp_path)
     scorer = Stops()
     scorer.error = ValueError("stop")

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from relpretrain.zeroshot.scores import read_scores
+from relpretrain.zeroshot.results.scores import read_scores
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.folders import write_folders
 from tests.zeroshot.helpers import write_benchmarks

@@ -12,7 +12,7 @@ from torch import nn
 
 from relpretrain.threads import choose_threads
 from relpretrain.types import PairScorer
-from relpretrain.zeroshot.report import hash_files
+from relpretrain.zeroshot.report.terminal import hash_files
 from relpretrain.zeroshot.scorers.base import EmbeddingScorer
 from relpretrain.zeroshot.scorers.blind import BlankImageScorer, LanguageModelScorer, LengthScorer
 from relpretrain.zeroshot.scorers.constant import ConstantScorer
@@ -87,7 +87,7 @@ def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str,
 
 
 def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple[PairScorer, dict[str, Any]]:
-    from relpretrain.checkpoint import load
+    from relpretrain.checkpoints.checkpoint import load
 
     loaded = load(args.checkpoint, tokenizer=args.tokenizer, image_size=args.image_size, vocabulary=args.relations)
     if line := choose_threads(cast(nn.Module, loaded.backbone)):

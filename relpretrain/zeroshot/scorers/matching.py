@@ -195,7 +195,7 @@ class MatchScorer(CosineScorer):
     def _clean(self, text: str) -> str:
         if not self.clean:
             return text
-        from relpretrain.data.text import clean_caption
+        from relpretrain.data.pipeline.text import clean_caption
 
         return str(clean_caption(text, max_words=_MAX_WORDS))
 

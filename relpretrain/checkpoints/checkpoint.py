@@ -1,0 +1,368 @@
+"""What a checkpoint says of itself, and rebuilding a model from nothing but the file."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pickle
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+from torch import nn
+
+from relpretrain.checkpoints.official.file import OfficialFile, official_file
+from relpretrain.checkpoints.official.build import LoadReport, build_official
+from relpretrain.backbones.vision import not_finite
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.errors import CheckpointError, counted
+from relpretrain.hub import is_folder, read_folder, write_folder
+from relpretrain.checkpoints import card
+from relpretrain.objectives import Objective
+from relpretrain.checkpoints.heads import stored_heads
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.types import Backbone
+from relpretrain.version import __version__
+
+KEY = "relpretrain"
+"""Entry of a checkpoint that holds `describe`'s result, beside Lightning's own."""
+
+OFFICIAL_TOKENIZER = "bert-base-uncased"
+"""What the official checkpoints were trained with."""
+
+
+@dataclass
+class Loaded(ModelHubMixin):
+    """A model out of a checkpoint, in evaluation mode.
+
+    Through `huggingface_hub`'s mixin it goes to the Hugging Face hub and comes back: `save_pretrained(folder)`,
+    `push_to_hub("USER/NAME")`, `Loaded.from_pretrained("USER/NAME")`, which also takes a folder.
+
+    Args:
+        backbone: The model.
+        preprocess: What prepares images and texts for it.
+        objectives: The objectives that it was trained with, by name, with their heads.
+        vocabulary: The relations that MRC tells apart; None without MRC.
+        report: What became of each weight of an official checkpoint; None for one of ours.
+        official_keys: Names in the official checkpoint that the weights came from, if they did.
+        name: What the weights are called, for the model card.
+    """
+
+    backbone: Backbone
+    preprocess: Preprocess
+    objectives: dict[str, Objective]
+    vocabulary: RelationVocabulary | None
+    report: LoadReport | None = None
+    official_keys: tuple[str, ...] | None = None
+    name: str = "relpretrain"
+
+    def __repr__(self) -> str:
+        """One line: what it is, not its weights."""
+        said = [f"{type(self.backbone).__name__}, {self._parameters():,} parameters"]
+        said.append(
+            f"images of {self.preprocess.image_size} pixels, texts of up to {self.preprocess.max_tokens} tokens"
+        )
+        said.append(f"objectives: {', '.join(self.objectives) or 'none'}")
+        if self.vocabulary is not None:
+            said.append(counted(len(self.vocabulary.names), "relation"))
+        return f"{type(self).__name__}({'; '.join(said)})"
+
+    def _parameters(self) -> int:
+        return sum(p.numel() for p in cast(nn.Module, self.backbone).parameters())
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the folder: what the mixin's `save_pretrained` and `push_to_hub` call."""
+        described = describe(self.backbone, self.objectives, self.preprocess)
+        if self.official_keys is not None:
+            described["official_keys"] = list(self.official_keys)
+        backbone = cast(nn.Module, self.backbone)
+        modules = {"backbone": backbone, "objectives": nn.ModuleDict(self.objectives)}
+        state = {f"{p}.{key}": value for p, module in modules.items() for key, value in module.state_dict().items()}
+        text = card(self.name, backbone, self.preprocess, self.objectives, self.official_keys is not None)
+        write_folder(Path(save_directory), described, state, self.preprocess, text)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, device: torch.device | str = "cpu", **options: Any) -> Loaded:
+        """Load a folder, or a repository of the hub: what the mixin's `from_pretrained` calls."""
+        if Path(model_id).is_dir():
+            return load(model_id, device)
+        asked = {name: options[name] for name in _DOWNLOAD if options.get(name) is not None}
+        return load(snapshot_download(model_id, **asked), device)
+
+
+_DOWNLOAD = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+"""What the mixin hands on of how to download."""
+
+
+def record(part: Any) -> dict[str, Any]:
+    """Say how an object was built, as `class_path` and `init_args` of plain types.
+
+    The arguments are its `config` (all numbers resolved, no pretrained weights) or else its `init_args` (see
+    `config_record.recorded`); None where it has neither, and then it cannot be rebuilt. A relation vocabulary is
+    kept itself, not the path that it was read from.
+    """
+    if isinstance(part, RelationVocabulary):
+        arguments: Any = part.to_json()
+    else:
+        arguments = getattr(part, "config", None)
+        if not isinstance(arguments, dict):
+            arguments = getattr(part, "init_args", None)
+        vocabulary = getattr(part, "vocabulary", None)
+        if arguments is not None and isinstance(vocabulary, RelationVocabulary):
+            arguments = {**arguments, "vocabulary": vocabulary}
+    cls = type(part)
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": _plain(arguments)}
+
+
+def describe(backbone: Any, objectives: Mapping[str, Objective], preprocess: Preprocess | None) -> dict[str, Any]:
+    """Everything that `load` needs beside the weights, as plain types."""
+    vocabulary = relation_vocabulary(objectives)
+    return {
+        "version": __version__,
+        "backbone": record(backbone),
+        "objectives": {name: record(objective) for name, objective in objectives.items()},
+        "preprocess": None if preprocess is None else preprocess.state(),
+        "vocabulary": None if vocabulary is None else vocabulary.to_json(),
+        "fingerprint": None if vocabulary is None else vocabulary.fingerprint,
+    }
+
+
+def relation_vocabulary(objectives: Mapping[str, Any]) -> RelationVocabulary | None:
+    """The vocabulary of the first objective that has one."""
+    for objective in objectives.values():
+        vocabulary = getattr(objective, "vocabulary", None)
+        if isinstance(vocabulary, RelationVocabulary):
+            return vocabulary
+    return None
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's tensors and plain types; code in it is not run.
+
+    Raises:
+        CheckpointError: If the file is missing or is no checkpoint of relpretrain.
+    """
+    return _ours(read_any(path), path)
+
+
+def read_any(path: str | Path) -> Any:
+    """Read whatever a file, or a folder of weights, holds, if it is tensors and plain types.
+
+    Raises:
+        CheckpointError: If the file is missing, cut off, or holds anything else.
+    """
+    path = Path(path)
+    if is_folder(path):
+        described, state = read_folder(path)
+        return {KEY: described, "state_dict": state}
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped
+            raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # settings, which many scripts save beside weights
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "
+            "run any code: where it is trusted, save its tensors alone, as {'model': state_dict}"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format") from error
+
+
+def _ours(content: Any, path: str | Path) -> dict[str, Any]:
+    if not isinstance(content, dict) or not isinstance(content.get(KEY), dict) or "state_dict" not in content:
+        found = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} was not written by relpretrain: it lacks the entry {KEY!r} (found: {found})")
+    return content
+
+
+def load(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    tokenizer: str | None = None,
+    image_size: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    vocabulary: str | RelationVocabulary | None = None,
+) -> Loaded:
+    """Rebuild a trained model: from a checkpoint of ours, of which the file is all it takes, or from an official one.
+
+    Official are pretraining checkpoints of ALBEF and X-VLM with a ViT or Swin, as `{"model": state}`, as the bare
+    state, or under the entries and prefixes of other scripts (`official_file`); what was taken off is in the report.
+    Their texts are prepared as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP]. A
+    relation head that was trained with them (`add_relation_objectives`) is loaded where its relations are known, and
+    else left aside.
+
+    Args:
+        path: A checkpoint that training wrote, a folder that `relpretrain weights` wrote, or an official checkpoint.
+        device: Where the model goes.
+        tokenizer: Official checkpoints hold none: its name or folder (default: bert-base-uncased).
+        image_size: Official checkpoints: another side of the images in pixels, for which weights are resized.
+        arguments: Official checkpoints: keywords of the model that leave no trace in the weights (`build_official`).
+        vocabulary: Official checkpoints: the relations of the MRC that was trained with them, as of `MRC`; those of a
+            bundled vocabulary need none.
+
+    Raises:
+        CheckpointError: If the file is no such checkpoint, or its weights do not fit the model.
+    """
+    content = read_any(path)
+    official = find_official(content)
+    if official is not None:
+        loaded = _load_official(path, official, tokenizer, image_size, arguments, vocabulary)
+    elif tokenizer is not None or image_size is not None or arguments or vocabulary is not None:
+        _ours(content, path)
+        raise CheckpointError(
+            f"{path} is a checkpoint of relpretrain, which holds its tokenizer, sizes and relations: leave out "
+            "tokenizer, image_size, arguments and vocabulary"
+        )
+    else:
+        loaded = _load_ours(path, _ours(content, path))
+    for module in (loaded.backbone, *loaded.objectives.values()):
+        cast(nn.Module, module).to(device).eval()
+    return loaded
+
+
+def find_official(content: Any) -> OfficialFile | None:
+    """The official model that a file holds (`official_file`); None for a checkpoint of ours, or if there is none."""
+    return None if isinstance(content, dict) and KEY in content else official_file(content)
+
+
+def _load_official(
+    path: str | Path,
+    official: OfficialFile,
+    tokenizer: str | None,
+    image_size: int | None,
+    arguments: Mapping[str, Any] | None,
+    vocabulary: str | RelationVocabulary | None,
+) -> Loaded:
+    try:
+        backbone, report = build_official(official.state, image_size, arguments)
+        if vocabulary is not None and not isinstance(vocabulary, RelationVocabulary):
+            vocabulary = RelationVocabulary.load(vocabulary)
+        heads, told = stored_heads(official.relations, cast(Backbone, backbone), vocabulary)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be loaded: {' '.join(str(error).split())[:1000]}") from error
+    try:
+        words = load_tokenizer(tokenizer or OFFICIAL_TOKENIZER)
+    except ValueError as error:
+        raise CheckpointError(f"{path} holds no tokenizer; give one by `tokenizer`. {error}") from error
+    sizes = backbone.sizes
+    if len(words) != sizes.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer {str(tokenizer or OFFICIAL_TOKENIZER)!r} has {len(words)} words, but {path} has "
+            f"embeddings of {sizes.vocab_size}: give the tokenizer that it was trained with"
+        )
+    preprocess = Preprocess(words, sizes.image_size, sizes.max_positions, separator=False, clean=True)
+    report = replace(report, notes=(*official.notes, *report.notes, *told))
+    return Loaded(cast(Backbone, backbone), preprocess, heads, relation_vocabulary(heads), report, report.keys)
+
+
+def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
+    described = content[KEY]
+    if described.get("preprocess") is None:
+        raise CheckpointError(f"{path} does not say how images and texts are prepared: train with RelationDataModule")
+    try:
+        backbone = cast(nn.Module, build(described["backbone"], nn.Module))
+        objectives = {name: build(state, Objective) for name, state in described["objectives"].items()}
+        for objective in objectives.values():
+            objective.attach(cast(Backbone, backbone))
+        state = content["state_dict"]
+        backbone.load_state_dict(below(state, "backbone."), strict=True)
+        nn.ModuleDict(objectives).load_state_dict(below(state, "objectives."), strict=True)
+        preprocess = Preprocess.from_state(described["preprocess"])
+        if broken := not_finite(below(state, "backbone.")):
+            raise CheckpointError(
+                f"{path} holds values that are not finite (its run had diverged), in {len(broken)} weights: {broken[0]}"
+            )
+    except CheckpointError:
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path} (relpretrain {described.get('version')}) does not fit this version: {reason}"
+        ) from error
+    keys = tuple(described.get("official_keys") or ()) or None
+    return Loaded(cast(Backbone, backbone), preprocess, objectives, relation_vocabulary(objectives), None, keys)
+
+
+def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | None) -> None:
+    """Compare a checkpoint's relation vocabulary with a model's.
+
+    Raises:
+        CheckpointError: If both have one and they number relations differently.
+    """
+    if own is None or described.get("vocabulary") is None or described.get("fingerprint") == own.fingerprint:
+        return
+    stored = RelationVocabulary.from_json(described["vocabulary"])
+    differing = [
+        f"{number}: {theirs!r} / {ours!r}"
+        for number, (theirs, ours) in enumerate(zip_longest(stored.names, own.names))
+        if theirs != ours
+    ]
+    names = f"first differing names {', '.join(differing[:3])}" if differing else "their aliases differ"
+    raise CheckpointError(
+        f"the checkpoint's relation vocabulary has {len(stored)} relations, this model's has {len(own)}, and they are "
+        f"not the same ({names}): give MRC the vocabulary that the checkpoint was trained with"
+    )
+
+
+def build(state: Mapping[str, Any], base: type[Any]) -> Any:
+    """Build what `record` described.
+
+    Classes of relpretrain are imported; others must have been imported before, so that a file cannot name any code.
+
+    Raises:
+        CheckpointError: If the class is unknown, is not a `base`, or its arguments were not recorded.
+    """
+    path, arguments = str(state["class_path"]), state["init_args"]
+    module_name, _, name = path.rpartition(".")
+    if module_name.split(".")[0] == KEY:
+        importlib.import_module(module_name)
+    cls = getattr(sys.modules.get(module_name), name, None)
+    if cls is None:
+        raise CheckpointError(f"the checkpoint needs the class {path}: import {module_name or name} before loading")
+    if not isinstance(cls, type) or not issubclass(cls, base):
+        raise CheckpointError(f"the checkpoint names {path}, which is no {base.__name__}")
+    if arguments is None:
+        raise CheckpointError(
+            f"the checkpoint does not hold the arguments of {path}: give the class an attribute `config`, or decorate "
+            "its __init__ with relpretrain.config_record.recorded"
+        )
+    if cls is RelationVocabulary:
+        return RelationVocabulary.from_json(arguments)
+    return cls(**{key: _built(value) for key, value in arguments.items()})
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"class_path", "init_args"}:
+        return build(value, RelationVocabulary)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RelationVocabulary):
+        return record(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return None if isinstance(value, nn.Module) else str(value)
+
+
+def below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries of a state dict below a prefix, without it."""
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

@@ -1,0 +1,63 @@
+"""Weights as a folder in the layout of the Hugging Face hub: safetensors, a config, a tokenizer, a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.errors import CheckpointError
+
+WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder that `write_folder` wrote."""
+    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+
+
+def write_folder(
+    folder: Path, described: Mapping[str, Any], state: Mapping[str, Tensor], preprocess: Preprocess, card: str
+) -> None:
+    """Write weights, and all that it takes to use them. Files of these names are replaced.
+
+    The config comes last: a folder without one is none (`is_folder`).
+
+    Args:
+        folder: Where to.
+        described: What the model is, in plain types (`checkpoint.describe`); the tokenizer in it goes to its own file.
+        state: The weights.
+        preprocess: Whose tokenizer is written.
+        card: Text of README.md.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)
+    preprocess.tokenizer.save_pretrained(str(folder))
+    (folder / TOKENIZER).write_text(preprocess.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+    whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
+    plain = {key: value for key, value in described["preprocess"].items() if key != "tokenizer"}
+    text = json.dumps({**described, "preprocess": plain}, indent=1, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read what `write_folder` was given: the description with the tokenizer, and the weights.
+
+    Raises:
+        CheckpointError: If a file is missing or cannot be read.
+    """
+    try:
+        described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        described["preprocess"]["tokenizer"] = (folder / TOKENIZER).read_text(encoding="utf-8")
+        return described, load_file(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"the weights in {folder} cannot be read: {' '.join(str(error).split())}") from error

@@ -1,0 +1,100 @@
+"""Weights to start a training from: of a checkpoint of ours, or of an official one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.checkpoints.official.build import absent_heads, convert_official, resize_weights
+from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.vision import check_weights
+from relpretrain.errors import CheckpointError
+
+State = dict[str, Tensor]
+
+
+def start_from(backbone: nn.Module, objectives: Mapping[str, nn.Module], path: str | Path) -> tuple[str, bool]:
+    """Load a model's weights from a checkpoint, and those of its objectives' heads where the checkpoint has the same.
+
+    Images of another size are served (positions and bias tables are resized). A teacher that the checkpoint does not
+    have begins as the student; one that the model does not have is left out, and so is a queue of another length.
+
+    Args:
+        backbone: The model.
+        objectives: The objectives by name.
+        path: A checkpoint of training, a folder in the hub's layout, or an official ALBEF or X-VLM checkpoint.
+
+    Returns:
+        A line on what was loaded, and whether it was official.
+
+    Raises:
+        CheckpointError: If a weight of the model is missing, or one of the checkpoint left over.
+    """
+    content = checkpoints.read_any(path)
+    official = checkpoints.find_official(content)
+    wanted = {key: value for key, value in backbone.state_dict().items() if isinstance(value, Tensor)}
+    try:
+        given = convert_official(official.state) if official else checkpoints.below(_own(content, path), "backbone.")
+        sizes = getattr(backbone, "sizes", None)
+        before = {key: value.shape for key, value in given.items()}
+        given = resize_weights(given, sizes) if isinstance(sizes, Sizes) else given
+        resized = sum(given[key].shape != shape for key, shape in before.items())
+        given = _with_teacher(given, wanted)
+        new = absent_heads(official.state, wanted, given) if official else ()
+        given |= {key: value for key, value in wanted.items() if any(part in new for part in key.split("."))}
+        check_weights(str(path), wanted, given)
+    except ValueError as error:
+        raise CheckpointError(f"model.weights={path}: {' '.join(str(error).split())[:1000]}") from error
+    backbone.load_state_dict(given)
+    attached = {f"objectives.{key}": value for key, value in official.relations.items()} if official else None
+    heads = _load_heads(objectives, _own(content, path) if attached is None else attached)
+    notes = [f"{len(given)} weights from {path}", f"{resized} resized"]
+    notes += [f"{name} is new" for name in new] + [f"{name}'s head too" for name in heads]
+    notes += [f"{name}'s head left aside" for name in _heads(attached or {}) if name not in heads]
+    notes += official.notes if official else ()
+    return ", ".join(notes), official is not None
+
+
+def _own(content: Any, path: str | Path) -> Mapping[str, Any]:
+    if not isinstance(content, dict) or checkpoints.KEY not in content or "state_dict" not in content:
+        raise CheckpointError(
+            f"model.weights={path} is neither a checkpoint of relpretrain nor an official one of ALBEF or X-VLM"
+        )
+    state: Mapping[str, Any] = content["state_dict"]
+    return state
+
+
+def _with_teacher(given: State, wanted: State) -> State:
+    """The given weights, with exactly the teacher that the model has."""
+    result = {key: value for key, value in given.items() if not key.startswith("teacher.")}
+    taught = any(key.startswith("teacher.model.") for key in given)
+    for key, value in wanted.items():
+        if key.startswith("teacher.model."):
+            source = key if taught else key.removeprefix("teacher.model.")
+            if source in given:
+                result[key] = given[source]
+        elif key.startswith("teacher."):
+            stored = given.get(key, value)
+            result[key] = stored if stored.shape == value.shape else value
+    return result
+
+
+def _heads(state: Mapping[str, Any]) -> list[str]:
+    """Names of the objectives that a file has weights of, by keys "objectives.<name>.<weight>"."""
+    return sorted({key.split(".")[1] for key in state})
+
+
+def _load_heads(objectives: Mapping[str, nn.Module], state: Mapping[str, Any]) -> list[str]:
+    """Load objectives that have parameters, where names, shapes and relations are the same."""
+    loaded = []
+    for name, objective in objectives.items():
+        own, stored = objective.state_dict(), checkpoints.below(state, f"objectives.{name}.")
+        same = own.keys() == stored.keys() and all(own[key].shape == stored[key].shape for key in own)
+        if own and same and all(own[k].equal(stored[k].to(own[k])) for k in own if k.endswith("fingerprint")):
+            objective.load_state_dict(stored)
+            loaded.append(name)
+    return loaded

@@ -1,0 +1,120 @@
+"""Keeps account of bad samples, and stops a run that has too many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.pipeline.stages import EXCLUDED, PART
+from relpretrain.distributed import gather_objects, is_distributed
+from relpretrain.errors import TooManyBadSamples
+from relpretrain.types import Batch
+
+ENOUGH = 200
+"""Samples of a dataset after which the share of bad ones is judged; a whole pass if that is less."""
+
+JUDGED_EVERY = 16
+"""Batches after which several processes put their counts together and judge them, waiting for each other."""
+
+
+class Ledger:
+    """Bad samples by dataset, reason and shard; a bad one that another took the place of counts as one drawn.
+
+    Args:
+        max_bad_fraction: Share of a dataset's samples that may be bad.
+        sizes: Samples of each dataset in one pass.
+    """
+
+    def __init__(self, max_bad_fraction: float, sizes: Mapping[str, int] | None = None) -> None:
+        self.max_bad_fraction = max_bad_fraction
+        self.sizes = dict(sizes or {})
+        self.seen: Counter[str] = Counter()
+        self.indexed: Counter[tuple[str, str, str]] = Counter()  # dataset, reason, shard
+        self.lost: Counter[tuple[str, str, str]] = Counter()
+        self.first: dict[tuple[str, str], str] = {}  # one place as an example
+        self.bad: Counter[str] = Counter()  # of those seen, by dataset
+        self.batches = 0
+
+    def add_index(self, dataset: str, index: ShardIndex) -> None:
+        """Count what an index had to leave out."""
+        for reason, key in index.problems:
+            self.indexed[dataset, reason, index.name] += 1
+            self.first.setdefault((dataset, reason), f"{index.name}/{key}")
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch, and judge: alone after each batch, several processes together after some.
+
+        A collective call: all processes make it for the same batches, and all of them raise or none.
+
+        Raises:
+            TooManyBadSamples: If a dataset has more bad samples than tolerated.
+        """
+        self.batches += 1
+        self.seen.update(key.split("/", 1)[0] for key in batch.keys)
+        for dataset, reason, place in batch.skipped:
+            self.lost[dataset, reason, place.split("/", 1)[0]] += 1
+            self.first.setdefault((dataset, reason), place)
+            self.bad[dataset] += not reason.startswith((PART, EXCLUDED))
+        if not is_distributed():
+            self._judge(self.seen, self.bad)
+        elif self.batches % JUDGED_EVERY == 0:
+            everyone = gather_objects((self.seen, self.bad))
+            seen, bad = (sum(counts, Counter[str]()) for counts in zip(*everyone, strict=True))
+            self._judge(seen, bad)
+
+    def _judge(self, seen: Mapping[str, int], bad: Mapping[str, int]) -> None:
+        for dataset in sorted(dataset for dataset, number in bad.items() if number):
+            size = self.sizes.get(dataset, 0)
+            # After the first pass by whole passes: their bad samples may stand at their beginning.
+            whole = max(seen[dataset], -(-seen[dataset] // size) * size if 0 < size < seen[dataset] else 0)
+            enough = seen[dataset] >= min(ENOUGH, size or ENOUGH)
+            if enough and bad[dataset] > self.max_bad_fraction * whole:
+                raise TooManyBadSamples(self._sentence(dataset, seen[dataset]))
+
+    def _sentence(self, dataset: str, seen: int) -> str:
+        """Say what is wrong with a dataset, with the counts of all processes: a collective call."""
+        everyone = gather_objects((self.lost, self.first))
+        lost = sum((counts for counts, _ in everyone), Counter[tuple[str, str, str]]())
+        first = {where: place for _, places in reversed(everyone) for where, place in places.items()}
+        bad = {k: n for k, n in lost.items() if k[0] == dataset and not k[1].startswith((PART, EXCLUDED))}
+        return too_many(dataset, bad, first, seen, self.max_bad_fraction)
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """What was lost: counts by dataset and reason."""
+        counts: dict[str, dict[str, int]] = {}
+        for (dataset, reason, _), number in sorted((self.indexed + self.lost).items()):
+            reasons = counts.setdefault(dataset, {})
+            reasons[reason] = reasons.get(reason, 0) + number
+        return counts
+
+    def lines(self) -> list[str]:
+        """The report for a person."""
+        lines = []
+        for dataset, reasons in self.report().items():
+            for reason, number in reasons.items():
+                what = "times, in part" if reason.startswith(PART) else "times"
+                example = self.first[dataset, reason]
+                lines.append(f"{dataset}: {reason.removeprefix(PART)}: {number} {what} (first: {example})")
+        return lines
+
+
+def too_many(
+    dataset: str,
+    bad: Mapping[tuple[str, str, str], int],
+    first: Mapping[tuple[str, str], str],
+    seen: int,
+    max_bad_fraction: float,
+) -> str:
+    """One line on a dataset with too many bad samples, counted by dataset, reason and shard."""
+    total = sum(bad.values())
+    (_, reason, shard), number = max(bad.items(), key=lambda item: item[1])
+    reasons: Counter[str] = Counter()
+    for (_, r, _), n in bad.items():
+        reasons[r] += n
+    counts = ", ".join(f"{r} {n}" for r, n in reasons.most_common())
+    return (
+        f"Dataset {dataset!r}: {total} of {seen} samples are bad ({100 * total / seen:.1f} %), more than "
+        f"max_bad_fraction={max_bad_fraction:g} allows: {counts}. Worst shard: {shard!r} with {number} of {reason} "
+        f"(such as {first[dataset, reason]}). Repair or remove it, or raise max_bad_fraction."
+    )

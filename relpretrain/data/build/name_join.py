@@ -1,0 +1,97 @@
+"""Annotations found by the names of samples, and what is said where the two are spelt differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from relpretrain.data.build.pack_sample import Located
+from relpretrain.data.shards.find import IMAGE_EXTENSIONS
+from relpretrain.sources.common.dropped import EXAMPLES
+from relpretrain.sources.common.files import Join
+
+
+class NameJoin:
+    """Annotations by name, on disk.
+
+    Names match with and without the ending of an image file: "a.jpg" finds "a", unless there is an "a.jpg".
+
+    Args:
+        annotations: Names and records.
+        path: Where they come from, for errors.
+        by: What the names are: "image_id", "key" or "url"; an address matches as it stands.
+    """
+
+    def __init__(self, annotations: Iterable[tuple[str, Any]], path: Path, by: str) -> None:
+        self.path = path
+        self.by = by
+        self._join = Join()
+        self._first: list[str] = []  # names, as examples of their spelling
+        for name, record in annotations:
+            self._join.add(self._plain(name), "annotation", [name, record])
+            if len(self._first) < EXAMPLES:
+                self._first.append(name)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Look for a sample that has an annotation; ends with the first one.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        shown: list[str] = []
+        for name in names:
+            if self._found(name):
+                return
+            if len(shown) < EXAMPLES:
+                shown.append(name)
+        theirs = f"that of the annotations {_quoted(self._first)}" if self._first else "the annotations have none"
+        raise ValueError(
+            f"--join {self.path} has an annotation for none of the samples: their {self.by} is {_quoted(shown)}, "
+            f"{theirs}; --join-by says what both share"
+        )
+
+    def of(self, sample: Located, name: str) -> list[dict[str, Any]]:
+        """The annotations of a sample.
+
+        Raises:
+            ValueError: If they were those of another image before: two downloads may give out the same names.
+        """
+        found = self._found(name)
+        if found:
+            other = self._join.meet(
+                self._plain(name), [str(sample.path), sample.key, sample.offsets[0], sample.sizes[0]]
+            )
+            if other is not None and self.by != "url" and _image(other) != sample.read().image:
+                raise ValueError(
+                    f"the {self.by} {name!r} is that of two different images, {other[1]} of {other[0]} and "
+                    f"{sample.key} of {sample.path}, and --join {self.path} cannot tell which one it means: pack these "
+                    "shards one by one, or --join-by url"
+                )
+        return [record for _, record in found]
+
+    def unmet(self) -> Iterator[str]:
+        """Names of annotations that no sample had."""
+        yield from self._join.unmet()
+
+    def _found(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        pieces = self._join.get(self._plain(name)).get("annotation", []) if name else []
+        exact = [(own, record) for own, record in pieces if own == name]
+        if exact or len({own for own, _ in pieces}) > 1:  # of "a.jpg" and "a.png" none is that of "a"
+            return exact
+        return [(own, record) for own, record in pieces]
+
+    def _plain(self, name: str) -> str:
+        stem, _, ending = name.rpartition(".")
+        return stem if self.by != "url" and stem and ending.lower() in IMAGE_EXTENSIONS else name
+
+
+def _image(place: tuple[str, str, int, int]) -> bytes:
+    path, _, offset, size = place
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "absent"

@@ -1,0 +1,211 @@
+"""What `convert` and `pack` share: their options, and the way from items to shards."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from relpretrain.data.build.jobs import ordered_map
+from relpretrain.data.build.progress import ProgressLine
+from relpretrain.data.shards.resumable import ResumableWriter
+from relpretrain.data.shards.writer import check_writable
+from relpretrain.errors import counted, singular
+from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
+from relpretrain.sources.common.dropped import Dropped
+from relpretrain.sources.common.files import Meter
+from relpretrain.version import __version__
+
+T = TypeVar("T")
+PARTS = ("captions", "entities", "relations")
+
+
+class PackedSample(NamedTuple):
+    """A sample as a shard holds it."""
+
+    key: str
+    image: bytes
+    extension: str
+    record: dict[str, Any]
+
+
+Outcome = tuple[PackedSample | None, Counter[str]]
+"""What became of an item, and what was left out of it, by reason."""
+
+
+@dataclass
+class Job:
+    """Samples on their way to shards.
+
+    Args:
+        items: What is worked on, read one at a time.
+        work: What makes an outcome of an item, in any process.
+        dropped: Counts what reading the items left out; complete when they are at an end.
+        meter: How far reading the items is.
+        source: Name of the source, for `index.json`.
+        options: Settings that the content depends on, of plain types, for `index.json`.
+        files: Files that the content depends on.
+        max_samples: Stop after so many samples.
+    """
+
+    items: Iterator[Any]
+    work: Callable[[Any], Outcome]
+    dropped: Counter[str]
+    meter: Meter
+    source: str | None
+    options: Mapping[str, Any]
+    files: list[Path] = field(default_factory=list)
+    max_samples: int | None = None
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what writes shards."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=positive, default=_cores(), help="processes (default: %(default)s, the cores)"
+    )
+    parser.add_argument(
+        "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
+    )
+
+
+def positive(text: str) -> int:
+    """A number from 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options that the shards depend on, as plain types; those that are not set are left out."""
+    others = ("out", "workers", "overwrite", "top_relations", "run_data", "data_command", *leave_out)
+    options = {name: value for name, value in sorted(vars(args).items()) if name not in others and value is not None}
+    return {
+        name: [str(v) for v in value] if isinstance(value, list) else str(value) if isinstance(value, Path) else value
+        for name, value in options.items()
+    }
+
+
+def write(job: Job, args: argparse.Namespace) -> None:
+    """Carry a job out: shards, `index.json` and `relations.json` in a folder, and a report on the terminal.
+
+    Shards are the same to the byte for any number of processes, and whether or not the work was interrupted.
+
+    Raises:
+        ValueError: If there is no sample, or the folder is in use.
+        OSError: If something cannot be read or written.
+    """
+    check_writable(args.out)
+    arguments = {"version": __version__, "options": dict(job.options), "files": [_stamp(path) for path in job.files]}
+    with (
+        ResumableWriter(args.out, arguments, args.samples_per_shard, args.overwrite) as writer,
+        ProgressLine(job.meter) as progress,
+    ):
+        if writer.shards:
+            print(
+                f"going on after {counted(len(writer.shards), 'finished shard')}, {counted(writer.samples, 'sample')}",
+                file=sys.stderr,
+            )
+        items = islice(job.items, writer.position, None)
+        # With a limit nothing may be read ahead, lest what that drops is counted.
+        outcomes = ordered_map(job.work, items, args.workers if job.max_samples is None else 1)
+        progress.count(writer.position)
+        while job.max_samples is None or writer.samples < job.max_samples:
+            outcome = next(outcomes, None)
+            if outcome is None:
+                break
+            sample, dropped = outcome
+            if sample is not None:
+                sample = _named(sample, writer.keys)
+            writer.add(sample, dropped)
+            progress.count(writer.position)
+        outcomes.close()
+        dropped = Dropped()
+        dropped.include(job.dropped)
+        dropped.include(writer.dropped)
+        if not writer.samples:
+            places = "".join(f"; {line}" for line in _places(dropped))
+            raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
+        counts = {reason: count for reason, count in sorted(dropped.items()) if count}
+        writer.publish({"dropped": counts, "source": job.source, "options": dict(job.options)})
+    _report(writer, dropped, args)
+
+
+def _report(writer: ResumableWriter, dropped: Dropped, args: argparse.Namespace) -> None:
+    totals = {name: sum(shard[name] for shard in writer.shards) for name in ("samples", *PARTS)}
+    print(", ".join(counted(count, singular(name), name) for name, count in totals.items()))
+    print(f"dropped: {_listed(dropped).removeprefix(': ') or 'nothing'}")
+    for line in _places(dropped):
+        print(f"  {line}")
+    vocabulary = args.out / "relations.json"
+    vocabulary.unlink(missing_ok=True)
+    if writer.relations:
+        relations = RelationVocabulary.from_counts(writer.relations, args.top_relations, source=args.out.name)
+        relations.save(vocabulary)
+        print(f"{len(relations)} of {len(writer.relations)} kinds of relations in {vocabulary}")
+        lacking = {args.out.name: coverage(writer.relations, relations)}
+        for line in coverage_lines(lacking, vocabulary=vocabulary.name, remedy=""):
+            print(line)
+    print(f"{len(writer.shards)} shard{'s' * (len(writer.shards) > 1)} and index.json in {args.out}")
+
+
+def _listed(dropped: Mapping[str, int]) -> str:
+    counts = sorted((item for item in dropped.items() if item[1]), key=lambda item: (-item[1], item[0]))
+    return ": " + ", ".join(f"{count:,} {reason}" for reason, count in counts) if counts else ""
+
+
+def _places(dropped: Dropped) -> list[str]:
+    """A line for each reason, with the first places where it was met."""
+    return [
+        f"{reason}{', such as' if dropped[reason] > len(places) else ':'} {', '.join(places)}"
+        for reason, places in sorted(dropped.examples.items())
+        if dropped[reason]
+    ]
+
+
+def _named(sample: PackedSample, taken: set[str]) -> PackedSample:
+    """A sample with a key of its own, by which its image is known, too, where its record has no other name for it."""
+    key = _free_key(sample.key, taken)
+    if "image_id" in sample.record:
+        return sample._replace(key=key)
+    number = key.removeprefix(_plain_key(sample.key))  # such as "_2", of a name that another download has given
+    return sample._replace(key=key, record={"image_id": sample.key + number, **sample.record})
+
+
+def _free_key(name: str, taken: set[str]) -> str:
+    """A key without the dots that a shard's file names forbid, and with a number if it is taken."""
+    key = base = _plain_key(name)
+    number = 2
+    while key in taken:
+        key, number = f"{base}_{number}", number + 1
+    return key
+
+
+def _plain_key(name: str) -> str:
+    return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
+
+
+def _stamp(path: Path) -> list[Any]:
+    try:
+        stat = path.stat()
+        return [str(path), stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        return [str(path)]  # whoever reads it says what is wrong
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,209 @@
+"""`relpretrain data pack`: existing shards, ours or img2dataset's, written anew."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from relpretrain.data.shards.row_index import ShardIndex, scan
+from relpretrain.data.build.name_join import NameJoin
+from relpretrain.data.build.output import Job, add_output, plain_options, positive, write
+from relpretrain.data.shards.remote import is_remote, local_copy, name_of
+from relpretrain.data.build.pack_sample import QUALITY, Located, Packing, Resize
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.reading import parse_json
+from relpretrain.sources.common.dropped import Dropped, note
+from relpretrain.sources.common.files import Meter, json_lines
+from relpretrain.sources.common.values import identity
+
+JOIN_BY = ("image_id", "key", "url")
+
+
+def add_parser(commands: Any) -> None:
+    """Add `pack` to what `add_subparsers` returned."""
+    pack = commands.add_parser("pack", help="write existing shards anew, for instance those of img2dataset")
+    pack.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
+    pack.add_argument("--max-samples", type=positive, help="stop after so many, in one process (default: all)")
+    pack.add_argument("--shuffle", type=int, metavar="SEED", help="mix all samples, in an order drawn with this seed")
+    pack.add_argument("--source", help="name for samples that carry none (default: their shard's)")
+    resize = pack.add_argument_group("smaller images")
+    resize.add_argument("--shorter-side", type=positive, metavar="PIXELS", help="never up; boxes move along")
+    resize.add_argument("--longer-side", type=positive, metavar="PIXELS", help="never up; boxes move along")
+    resize.add_argument("--quality", type=positive, default=QUALITY, help="of JPEG and WebP (default: %(default)s)")
+    join = pack.add_argument_group("annotations from elsewhere")
+    join.add_argument("--join", type=Path, metavar="FILE", help="JSON lines in the sample format, or a shard folder")
+    join.add_argument("--join-by", choices=JOIN_BY, default="image_id", help="what both name (default: %(default)s)")
+    join.add_argument(
+        "--join-captions",
+        choices=("add", "replace"),
+        default="add",
+        help="whether joined captions come after a sample's own or take their place (default: %(default)s)",
+    )
+    join.add_argument(
+        "--unmatched",
+        choices=("keep", "drop"),
+        default="keep",
+        help="samples without annotation (default: %(default)s)",
+    )
+    add_output(pack)
+    pack.set_defaults(run_data=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Carry the command out.
+
+    Raises:
+        ValueError: If an argument or what it names cannot be used.
+        OSError: If a file cannot be read or written.
+    """
+    shards = resolve_shards(args.shards)
+    out = args.out.resolve()
+    if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
+        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    dropped = Dropped()
+    meter = Meter()
+    resize = (
+        Resize(args.shorter_side, args.longer_side, args.quality) if args.shorter_side or args.longer_side else None
+    )
+    job = Job(
+        items=_items(shards, args, dropped, meter),
+        work=Packing(resize, args.join_captions),
+        dropped=dropped,
+        meter=meter,
+        source=args.source,
+        options=plain_options(args),
+        files=[*(Path(s) for s in shards if not is_remote(s)), *([args.join] if args.join else ())],
+        max_samples=args.max_samples,
+    )
+    write(job, args)
+
+
+def _items(shards: Sequence[str], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> Iterator[Located]:
+    if args.join is None:
+        for located, _ in locate(shards, dropped, meter, args.source, args.shuffle):
+            yield located
+        return
+    join = NameJoin(read_annotations(args.join, args.join_by, dropped, meter), args.join, args.join_by)
+    join.check((name for _, name in locate(shards, Counter(), Meter(), join_by=args.join_by)))
+    for located, name in locate(shards, dropped, meter, args.source, args.shuffle, args.join_by):
+        joined = join.of(located, name)
+        if not joined:
+            reason = "sample_without_annotation" if args.unmatched == "drop" else "nothing_to_join"
+            note(dropped, reason, f"{located.path.name}/{located.key}, which has the {args.join_by} {name!r}")
+            if args.unmatched == "drop":
+                continue
+        yield located._replace(joined=joined)
+    for name in join.unmet():
+        note(dropped, "annotation_without_sample", repr(name))
+
+
+def locate(
+    shards: Sequence[str],
+    dropped: Counter[str],
+    meter: Meter,
+    source: str | None = None,
+    shuffle: int | None = None,
+    join_by: str | None = None,
+) -> Iterator[tuple[Located, str]]:
+    """Find the samples of shards, in order or mixed.
+
+    All shards are indexed first where they are mixed; the order then is a permutation of all samples, for which some
+    hundred bytes a sample are kept.
+
+    Args:
+        shards: Paths or addresses.
+        dropped: Counts what was left out, by reason.
+        meter: Told how far reading has got.
+        source: Name of the source for samples that carry none; by default their shard's name.
+        shuffle: Seed of a random order over all samples; None keeps the order.
+        join_by: What annotations are found by, see `JOIN_BY`.
+
+    Yields:
+        A sample, and the text by which its annotations are found ("" where there is none).
+
+    Raises:
+        ValueError: If a file is no tar.
+    """
+    indexes = (_scanned(shard, dropped) for shard in shards)
+    if shuffle is None:
+        meter.begin("packing", len(shards))
+        for index in indexes:
+            for row in range(len(index)):
+                yield _located(index, row, source, join_by)
+            meter.advance()
+        return
+    meter.begin("indexing", len(shards))
+    listed: list[ShardIndex] = []
+    for index in indexes:
+        listed.append(index)
+        meter.advance()
+    starts = np.cumsum([0, *(len(index) for index in listed)])
+    order = np.random.default_rng(shuffle).permutation(starts[-1])
+    meter.begin("packing", len(order))
+    for number in order:
+        shard = int(np.searchsorted(starts, number, "right")) - 1
+        yield _located(listed[shard], int(number - starts[shard]), source, join_by)
+        meter.advance()
+
+
+def _scanned(shard: str, dropped: Counter[str]) -> ShardIndex:
+    index = scan(local_copy(shard), name_of(shard))  # not the stored index: packing writes nothing beside what it reads
+    for problem in index.problems:
+        note(dropped, problem.reason, f"{Path(shard).name}/{problem.key}")
+    return index
+
+
+def _located(index: ShardIndex, row: int, source: str | None, join_by: str | None) -> tuple[Located, str]:
+    key = index.keys[row]
+    offsets, sizes = index.offsets[row].tolist(), index.sizes[row].tolist()
+    located = Located(index.path, key, offsets, sizes, source or index.name, [])
+    if join_by == "url":
+        return located, identity(_record(index.read(row).json).get("url")) or ""
+    return located, key if join_by == "key" else index.image_ids[row]
+
+
+def read_annotations(path: Path, join_by: str, dropped: Counter[str], meter: Meter) -> Iterator[tuple[str, Any]]:
+    """Names and records of what is to be joined: JSON lines in the sample format, or a folder of shards.
+
+    Args:
+        path: The file or folder.
+        join_by: The entry that names the image: "image_id", "key" or "url"; "key" of a folder is the samples' key.
+        dropped: Counts annotations that lack it as "annotation_without_name".
+        meter: Told how far reading has got.
+
+    Raises:
+        ValueError: If there is no such file or folder, or a line is no JSON object.
+    """
+    for place, name, record in _folder(path, join_by, meter) if path.is_dir() else _lines(path, join_by, meter):
+        if name is None:
+            note(dropped, "annotation_without_name", place)
+        else:
+            yield name, record
+
+
+def _lines(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    for number, record in json_lines(path, "annotations to join", meter):
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number} should be an object in the sample format, got {record!r}")
+        yield f"{path.name}, line {number}", identity(record.get(join_by)), record
+
+
+def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    shards = resolve_shards(str(path))
+    meter.begin(f"reading {path.name}", len(shards))
+    for shard in shards:
+        index = scan(Path(shard), Path(shard).stem)
+        for row in range(len(index)):
+            record, key = _record(index.read(row).json), index.keys[row]
+            yield f"{Path(shard).name}/{key}", key if join_by == "key" else identity(record.get(join_by)), record
+        meter.advance()
+
+
+def _record(raw: bytes | None) -> dict[str, Any]:
+    record = parse_json(raw or b"{}")
+    return record if isinstance(record, dict) else {}

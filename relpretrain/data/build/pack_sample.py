@@ -1,0 +1,199 @@
+"""One sample of an existing shard on its way into a new one: checked, joined with annotations, made smaller."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from PIL import Image
+
+from relpretrain.data.shards.row_index import RawSample, captions_of, declared_size, texts_of
+from relpretrain.data.build.output import Outcome, PackedSample
+from relpretrain.errors import BadSample
+from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.sources.common.annotation import (
+    ImageFile,
+    broken_texts,
+    clean_captions,
+    make_record,
+    probe_image,
+)
+from relpretrain.sources.common.dropped import Dropped
+from relpretrain.sources.common.values import identity, size_of
+
+QUALITY = 90
+"""Of JPEG and WebP images that are made smaller."""
+RATIO_TOLERANCE = 0.01
+"""How far the ratio of an image's sides may be from that of the annotated one."""
+
+
+class Located(NamedTuple):
+    """A sample that is to be read.
+
+    Args:
+        path: Its shard.
+        key: Its key.
+        offsets: Of image, json and txt in the shard; -1 where absent.
+        sizes: Their bytes.
+        source: Name of the source, should the sample carry none.
+        joined: Annotations to join.
+    """
+
+    path: Path
+    key: str
+    offsets: list[int]
+    sizes: list[int]
+    source: str
+    joined: list[dict[str, Any]]
+
+    def read(self) -> RawSample:
+        """Read its bytes."""
+        parts: list[bytes | None] = []
+        with self.path.open("rb") as file:
+            for offset, size in zip(self.offsets, self.sizes, strict=True):
+                file.seek(max(offset, 0))
+                parts.append(file.read(size) if offset >= 0 else None)
+        return RawSample(self.key, parts[0] or b"", parts[1], parts[2])
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Makes images smaller, never larger.
+
+    Args:
+        shorter: Length of the shorter side, in pixels.
+        longer: Length of the longer side; of both, the smaller image is taken.
+        quality: Of JPEG and WebP.
+    """
+
+    shorter: int | None = None
+    longer: int | None = None
+    quality: int = QUALITY
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """The new width and height, each at least 1."""
+        scale = min(
+            1.0,
+            self.shorter / min(width, height) if self.shorter else 1.0,
+            self.longer / max(width, height) if self.longer else 1.0,
+        )
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def encode(self, content: bytes, size: tuple[int, int]) -> bytes:
+        """Resize an image, in its format, with its orientation and colour profile.
+
+        Raises:
+            OSError, ValueError, SyntaxError: If it cannot be decoded, as Pillow has it.
+        """
+        with Image.open(io.BytesIO(content)) as image:
+            kept = {name: image.info[name] for name in ("exif", "icc_profile") if image.info.get(name)}
+            if image.mode in ("P", "PA"):
+                small: Image.Image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+            elif image.mode == "1":
+                small = image.convert("L")
+            elif image.mode.startswith("I;"):
+                small = image.convert("I")
+            else:
+                small = image
+            small = small.resize(size, Image.Resampling.LANCZOS)
+            if image.mode.startswith("I;"):
+                small = small.convert("I;16")
+            buffer = io.BytesIO()
+            options = {} if image.format == "PNG" else {"quality": self.quality}
+            small.save(buffer, "JPEG" if image.format == "MPO" else image.format, **options, **kept)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Makes a new sample of one that is read; records get the keys of the sample format and lose all others.
+
+    Args:
+        resize: How images are made smaller; None leaves them as they are, byte for byte.
+        captions: Whether joined captions come after the sample's own or take their place.
+    """
+
+    resize: Resize | None = None
+    captions: Literal["add", "replace"] = "add"
+
+    def __call__(self, located: Located) -> Outcome:
+        """Read and check a sample; None if it is left out."""
+        dropped = Dropped()
+        sample = self._sample(located, dropped)
+        dropped.place(f"{located.path.name}/{located.key}")
+        return sample, dropped
+
+    def _sample(self, located: Located, dropped: Counter[str]) -> PackedSample | None:
+        raw = located.read()
+        file = probe_image(io.BytesIO(raw.image), dropped)
+        if file is None:
+            return None
+        try:
+            record, txt = texts_of(raw.json, raw.txt)
+            captions = captions_of(record, txt)
+            graph = own_graph(record, file)
+            for joined in located.joined:
+                new = captions_of(joined, None)
+                captions = (
+                    list(dict.fromkeys([*(captions if self.captions == "add" else ()), *new])) if new else captions
+                )
+                if joined.get("entities"):
+                    graph = joined_graph(joined, record, file)
+        except (GraphError, BadSample) as error:
+            dropped[error.reason] += 1
+            return None
+        except ValueError:
+            dropped["malformed_captions"] += 1
+            return None
+        captions = clean_captions(captions, dropped)
+        image = raw.image
+        if self.resize is not None and (size := self.resize.size(file.width, file.height)) != (file.width, file.height):
+            try:
+                image = self.resize.encode(image, size)
+            except (OSError, ValueError, SyntaxError):
+                dropped["unreadable_image"] += 1
+                return None
+            graph = graph.resize(size[0] / file.width, size[1] / file.height)
+            file = ImageFile(*size, file.extension)
+        # Names that a download gave are unique in it alone: whoever writes the sample makes one of its key.
+        image_id = identity(record.get("image_id"))
+        source = str(record.get("source") or located.source)
+        new_record = make_record(image_id, source, file, captions=captions, **graph.to_json())
+        dropped["replaced_character"] += broken_texts(new_record)
+        return PackedSample(raw.key, image, file.extension, new_record)
+
+
+def own_graph(record: dict[str, Any], file: ImageFile) -> SceneGraph:
+    """The graph of a sample's own record; its boxes must be of this very image.
+
+    Raises:
+        GraphError: If it is malformed, or the record tells of another size.
+    """
+    said = declared_size(record, file.width, file.height)
+    if record.get("entities") and said != (file.width, file.height):
+        raise GraphError("image_of_another_size", f"the record says {said}, the image has {file.width, file.height}")
+    return SceneGraph.from_json(record, file.width, file.height)
+
+
+def joined_graph(joined: dict[str, Any], record: dict[str, Any], file: ImageFile) -> SceneGraph:
+    """A joined graph, brought to the size of the stored image.
+
+    Its boxes count in the pixels of an image of its own `width` and `height`; without these, of the image before
+    img2dataset resized it (`original_width`, `original_height` of the sample), else of the stored one.
+
+    Raises:
+        GraphError: If it is malformed, or the image has another shape than the annotated one, being cropped or padded.
+    """
+    said = size_of(joined.get("width"), joined.get("height"))
+    if said is None and any(joined.get(side) for side in ("width", "height")):
+        raise GraphError("malformed_size", f"expected pixels, got {joined.get('width')!r} x {joined.get('height')!r}")
+    original = size_of(record.get("original_width"), record.get("original_height"))
+    width, height = said or original or (file.width, file.height)
+    scale_x, scale_y = file.width / width, file.height / height
+    rounding = 1 / min(file.width, file.height)
+    if abs(scale_x / scale_y - 1) > RATIO_TOLERANCE + rounding:
+        raise GraphError("image_of_another_shape", f"annotated at {width} x {height}, stored as {file[:2]}")
+    return SceneGraph.from_json(joined, width, height).resize(scale_x, scale_y)

@@ -1,0 +1,106 @@
+"""Long work shows how far it is: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from relpretrain.sources.common.files import Meter
+
+SECONDS = 5.0
+"""Between two lines where there is no terminal."""
+_BAR_SECONDS = 0.1
+
+
+class ProgressLine:
+    """Shows on stderr the stage, how much of it is done, images per second and time left.
+
+    A context manager.
+
+    Args:
+        meter: How far the source is; this object becomes its listener.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._count = 0
+        self._stage = ""
+        self._start = self._shown = time.monotonic()
+        self._start_count, self._start_share = 0, 0.0
+        self._bar: Progress | None = None
+        console = Console(stderr=True)
+        if sys.stderr.isatty() and not console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task("", total=None, text="")
+        meter.listener = lambda _: self._show()
+
+    def __enter__(self) -> ProgressLine:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._meter.listener = None
+        if self._bar is not None:
+            self._bar.stop()
+
+    def count(self, images: int) -> None:
+        """Say how many images are done; the first call says from how many an earlier run goes on."""
+        if self._count == 0:
+            self._restart(images)
+        self._count = images
+        self._show()
+
+    @property
+    def _share(self) -> float:
+        return self._meter.done / self._meter.total if self._meter.total else 0.0
+
+    def _restart(self, images: int) -> None:
+        self._start, self._start_count, self._start_share = time.monotonic(), images, self._share
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if self._meter.stage != self._stage:
+            self._stage = self._meter.stage
+            self._restart(self._count)
+        if now - self._shown < (SECONDS if self._bar is None else _BAR_SECONDS):
+            return
+        self._shown = now
+        if self._bar is not None:
+            total = self._meter.total or None
+            self._bar.update(
+                self._task, description=self._stage, completed=self._meter.done, total=total, text=self._text(now)
+            )
+        else:
+            share = f"{self._share:.0%}, " if self._meter.total else ""
+            print(f"{self._stage}: {share}{self._text(now)}".rstrip(":, "), file=sys.stderr, flush=True)
+
+    def _text(self, now: float) -> str:
+        seconds = now - self._start
+        parts = []
+        if self._count:
+            rate = (self._count - self._start_count) / seconds if seconds > 0 else 0.0
+            parts.append(f"{self._count:,} image{'s' * (self._count != 1)}, {rate:,.0f} per second")
+        gained = self._share - self._start_share
+        if gained > 0 and self._share < 1:
+            parts.append(f"{_spoken(seconds * (1 - self._share) / gained)} left")
+        return ", ".join(parts)
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,203 @@
+"""From augmented samples to texts and tokens, and from those to typed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from relpretrain.data.sampling.stream import Kind, Stream, settled
+from relpretrain.data.sampling.schedule import number_of
+from relpretrain.data.pipeline.sample import Sample
+from relpretrain.data.pipeline.text import (
+    Masked,
+    TextEncoder,
+    Tokens,
+    collate_texts,
+    mask_words,
+    token_identity,
+)
+from relpretrain.errors import BadSample
+from relpretrain.scene_graph import (
+    Entity,
+    RelationVocabulary,
+    choose_relations,
+    triplet_meaning,
+    triplet_text,
+    verbalise,
+)
+from relpretrain.types import Batch, CaptionBatch, GraphBatch, Pairs, RegionBatch
+
+BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
+"""Type of the batches of each kind of stream."""
+
+
+class Text(NamedTuple):
+    """A tokenised text, and the box (cx, cy, w, h) that it is about, as shares of the image."""
+
+    tokens: Tokens
+    identity: int
+    masked: Masked | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass
+class Example:
+    """What a sample brings into a batch.
+
+    Args:
+        image: Normalised image, (3, size, size).
+        image_id: Identity of the image.
+        key: Where it comes from, as "dataset/shard/key".
+        texts: Rows of the batch's `pairs`.
+        entities: Rows of a graph batch's `entities`.
+        triplets: Subject and object as rows of `entities`, and the relation.
+        lost: Why triplets were left out, a reason for each: "triplet_too_long" (drawn for a text that has no room for
+            it), "relation_outside_vocabulary" (never drawn for classification).
+    """
+
+    image: Tensor
+    image_id: int
+    key: str
+    texts: list[Text]
+    entities: list[Text] = field(default_factory=list)
+    triplets: list[tuple[int, int, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TextWriter:
+    """Draws the texts of a sample, tokenises them and masks words.
+
+    Args:
+        stream: Whose kind and numbers per image are used.
+        encoder: Of texts to tokens, with the stream's limit.
+        mask_fraction: Share of the tokens masked for MLM.
+        vocabulary: Relations that triplets for MRC are drawn from; None takes all.
+    """
+
+    stream: Stream
+    encoder: TextEncoder
+    mask_fraction: float = 0.25
+    vocabulary: RelationVocabulary | None = None
+
+    def __post_init__(self) -> None:
+        self.stream = settled(self.stream, {})
+
+    def __call__(self, image: Tensor, sample: Sample, rng: np.random.Generator) -> Example:
+        """Draw the texts of a sample whose boxes are in pixels of `image`.
+
+        Raises:
+            BadSample: If there is nothing that the stream is about.
+        """
+        example = Example(image, number_of(sample.source, sample.image_id), sample.key, [])
+        size = (float(image.shape[2]), float(image.shape[1]))
+        {"captions": self._caption, "regions": self._regions, "graphs": self._graph}[self.stream.kind](
+            example, sample, size, rng
+        )
+        return example
+
+    def _caption(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
+        if not sample.captions:
+            raise BadSample("no_caption")
+        text = sample.captions[int(rng.integers(len(sample.captions)))]
+        example.texts = [self._text(text, rng)]
+
+    def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
+        entities = sample.graph.entities
+        if not entities:
+            raise BadSample("no_entity")
+        drawn = rng.permutation(len(entities))[: self.stream.entities_per_image].tolist()
+        example.texts = [self._text(_phrase(entities[i], rng), rng, entities[i].box.relative(*size)) for i in drawn]
+
+    def _graph(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
+        graph = sample.graph
+        if not graph.relations:
+            raise BadSample("no_relation")
+
+        def fits(texts: list[str]) -> bool:
+            good = self.encoder.fits(texts)
+            example.lost += ["triplet_too_long"] * (not good)
+            return good
+
+        triplets = verbalise(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
+        if not triplets:
+            raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
+        tokens = self.encoder.triplets(triplets)
+        masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
+        meanings = {triplet_text(graph, r): triplet_meaning(graph, r, self.encoder.ids) for r in graph.relations}
+        same = sorted({meanings[text] for text in triplets})  # whatever the order and the direction
+        ids = [i for meaning in same for i in (*meaning, self.encoder.tokenizer.sep_token_id)]
+        example.texts = [Text(tokens, token_identity(ids), masked)]
+        rows: dict[int, int] = {}
+        for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
+            subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
+            example.triplets.append((subject, object_, relation.relation))
+        if self.vocabulary is not None:
+            outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
+            example.lost += ["relation_outside_vocabulary"] * outside
+        for index in rows:
+            label, box = self.encoder.caption(graph.entities[index].label), graph.entities[index].box
+            example.entities.append(Text(label, token_identity(label.ids), None, box.relative(*size)))
+
+    def _text(self, text: str, rng: np.random.Generator, box: tuple[float, float, float, float] | None = None) -> Text:
+        tokens = self.encoder.caption(text)
+        masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
+        return Text(tokens, token_identity(tokens.ids), masked, box)
+
+
+def _phrase(entity: Entity, rng: np.random.Generator) -> str:
+    """The label with one attribute in front, if it has any (as the official X-VLM code does)."""
+    if not entity.attributes:
+        return entity.label
+    return f"{entity.attributes[int(rng.integers(len(entity.attributes)))]} {entity.label}"
+
+
+def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any) -> Batch:
+    """Put examples together.
+
+    Args:
+        kind: Type of the batch.
+        examples: At least one.
+        pad_id: Id of the padding token.
+        **origin: Further fields of the batch: stream, objectives, step, skipped.
+    """
+    common: dict[str, Any] = {
+        "images": default_collate([example.image for example in examples]),  # in a worker: into shared memory at once
+        "image_ids": torch.tensor([example.image_id for example in examples], dtype=torch.long),
+        "pairs": _pairs([example.texts for example in examples], pad_id, boxes=kind == "regions", masked=True),
+        "keys": tuple(example.key for example in examples),
+        **origin,
+    }
+    if kind != "graphs":
+        return BATCH_TYPES[kind](**common)
+    first = np.cumsum([0] + [len(example.entities) for example in examples])
+    triplets = [
+        (start + s, start + o, relation)
+        for start, example in zip(first.tolist(), examples, strict=False)
+        for s, o, relation in example.triplets
+    ]
+    return GraphBatch(
+        **common,
+        entities=_pairs([example.entities for example in examples], pad_id, boxes=True, masked=False),
+        subjects=torch.tensor([s for s, _, _ in triplets], dtype=torch.long),
+        objects=torch.tensor([o for _, o, _ in triplets], dtype=torch.long),
+        relations=tuple(relation for _, _, relation in triplets),
+    )
+
+
+def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bool) -> Pairs:
+    """Texts by image to pairs."""
+    flat = [text for of_image in texts for text in of_image]
+    masks = [text.masked for text in flat if text.masked is not None] if masked else None
+    return Pairs(
+        collate_texts([text.tokens for text in flat], pad_id, masks),
+        torch.repeat_interleave(torch.tensor([len(of_image) for of_image in texts], dtype=torch.long)),
+        torch.tensor([text.identity for text in flat], dtype=torch.long),
+        torch.tensor([text.box for text in flat], dtype=torch.float32).reshape(-1, 4) if boxes else None,
+    )

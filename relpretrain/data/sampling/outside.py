@@ -1,0 +1,50 @@
+"""Relations that data sets hold and MRC's vocabulary lacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
+
+
+def relation_counts(shards: Iterable[ShardIndex]) -> Counter[str]:
+    """How often each relation occurs in shards."""
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts.update(shard.relation_counts)
+    return counts
+
+
+def vocabulary_of(stream: Stream, objectives: Mapping[str, Any]) -> RelationVocabulary | None:
+    """The vocabulary of what a stream's batches go to; None where nothing has one.
+
+    Args:
+        stream: The stream.
+        objectives: The model's objectives by name.
+    """
+    found = (getattr(objectives[name], "vocabulary", None) for name in stream.objectives if name in objectives)
+    return next((vocabulary for vocabulary in found if isinstance(vocabulary, RelationVocabulary)), None)
+
+
+def outside(
+    streams: Mapping[str, Stream],
+    shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
+    objectives: Mapping[str, Any],
+) -> dict[tuple[str, str], Coverage]:
+    """What the vocabularies have of the relations of each stream's data sets.
+
+    Args:
+        streams: The streams; those whose objectives have no vocabulary are left out.
+        shards: Indexes by stream and data set.
+        objectives: The model's objectives by name.
+    """
+    return {
+        (name, dataset): coverage(relation_counts(indexes), vocabulary)
+        for name, stream in streams.items()
+        if (vocabulary := vocabulary_of(stream, objectives)) is not None
+        for dataset, indexes in shards[name].items()
+    }

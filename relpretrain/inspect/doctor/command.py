@@ -1,0 +1,136 @@
+"""`relpretrain data doctor`: examines datasets, prints what was found, and says whether it may be trained on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relpretrain.inspect.doctor.judge import (
+    Examination,
+    Judge,
+    examine,
+    plain_judges,
+    plain_plan,
+    recipe_judges,
+)
+from relpretrain.inspect.doctor.report import print_examination, serving, to_json
+from relpretrain.data.shards.find import resolve_shards, write_atomically
+from relpretrain.inspect.survey import SHARDS
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.errors import ConfigError
+from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
+
+if TYPE_CHECKING:
+    from relpretrain.inspect.recipe_data import RecipeData
+
+MAX_BAD = 0.05
+"""Share of samples that may be bad where no recipe says it."""
+
+_IMAGE_SIZE = 224
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Carry out the command; returns 1 if more samples are bad than allowed, or the recipe cannot run, else 0."""
+    shards = resolve_shards(args.shards) if args.shards else []
+    if args.ranks < 1:
+        raise ConfigError(f"--ranks {args.ranks} must be at least 1")
+    if args.config is None and not shards:
+        raise ConfigError("name shards, or a recipe with -c")
+    recipe = None if args.config is None else _read(args.config, shards)
+    size = _IMAGE_SIZE if recipe is None else recipe.module.image_size
+    allowed = args.max_bad
+    if allowed is None:
+        allowed = MAX_BAD if recipe is None else recipe.module.max_bad_fraction
+
+    given = None if args.vocabulary is None else RelationVocabulary.load(args.vocabulary)
+    found = _examine(shards, recipe, args.workers)
+    problems = _name_vocabularies(found, recipe, args.vocabulary, given)
+    if recipe is not None and shards:  # they need not serve all of the recipe's streams
+        recipe.keep({name for f in found for name, count in f.eligible.items() if count})
+    problems += [] if recipe is None else recipe.set_up()
+    plan = plain_plan(found[0]) if recipe is None else recipe.module.plan
+    for examination in found:
+        print_examination(examination, plan, size)
+    state: dict[str, Any] = {"datasets": {f.name: to_json(f, plan, size) for f in found}}
+    if recipe is not None and plan is not None:
+        steps = recipe.max_steps if args.steps is None else args.steps
+        own = recipe.module.num_workers if args.num_workers is None else args.num_workers
+        lines, unserved = serving(plan, args.ranks, own, steps)
+        print("\nTraining\n  " + "\n  ".join(lines))
+        problems += unserved
+        state["training"] = lines
+    for problem in problems:
+        print(f"  PROBLEM: {problem}")
+    worst = max(found, key=lambda f: f.bad_share)
+    bad = worst.bad_share > allowed
+    sign = "more than" if bad else "within"
+    print(f"\nBad samples: {worst.bad_share:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
+    state |= {"problems": problems, "allowed_bad_share": allowed, "ok": not (bad or problems)}
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.out, (json.dumps(state, ensure_ascii=False, indent=1) + "\n").encode())
+        print(f"All findings in {args.out}")
+    return int(bad or bool(problems))
+
+
+def _read(path: Path, shards: list[str]) -> RecipeData:
+    from relpretrain.inspect.recipe_data import read_data  # imports lightning, which takes seconds
+
+    return read_data(path, shards)
+
+
+def _examine(shards: list[str], recipe: RecipeData | None, workers: int) -> list[Examination]:
+    """Each dataset, by the streams that draw from it."""
+    if recipe is None:
+        return [examine(SHARDS, shards, plain_judges(_IMAGE_SIZE), workers=workers)]
+    encoders = recipe.encoders()
+    size, fraction = recipe.module.image_size, recipe.module.mask_fraction
+    judges = recipe_judges(recipe.streams, size, encoders, fraction, recipe.exclusion())
+    datasets: dict[str, list[str]] = {}
+    for stream in recipe.streams.values():
+        for name, patterns in stream.datasets.items():
+            of_name = datasets.setdefault(name, [])
+            of_name += [shard for shard in resolve_shards(patterns) if shard not in of_name]
+    found = []
+    for name, of_name in datasets.items():
+        own: dict[str, Judge] = {n: judges[n] for n, s in recipe.streams.items() if name in s.datasets and n in judges}
+        captions = [encoders[n] for n, judge in own.items() if judge.kind == "captions"]
+        long: Callable[[str], bool] | None = Longer(captions[0]) if captions else None
+        found.append(examine(name, of_name, own, long_caption=long, workers=workers))
+    return found
+
+
+def _name_vocabularies(
+    found: list[Examination], recipe: RecipeData | None, name: str | None, given: RelationVocabulary | None
+) -> list[str]:
+    """Say which vocabulary MRC has on each dataset; returns why one cannot be read, a line each."""
+    problems: list[str] = []
+    if given is None and recipe is None:
+        name, given = DEFAULT_VOCABULARY, RelationVocabulary.load(DEFAULT_VOCABULARY)
+    for examination in found:
+        if given is not None:
+            examination.vocabulary, examination.vocabulary_name = given, f"MRC's vocabulary {name}"
+            continue
+        assert recipe is not None
+        streams = {n for n, s in recipe.streams.items() if examination.name in (*s.datasets, SHARDS)}
+        try:
+            examination.vocabulary = recipe.vocabulary(streams)
+        except ValueError as error:
+            if str(error) not in problems:
+                problems.append(str(error))
+    return problems
+
+
+@dataclass
+class Longer:
+    """Whether a caption has more tokens than a stream allows."""
+
+    encoder: TextEncoder
+
+    def __call__(self, caption: str) -> bool:
+        """Tokenise it."""
+        return self.encoder.triplet_length(caption) + self.encoder.separator > self.encoder.max_tokens

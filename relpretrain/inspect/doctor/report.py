@@ -1,0 +1,202 @@
+"""The findings of `relpretrain data doctor`, for the terminal and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from relpretrain.data.checks import workers as workers_problems
+from relpretrain.inspect.doctor.judge import Examination
+from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
+from relpretrain.data.loading import uneven
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.inspect.tables import print_table
+from relpretrain.errors import counted, singular
+from relpretrain.scene_graph import coverage_lines
+
+_SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
+
+
+def print_examination(found: Examination, plan: Plan | None, image_size: int) -> None:
+    """Print the tables of a dataset."""
+    state = to_json(found, plan, image_size)
+    totals = ", ".join(counted(count, singular(name), name) for name, count in state["totals"].items())
+    print(f"\n{found.name}: {totals}")
+    print_table(
+        "Streams", ["stream", "eligible", "excluded", "bad", "bad %", "reasons"],
+        [(n, s["eligible"], s["excluded"], s["bad"], f"{100 * s['bad'] / max(s['eligible'], 1):.2f}",
+          ", ".join(f"{reason} {count:,}" for reason, count in s["reasons"].items()))
+         for n, s in state["streams"].items()],
+    )  # fmt: skip
+    if found.bad:
+        bad = [(b.shard, b.key, b.field, b.reason, b.detail[:60]) for b in found.bad[:_SHOWN]]
+        more = f", the first {_SHOWN}" if len(found.bad) > _SHOWN else ""
+        title = f"Bad samples ({len(found.bad):,}{more})"
+        print_table(title, ["shard", "key", "field", "reason", "detail"], bad, left=5)
+    header = ["stream", "reason", "times"]
+    print_table("Lost in part by cropping, or for lack of room in a text", header, state["lost_in_part"], left=2)
+    for title, name in (("Relations", "relations"), ("Entities", "labels"), ("Sources", "sources")):
+        _print_histogram(title, getattr(found.counts, name))
+    for line in _vocabulary_lines(found):
+        print(line)
+    _print_findings("Triplets", found.counts.triplets, found.counts.examples, TRIPLET_FINDINGS, "triplet")
+    _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
+    _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
+    _print_findings("Labels and relations", found.counts.names, found.counts.examples, {}, "name")
+    sizes = state["images"]
+    print_table(
+        "Images", ["", "min", "5 %", "median", "95 %", "max"],
+        [(name, *sizes[name]) for name in ("width", "height", "longer / shorter")],
+    )  # fmt: skip
+    formats = ", ".join(f"{kind} {count:,}" for kind, count in found.counts.formats.most_common())
+    print(f"{formats}; {sizes['smaller']:,} with a side under {image_size} pixels, which are enlarged")
+    print_table("Repeated among the samples", ["", "times"], list(state["duplicates"].items()))
+    rows = [
+        (order, trait, m["pairs"], m["shared"], f"{m['expected']:,.1f}", "yes" if m["as_random"] else "NO")
+        for order, traits in state["mixing"].items()
+        for trait, m in traits.items()
+        if (m["shared"] or m["expected"]) and m["expected"] < m["pairs"]  # neither none nor all
+    ]
+    header = ["order", "neighbours share", "pairs", "they do", "random order", "as random"]
+    print_table("Shuffling", header, rows, left=2)
+
+
+def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str, Any]:
+    """Everything about a dataset as plain types."""
+    counts = found.counts
+    graphs = np.concatenate([np.zeros((1, 3), np.int64), *(index.counts for index in found.indexes)])
+    by_stream: dict[str, Counter[str]] = {name: Counter() for name in found.eligible | found.excluded}
+    for bad in found.bad:
+        for name in bad.streams:
+            by_stream[name][bad.reason] += 1
+    return {
+        "totals": {
+            "shards": len(found.indexes),
+            "samples": found.samples,
+            "captions": int(graphs[:, 0].sum()),
+            "entities": int(graphs[:, 1].sum()),
+            "relations": int(graphs[:, 2].sum()),
+            "bad samples": len(found.bad),
+        },
+        "shards": {
+            str(index.path): {"samples": len(index), "left out": dict(Counter(p.reason for p in index.problems))}
+            for index in found.indexes
+        },
+        "bad_share": found.bad_share,
+        "streams": {
+            name: {
+                "eligible": found.eligible[name],
+                "excluded": found.excluded[name],
+                "bad": sum(reasons.values()),
+                "reasons": dict(reasons.most_common()),
+            }
+            for name, reasons in by_stream.items()
+        },
+        "bad": [asdict(bad) for bad in found.bad],
+        "lost_in_part": [[*key, count] for key, count in found.parts.most_common()],
+        "relations": dict(counts.relations.most_common()),
+        "outside_vocabulary": _outside(found),
+        "entities": dict(counts.labels.most_common()),
+        "sources": dict(counts.sources.most_common()),
+        "triplets": dict(counts.triplets),
+        "boxes": dict(counts.boxes),
+        "captions": dict(counts.captions),
+        "names": dict(counts.names),
+        "examples": counts.examples,
+        "images": _sizes(found, image_size) | {"formats": dict(counts.formats.most_common())},
+        "duplicates": found.duplicates(),
+        "mixing": {
+            order: {
+                trait: {"pairs": m.pairs, "shared": m.shared, "expected": m.expected, "as_random": m.is_random}
+                for trait, m in traits.items()
+            }
+            for order, traits in found.mixing(plan).items()
+        },
+    }
+
+
+def serving(plan: Plan, ranks: int, workers: int, steps: int | None) -> tuple[list[str], list[str]]:
+    """Whether ranks and workers can be served, and how many samples passes and steps are.
+
+    Returns:
+        What holds, and what does not: a line each.
+    """
+    lines, problems = [], workers_problems(workers, plan)
+    for (name, dataset), size in plan.sizes().items():
+        batch = plan.streams[name].batch_size
+        line = f"{name} from {dataset}: a pass is {counted(size, 'sample')}, "
+        line += f"{counted(math.ceil(size / batch), 'batch', 'batches')} of {batch:,}"
+        if batch % ranks:
+            problems.append(uneven(name, batch, ranks))
+        elif ranks > 1:
+            line += f", {batch // ranks:,} on each of {ranks} ranks"
+        if steps is not None:
+            dealt = plan.dealt(steps)[name, dataset]
+            line += f"; {counted(steps, 'step')}: {counted(dealt, 'sample')}, {dealt / size:.2f} passes"
+        lines.append(line)
+    if not problems:
+        lines.append(f"{ranks} rank{'s' * (ranks > 1)} with {workers} worker{'s' * (workers != 1)} each can be served.")
+    return lines, problems
+
+
+def _vocabulary_lines(found: Examination) -> list[str]:
+    """How many of the relations MRC could learn, where there are any."""
+    part = found.coverage
+    if part is None or not part.known + part.unknown:
+        return []
+    said = f"{found.name}: all {part.known:,} relations are in {found.vocabulary_name}"
+    return coverage_lines({found.name: part}, vocabulary=found.vocabulary_name) or [said]
+
+
+def _outside(found: Examination) -> dict[str, Any] | None:
+    part = found.coverage
+    if part is None:
+        return None
+    return {"vocabulary": found.vocabulary_name, "known": part.known, "unknown": part.unknown,
+            "relations": dict(part.most_common)}  # fmt: skip
+
+
+def _sizes(found: Examination, image_size: int) -> dict[str, Any]:
+    width, height = np.array(found.counts.widths), np.array(found.counts.heights)
+    read = (width > 0) & (height > 0)
+    width, height = width[read], height[read]
+    ratio = np.maximum(width, height) / np.maximum(np.minimum(width, height), 1)
+    state: dict[str, Any] = {"smaller": int((np.minimum(width, height) < image_size).sum())}
+    for name, values in (("width", width), ("height", height), ("longer / shorter", ratio)):
+        digits = 2 if name == "longer / shorter" else 0
+        marks = np.percentile(values, [0, 5, 50, 95, 100]) if len(values) else np.zeros(5)
+        state[name] = [round(float(mark), digits) if digits else int(mark) for mark in marks]
+    return state
+
+
+def _print_histogram(title: str, counts: Counter[str]) -> None:
+    if len(counts) < 2:
+        return
+    total = sum(counts.values())
+    rows: list[Sequence[object]] = [
+        (name, count, f"{100 * count / total:.1f}") for name, count in counts.most_common(_SHOWN)
+    ]
+    if len(counts) > _SHOWN:
+        rest = total - sum(count for _, count in counts.most_common(_SHOWN))
+        rows.append((f"{len(counts) - _SHOWN:,} others", rest, f"{100 * rest / total:.1f}"))
+    print_table(f"{title} ({len(counts):,} kinds)", ["name", "count", "%"], rows)
+
+
+def _print_findings(
+    title: str, counts: Counter[str], examples: dict[str, list[str]], meanings: dict[str, str], kind: str
+) -> None:
+    rows = [
+        (
+            name + (f" ({meanings[name]})" if name in meanings else ""),
+            count,
+            ", ".join(examples.get(f"{kind} {name}", [])[:2]),
+        )
+        for name, count in counts.items()
+        if count
+    ]
+    print_table(title, ["", "count", "such as"], rows)

@@ -1,0 +1,126 @@
+"""The data of a recipe, without its model: for commands that check or show what training would see."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.inspect.survey import SHARDS
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.errors import ConfigError
+from relpretrain.reading import read_text
+from relpretrain.recipe_files import find_recipe
+from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
+
+
+@dataclass
+class RecipeData:
+    """What a recipe says of its data.
+
+    Args:
+        module: Its data module, not set up.
+        max_steps: Of its trainer; None if it sets none.
+        content: All of the recipe.
+    """
+
+    module: RelationDataModule
+    max_steps: int | None
+    content: dict[str, Any]
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The training streams."""
+        return self.module.streams
+
+    def encoders(self) -> dict[str, TextEncoder]:
+        """The encoder of each stream's texts.
+
+        Raises:
+            ValueError: If the tokenizer cannot be loaded, or a limit is too short.
+        """
+        tokenizer = load_tokenizer(self.module.tokenizer_name)
+        separator, clean = self.module.separator, self.module.clean
+        return {n: TextEncoder(tokenizer, s.max_tokens, separator, clean) for n, s in self.streams.items()}
+
+    def exclusion(self) -> Exclusion | None:
+        """The list of images that it leaves out."""
+        return None if self.module.exclude is None else Exclusion.load(self.module.exclude)
+
+    def vocabulary(self, streams: Collection[str]) -> RelationVocabulary | None:
+        """The vocabulary of the first objective of some streams that has one: an MRC, or what names one.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        model = self.content.get("model")
+        objectives = model.get("objectives") if isinstance(model, dict) else None
+        for objective in (name for stream in streams for name in self.streams[stream].objectives):
+            state = objectives.get(objective) if isinstance(objectives, dict) else None
+            state = {"class_path": state} if isinstance(state, str) else state
+            if not isinstance(state, dict):
+                continue
+            is_mrc = str(state.get("class_path")).rpartition(".")[2] == "MRC"
+            name = (state.get("init_args") or {}).get("vocabulary", DEFAULT_VOCABULARY if is_mrc else None)
+            if name is not None:
+                return RelationVocabulary.load(name)
+        return None
+
+    def keep(self, names: Collection[str]) -> None:
+        """Leave out all streams but these."""
+        self.module.streams = {name: stream for name, stream in self.streams.items() if name in names}
+
+    def set_up(self) -> list[str]:
+        """Let the data module find its shards and make its plan; returns what keeps it from that, a line each."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.module.setup()
+        except ConfigError as error:
+            return error.problems
+        return []
+
+
+def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
+    """Read the data of a recipe.
+
+    Args:
+        path: The recipe: a file, or the name of one that comes with the package.
+        shards: Shards to take in place of the recipe's own, in every stream.
+
+    Raises:
+        ConfigError: If it is no recipe, or its data is not what `RelationDataModule` takes.
+    """
+    path = find_recipe(path)
+    try:
+        content = yaml.safe_load(read_text(path))
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
+        raise ConfigError(f"recipe {path} has no settings under 'data'")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RelationDataModule, "data")
+    try:
+        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name before jsonargparse 4.49
+        module = build(parser.parse_object({"data": content["data"]})).data
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise ConfigError(f"data of recipe {path}: {' '.join(str(error).split())}") from error
+    if shards:
+        module.streams = {
+            name: replace(stream, datasets={SHARDS: list(shards)}, dataset_ratios="uniform")
+            for name, stream in module.streams.items()
+        }
+        module.validation = {}
+    trainer = content.get("trainer")
+    steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
+    return RecipeData(module, steps if isinstance(steps, int) and steps > 0 else None, content)

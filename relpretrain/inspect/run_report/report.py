@@ -1,0 +1,95 @@
+"""The report of a run: loss curves as a picture, the zero-shot table beside them, and what its data was.
+
+python -m relpretrain.inspect.run_report.report RUN_DIR --out DIR
+python -m relpretrain.inspect.run_report.report RUN_DIR OTHER_RUN_DIR --out DIR      # both runs, compared item by item
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from relpretrain.data.sampling.summary import RECORD
+from relpretrain.inspect.run_report.compare import compare_runs
+from relpretrain.inspect.run_report.curves import find_metrics, plot_curves, read_curves, summary
+from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, markdown_table, read_report
+
+PICTURE = "losses.png"
+PAGE = "report.md"
+
+
+def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()) -> Path:
+    """Write a report of one run, or of several beside each other.
+
+    Args:
+        runs: Folders of the runs, each with a metrics.csv somewhere below.
+        out: Folder for `report.md` and `losses.png`.
+        zero_shot: The runs' zero-shot results (JSON, or the folder it was written to); the newest below each run's
+            folder if none is given. Two results with score files are compared item by item.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: If a run has no log, or something given is not what it should be.
+    """
+    names = _names(runs)
+    logs = {name: find_metrics(run) for name, run in zip(names, runs, strict=True)}
+    curves = {name: read_curves(log) for name, log in logs.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    plot_curves(curves, out / PICTURE)
+    parts = [f"# {' and '.join(names)}\n", f"![Logged values against steps]({PICTURE})\n"]
+    results = [_json(path) for path in zero_shot] or [path for run in runs if (path := _newest(run)) is not None]
+    for number, result in enumerate(results):
+        report = read_report(result)
+        title = f"# Zero-shot results of {names[number]}\n" if number < len(names) else f"# {result}\n"
+        parts.append(report.to_markdown().replace("# Zero-shot results\n", title, 1))
+    if not results:
+        parts.append("No zero-shot results.\n")
+    if len(results) == 2 and all((result.parent / "scores").is_dir() for result in results):
+        labels = (names[0], names[-1]) if len(names) > 1 else ("first", "second")
+        comparisons = compare_runs(results[0].parent, results[1].parent, labels)
+        page = Report((), tuple(comparisons)).to_markdown()
+        parts.append(page.replace("# Zero-shot results\n", "# Side by side\n", 1))
+    for name, run in zip(names, runs, strict=True):
+        if (record := run / RECORD).is_file():
+            parts.append(f"# Data of {name}\n\n```\n{record.read_text(encoding='utf-8').rstrip()}\n```\n")
+        header = ["logged value", "points", "first tenth", "last tenth"]
+        parts += [f"# Logged values of {name}\n", markdown_table(header, summary(curves[name]))]
+    (out / PAGE).write_text("\n".join(parts), encoding="utf-8")
+    return out / PAGE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command: 0, or 2 after a mistake, which is named in one line on the standard error."""
+    parser = argparse.ArgumentParser("relpretrain.inspect.run_report.report", description="Loss curves and tables of a run.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--zero-shot", type=Path, nargs="+", default=[], metavar="FILE", help="the runs' results")
+    args = parser.parse_args(argv)
+    try:
+        print(write_report(args.runs, args.out, args.zero_shot))
+    except (ValueError, OSError) as error:
+        print(f"relpretrain.inspect.run_report.report: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    names = [run.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _newest(run: Path) -> Path | None:
+    found = sorted(run.rglob(JSON_NAME), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+def _json(path: Path) -> Path:
+    return path / JSON_NAME if path.is_dir() else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""What training makes of a sample, taken apart so that a page can show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from relpretrain.data.pipeline.collate import Text, TextWriter
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.sampling.schedule import number_of
+from relpretrain.data.pipeline.stages import (
+    PART,
+    Decode,
+    Pipeline,
+    Work,
+    check_captions,
+    check_graph,
+    parse,
+    read,
+)
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.errors import BadSample
+from relpretrain.features import patch_mask
+from relpretrain.scene_graph import Box, Relation, SceneGraph, triplet_text
+from relpretrain.types import IGNORE
+
+_MARK = "#"  # before an entity's number, put among its attributes while it is augmented
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a text.
+
+    Args:
+        text: As it was.
+        seen: As the model sees it, with words masked for MLM.
+        chosen: Whether MLM asks for it.
+        special: Whether it is [CLS], [SEP] or the like.
+        role: "subject", "relation" or "object" in a verbalised triplet, else "".
+        entity: Number of the entity that it names in the whole image, or None.
+    """
+
+    text: str
+    seen: str
+    chosen: bool
+    special: bool
+    role: str = ""
+    entity: int | None = None
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A triplet for MRC: what the model sees of its subject and of its object.
+
+    Args:
+        relation: What is to be classified.
+        subject: Number of the entity in the whole image.
+        object: Number of the entity in the whole image.
+        masks: Patches that stay visible, (2, rows, columns), bool: the subject's and the object's.
+    """
+
+    relation: str
+    subject: int
+    object: int
+    masks: NDArray[np.bool_]
+
+
+@dataclass
+class Draw:
+    """A sample as a stream gave it once.
+
+    Args:
+        image: Augmented, without the normalisation; None if the sample is bad.
+        boxes: Of the entities that are left, by their number in the whole image, in pixels.
+        texts: Tokens of each text, and the entity that it is about.
+        masked: Triplets for MRC.
+        lost: What augmentation dropped: reasons.
+        bad: Why the stream cannot use the sample, or "".
+    """
+
+    image: Image.Image | None = None
+    boxes: dict[int, Box] = field(default_factory=dict)
+    texts: list[tuple[list[Token], int | None]] = field(default_factory=list)
+    masked: list[Masked] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    bad: str = ""
+
+
+@dataclass
+class Shown:
+    """A sample, before and after.
+
+    Args:
+        place: Dataset, shard and key.
+        source: Where its annotations come from.
+        image: The whole image, or None if it cannot be decoded.
+        size: Width and height that the boxes refer to.
+        captions: Its captions.
+        graph: Its entities and relations, as far as they can be read.
+        draws: What each stream makes of it, several times.
+        bad: Why it cannot be used at all, or "".
+    """
+
+    place: str
+    source: str = ""
+    image: Image.Image | None = None
+    size: tuple[int, int] = (1, 1)
+    captions: list[str] = field(default_factory=list)
+    graph: SceneGraph = field(default_factory=SceneGraph)
+    draws: dict[str, list[Draw]] = field(default_factory=dict)
+    bad: str = ""
+
+
+@dataclass
+class Lens:
+    """A stream to look through.
+
+    Args:
+        stream: The stream.
+        encoder: Of its texts.
+        image_size: Side of the image that the model sees, in pixels.
+        grid: Rows and columns of the model's patches.
+        mask_fraction: Share of the tokens masked for MLM.
+    """
+
+    stream: Stream
+    encoder: TextEncoder
+    image_size: int
+    grid: tuple[int, int]
+    mask_fraction: float = 0.25
+
+
+def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], draws: int = 3, seed: int = 0) -> Shown:
+    """Take a sample apart.
+
+    Args:
+        dataset: Name of its dataset.
+        index: Index of its shard.
+        row: Its row there.
+        lenses: Streams that draw it, by name.
+        draws: How often each of them draws it.
+        seed: Of all random choices.
+    """
+    work = Work(dataset, index, row, np.random.default_rng(seed))
+    shown = Shown(f"{dataset}/{work.place}")
+    try:
+        for stage in (read, parse, Decode(640, 1.0), check_captions):
+            stage(work)
+        shown.image, shown.captions, shown.size = work.image, work.captions, work.stored_size
+        shown.source = str(work.record.get("source") or "")
+        if any(lens.stream.kind != "captions" for lens in lenses.values()):
+            check_graph(work)
+            shown.graph = SceneGraph.from_json(work.record, *work.stored_size)
+    except BadSample as error:
+        shown.bad = f"{error.reason}: {error.detail}".rstrip(": ")
+    for name, lens in lenses.items():
+        rngs = [np.random.default_rng([seed, number_of(name, work.place), number]) for number in range(draws)]
+        shown.draws[name] = [_draw(Work(dataset, index, row, rng), lens) for rng in rngs]
+    return shown
+
+
+def _draw(work: Work, lens: Lens) -> Draw:
+    pipeline = Pipeline(lens.stream, lens.image_size, TextWriter(lens.stream, lens.encoder, lens.mask_fraction))
+    numbers: list[int] = []
+    try:
+        for name, stage in pipeline.stages:
+            if name == "text":
+                numbers = _unmark(work)
+            stage(work)
+            if name == "check":
+                _mark(work)
+    except BadSample as error:
+        return Draw(bad=f"{error.reason}: {error.detail}".rstrip(": "))
+    assert work.sample is not None
+    assert work.tensor is not None
+    assert work.example is not None
+    graph, size = work.sample.graph, float(lens.image_size)
+
+    def entity_of(text: Text) -> int | None:
+        found = [(e, n) for e, n in zip(graph.entities, numbers, strict=True) if e.box.relative(size, size) == text.box]
+        named = [
+            n for e, n in found if lens.encoder.caption(e.label) == text.tokens
+        ]  # others have an attribute in front
+        return next(iter(named or [n for _, n in found]), None)
+
+    example = work.example
+    draw = Draw(_picture(work.tensor), {n: e.box for n, e in zip(numbers, graph.entities, strict=True)})
+    draw.lost = [reason.removeprefix(PART) for reason in work.lost]
+    spans = _spans(graph, numbers, lens.encoder) if lens.stream.kind == "graphs" else {}
+    draw.texts = [(_tokens(text, lens.encoder, spans), entity_of(text)) for text in example.texts]
+    boxes = torch.tensor([text.box for text in example.entities], dtype=torch.float32).reshape(-1, 4)
+    masks = patch_mask(boxes, lens.grid).reshape(-1, *lens.grid).numpy()
+    ends = [entity_of(text) for text in example.entities]
+    for subject, object_, relation in example.triplets:
+        first, second = ends[subject], ends[object_]
+        assert first is not None
+        assert second is not None
+        draw.masked.append(Masked(relation, first, second, masks[[subject, object_]]))
+    return draw
+
+
+def _mark(work: Work) -> None:
+    """Number the entities, so that they are known again when some are cropped away."""
+    assert work.sample is not None
+    graph = work.sample.graph
+    marked = [replace(e, attributes=(*e.attributes, f"{_MARK}{n}")) for n, e in enumerate(graph.entities)]
+    work.sample = replace(work.sample, graph=replace(graph, entities=tuple(marked)))
+
+
+def _unmark(work: Work) -> list[int]:
+    assert work.sample is not None
+    graph = work.sample.graph
+    numbers = [int(e.attributes[-1].removeprefix(_MARK)) for e in graph.entities]
+    plain = tuple(replace(e, attributes=e.attributes[:-1]) for e in graph.entities)
+    work.sample = replace(work.sample, graph=replace(graph, entities=plain))
+    return numbers
+
+
+def _picture(tensor: Tensor) -> Image.Image:
+    pixels = tensor.numpy().transpose(1, 2, 0) * np.asarray(IMAGE_STD) + np.asarray(IMAGE_MEAN)
+    return Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+_Roles = list[tuple[str, int | None]]
+
+
+def _spans(graph: SceneGraph, numbers: Sequence[int], encoder: TextEncoder) -> dict[tuple[int, ...], _Roles]:
+    """Role and entity of each token, by the tokens of a verbalised triplet; the first triplet that reads so counts."""
+    found: dict[tuple[int, ...], _Roles] = {}
+    for relation in graph.relations:
+        ids = _ids(triplet_text(graph, relation), encoder)
+        found.setdefault(ids, _roles(graph, relation, numbers, encoder, len(ids)))
+    return found
+
+
+def _roles(graph: SceneGraph, relation: Relation, numbers: Sequence[int], encoder: TextEncoder, length: int) -> _Roles:
+    subject, object_ = graph.entities[relation.subject].label, graph.entities[relation.object].label
+    first, last = len(_ids(subject, encoder)), len(_ids(object_, encoder))
+    middle = length - first - last
+    return [
+        *[("subject", numbers[relation.subject])] * first,
+        *[("relation", None)] * middle,
+        *[("object", numbers[relation.object])] * last,
+    ]
+
+
+def _ids(text: str, encoder: TextEncoder) -> tuple[int, ...]:
+    """Token ids of a text alone, however long."""
+    whole = TextEncoder(encoder.tokenizer, 1 << 20, True, encoder.clean)
+    return tuple(whole.caption(text).ids[1:-1])
+
+
+def _tokens(text: Text, encoder: TextEncoder, spans: Mapping[tuple[int, ...], _Roles]) -> list[Token]:
+    tokenizer: Any = encoder.tokenizer
+    ids = list(text.tokens.ids)
+    seen, labels = text.masked or (ids, [IGNORE] * len(ids))
+    roles: _Roles = [("", None)]  # of [CLS]
+    start = 1
+    for place in range(1, len(ids) + 1):
+        if place == len(ids) or ids[place] == tokenizer.sep_token_id:
+            piece = ids[start:place]
+            roles += spans.get(tuple(piece)) or [("", None)] * len(piece)
+            roles += [("", None)] * (place < len(ids))
+            start = place + 1
+    special = set(tokenizer.all_special_ids)
+    words, shown = tokenizer.convert_ids_to_tokens(ids), tokenizer.convert_ids_to_tokens(list(seen))
+    return [Token(words[i], shown[i], labels[i] != IGNORE, ids[i] in special, *roles[i]) for i in range(len(ids))]

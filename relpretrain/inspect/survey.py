@@ -1,0 +1,101 @@
+"""Reading all samples of some shards once, in several processes."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.build.jobs import ordered_map
+from relpretrain.errors import ConfigError
+
+Found = TypeVar("Found")
+Look = Callable[[ShardIndex, Sequence[int]], Found]
+"""Looks at some rows of a shard. Must be picklable, and so must what it returns."""
+
+SHARDS = "shards"
+"""Name of the dataset where a command is given shards without one."""
+
+_CHUNK = 16  # samples looked at together; `ordered_map` hands out as many of these at a time
+_SECONDS = 5.0  # between two lines of progress
+
+
+def shard_name(index: ShardIndex) -> str:
+    """A shard's name with that of its folder: shards of several folders often share names."""
+    return f"{index.path.parent.name}/{index.name}"
+
+
+def find_indexes(shards: Sequence[str], workers: int = 1) -> list[ShardIndex]:
+    """Index shards, in their order.
+
+    Raises:
+        ConfigError: If some cannot be read or are no tars; names all of them.
+    """
+    found = index_shards(shards, workers)
+    problems = [f"Shard {shard}: {index}" for shard, index in found.items() if isinstance(index, Exception)]
+    if problems:
+        raise ConfigError(problems)
+    return [index for shard in shards if isinstance(index := found[shard], ShardIndex)]
+
+
+def survey(
+    shards: Sequence[str], indexes: Sequence[ShardIndex], look: Look[Found], workers: int = 1
+) -> Iterator[Found]:
+    """Look at every sample once, with progress on stderr.
+
+    Args:
+        shards: Paths or addresses.
+        indexes: Their indexes.
+        look: What is done with the rows of a shard, some at a time.
+        workers: Processes; 1 reads in this one.
+
+    Yields:
+        What `look` returned, in the order of the shards and their samples, whatever the number of processes.
+    """
+    chunks = [
+        (shard, range(start, min(start + _CHUNK, len(index))))
+        for shard, index in zip(shards, indexes, strict=True)
+        for start in range(0, len(index), _CHUNK)
+    ]
+    sizes = iter([len(rows) for _, rows in chunks])
+    found = ordered_map(functools.partial(_look_at, look), chunks, workers)
+    yield from progress(found, sum(map(len, indexes)), "samples", lambda _: next(sizes))
+
+
+def progress(
+    items: Iterable[Found], total: int, what: str, size: Callable[[Found], int], seconds: float = _SECONDS
+) -> Iterator[Found]:
+    """Pass items on, and tell on stderr now and then how many there were, how fast, and how long the rest will take.
+
+    Args:
+        items: What to pass on.
+        total: Sum of all sizes.
+        what: What is counted.
+        size: How many an item stands for.
+        seconds: Between two lines.
+    """
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += size(item)
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            rate = done / (now - start)
+            left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
+            print(f"{done:,} of {total:,} {what}, {rate:,.0f} per second, {left} left", file=sys.stderr, flush=True)
+
+
+def _look_at(look: Look[Found], chunk: tuple[str, Sequence[int]]) -> Found:
+    shard, rows = chunk
+    return look(_index(shard), rows)
+
+
+@functools.lru_cache(maxsize=8)
+def _index(shard: str) -> ShardIndex:
+    return ShardIndex.of(shard)

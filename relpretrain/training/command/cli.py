@@ -1,0 +1,261 @@
+"""Training from a recipe: Lightning's command line, our defaults, all mistakes told before anything is built."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
+
+from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.errors import ConfigError
+from relpretrain.recipe_files import find_recipe
+from relpretrain.training.callbacks import LastCheckpoint
+from relpretrain.training.data_record import DataRecord
+from relpretrain.training.header import ModelLine, Threads
+from relpretrain.training.command.loggers import loggers
+from relpretrain.training.module import RelationModule
+from relpretrain.training.precision import check_precision
+from relpretrain.training.progress import ProgressLine
+from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
+from relpretrain.training.command.resuming import (
+    METRICS,
+    checkpoint_file,
+    differences,
+    named_checkpoint,
+    rows_up_to,
+    settings_of,
+    with_settings,
+)
+from relpretrain.version import __version__
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "use_distributed_sampler": False,  # the plan of batches already knows rank and world size
+    "check_val_every_n_epoch": None,  # validation is counted in steps
+}
+
+
+def run(arguments: list[str]) -> RelationCLI:
+    """Run `fit`, `validate`, `test` or `predict` with its arguments.
+
+    Raises:
+        ConfigError: If the recipe or an argument is wrong, before training starts; one line for each mistake.
+        CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
+    """
+    command, *rest = _with_recipes(arguments)
+    if (checkpoint := named_checkpoint(rest)) is not None:
+        checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
+    arguments = [command, *with_settings(rest, _recipe_paths(rest))]
+    _check_recipes(arguments[1:])
+    _quiet()
+    return RelationCLI(
+        RelationModule,
+        RelationDataModule,
+        save_config_callback=_SaveSettings,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults=TRAINER_DEFAULTS,
+        seed_everything_default=0,
+        parser_class=_Parser,
+        parser_kwargs={"default_env": False, "version": __version__},
+        auto_configure_optimizers=False,
+        args=arguments,
+    )
+
+
+class _Parser(LightningArgumentParser):
+    """Says what is wrong in one line, without the usage; takes options by their full names only."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ConfigError(" ".join(message.split())) from ex
+
+
+class _SaveSettings(SaveConfigCallback):
+    """Keeps the settings without the checkpoint gone on from: a run from the same settings must not start there."""
+
+    def __init__(self, parser: Any, config: Any, **options: Any) -> None:
+        config = config.clone()
+        config["ckpt_path"] = None
+        super().__init__(parser, config, **options)
+
+
+class RelationCLI(LightningCLI):
+    """LightningCLI with one seed for all, precision by hardware, and checks of the checkpoint to go on from."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's folder, and let one seed rule initialisation, data, dropout and negatives."""
+        parser.add_argument("--run", default="runs/default", help="Folder of the run: metrics, settings, checkpoints.")
+        parser.add_argument("--threads", type=int | None, default=None, help="Threads of torch; by the model's size.")
+        for target in ("model.seed", "data.seed"):
+            parser.link_arguments("seed_everything", target, compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse without Lightning's warning about arguments handed over."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Read the checkpoint early. The recipe says what the model is; Lightning would let the checkpoint say it."""
+        path = self._get(self.config, "ckpt_path") if self.config.get("subcommand") else None
+        self.checkpoint = checkpoint_file(path)
+        self.resumed, self.resumed_step = None, 0
+        if self.checkpoint is not None:
+            content = checkpoints.read(self.checkpoint)
+            self.resumed, self.resumed_step = content[checkpoints.KEY], int(content.get("global_step", 0))
+            self._say_differences(self.checkpoint)
+
+    def _say_differences(self, checkpoint: Path) -> None:
+        settings = settings_of(checkpoint)
+        if settings is None:
+            return
+        command = self.config["subcommand"]
+        now = yaml.safe_load(self._parser(command).dump(self.config[command], skip_none=False))
+        before = {key: value for key, value in read_recipe(settings).items() if key in now}
+        before["ckpt_path"] = now["ckpt_path"]
+        rank_zero_info(f"From {checkpoint}, step {self.resumed_step}, with the settings of {settings}")
+        for line in differences(before, now):
+            rank_zero_info(f"  {line}")
+
+    def _get(self, config: Any, key: str, default: Any = None) -> Any:
+        command = self.config.get("subcommand") if hasattr(self, "config") else None
+        return config.get(str(command), config).get(key, default)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; without any weights to start from, where a checkpoint has them all."""
+        self._as_given = self.config
+        if self.resumed is not None:
+            self.config = _without_weights(self.config)
+        super().instantiate_classes()
+
+    def after_instantiate_classes(self) -> None:
+        """Compare the checkpoint's relation vocabulary with the model's."""
+        if self.resumed is not None:
+            checkpoints.check_vocabulary(self.resumed, self.model.relation_vocabulary)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Keep the run in its folder, choose the precision where the recipe leaves it open, show the progress."""
+        self.config = self._as_given
+        given = self._get(self.config_init, "trainer")
+        folder = Path(self._get(self.config_init, "run"))
+        fits = self.subcommand == "fit"
+        if not fits:
+            self.save_config_callback = None  # the folder keeps the settings, and the metrics, of training
+        if given.get("precision") is None:
+            kwargs["precision"] = precision(given.get("accelerator", "auto"))
+        else:
+            check_precision(given["precision"])  # Lightning's own check asks for packages first
+        kwargs["logger"] = loggers(given.get("logger"), folder if fits else folder / self.subcommand, self._earlier())
+        if given.get("default_root_dir") is None:
+            kwargs["default_root_dir"] = folder
+        callbacks = given.get("callbacks") or []
+        callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(folder / "checkpoints")
+        if fits and not given.get("fast_dev_run"):
+            callbacks += [LastCheckpoint(folder / "checkpoints"), DataRecord(folder)]
+        if given.get("enable_progress_bar") is not False:
+            callbacks.append(ProgressLine())
+        if given.get("enable_model_summary") is not False:
+            callbacks.append(ModelLine())
+            kwargs["enable_model_summary"] = False  # Lightning's own
+        callbacks.append(Threads(self._get(self.config_init, "threads")))
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def _earlier(self) -> list[dict[str, float]]:
+        """What the run that is gone on with had logged up to its checkpoint."""
+        settings = settings_of(self.checkpoint) if self.checkpoint is not None and self.subcommand == "fit" else None
+        return [] if settings is None else rows_up_to(settings.with_name(METRICS), self.resumed_step)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        found: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        if "weights_only" in found and found["weights_only"] is None:
+            found["weights_only"] = True  # Lightning's own default runs what a checkpoint holds
+        return found
+
+
+def precision(accelerator: str) -> str:
+    """Choose "bf16-mixed" where the hardware has it, else "32-true"."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def parameters(cls: type[Any]) -> tuple[str, ...]:
+    """Names of a class's constructor arguments, those that it passes on included."""
+    parser = ArgumentParser(exit_on_error=False)
+    added = parser.add_class_arguments(cls, "x", fail_untyped=False)
+    return tuple(dict.fromkeys(name.split(".")[1] for name in added if "." in name))
+
+
+def _without_weights(config: Any) -> Any:
+    """The same settings, with nothing that would be downloaded or loaded only to be overwritten by a checkpoint."""
+    config = config.clone()
+    model = config[config["subcommand"]]["model"]
+    model["weights"] = None
+    arguments = model["backbone"].get("init_args", {})
+    for name in [name for name in vars(arguments) if name.startswith("pretrained_")]:
+        arguments[name] = None
+    return config
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says that no user can act on."""
+    # Lightning 2.6 on torch 2.11 and newer; nothing of ours.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # `loggers` has put them aside.
+    warnings.filterwarnings("ignore", message=r".*Experiment logs directory .* exists and is not empty.*")
+    # The datamodule's own state resumes the data, whatever the loader.
+    warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable.*")
+    # `Window` has taken the means over all processes before they are logged.
+    warnings.filterwarnings("ignore", message=r".*It is recommended to use `self.log.*sync_dist=True.*")
+    # A run without validation streams.
+    warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
+
+
+def _check_recipes(arguments: list[str]) -> None:
+    paths = _recipe_paths(arguments)
+    merged: dict[str, Any] = {}
+    for path in paths:
+        for key, value in read_recipe(path).items():
+            old = merged.get(key)
+            # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
+            merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    merged = overridden(merged, arguments)
+    files = not any(argument.startswith(("--print_config", "--help")) or argument == "-h" for argument in arguments)
+    if paths and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
+        raise ConfigError(found)
+
+
+def _with_recipes(arguments: list[str]) -> list[str]:
+    """The arguments, with the package's recipes in place of their names."""
+    found, before = [], ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if before in ("-c", "--config"):
+            found.append(str(find_recipe(argument)))
+        else:
+            found.append(f"{option}={find_recipe(value)}" if equals and option in ("-c", "--config") else argument)
+        before = argument
+    return found
+
+
+def _recipe_paths(arguments: list[str]) -> list[str]:
+    paths = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument in ("-c", "--config"):
+            paths.append(following)
+        elif argument.startswith(("--config=", "-c=")):
+            paths.append(argument.partition("=")[2])
+    return [path for path in paths if path]

@@ -1,1 +1,0 @@
-"""What a person looks at: pictures and pages about data and runs."""

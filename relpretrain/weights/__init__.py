@@ -1,1 +1,0 @@
-"""Weights from and for elsewhere: official checkpoints, and folders for the Hugging Face hub."""

@@ -1,0 +1,231 @@
+"""Reports of zero-shot results: for the terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from relpretrain.version import __version__
+from relpretrain.zeroshot.results.comparison import Comparison
+from relpretrain.zeroshot.results.items import ITEMS_NAME, ItemResult, write_items
+from relpretrain.zeroshot.analysis.table import Table
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+JSON_NAME = "zero_shot.json"
+MARKDOWN_NAME = "zero_shot.md"
+
+_TITLES = {"true": "true %", "chance": "chance %", "majority": "majority %", "auroc": "AUROC"}
+_TITLES |= {name: f"{name} %" for name in ("strict", "text", "image", "positives", "negatives", "caption", "caption2")}
+_TITLES |= {"calibration_error": "calibration error", "ties": "ties"}
+_TITLES |= {"oracle": "oracle %", "oracle_threshold": "oracle's threshold"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables, comparisons and where they come from.
+
+    Args:
+        tables: Results.
+        comparisons: Models side by side.
+        metadata: Version, hashes, hardware, command: what it takes to get the figures again.
+        items: Outcomes item by item, which go into a file of their own.
+    """
+
+    tables: tuple[Table, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    items: tuple[ItemResult, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> str:
+        """The report as JSON, accuracies as shares."""
+        state = {"metadata": self.metadata, "tables": [table.to_dict() for table in self.tables]}
+        if self.comparisons:
+            state["comparisons"] = [comparison.to_dict() for comparison in self.comparisons]
+        return json.dumps(state, indent=1, allow_nan=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """The report as Markdown tables, accuracies in percent."""
+        parts = ["# Zero-shot results\n"]
+        for title, header, rows, notes in _grids(self):
+            parts.append(f"## {title}\n")
+            parts.append(markdown_table(header, rows))
+            parts += [f"- {note}" for note in notes]
+            parts.append("")
+        parts += [f"- {key}: {value}" for key, value in self.metadata.items()]
+        return "\n".join(parts) + "\n"
+
+    def print(self, console: Console | None = None) -> None:
+        """Print the tables to the terminal."""
+        console = console or Console()
+        if not console.is_terminal:
+            console = Console(file=console.file, width=140)
+        for title, header, rows, notes in _grids(self):
+            table = RichTable(title=title, title_justify="left")
+            for number, name in enumerate(header):
+                table.add_column(name, justify="right" if number else "left", no_wrap=True)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+            for note in notes:
+                console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+
+    def write(self, folder: Path) -> None:
+        """Write the report into a folder, as JSON and Markdown, and its items as CSV."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / JSON_NAME).write_text(self.to_json(), encoding="utf-8")
+        (folder / MARKDOWN_NAME).write_text(self.to_markdown(), encoding="utf-8")
+        if self.items:
+            write_items(folder / ITEMS_NAME, self.items)
+
+
+def read_report(path: Path) -> Report:
+    """Read the tables and metadata of a JSON report.
+
+    Raises:
+        ValueError: If the file is not one.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return Report(tuple(Table.from_dict(table) for table in state["tables"]), (), state["metadata"])
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
+
+
+def refuse_other_data(first: Path, second: Path, tasks: Sequence[str] | None = None) -> None:
+    """Refuse to compare two report folders that were made on different data of the same name.
+
+    Args:
+        first: A report folder, or anything else, of which nothing is known.
+        second: Likewise.
+        tasks: The tasks to look at; all if None.
+
+    Raises:
+        ValueError: If their reports have different hashes of the data of a split.
+    """
+    paths = [folder / JSON_NAME for folder in (first, second)]
+    if not all(path.is_file() for path in paths):
+        return
+    a, b = (read_report(path).metadata for path in paths)
+    for key in (key for key in a if key.startswith("data ") and key in b):
+        if a[key] != b[key] and (not tasks or key.split()[1] in tasks):
+            raise ValueError(f"{first} and {second} were made on different annotations of {key.removeprefix('data ')} "
+                             f"(hashes {a[key][:8]} and {b[key][:8]}): score both on the same.")  # fmt: skip
+
+
+def describe(command: Sequence[str], seed: int, device: str = "") -> dict[str, Any]:
+    """What every report says of its making: version, commit, seed, command, hardware, and the device if one is used."""
+    processor = f"{platform.machine()}, {os.cpu_count()} CPUs"
+    gpu = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else ""
+    made = {"relpretrain": __version__} | ({"commit": found} if (found := commit()) else {})
+    made |= {"torch": torch.__version__, "python": platform.python_version()}
+    hardware = ", ".join(filter(None, (gpu, processor, platform.system())))
+    made |= {"hardware": hardware} | ({"device": device} if device else {})
+    return made | {"seed": seed, "command": " ".join(command)}
+
+
+def commit(root: Path = _ROOT) -> str:
+    """The commit of the checkout that the package runs from, with "+" if files have changed; "" outside of one."""
+    if not (root / ".git").exists():
+        return ""
+    answers = []
+    for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            asked = subprocess.run(["git", "-C", str(root), *question], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+        answers.append(asked.stdout.strip())
+    return answers[0] + ("+" if answers[1] else "")
+
+
+def hash_files(path: Path) -> str:
+    """SHA-256 of a file, or of all files in a folder with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_items(splits: Mapping[str, Sequence[Any]]) -> str:
+    """SHA-256 of a task's items as they were read (texts, labels, image names; not the images' pixels)."""
+    digest = hashlib.sha256()
+    for name, items in splits.items():
+        digest.update(name.encode())
+        for item in items:
+            digest.update(json.dumps(_shown(item), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _shown(item: Any) -> list[Any]:
+    """What of an item its hash covers."""
+    if hasattr(item, "texts"):
+        box = getattr(item, "box", None)
+        return [item.image, item.texts, item.records] + ([] if box is None else [box])
+    return [str(item.triplets)] if hasattr(item, "triplets") else [repr(item)]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first column flush left and the others flush right."""
+    rule = [":--", *["--:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows]) + "\n"
+
+
+Grid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
+
+
+def _grids(report: Report) -> list[Grid]:
+    """Title, header, rows and notes of every table and comparison, as strings."""
+    return [*map(table_grid, report.tables), *map(comparison_grid, report.comparisons)]
+
+
+def table_grid(table: Table) -> Grid:
+    """Title, header, rows and notes of a table, as strings."""
+    details = list(dict.fromkeys(name for row in table.rows for name in row.details))
+    header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
+    rows = []
+    for row in table.rows:
+        interval = f"{_percent(row.low)}-{_percent(row.high)}" if row.low == row.low else "-"
+        shown = [_percent(row.accuracy) if row.accuracy == row.accuracy else "-", interval]
+        rows.append([row.category, f"{row.n:,}", *shown, *(_detail(name, row.details.get(name)) for name in details)])
+    return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
+
+
+def comparison_grid(comparison: Comparison) -> Grid:
+    """Title, header, rows and notes of a comparison, as strings."""
+    first, second = comparison.names
+    header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p", "Holm p"]
+    rows = []
+    for row in comparison.rows:
+        paired = row.paired
+        interval = f"{100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
+        rows.append([first, row.category, f"{row.n:,}", _percent(row.first), "", "", "", ""])
+        rows.append([second, row.category, f"{row.n:,}", _percent(row.second), f"{100 * paired.difference:+.2f}"])
+        rows[-1] += [interval, f"{paired.p_value:.2g}", "-" if row.p_holm is None else f"{row.p_holm:.2g}"]
+    return comparison.title, header, rows, comparison.notes
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _detail(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name == "ties":
+        return f"{value:,}"
+    return f"{value:.3f}" if name in ("auroc", "calibration_error", "oracle_threshold") else _percent(value)

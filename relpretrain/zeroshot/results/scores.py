@@ -1,0 +1,163 @@
+"""Score files: one JSON line per scored text, enough to compute every table again without the model."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from relpretrain.zeroshot.tasks import TASKS
+from relpretrain.zeroshot.tasks.common.base import Item, Record, numbered_lines
+
+
+def score_file_name(task: str, split: str) -> str:
+    """Name of the score file of a split, inside the folder `scores` of a report."""
+    return re.sub(r"[^\w.-]", "_", f"{task}.{split}".strip(".")) + ".jsonl"
+
+
+def split_of(path: Path, task: str) -> str:
+    """The split in a name that `score_file_name` made."""
+    return path.stem.removeprefix(task).strip(".")
+
+
+def tell_apart(first: Path, second: Path) -> tuple[str, str]:
+    """Short names of two paths: their last parts that differ, as "a" and "b" of runs/a/report and runs/b/report."""
+    for a, b in zip(reversed(first.resolve().parts), reversed(second.resolve().parts), strict=False):
+        if a != b:
+            return a.removesuffix(".jsonl"), b.removesuffix(".jsonl")
+    return str(first), str(second)
+
+
+def keep_scores(folder: Path, scored: Sequence[tuple[Path, str, str, Sequence[Record]]]) -> None:
+    """Write score files that were read into a report folder, so that it can be compared as one of a model can.
+
+    A file is called as `score_file_name` has it. Where the split is not known, a name that was made so is kept; another
+    is that of the task, or, where several files would be called so, has its old name behind that.
+
+    Args:
+        folder: The report folder.
+        scored: Path, task, split and lines of each file.
+    """
+    names = []
+    for path, task, split, _ in scored:
+        made = path.stem == task or path.stem.startswith(f"{task}.")
+        names.append(path.name if made and not split else score_file_name(task, split))
+    for (path, task, _, records), name in zip(scored, names, strict=True):
+        unique = name if names.count(name) == 1 else score_file_name(task, path.stem.removeprefix(f"{task}."))
+        write_scores(folder / "scores" / unique, records)
+
+
+def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
+    """The score files to compare: two files, or those that two report folders both have.
+
+    Raises:
+        ValueError: If two folders have none in common.
+    """
+    if first.is_dir() != second.is_dir():
+        folder, file = (first, second) if first.is_dir() else (second, first)
+        raise ValueError(f"{folder} is a folder and {file} is not: compare two score files, or two --out folders.")
+    if not first.is_dir():
+        return [(first, second)]
+    held = [{path.name: path for path in sorted((folder / "scores").glob("*.jsonl"))} for folder in (first, second)]
+    for folder, files in zip((first, second), held, strict=True):
+        if not files:
+            raise ValueError(f"{folder} holds no scores (scores/*.jsonl): make it by --checkpoint or --scores with "
+                             "--out.")  # fmt: skip
+    names = [name for name in held[0] if name in held[1]]
+    if not names:
+        a, b = (", ".join(name.removesuffix(".jsonl") for name in files) for files in held)
+        raise ValueError(f"{first} and {second} have no score file in common: {a} in one, {b} in the other. Score "
+                         "both on the same tasks.")  # fmt: skip
+    return [(held[0][name], held[1][name]) for name in names]
+
+
+def write_scores(path: Path, records: Sequence[Record]) -> None:
+    """Write a score file, in the form of the published files of fine-grained-evals."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def read_scores(path: Path) -> list[Record]:
+    """Read a score file.
+
+    Raises:
+        ValueError: If it does not exist, is empty, or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no score file {path}.")
+    records: list[Record] = []
+    for number, record in numbered_lines(path):
+        score = record.get("score", 0.0)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise ValueError(f"Line {number} of {path}: the score must be a number, not {score!r}.")
+        records.append({"id": len(records)} | record)
+    if not records:
+        raise ValueError(f"{path} holds no scores.")
+    return records
+
+
+def task_of(records: Sequence[Record], path: Path) -> str:
+    """Name of the task whose scores these are.
+
+    Raises:
+        ValueError: If they look like no task's.
+    """
+    for name, task in TASKS.items():
+        if task.recognises(records[0]):
+            return name
+    raise ValueError(f"{path} is no score file of a known task: its lines have {', '.join(records[0])}.")
+
+
+def find_split(
+    records: Sequence[Record], splits: Mapping[str, Sequence[Item]], path: Path, allow_missing: bool = False
+) -> tuple[str, tuple[str, ...]]:
+    """Find the split that a score file is of, by comparing its lines with the annotations.
+
+    Published files may lack keys that ours have, and number lines instead of items: where labels are texts, these say
+    what a line is of.
+
+    Args:
+        records: The score file's lines.
+        splits: The annotated items by split.
+        path: The file, for messages.
+        allow_missing: Whether items of the split may lack scores.
+
+    Returns:
+        Name of the split, and a note if items lack scores.
+
+    Raises:
+        ValueError: If the lines fit no split, or a part of one only.
+    """
+    task = TASKS[task_of(records, path)]
+    pairs = [record for record in records if task.is_pair(record)]
+    number = "id" if isinstance(records[0].get("label"), str) else ""
+    candidates = {}
+    for name, items in splits.items():
+        expected = [record for item in items for record in item.records]
+        keys = [key for key in sorted(expected[0]) if key == "label" or (key in records[0] and key != number)]
+        wanted = {_signature(record, keys) for record in expected}
+        if all(_signature(record, keys) in wanted for record in pairs):
+            candidates[name] = len(expected)
+    for name, size in sorted(candidates.items(), key=lambda candidate: candidate[1]):
+        if len(pairs) >= size:
+            return name, ()
+        part = f"{path.name} has {len(pairs)} of the {size} scores of {name or 'the task'}"
+        if allow_missing:
+            return name, (part,)
+        raise ValueError(f"{part}; --allow-missing accepts that.")
+    sizes = ", ".join(f"{name or 'all'}: {sum(len(i.records) for i in items)}" for name, items in splits.items())
+    raise ValueError(f"The {len(records)} scores of {path} belong to none of the annotated splits ({sizes}): their "
+                     "labels or ids differ from the annotations.")  # fmt: skip
+
+
+def complete(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+    """Give the lines of a published score file what the annotations say of them, such as Winoground's tags."""
+    known = {record["label"]: record for item in items for record in item.records if isinstance(record["label"], str)}
+    return [record | known.get(record["label"], {}) for record in records]
+
+
+def _signature(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(record.get(key) for key in keys)

@@ -1,0 +1,286 @@
+"""Where the files of benchmarks are, and reading them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relpretrain.zeroshot.tasks.common.images import ImageFinder
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+Record = dict[str, Any]
+"""A line of a score file: one text of an item with its score, or one answer of a probe."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a benchmark's files are.
+
+    Args:
+        path: The data folder, with a folder per task; or one JSON file of items, with a list per task.
+        images: Further folders with images, searched first.
+        allow_missing: Whether items without their image are left out instead of refused.
+        splits: The splits to use; empty for all there are.
+        blind: Whether the scorer never looks at images, so that none need be there.
+    """
+
+    path: Path
+    images: tuple[Path, ...] = ()
+    allow_missing: bool = False
+    splits: tuple[str, ...] = ()
+    blind: bool = False
+
+    @property
+    def is_item_file(self) -> bool:
+        """Whether the items come from one JSON file."""
+        return self.path.is_file()
+
+    def folder(self, task: str) -> Path:
+        """The folder of a task's annotations.
+
+        Raises:
+            ValueError: If it is not there.
+        """
+        folder = next((root / task for root in self._roots if (root / task).is_dir()), self.path / task)
+        if not folder.is_dir():
+            there = sorted(p.name for p in self.path.iterdir() if p.is_dir()) if self.path.is_dir() else []
+            what = f"it holds {', '.join(there) or 'no folders'}" if self.path.is_dir() else "no such folder"
+            raise ValueError(f"Task {task!r} expects its annotations in {folder}, but {self.path}: {what}.")
+        return folder
+
+    def finder(self, task: str) -> ImageFinder:
+        """Where the images of a task are looked for."""
+        if self.is_item_file:
+            return ImageFinder([*self.images, self.path.parent])
+        usual = [folder for root in self._roots for folder in (root / "images", root / task / "images")]
+        return ImageFinder([*self.images, *usual])
+
+    @property
+    def _roots(self) -> tuple[Path, Path]:
+        """Where task folders may be: generated data keeps them below its shards, in "benchmarks"."""
+        return self.path, self.path / "benchmarks"
+
+    def listed_items(self, task: str) -> list[Record]:
+        """The items of a task in an item file."""
+        items = read_json(self.path)
+        if not isinstance(items, dict) or not isinstance(items.get(task), list):
+            names = ", ".join(map(str, items)) if isinstance(items, dict) else "a list"
+            raise ValueError(f"{self.path} holds no list of items called {task!r}, only {names}.")
+        return list(items[task])
+
+
+def select_splits(splits: dict[str, list[Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """The splits "<split>/<part>" whose whole name, split or part is wanted; all if none is.
+
+    Raises:
+        ValueError: If a wanted name fits none.
+    """
+    if not wanted:
+        return splits
+    for name in wanted:
+        known = list(dict.fromkeys(n for split in splits for n in (split, *split.split("/"))))
+        if name not in known:
+            raise ValueError(suggest(name, known, "split"))
+    return {name: items for name, items in splits.items() if {name, *name.split("/")} & set(wanted)}
+
+
+def find_files(source: Source, task: str, names: Mapping[str, str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The annotation files of a task that has several.
+
+    Args:
+        source: Where to look; where it names splits, only their files are wanted.
+        task: Name of the task.
+        names: File name by split or category.
+
+    Returns:
+        The path of each file, and a note if some are missing.
+
+    Raises:
+        ValueError: If a file is missing and that is not allowed, or all are, or a wanted name is unknown.
+    """
+    for name in source.splits:
+        if name not in names:
+            raise ValueError(suggest(name, names, "split"))
+    wanted = {name: file for name, file in names.items() if not source.splits or name in source.splits}
+    folder = source.folder(task)
+    found = {name: folder / file for name, file in wanted.items() if (folder / file).is_file()}
+    missing = [file for name, file in wanted.items() if name not in found]
+    if not missing:
+        return found, ()
+    what = f"{len(missing)} of the {len(wanted)} files of {task} are not in {folder} ({', '.join(missing)})"
+    if not found or not source.allow_missing:
+        remedy = "; --allow-missing scores the others" if found else ""
+        raise ValueError(f"{what}{remedy}.")
+    return found, (what,)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file, without a byte order mark.
+
+    Raises:
+        ValueError: If it is not UTF-8.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path} is not UTF-8 (line {line}, byte 0x{data[error.start]:02x}): convert it, for example "
+                         "by iconv -t UTF-8.") from None  # fmt: skip
+
+
+def text_lines(path: Path) -> list[str]:
+    """Read the lines of a text file. They end at a line feed, with or without a carriage return, and nowhere else."""
+    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says; half of a character, which no tokenizer takes, becomes U+FFFD.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return _mended(content) if _HALF.search(text) else content
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: If it is not JSON.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_lines(path: Path) -> list[Record]:
+    """Read the records of a file of JSON lines; empty lines are passed over.
+
+    Raises:
+        ValueError: If the file is missing, or a line is not a JSON object.
+    """
+    return [record for _, record in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
+    """The records of a file of JSON lines with the numbers of their lines, see `read_lines`."""
+    if not path.is_file():
+        raise ValueError(f"There is no annotation file {path}.")
+    for number, line in enumerate(text_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = parse_json(line)
+        except ValueError as error:
+            raise ValueError(f"Line {number} of {path} is not valid JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"Line {number} of {path} is not a JSON object.")
+        yield number, record
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file by the names of its head, with the numbers of their last lines.
+
+    Raises:
+        ValueError: If a row does not fit the head, or a quote is never closed; names the line.
+    """
+    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        head = next(rows, [])
+        for row in rows:
+            if row and len(row) != len(head):
+                raise ValueError(f"Line {rows.line_num} of {path} ends a row of {len(row)} cells under a head of "
+                                 f"{len(head)}: quote cells that hold commas, and close every quote.")  # fmt: skip
+            if row:
+                yield rows.line_num, dict(zip(head, row, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"Line {rows.line_num} of {path} is no row of a table: {error}.") from error
+
+
+def require(record: Record, keys: Iterable[str], where: str) -> None:
+    """Refuse a record that lacks a key.
+
+    Raises:
+        ValueError: Naming the keys that are missing.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where} is not an object with {', '.join(map(repr, keys))}, but {_short(record)}.")
+    missing = [key for key in keys if key not in record]
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}.")
+
+
+def require_texts(record: Record, keys: Iterable[str], where: str) -> None:
+    """Refuse a record that lacks a text, or has something else in its place.
+
+    Raises:
+        ValueError: Naming the key and the value.
+    """
+    keys = list(keys)
+    require(record, keys, where)
+    for key in keys:
+        if not isinstance(record[key], str) or not record[key].strip():
+            raise ValueError(f"{where}: {key!r} must be a text, not {_short(record[key])}.")
+
+
+def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
+    """Refuse a record that lacks a number, or has something else in its place, such as NaN.
+
+    Raises:
+        ValueError: Naming the key and the value.
+    """
+    keys = list(keys)
+    require(record, keys, where)
+    for key in keys:
+        value = record[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{where}: {key!r} must be a finite number, not {_short(value)}.")
+
+
+def list_of_texts(value: Any, where: str) -> list[str]:
+    """A list of texts, as it is.
+
+    Raises:
+        ValueError: If it is something else, such as one text, which a loop would take apart.
+    """
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{where} must be a list of texts, not {_short(value)}.")
+    return value
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _mended(value: Any) -> Any:
+    """The value with U+FFFD for half characters in its texts."""
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_mended(part) for part in value]
+    return {_mended(k): _mended(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def suggest(name: str, known: Iterable[str], what: str) -> str:
+    """The error text for an unknown name, with the nearest known one."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."

@@ -1,0 +1,127 @@
+import io
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+import relpretrain
+from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.errors import CheckpointError
+from relpretrain.objectives import BOX, ITC, MRC, VSG
+from relpretrain.scene_graph import RelationVocabulary
+
+VOCABULARY = RelationVocabulary(("on", "under"), aliases={"atop": "on"})
+
+
+@pytest.fixture
+def preprocess(tmp_path):
+    return Preprocess(load_tokenizer(str(write_wordpiece(["cat", "on", "mat"], tmp_path / "tokenizer"))), 32)
+
+
+def made(preprocess, backbone, objectives):
+    for objective in objectives.values():
+        objective.attach(backbone)
+    parts = nn.ModuleDict({"backbone": backbone, "objectives": nn.ModuleDict(objectives)})
+    return {"state_dict": parts.state_dict(), checkpoints.KEY: checkpoints.describe(backbone, objectives, preprocess)}
+
+
+@pytest.mark.parametrize(("cls", "options"), [(XVLM, {"text_width": 32}), (ALBEF, {"momentum": 0.9, "queue_size": 8})])
+def test_the_file_is_all_it_takes(cls, options, preprocess, tmp_path):
+    backbone = cls(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer), **options)
+    vocabulary = tmp_path / "relations.json"
+    VOCABULARY.save(vocabulary)
+    objectives = {"itc": ITC(0.5), "vsg": VSG(4), "mrc": MRC(str(vocabulary), hidden=16)}
+    torch.save(made(preprocess, backbone, objectives), tmp_path / "c.ckpt")
+    vocabulary.unlink()
+    (tmp_path / "tokenizer" / "vocab.txt").unlink()
+
+    loaded = relpretrain.load(tmp_path / "c.ckpt")
+    assert type(loaded.backbone) is cls
+    assert not loaded.backbone.training
+    assert loaded.vocabulary == VOCABULARY
+    assert loaded.objectives["itc"].weight == 0.5
+    assert loaded.objectives["vsg"].max_relations == 4
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, loaded.backbone.state_dict()[name]), name
+    assert torch.equal(objectives["mrc"].head[0].weight, loaded.objectives["mrc"].head[0].weight)
+    assert torch.equal(loaded.preprocess.texts(["cat on mat"]).ids, preprocess.texts(["cat on mat"]).ids)
+
+
+def text_file(path):
+    path.write_text("not a checkpoint\n")
+
+
+def pickled_code(path):
+    torch.save({"state_dict": {}, "relpretrain": nn.Linear(1, 1)}, path)
+
+
+def somebody_elses(path):
+    torch.save({"model": {"w": torch.zeros(1)}}, path)
+
+
+def cut_off(path):
+    buffer = io.BytesIO()
+    torch.save({"state_dict": {"w": torch.zeros(1000)}}, buffer)
+    path.write_bytes(buffer.getvalue()[:1500])
+
+
+def other_zip(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.txt", "a")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.write_bytes(b""), "is not a checkpoint"),
+        (text_file, "is not a checkpoint|Python objects"),
+        (cut_off, "is not a checkpoint"),
+        (other_zip, "is not a checkpoint"),
+        (pickled_code, "Python objects.*not loaded"),
+        (somebody_elses, "lacks the entry 'relpretrain' .*model"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_in_one_line(write, message, tmp_path):
+    path = tmp_path / "c.ckpt"
+    write(path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        relpretrain.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_do_not_fit_are_refused(preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    del content["state_dict"]["backbone.match_head.0.weight"]
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=r"does not fit.*match_head\.0\.weight"):
+        relpretrain.load(tmp_path / "c.ckpt")
+
+
+@pytest.mark.parametrize("path", ["os.system", "subprocess.Popen", "relpretrain.cli.main", "nowhere.Model"])
+def test_a_checkpoint_cannot_name_any_code(path, preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    content[checkpoints.KEY]["backbone"] = {"class_path": path, "init_args": {"args": "true"}}
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=r"which is no Module|import nowhere"):
+        relpretrain.load(tmp_path / "c.ckpt")
+
+
+def test_vocabularies_are_compared_by_number_of_each_name():
+    described = checkpoints.describe(nn.Linear(1, 1), {"mrc": MRC(VOCABULARY)}, None)
+    checkpoints.check_vocabulary(described, VOCABULARY)
+    checkpoints.check_vocabulary(described, None)
+    with pytest.raises(
+        CheckpointError, match=r"has 2 relations, this model's has 3.*0: 'on' / 'under', 1: 'under' / 'on'"
+    ):
+        checkpoints.check_vocabulary(described, RelationVocabulary(("under", "on", "near")))
+    with pytest.raises(CheckpointError, match="aliases differ"):
+        checkpoints.check_vocabulary(described, RelationVocabulary(("on", "under")))

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from relpretrain.data.pipeline.collate import TextWriter, collate
+from relpretrain.data.pipeline.sample import Sample
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.scene_graph import RelationVocabulary, SceneGraph
+from relpretrain.types import CaptionBatch, GraphBatch, RegionBatch
+
+from tests.data.small import record, stream, tokenizer
+
+
+@pytest.fixture
+def write(tmp_path):
+    loaded = load_tokenizer(tokenizer(tmp_path))
+
+    def examples(kind, count=3, vocabulary=None, **options):
+        of = stream(kind, "unused", **options)
+        writer = TextWriter(of, TextEncoder(loaded, of.max_tokens), vocabulary=vocabulary)
+        made = []
+        for i in range(count):
+            content = record(i)
+            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", content["captions"])
+            sample.graph = SceneGraph.from_json(content, 40, 30)
+            made.append(writer(torch.full((3, 30, 40), float(i)), sample, np.random.default_rng(i)))
+        return made, loaded
+
+    return examples
+
+
+def _texts(pairs, loaded):
+    return [loaded.decode(ids[mask]) for ids, mask in zip(pairs.text.ids, pairs.text.mask, strict=True)]
+
+
+def test_captions(write):
+    examples, loaded = write("captions", 20)
+    batch = collate("captions", examples, loaded.pad_token_id, stream="x", step=7)
+    assert isinstance(batch, CaptionBatch)
+    assert (batch.stream, batch.step, batch.keys[3]) == ("x", 7, "d/s/3")
+    assert batch.images[:, 0, 0, 0].tolist() == list(range(20))
+    assert batch.pairs.image_index.tolist() == list(range(20))
+    texts = _texts(batch.pairs, loaded)
+    assert set(texts) == {"[CLS] a red cat sits beside the dog [SEP]", "[CLS] the dog on a tree [SEP]"}
+    same = torch.tensor([[a == b for b in texts] for a in texts])
+    assert torch.equal(batch.pairs.text_ids[:, None] == batch.pairs.text_ids, same)
+    assert len(set(batch.image_ids.tolist())) == 20
+    masked = batch.pairs.text.labels >= 0
+    assert masked.any(1).all()
+    assert torch.equal(batch.pairs.text.labels[masked], batch.pairs.text.ids[masked])
+    assert batch.pairs.boxes is None
+
+
+def test_regions(write):
+    examples, loaded = write("regions", 8, entities_per_image=2)
+    batch = collate("regions", examples, loaded.pad_token_id)
+    assert isinstance(batch, RegionBatch)
+    assert batch.pairs.image_index.tolist() == [i for i in range(8) for _ in range(2)]
+    expected = {
+        "[CLS] red cat [SEP]": (8 / 40, 11 / 30, 14 / 40, 18 / 30),
+        "[CLS] dog [SEP]": (28 / 40, 16 / 30, 20 / 40, 24 / 30),
+        "[CLS] small tree [SEP]": (17.5 / 40, 19.5 / 30, 25 / 40, 19 / 30),
+        "[CLS] green tree [SEP]": (17.5 / 40, 19.5 / 30, 25 / 40, 19 / 30),
+    }
+    texts = _texts(batch.pairs, loaded)
+    assert set(texts) == set(expected)
+    assert torch.allclose(batch.pairs.boxes, torch.tensor([expected[text] for text in texts]))
+
+
+def test_graphs(write):
+    examples, loaded = write("graphs", 6, relations_per_text=3, relations_per_image=2)
+    batch = collate("graphs", examples, loaded.pad_token_id)
+    assert isinstance(batch, GraphBatch)
+    assert set(_texts(batch.pairs, loaded)) == {"[CLS] cat beside dog [SEP] dog on tree [SEP] tree under cat [SEP]"}
+    assert len(set(batch.pairs.text_ids.tolist())) == 1  # whatever the order
+    assert len(batch.relations) == 12
+    assert batch.entities.text.masked_ids is None
+    assert len(batch.entities) == 18  # two triplets of this graph share an entity, which has one row
+    words = [text.split()[1] for text in _texts(batch.entities, loaded)]
+    true = {("cat", "beside", "dog"), ("dog", "on", "tree"), ("tree", "under", "cat")}
+    images = batch.entities.image_index
+    for s, relation, o in zip(batch.subjects, batch.relations, batch.objects, strict=True):
+        assert (words[s], relation, words[o]) in true
+        assert images[s] == images[o]
+    assert torch.allclose(batch.entities.boxes[words.index("dog")], torch.tensor((28 / 40, 16 / 30, 20 / 40, 24 / 30)))
+
+
+def test_triplets_stay_in_the_vocabulary(write):
+    examples, loaded = write("graphs", 6, vocabulary=RelationVocabulary(["on"]), relations_per_image=2)
+    assert collate("graphs", examples, loaded.pad_token_id).relations == ("on",) * 6
+    examples, loaded = write("graphs", 2, vocabulary=RelationVocabulary(["near"]))
+    batch = collate("graphs", examples, loaded.pad_token_id)
+    assert (len(batch.entities), batch.relations, batch.entities.boxes.shape) == (0, (), (0, 4))
+    assert len(batch.pairs) == 2
+
+
+def test_tight_limit_keeps_whole_triplets(write):
+    examples, loaded = write("graphs", 4, max_tokens=9, relations_per_text=3)
+    for text in _texts(collate("graphs", examples, loaded.pad_token_id).pairs, loaded):
+        triplets = text.removeprefix("[CLS] ").removesuffix(" [SEP]").split(" [SEP] ")
+        assert set(triplets) < {"cat beside dog", "dog on tree", "tree under cat"}
+        assert len(triplets) == 2
+
+
+def _identity(loaded, kind, text, clean=False, max_tokens=36):
+    """The number of a text that stands as a caption, as the label of a region, or as the subject of a triplet."""
+    of = stream(kind, "unused", max_tokens=max_tokens)
+    content = {
+        "entities": [{"label": text, "box": [1, 2, 15, 20]}, {"label": "tree", "box": [5, 10, 30, 29]}],
+        "relations": [{"subject": 0, "relation": "on", "object": 1}],
+    }
+    sample = Sample("d/s/0", Image.new("RGB", (40, 30)), "0", "small", [text], SceneGraph.from_json(content, 40, 30))
+    writer = TextWriter(of, TextEncoder(loaded, max_tokens, clean=clean))
+    example = writer(torch.zeros(3, 30, 40), sample, np.random.default_rng(0))
+    return next(t.identity for t in example.texts if t.box is None or t.box[0] == 8 / 40)
+
+
+@pytest.mark.parametrize("kind", ["captions", "regions", "graphs"])
+def test_texts_are_the_same_where_the_model_sees_the_same(write, kind):
+    loaded = write("captions", 1)[1]
+
+    def same(first, second, **options):
+        return _identity(loaded, kind, first, **options) == _identity(loaded, kind, second, **options)
+
+    assert same("a red cat", "A  Red cat")  # the tokenizer's lower case and white space
+    assert same("a red cat!", "a red-cat", clean=True)
+    assert not same("a red cat!", "a red-cat")
+    assert same("a \u4e2d cat", "a \u6587 cat")  # two unknown words
+    assert not same("a red cat", "a blue cat")
+    if kind != "graphs":  # whose triplets are never cut
+        assert same("a red cat", "a red dog", max_tokens=4)
+        assert not same("a red cat", "a red dog", max_tokens=5)
+
+
+@pytest.mark.parametrize(("subject", "object_"), [("cat", "dog"), ("Cat", "dog"), ("cat", "Dog"), ("'cat'", "dog")])
+def test_graphs_are_the_same_where_their_triplets_say_the_same(write, subject, object_):
+    loaded = write("captions", 1)[1]
+
+    def identity(first, relation, second):
+        entities = [{"label": label, "box": [1, 2, 15, 20]} for label in (first, second)]
+        content = {"entities": entities, "relations": [{"subject": 0, "relation": relation, "object": 1}]}
+        sample = Sample("d/s/0", Image.new("RGB", (40, 30)), "0", "small", [], SceneGraph.from_json(content, 40, 30))
+        writer = TextWriter(stream("graphs", "unused"), TextEncoder(loaded, 36, clean=True))
+        return writer(torch.zeros(3, 30, 40), sample, np.random.default_rng(0)).texts[0].identity
+
+    assert identity(subject, "Left of", object_) == identity("dog", "right of", "cat")
+    assert identity(subject, "Above", object_) == identity("dog", "below", "cat")
+    assert identity(subject, "left of", object_) != identity("cat", "right of", "dog")

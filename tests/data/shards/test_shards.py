@@ -1,0 +1,125 @@
+import json
+import os
+import tarfile
+
+import pytest
+import webdataset
+
+from relpretrain.data.shards.find import ShardWriter, local_copy, resolve_shards, sha256
+
+RECORD = {
+    "image_id": "1",
+    "captions": ["a", "b"],
+    "entities": [{"label": "x", "box": [0, 0, 1, 1]}, {"label": "y", "box": [0, 0, 1, 1]}],
+    "relations": [{"subject": 0, "relation": "on", "object": 1}],
+}
+
+
+def _write(folder, count=5, **options):
+    with ShardWriter(folder, samples_per_shard=2, **options) as writer:
+        for i in range(count):
+            writer.write(f"k{i}", b"image%d" % i, "jpg", RECORD)
+
+
+def test_writer_fills_shards_and_describes_them(tmp_path):
+    _write(tmp_path / "a")
+    index = json.loads((tmp_path / "a" / "index.json").read_text())
+    assert [s["name"] for s in index["shards"]] == [f"shard-{i:06d}.tar" for i in range(3)]
+    assert [s["samples"] for s in index["shards"]] == [2, 2, 1]
+    assert (index["samples"], index["captions"], index["entities"], index["relations"]) == (5, 10, 10, 5)
+    assert index["relation_counts"] == {"on": 5}
+    for shard in index["shards"]:
+        assert shard["sha256"] == sha256(tmp_path / "a" / shard["name"])
+    assert sorted(os.listdir(tmp_path / "a")) == ["index.json", *[s["name"] for s in index["shards"]]]
+
+
+def test_webdataset_reads_the_shards(tmp_path):
+    _write(tmp_path / "a")
+    samples = list(webdataset.WebDataset(resolve_shards(str(tmp_path / "a")), shardshuffle=False))
+    assert [s["__key__"] for s in samples] == [f"k{i}" for i in range(5)]
+    assert samples[3]["jpg"] == b"image3"
+    assert json.loads(samples[3]["json"]) == RECORD
+
+
+def test_equal_samples_give_equal_bytes(tmp_path):
+    _write(tmp_path / "a")
+    _write(tmp_path / "b")
+    names = sorted(os.listdir(tmp_path / "a"))
+    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
+
+
+def test_exception_leaves_nothing_behind(tmp_path):
+    def fail():
+        with ShardWriter(tmp_path, samples_per_shard=1) as writer:
+            writer.write("a", b"1", "jpg", RECORD)
+            writer.write("b", b"2", "jpg", RECORD)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_second_write_is_refused_unless_asked_for(tmp_path):
+    _write(tmp_path, 5)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        _write(tmp_path, 1)
+    _write(tmp_path, 1, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["index.json", "shard-000000.tar"]
+
+
+@pytest.mark.parametrize(
+    ("key", "extension", "message"),
+    [("a.b", "jpg", "dot"), ("", "jpg", "relative name"), ("x", "gif", "must be one of"), ("k", "jpg", "twice")],
+)
+def test_what_cannot_be_stored_is_refused(tmp_path, key, extension, message):
+    with ShardWriter(tmp_path) as writer:
+        writer.write("k", b"1", "jpg", RECORD)
+        with pytest.raises(ValueError, match=message):
+            writer.write(key, b"2", extension, RECORD)
+
+
+def test_patterns(tmp_path, monkeypatch):
+    _write(tmp_path / "a", 20)
+    names = [str(tmp_path / "a" / f"shard-{i:06d}.tar") for i in range(10)]
+    assert resolve_shards(str(tmp_path / "a")) == names
+    assert resolve_shards(str(tmp_path / "a" / "*2.tar")) == [names[2]]
+    assert resolve_shards(str(tmp_path / "a" / "shard-{000003..000005}.tar")) == names[3:6]
+    assert resolve_shards([names[7], str(tmp_path / "a")]) == [names[7], *names[:7], *names[8:]]
+    assert resolve_shards("pipe:cat x-{1..2}.tar") == ["pipe:cat x-1.tar", "pipe:cat x-2.tar"]
+    assert resolve_shards("https://host/x.tar") == ["https://host/x.tar"]
+    monkeypatch.chdir(tmp_path)
+    assert resolve_shards("a/shard-000001.tar") == ["a/shard-000001.tar"]
+
+
+@pytest.mark.parametrize("pattern", ["a/nothing/*.tar", "a/shard-{000000..000007}.tar", "a/b.tar"])
+def test_pattern_without_match_says_where_it_looked(tmp_path, monkeypatch, pattern):
+    _write(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        resolve_shards(pattern)
+    message = str(caught.value)
+    assert pattern in message
+    assert f"working directory {tmp_path}" in message
+    assert f"nearest existing folder {tmp_path / 'a'}" in message
+
+
+def test_folder_without_shards(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no \*\.tar"):
+        resolve_shards(str(tmp_path))
+
+
+def test_remote_shards_are_copied_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("relpretrain.data.shards.remote.WAIT", 0.0)
+    _write(tmp_path / "a")
+    monkeypatch.setenv("RELPRETRAIN_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "a" / "shard-000000.tar"
+    copy = local_copy(f"pipe:cat {source}")
+    assert copy.is_relative_to(tmp_path / "cache")
+    with tarfile.open(copy) as tar:
+        assert len(tar.getnames()) == 4
+    source.unlink()
+    assert local_copy(f"pipe:cat {source}") == copy
+    with pytest.raises(OSError, match=r"gone\.tar.*could not be copied"):
+        local_copy("pipe:cat gone.tar")
+    assert len(os.listdir(tmp_path / "cache" / "shards")) == 1

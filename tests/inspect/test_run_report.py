@@ -1,0 +1,121 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from relpretrain.inspect.run_report.curves import first_and_last, panel_of, plot_curves, read_curves, smooth
+from relpretrain.inspect.run_report.report import main
+from relpretrain.zeroshot.report.terminal import Report
+from relpretrain.zeroshot.results.scores import write_scores
+from relpretrain.zeroshot.tasks import TASKS
+
+
+def write_log(path, steps=60):
+    path.parent.mkdir(parents=True)
+    with path.open("w", newline="") as file:
+        log = csv.DictWriter(
+            file, ["epoch", "step", "lr-AdamW", "train/mrc", "train/itc", "train/mrc_accuracy", "val/itc"]
+        )
+        log.writeheader()
+        for step in range(steps):
+            log.writerow({"epoch": 0, "step": step, "lr-AdamW": 1, "train/itc": 3 - step / 30})
+            if step % 3 == 0:
+                log.writerow(
+                    {"epoch": 0, "step": step, "train/mrc": "nan" if step == 6 else 1, "train/mrc_accuracy": 0.5}
+                )
+        log.writerow({"epoch": 0, "step": steps - 1, "val/itc": 1.5})
+
+
+def write_result(run, scores):
+    records = [{"label": 1, "score": s, "relation": "in", "id": i} for i, s in enumerate(scores)]
+    write_scores(run / "zero_shot" / "scores" / "vsr.x_test.jsonl", records)
+    table = TASKS["vsr"].summarise(records, "x/test")
+    Report((table,), (), {"seed": 0}).write(run / "zero_shot")
+
+
+def test_curves_are_read_by_column(tmp_path):
+    write_log(tmp_path / "logs" / "metrics.csv")
+    curves = read_curves(tmp_path / "logs" / "metrics.csv")
+    assert list(curves) == ["train/mrc", "train/itc", "train/mrc_accuracy", "val/itc"]
+    steps, values = curves["train/itc"]
+    assert steps.tolist() == list(range(60))
+    assert values[0] == 3
+    assert len(curves["train/mrc"][0]) == 20
+    assert curves["val/itc"][0].tolist() == [59]
+
+
+@pytest.mark.parametrize("window", [1, 4, 5, None])
+def test_smoothing_agrees_with_a_loop(window):
+    values = np.random.default_rng(0).normal(size=90)
+    values[[3, 40]] = math.nan, math.inf
+    half = max(1, 4 if window is None else window) // 2
+    expected = []
+    for i in range(90):
+        near = [v for v in values[max(0, i - half) : i + half + 1] if math.isfinite(v)]
+        expected.append(sum(near) / len(near) if near else math.nan)
+    assert smooth(values, window) == pytest.approx(np.array(expected), nan_ok=True)
+
+
+def test_beginning_and_end_of_a_curve():
+    steps = np.arange(100.0)
+    assert first_and_last((steps, steps)) == (4.5, 94.5)
+    assert all(map(math.isnan, first_and_last((steps[:1], np.array([math.nan])))))
+
+
+def test_training_and_validation_share_a_panel():
+    assert panel_of("train/itc") == panel_of("val/itc") == "itc"
+    assert panel_of("loss") == "loss"
+
+
+def test_one_run(tmp_path, capsys):
+    run = tmp_path / "run_a"
+    write_log(run / "logs" / "version_0" / "metrics.csv")
+    write_result(run, [0.9, 0.2])
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "![Logged values against steps](losses.png)" in page
+    assert "| overall | 2 | 50.00 |" in page
+    assert "| train/itc | 60 | 2.917 | 1.117 |" in page
+    picture = np.asarray(Image.open(tmp_path / "out" / "losses.png").convert("RGB"))
+    assert picture.shape[0] > 200
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50  # lines in colour, not an empty page
+
+
+def test_two_runs_are_compared_item_by_item(tmp_path):
+    for name, scores in (("plain", [0.9, 0.2, 0.3]), ("relations", [0.9, 0.8, 0.3])):
+        write_log(tmp_path / name / "metrics.csv")
+        write_result(tmp_path / name, scores)
+    assert main([str(tmp_path / "plain"), str(tmp_path / "relations"), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "| plain | overall | 3 | 33.33 |" in page
+    assert "| relations | overall | 3 | 66.67 | +33.33 |" in page
+    assert "# Logged values of relations" in page
+
+
+def test_a_spike_does_not_flatten_the_curve(tmp_path):
+    steps = np.arange(400.0)
+    values = np.ones(400)
+    values[5] = 1e6
+    plot_curves({"run": {"loss": (steps, values)}}, tmp_path / "a.png")
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    rows = np.flatnonzero(picture[:, picture.shape[1] // 2] < 200)
+    assert (rows > 0.15 * len(picture)).any()
+    assert (rows[rows < 0.8 * len(picture)] < 0.75 * len(picture)).all()
+
+
+def test_mistakes_get_one_line(tmp_path, capsys):
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "There is no metrics.csv below" in capsys.readouterr().err
+    (tmp_path / "metrics.csv").write_text("a,b\n1,2\n")
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "has no column 'step'" in capsys.readouterr().err
+    (tmp_path / "metrics.csv").write_text("step,b\n1,\n")
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "holds no logged values" in capsys.readouterr().err
+    (tmp_path / "metrics.csv").write_text("step,b\n1,2\n")
+    (tmp_path / "x.json").write_text(json.dumps({}))
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--zero-shot", str(tmp_path / "x.json")]) == 2
+    assert "is not a zero-shot report" in capsys.readouterr().err

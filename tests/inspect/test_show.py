@@ -1,0 +1,247 @@
+import io
+import json
+import tarfile
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from relpretrain.cli import main
+from relpretrain.data.pipeline.collate import TextWriter
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.sampling.schedule import number_of
+from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.features import patch_mask
+from relpretrain.scene_graph import Box
+from relpretrain.inspect.show.page import _places, _runs, render
+from relpretrain.inspect.show.samples import Lens, look
+from relpretrain.inspect.show.command import _stride
+from tests.data.small import picture, record, stream, tokenizer, write_shards
+
+SIZE, GRID = 32, (4, 4)
+LABELS = ["cat", "dog", "tree"]
+
+
+@pytest.fixture
+def index(tmp_path):
+    return ShardIndex.of(f"{write_shards(tmp_path / 's', 6, 6)}/s-000000.tar")
+
+
+@pytest.fixture
+def lenses(tmp_path):
+    encoder = TextEncoder(load_tokenizer(tokenizer(tmp_path)), 40)
+    options = {"min_scale": 0.3}
+    return {k: Lens(stream(k, "", **options), encoder, SIZE, GRID) for k in ("captions", "regions", "graphs")}
+
+
+def test_shows_what_training_gets(index, lenses):
+    """Numbering the entities on the way changes neither the image nor a token."""
+    shown = look("small", index, 2, lenses, draws=4, seed=7)
+    for name, lens in lenses.items():
+        pipeline = Pipeline(lens.stream, SIZE, TextWriter(lens.stream, lens.encoder, lens.mask_fraction))
+        for number, draw in enumerate(shown.draws[name]):
+            rng = np.random.default_rng([7, number_of(name, f"{index.name}/{index.keys[2]}"), number])
+            example, _ = pipeline(Work("small", index, 2, rng))
+            assert len(draw.texts) == len(example.texts)
+            for (tokens, _), text in zip(draw.texts, example.texts, strict=True):
+                convert = lens.encoder.tokenizer.convert_ids_to_tokens
+                assert [token.text for token in tokens] == convert(text.tokens.ids)
+                assert [token.seen for token in tokens] == convert(text.masked[0])
+                assert [token.chosen for token in tokens] == [label >= 0 for label in text.masked[1]]
+            assert len(draw.masked) == len(example.triplets)
+            pixels = example.image.permute(1, 2, 0) * torch.tensor(IMAGE_STD) + torch.tensor(IMAGE_MEAN)
+            assert np.abs(np.asarray(draw.image) - 255 * pixels.numpy()).max() < 0.51
+
+
+def test_spans_name_the_entities_of_the_whole_image(index, lenses):
+    cropped = 0
+    for row in range(6):
+        shown = look("small", index, row, lenses, draws=8)
+        assert [entity.label for entity in shown.graph.entities] == LABELS
+        for draw in shown.draws["graphs"]:
+            cropped += len(draw.boxes) < 3
+            ((tokens, about),) = draw.texts
+            assert about is None
+            assert {token.role for token in tokens if not token.special} == {"subject", "relation", "object"}
+            for token in tokens:
+                if token.role in ("subject", "object"):
+                    assert token.text == LABELS[token.entity]
+                    assert token.entity in draw.boxes
+            for masked in draw.masked:
+                boxes = torch.tensor([draw.boxes[n].relative(SIZE, SIZE) for n in (masked.subject, masked.object)])
+                assert np.array_equal(masked.masks, patch_mask(boxes, GRID).reshape(2, *GRID).numpy())
+                assert (masked.subject, masked.relation, masked.object) in {
+                    (r.subject, r.relation, r.object) for r in shown.graph.relations
+                }
+        for draw in shown.draws["regions"]:
+            for tokens, about in draw.texts:
+                assert tokens[-2].text == LABELS[about]
+    assert cropped > 5
+
+
+class Balanced(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.texts, self.ids = [], [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.links += [values[key] for key in ("href", "src") if key in values]
+        if "id" in values:
+            assert values["id"] not in self.ids
+            self.ids.add(values["id"])
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def parsed(page):
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    return parser
+
+
+def test_the_page_is_whole_and_needs_nothing_else(index, lenses):
+    shown = [look("small", index, row, lenses, draws=2) for row in range(2)]
+    page = parsed(render(shown, lenses, "Samples of a < b", ["a note & more"]))
+    assert "Samples of a < b" in page.texts
+    assert "a note & more" in page.texts
+    assert page.links
+    for link in page.links:
+        assert link.startswith("data:image/") or link.removeprefix("#") in page.ids
+    style = page.texts[page.texts.index("Samples of a < b") + 1 :]
+    assert not any("url(" in text or "@import" in text for text in style)
+    for caption in shown[0].captions:
+        assert caption in page.texts
+
+
+def test_texts_of_the_data_are_no_markup(tmp_path, lenses):
+    evil = "<script>alert('1')</script>"
+    with tarfile.open(tmp_path / "e.tar", "w") as tar:
+        entities = [{"label": evil, "box": [1, 2, 9, 9]}, {"label": "dog", "box": [3, 2, 9, 9], "attributes": [evil]}]
+        relations = [{"subject": 0, "relation": evil, "object": 1}]
+        content = {**record(0), "captions": [evil], "entities": entities, "relations": relations, "source": evil}
+        for name, data in (("a.png", picture(0)), ("a.json", json.dumps(content).encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    index = ShardIndex.of(str(tmp_path / "e.tar"))
+    html = render([look("small", index, 0, lenses, 1)], lenses, evil, [evil])
+    assert "<script" not in html
+    assert evil in parsed(html).texts
+
+
+def test_bad_samples_say_why(tmp_path, lenses):
+    shards = write_shards(tmp_path / "bad", 2, 2, image=lambda i: picture(i)[: 2000 if i else 100])
+    index = ShardIndex.of(f"{shards}/s-000000.tar")
+    shown = look("small", index, 0, lenses, 1)
+    assert shown.bad.startswith("truncated_image")
+    assert shown.draws["graphs"][0].bad.startswith("truncated_image")
+    assert any("truncated_image" in text for text in parsed(render([shown], lenses, "t")).texts)
+
+
+def test_badges_stay_clear_of_each_other_and_inside():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        corners = rng.uniform(0, 60, (8, 2))
+        boxes = {i: Box(x, y, x + w, y + h) for i, ((x, y), (w, h)) in enumerate(
+            zip(corners, rng.uniform(3, 40, (8, 2)), strict=True))}  # fmt: skip
+        places = np.array(list(_places(boxes, (100, 100), 2.6).values()))
+        gaps = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1)) + 1000 * np.eye(8)
+        assert gaps.min() > 2 * 2.6
+        assert places.min() >= 2.6
+        assert places.max() <= 97.4
+
+
+def test_runs():
+    assert _runs(np.array([True, True, False, True])) == [(0, 2), (3, 4)]
+    assert _runs(np.zeros(3, bool)) == []
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [
+        ({"class_path": "XVLM", "init_args": {"size": "tiny", "image_size": 32}}, 8),
+        ({"class_path": "relpretrain.backbones.ALBEF"}, 16),
+        ({"class_path": "XVLM", "init_args": {"vision": "swin"}}, 32),
+        ({"class_path": "mine.Model"}, None),
+        (None, None),
+    ],
+)
+def test_patches_of_a_recipes_backbone(backbone, expected):
+    assert _stride({"backbone": backbone}) == expected
+
+
+def test_the_command(tmp_path, capsys):
+    shards = write_shards(tmp_path / "s", 6, 6)
+    page = tmp_path / "pages" / "page.html"
+    words = ["data", "show", shards, "--out", str(page), "--n", "3", "--draws", "2", "--image-size", "48"]
+    assert main(words) == 0
+    first = page.read_text()
+    assert "3 samples in" in capsys.readouterr().out
+    assert parsed(first).open == []
+    assert first.count("<section") == 3
+    assert first.count("As graphs") == 3
+    assert first.count("class='draw'") == 3 * 3 * 2
+    assert main(words) == 0
+    assert page.read_text() == first
+    assert main([*words, "--seed", "1"]) == 0
+    assert page.read_text() != first
+
+
+def test_the_command_with_a_recipe(tmp_path):
+    shards = write_shards(tmp_path / "s", 6, 6)
+    options = {"kind": "graphs", "datasets": {"small": shards}, "batch_size": 2, "objectives": ["mrc"]}
+    data = {"tokenizer": tokenizer(tmp_path), "image_size": 32, "streams": {"mine": options}}
+    model = {"backbone": {"class_path": "XVLM", "init_args": {"size": "tiny", "image_size": 32}}}
+    recipe, page = tmp_path / "r.yaml", tmp_path / "page.html"
+    recipe.write_text(json.dumps({"model": model, "data": data}))
+    assert main(["data", "show", "-c", str(recipe), "--out", str(page), "--n", "2"]) == 0
+    text = page.read_text()
+    assert "Stream mine (graphs)" in text
+    assert "4 × 4 patches" in text
+    assert "As captions" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name shards, or a recipe with -c"),
+        (["{}/s", "--image-size", "50"], "image size 50 is not a multiple of the patch size 16"),
+        (["{}/s", "--n", "0"], "must be at least 1, got 0"),
+        (["{}/bare"], "nothing to show"),
+        (["{}/s", "--tokenizer", "{}/none"], "There is no tokenizer folder"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(tmp_path, capsys, words, message):
+    write_shards(tmp_path / "s", 2)
+    write_shards(tmp_path / "bare", 2, captions=0, graph=False)
+    assert main(["data", "show", *(w.format(tmp_path) for w in words), "--out", str(tmp_path / "p.html")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "p.html").exists()
+
+
+@pytest.mark.realdata
+def test_real_graphs(realdata, tmp_path):
+    folder = realdata / "vrd"
+    words = ["--images", f"{folder}/images", "--annotations", f"{folder}/annotations_test.json"]
+    assert main(["data", "convert", "vrd", *words, "--out", str(tmp_path / "vrd"), "--workers", "1"]) == 0
+    page = tmp_path / "page.html"
+    assert main(["data", "show", str(tmp_path / "vrd"), "--out", str(page), "--n", "3"]) == 0
+    found = parsed(page.read_text())
+    assert sum(link.startswith("data:image/jpeg") for link in found.links) == 3 * (1 + 2 * 3)

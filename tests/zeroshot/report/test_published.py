@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from relpretrain.zeroshot.report.published import published_for, published_tables, reproduced
+from relpretrain.zeroshot.results.scores import find_split, read_scores
+from relpretrain.zeroshot.tasks import TASKS, Source
+
+MODELS = {"albef_14m": "ALBEF-14M", "x-vlm_16m": "X-VLM-16M"}
+FILES = [(f"VALSE/{name}.jsonl", model, 12) for name, model in MODELS.items()]
+FILES += [(f"VSR_random/{name}_{part}.jsonl", model, 8) for name, model in MODELS.items() for part in ("dev", "test")]
+
+
+def table_of(realdata, file):
+    path = realdata / "golden_scores" / file
+    task = TASKS["valse" if file.startswith("VALSE") else "vsr"]
+    records = read_scores(path)
+    split, _ = find_split(records, task.items(Source(realdata)), path)
+    return task.summarise(records, split)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("file", "model", "figures"), FILES)
+def test_published_scores_give_the_published_row(realdata, file, model, figures):
+    table = table_of(realdata, file)
+    published = next(row for row in published_for(table).rows if row.model == model)
+    ours = {row.category: f"{100 * row.accuracy:.1f}" for row in table.rows}
+    assert {name: f"{value:.1f}" for name, value in published.values.items()} == ours
+    assert len(ours) == figures
+    assert reproduced(table) == (model,)
+
+
+@pytest.mark.realdata
+def test_other_data_has_no_published_rows(realdata):
+    table = table_of(realdata, "VSR_random/x-vlm_16m_test.jsonl")
+    changed = replace(table.rows[0], n=2023, correct=1300)
+    for other in (
+        replace(table, split="random_v2/test"),
+        replace(table, split="random_v1/dev"),
+        replace(table, protocol="vsr-1t, given threshold: true if p(match) >= 0.3"),
+        replace(table, rows=(changed, *table.rows[1:])),
+        replace(table, rows=()),
+    ):
+        assert published_for(other) is None
+        assert reproduced(other) == ()
+
+
+@pytest.mark.realdata
+def test_one_item_more_is_no_reproduction(realdata):
+    table = table_of(realdata, "VALSE/x-vlm_16m.jsonl")
+    last = table.rows[-1]
+    better = replace(table, rows=(*table.rows[:-1], replace(last, correct=last.correct + 1)))
+    assert published_for(better) is not None
+    assert reproduced(better) == ()
+
+
+def test_published_figures_are_whole():
+    seen = set()
+    for table in published_tables():
+        key = (table.task, table.split, table.protocol)
+        assert key not in seen
+        seen.add(key)
+        assert len({row.model for row in table.rows}) == len(table.rows)
+        for row in table.rows:
+            assert table.columns[0] in row.values
+            assert all(0 < value < 100 for value in row.values.values())
+            assert row.address.startswith("https://")
+            assert row.source
+            assert row.where
+            assert row.read
+    assert {key[0] for key in seen} == {
+        "valse",
+        "vsr",
+        "winoground",
+        "coco_retrieval",
+        "flickr30k_retrieval",
+        "paragraphs",
+    }
+
+
+def test_published_tables_name_rows_and_protocols_of_the_tasks():
+    rng = np.random.default_rng(0)
+    squares = [{"label": f"{i}_c{c}_i{k}", "score": rng.random()} for i in range(400) for c in (0, 1) for k in (0, 1)]
+    ranks = [
+        {"task": "coco_retrieval", "id": i, "image": str(i), "caption": c, "k_test": 256}
+        | {f"{p}{d}_{w}": 1 for p in ("", "cosine_") for d in ("text", "image") for w in ("rank", "tied")}
+        for i in range(5000)
+        for c in range(5)
+    ]
+    for task, records, split in (("winoground", squares, ""), ("coco_retrieval", ranks, "test")):
+        table = TASKS[task].summarise(records, split)
+        published = published_for(table)
+        assert published is not None
+        assert set(published.columns) <= {row.category for row in table.rows}
+    known = {(task.name, task.protocol.partition(":")[0]) for task in TASKS.values()}
+    assert {(table.task, table.protocol) for table in published_tables()} <= known
+    sizes = {(t.name, v.split): v.parts.get("images", v.n) for t in TASKS.values() for v in t.card.versions}
+    assert all(sizes[table.task, table.split] == table.n for table in published_tables())

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from relpretrain.zeroshot.results.comparison import compare
+from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.results.scores import keep_scores, read_scores, write_scores
+from relpretrain.zeroshot.analysis.statistics import holm
+from relpretrain.zeroshot.tasks import TASKS
+
+
+@pytest.mark.realdata
+def test_categories_are_corrected_together(realdata):
+    folder = realdata / "golden_scores" / "VSR_random"
+    first, second = (read_scores(folder / f"{name}_test.jsonl") for name in ("albef_14m", "x-vlm_16m"))
+    result = compare(TASKS["vsr"], first, second, ("ALBEF", "X-VLM"))
+    overall, *categories = result.rows
+    assert overall.p_holm is None
+    assert len(categories) == 7
+    assert [row.p_holm for row in categories] == holm([row.paired.p_value for row in categories])
+    assert all(row.p_holm >= row.paired.p_value for row in categories)
+    assert result.notes == ("Holm p: McNemar p corrected for the 7 categories; overall is a test of its own",)
+    assert [row["p_holm"] for row in result.to_dict()["rows"]] == [row.p_holm for row in result.rows]
+
+
+@pytest.mark.realdata
+def test_two_models_at_a_given_threshold(realdata, tmp_path, capsys):
+    folder = realdata / "golden_scores" / "VSR_random"
+    files = [str(folder / f"{name}_test.jsonl") for name in ("albef_14m", "x-vlm_16m")]
+    rest = ["--data", str(realdata), "--out", str(tmp_path)]
+    assert main(["--compare", *files, *rest, "--threshold", "0.3"]) == 0
+    state = json.loads((tmp_path / "zero_shot.json").read_text())
+    row = state["comparisons"][0]["rows"][0]
+    for name, path in zip(("first", "second"), files, strict=True):
+        records = read_scores(type(tmp_path)(path))
+        assert row[name] == pytest.approx(sum((r["score"] >= 0.3) == r["label"] for r in records) / 2024)
+    assert state["comparisons"][0]["notes"][0].startswith("protocol vsr-1t: true if the score >= 0.3 (given)")
+    assert sum(key.startswith("scores ") for key in state["metadata"]) == 2
+    assert row["paired"]["gained"] + row["paired"]["lost"] == sum(
+        state["comparisons"][0]["disagreements"][side] for side in ("gained", "lost")
+    )
+    capsys.readouterr()
+    assert main(["--compare", *files, *rest, "--threshold", "dev"]) == 2
+    assert "--compare takes a number" in capsys.readouterr().err
+
+
+def test_reports_of_scores_can_be_compared(tmp_path, capsys):
+    """Two `--scores ... --out` folders, of score files with names of their own, as those of models can."""
+    lines = [{"label": 1, "relation": "in", "id": n, "score": score} for n, score in enumerate((0.9, 0.2, 0.7))]
+    write_scores(tmp_path / "first model.jsonl", lines)
+    write_scores(tmp_path / "second.jsonl", [line | {"score": 1 - line["score"]} for line in lines])
+    other = [{"label": f"{n}_{end}", "score": 0.5, "instrument": "plurals", "type": kind, "id": n}
+             for n in (0, 1) for end, kind in (("c", "caption"), ("f", "foil"))]  # fmt: skip
+    write_scores(tmp_path / "other.jsonl", other)
+    for name in ("first model", "second", "other"):
+        assert main(["--scores", str(tmp_path / f"{name}.jsonl"), "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / "first model" / "scores" / "vsr.jsonl").is_file()
+    compared = ["--compare", str(tmp_path / "first model"), str(tmp_path / "second"), "--out", str(tmp_path / "c")]
+    assert main(compared) == 0
+    (comparison,) = json.loads((tmp_path / "c" / "zero_shot.json").read_text())["comparisons"]
+    assert [comparison["rows"][0][name] for name in ("n", "first", "second")] == pytest.approx([3, 2 / 3, 1 / 3])
+    capsys.readouterr()
+    for folder, message in [
+        ("other", "no score file in common: vsr in one, valse in the other. Score both on the same tasks"),
+        ("nothing", "holds no scores"),
+        ("second.jsonl", "is a folder and"),
+    ]:
+        (tmp_path / "nothing").mkdir(exist_ok=True)
+        assert main(["--compare", str(tmp_path / "second"), str(tmp_path / folder)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_several_files_of_one_task_keep_their_names(tmp_path):
+    scored = [
+        (Path(f"{name}.jsonl"), "vsr", split, [{"id": 0}]) for name, split in (("a", ""), ("b", ""), ("c", "x/dev"))
+    ]
+    keep_scores(tmp_path, scored)
+    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == ["vsr.a.jsonl", "vsr.b.jsonl", "vsr.x_dev.jsonl"]
+
+
+def test_differences_are_clustered_by_the_images_of_the_lines():
+    def lines(right, images):
+        shared = {"instrument": "plurals", "piece": "plurality"}
+        return [{"label": f"{n}_{kind[0]}", "score": float(r == (kind == "caption")), "type": kind, "id": n, **shared}
+                | ({"image": images[n]} if images else {})
+                for n, r in enumerate(right) for kind in ("caption", "foil")]  # fmt: skip
+
+    first, second = [True] * 80, [n // 4 % 2 == 0 for n in range(80)]
+    images = [f"{n // 4}.jpg" for n in range(80)]
+    plain, clustered = (
+        compare(TASKS["valse"], lines(first, of), lines(second, of), ("a", "b")).rows[0] for of in (None, images)
+    )
+    assert clustered.paired.high - clustered.paired.low > 1.7 * (plain.paired.high - plain.paired.low)

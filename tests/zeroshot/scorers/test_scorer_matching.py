@@ -1,0 +1,138 @@
+"""The fast way of `MatchScorer` against one pair at a time, on real tiny backbones."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from relpretrain.backbones.albef import ALBEF
+from relpretrain.backbones.xvlm import XVLM
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.zeroshot.scorers import EmbeddingScorer, MatchScorer
+from relpretrain.zeroshot.scorers.batches import rectangles
+from tests.parity.official_files import words_of_golden
+
+WORDS = ["a", "photo", "of", "red", "blue", "green", "cat"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return load_tokenizer(words_of_golden(tmp_path_factory.mktemp("words")))
+
+
+@pytest.fixture(params=["albef", "xvlm", "swin"])
+def backbone(request, tokenizer):
+    torch.manual_seed(1)
+    if request.param == "albef":
+        return ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
+    vision = "swin" if request.param == "swin" else "vit"
+    return XVLM(size="tiny", vision=vision, image_size=64, vocab_size=len(tokenizer))
+
+
+def pictures(n, size=32):
+    noise = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+    return [Image.fromarray(pixels) for pixels in noise]
+
+
+def pairs(images, n):
+    """Pairs of uneven numbers per image, with repeated texts of uneven lengths."""
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(WORDS, int(length))) for length in rng.integers(1, 12, n // 2)]
+    return (rng.integers(0, images, n) ** 2 % images).tolist(), [texts[i] for i in rng.integers(0, len(texts), n)]
+
+
+@torch.inference_mode()
+def one_at_a_time(backbone, preprocess, images, index, texts):
+    """Match logits and cosines of pairs, each by itself."""
+    logits, cosines = [], []
+    for i, text in zip(index, texts, strict=True):
+        image = backbone.encode_image(preprocess.images([images[i]]))
+        words = preprocess.texts([text])
+        states = backbone.encode_text(words.ids, words.mask)
+        logits.append(backbone.match_logits(backbone.fuse(states, words.mask, image.tokens, image.mask))[0])
+        cosines.append((backbone.project_image(image.tokens) * backbone.project_text(states)).sum())
+    return torch.stack(logits), torch.stack(cosines)
+
+
+@pytest.mark.parametrize("batch_size", [3, 32])
+def test_every_way_of_scoring_equals_one_pair_at_a_time(backbone, tokenizer, batch_size):
+    preprocess = Preprocess(tokenizer, image_size=backbone.sizes.image_size)
+    images = pictures(5)
+    index, texts = pairs(5, 60)
+    logits, cosines = one_at_a_time(backbone.eval(), preprocess, images, index, texts)
+    scaled = cosines / backbone.temperature.item()
+    expected = {
+        "itm": logits,
+        "itc": torch.stack([torch.zeros(60), scaled], 1),
+        "both": torch.stack([logits[:, 0], logits[:, 1] + scaled], 1),
+    }
+    for by, wanted in expected.items():
+        scorer = MatchScorer(backbone, preprocess, batch_size=batch_size, by=by)
+        assert isinstance(scorer, EmbeddingScorer)
+        assert scorer.calibrated == (by == "itm")
+        features = scorer.encode_images(images)
+        torch.testing.assert_close(scorer.score(features, index, texts), wanted, rtol=1e-5, atol=1e-5)
+        matrix = scorer.similarities(features, texts)
+        torch.testing.assert_close(matrix[index, range(60)], cosines, rtol=1e-5, atol=1e-5)
+
+
+def test_images_and_texts_do_their_parts_once(tokenizer):
+    backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
+    rows = {"image": 0, "text": 0, "first": 0}
+
+    def count(name):
+        def hook(_, given, __):
+            rows[name] += len(given[0])
+
+        return hook
+
+    first = backbone.fusion.layers[0]
+    first.cross.kv.register_forward_hook(count("image"))
+    first.attention.register_forward_hook(count("first"))
+    backbone.text.register_forward_hook(count("text"))
+    scorer = MatchScorer(backbone, Preprocess(tokenizer, image_size=32))
+    scorer.score(scorer.encode_images(pictures(2)), [0] * 64 + [1] * 64, ["a red cat", "a blue cat"] * 64)
+    assert rows == {"image": 2, "text": 2, "first": 2}
+
+
+class Plain:
+    """A backbone with nothing but what the protocol asks for."""
+
+    def __init__(self, model):
+        for name in ("encode_image", "encode_text", "fuse", "match_logits", "project_image", "project_text"):
+            setattr(self, name, getattr(model, name))
+
+
+@pytest.mark.parametrize("fusion_layers", [1, 2, 4])
+def test_a_plain_backbone_scores_the_same(tokenizer, fusion_layers):
+    torch.manual_seed(2)
+    sizes = {"size": "tiny", "image_size": 32, "vocab_size": len(tokenizer), "fusion_layers": fusion_layers}
+    backbone, preprocess = ALBEF(**sizes).eval(), Preprocess(tokenizer, image_size=32)
+    index, texts = pairs(5, 40)
+    ours, plain = MatchScorer(backbone, preprocess), MatchScorer(Plain(backbone), preprocess)
+    expected = plain.score(plain.encode_images(pictures(5)), index, texts)
+    found = ours.score(ours.encode_images(pictures(5)), index, texts)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 100])
+def test_rectangles_hold_every_pair_once(size):
+    rng = np.random.default_rng(2)
+    index, lengths = rng.integers(0, 7, 200).tolist(), rng.integers(1, 30, 200).tolist()
+    seen = []
+    for wide in rectangles(index, lengths, size):
+        each = len(wide.rows) // len(wide.images)
+        assert len(wide.rows) <= size
+        assert [index[row] for row in wide.rows] == [image for image in wide.images for _ in range(each)]
+        assert max(lengths[row] for row in wide.rows) == wide.length
+        seen += wide.rows
+    assert sorted(seen) == list(range(200))
+
+
+def test_bf16_needs_cuda(tokenizer):
+    backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
+    with pytest.raises(ValueError, match="needs a CUDA device, not 'cpu'"):
+        MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision="bf16")
+    with pytest.raises(ValueError, match="fp32 or bf16, not 'fp8'"):
+        MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision="fp8")

@@ -1,0 +1,150 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relpretrain import cli
+from relpretrain.zeroshot.command import main
+from tests.parity.official_files import NAMES, official, words_of_golden
+from tests.zeroshot.helpers import write_benchmarks, write_images
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def weights(*arguments):
+    return cli.main(["weights", *arguments])
+
+
+def overall(out):
+    tables = json.loads((out / "zero_shot.json").read_text())["tables"]
+    return {f"{t['task']} {t['split']}".strip(): (t["rows"][0]["n"], t["rows"][0]["correct"]) for t in tables}
+
+
+def test_a_checkpoint_is_scored_and_its_scores_give_the_same_table(world, checkpoint, tmp_path, capsys):
+    tasks = ["--tasks", "vsr", "valse", "graphs"]
+    assert main(["--checkpoint", str(checkpoint), *tasks, "--data", str(world), "--out", str(tmp_path / "a")]) == 0
+    printed = capsys.readouterr().out
+    assert all(title in printed for title in ("vsr synthetic/dev", "vsr synthetic/test", "valse", "graphs validation"))
+    found = overall(tmp_path / "a")
+    assert {name: n for name, (n, _) in found.items()} == {
+        "vsr synthetic/dev": 3,
+        "vsr synthetic/test": 6,
+        "valse": 20,
+        "graphs validation": found["graphs validation"][0],
+    }
+    state = json.loads((tmp_path / "a" / "zero_shot.json").read_text())["metadata"]
+    assert {"relpretrain", "hardware", "seed", "command", "weights", "protocols"} <= set(state)
+    data = {key for key in state if key.startswith("data ")}
+    assert data == {"data vsr synthetic/dev", "data vsr synthetic/test", "data valse", "data graphs validation"}
+    files = sorted(map(str, (tmp_path / "a" / "scores").iterdir()))
+    assert main(["--scores", *files, "--data", str(world), "--out", str(tmp_path / "b")]) == 0
+    again = overall(tmp_path / "b")
+    assert again.pop("graphs") == found.pop("graphs validation")
+    assert again == found
+    assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "a"), "--out", str(tmp_path / "c")]) == 0
+    rows = [c["rows"][0] for c in json.loads((tmp_path / "c" / "zero_shot.json").read_text())["comparisons"]]
+    assert len(rows) == 4
+    only = ["--tasks", "vsr", "--out", str(tmp_path / "d")]
+    assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "a"), *only]) == 0
+    assert len(json.loads((tmp_path / "d" / "zero_shot.json").read_text())["comparisons"]) == 2
+    assert all(row["paired"]["difference"] == 0 and row["paired"]["p_value"] == 1 for row in rows)
+
+
+@pytest.mark.realdata
+def test_the_item_file_is_scored_on_real_pixels(realdata, checkpoint, tmp_path):
+    file = realdata / "coco_mini" / "derived_local_benchmark_items.json"
+    arguments = ["--checkpoint", str(checkpoint), "--tasks", "valse", "vsr", "--data", str(file)]
+    assert main([*arguments, "--out", str(tmp_path), "--clean"]) == 0
+    assert {name: n for name, (n, _) in overall(tmp_path).items()} == {"valse": 45, "vsr items": 28}
+
+
+@pytest.mark.realdata
+def test_the_script_gives_the_published_figure(realdata):
+    scores = realdata / "golden_scores" / "VALSE" / "x-vlm_16m.jsonl"
+    command = [sys.executable, "benchmarks/zero_shot.py", "--scores", str(scores), "--tasks", "valse"]
+    done = subprocess.run([*command, "--data", str(realdata)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if "overall" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][:3] == ["overall", "7,702", "74.50"]
+
+
+@pytest.mark.realdata
+def test_several_score_files_find_their_splits(realdata, tmp_path, capsys):
+    folder = realdata / "golden_scores" / "VSR_random"
+    files = [str(folder / f"albef_14m_{part}.jsonl") for part in ("dev", "test")]
+    assert main(["--scores", *files, "--tasks", "vsr", "--data", str(realdata), "--out", str(tmp_path)]) == 0
+    assert overall(tmp_path) == {"vsr random_v1/dev": (1012, 609), "vsr random_v1/test": (2024, 1181)}
+    assert "scores of albef_14m_dev.jsonl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_official_checkpoint_is_scored_with_a_tokenizer(name, golden, tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    path, _ = official(golden / name)
+    words = words_of_golden(tmp_path / "words")
+    scored = ["--data", str(data), "--tasks", "vsr", "valse"]
+    assert main(["--checkpoint", str(path), "--tokenizer", words, *scored, "--out", str(tmp_path / "a")]) == 0
+    assert overall(tmp_path / "a")["valse"][0] == 3
+    assert weights("convert", str(path), str(tmp_path / "ours"), "--tokenizer", words) == 0
+    assert main(["--checkpoint", str(tmp_path / "ours"), *scored, "--clean", "--out", str(tmp_path / "b")]) == 0
+    for file in sorted((tmp_path / "a" / "scores").iterdir()):
+        assert file.read_text() == (tmp_path / "b" / "scores" / file.name).read_text()
+    large = ["--tokenizer", words, "--image-size", "192" if "swin" in name else "96"]
+    assert main(["--checkpoint", str(path), *large, *scored]) == 0
+    capsys.readouterr()
+    assert "give one by `tokenizer`" in refused(capsys, "--checkpoint", path, "--tokenizer", "./none", *scored)
+    extra = ("--checkpoint", tmp_path / "ours", "--tokenizer", words)
+    assert "leave out tokenizer" in refused(capsys, *extra, *scored)
+
+
+def refused(capsys, *arguments):
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_mistakes_get_one_line(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images", ["red"])
+    there = tmp_path / "model.ckpt"
+    there.write_bytes(b"not a checkpoint")
+    score = ("--checkpoint", there, "--data", data)
+    assert "Give one of --checkpoint FILE, --scores FILE or --compare A B." in refused(capsys)
+    assert "Unknown task 'vlase'. Did you mean 'valse'?" in refused(capsys, *score, "--tasks", "vlase")
+    assert "There is no checkpoint" in refused(capsys, "--checkpoint", tmp_path / "none.ckpt", "--data", data)
+    assert "needs --data DIR" in refused(capsys, "--checkpoint", there)
+    assert "There is no data folder" in refused(capsys, "--checkpoint", there, "--data", tmp_path / "none")
+    assert "There is no image folder" in refused(capsys, *score, "--images", tmp_path / "none")
+    assert "images of vsr were not found (green.png, blue.png)" in refused(capsys, *score)
+    assert "is not a checkpoint" in refused(capsys, *score, "--allow-missing")
+    assert "Device 'warp' cannot be used" in refused(capsys, *score, "--device", "warp")
+    assert "must be at least 1, not 0" in refused(capsys, *score, "--batch-size", 0)
+    assert "unrecognized arguments: --taks" in refused(capsys, *score, "--taks", "vsr")
+    assert "There is no score file" in refused(capsys, "--scores", tmp_path / "none.jsonl")
+
+
+def test_scores_of_another_task_are_refused(tmp_path, capsys):
+    (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
+    message = refused(capsys, "--scores", tmp_path / "s.jsonl", "--tasks", "valse")
+    assert "s.jsonl holds scores of vsr, not of valse" in message
+    assert main(["--scores", str(tmp_path / "s.jsonl")]) == 0
+    assert "not checked against the benchmark's annotations" in capsys.readouterr().out
+
+
+def test_left_out_items_are_shown(world, checkpoint, tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images", ["red"])
+    arguments = ["--checkpoint", str(checkpoint), "--data", str(data), "--allow-missing", "--split", "test"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert overall(tmp_path / "out")["vsr synthetic/test"][0] == 2
+    printed = capsys.readouterr().out
+    assert "2 of 3 images of vsr were not found (green.png, blue.png): 2 of 4 items left out, n = 2" in printed
+    stored = str(tmp_path / "out" / "scores" / "vsr.synthetic_test.jsonl")
+    assert main(["--scores", stored, "--data", str(data), "--allow-missing", "--split", "test"]) == 0
+    assert "vsr.synthetic_test.jsonl has 2 of the 4 scores of synthetic/test" in capsys.readouterr().out
+    assert "--allow-missing accepts that" in refused(capsys, "--scores", stored, "--data", data, "--split", "test")
