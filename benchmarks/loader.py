@@ -35,11 +35,12 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from relpretrain.data.sampling.stream import Kind, Stream
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards.find import ShardWriter
 from relpretrain.data.pipeline.text import write_wordpiece
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.types import Kind
 
 CAPTION = "a man in a red shirt stands beside a white horse near the fence"
 BATCH = 32

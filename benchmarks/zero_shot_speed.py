@@ -36,11 +36,11 @@ from torch import Tensor
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
-from relpretrain.zeroshot.tasks.retrieval.ranking import retrieve
 from relpretrain.zeroshot.report.terminal import markdown_table
 from relpretrain.zeroshot.scorers import MatchScorer, match_probability
 from relpretrain.zeroshot.tasks import TASKS, Item, Source
 from relpretrain.zeroshot.tasks.common.base import read_image
+from relpretrain.zeroshot.tasks.retrieval.ranking import retrieve
 
 TOKENS = 30
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 _Record = TypeVar("_Record", bound="Movable")
+
+Kind = Literal["captions", "regions", "graphs"]
+"""What a stream is about, and so the type of its batches."""
 
 IGNORE = -100
 """Label that a cross-entropy leaves out."""

@@ -21,7 +21,6 @@ from relpretrain.objectives import ITC, ITM, MLM, MRC, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.optim import Optimizer
-
 from tests.data.small import stream
 
 EVERY = 3

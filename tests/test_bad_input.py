@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.backbones import XVLM
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
-
 from tests.data.small import picture, record, tokenizer, write_shards
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "rex_vlm.yaml"

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from relpretrain.backbones import XVLM
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards.find import ShardWriter
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.window import log_name
-
 from tests.data.small import picture, tokenizer
 
 RELATIONS = ("beside", "on", "under", "left of")

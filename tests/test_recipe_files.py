@@ -8,7 +8,7 @@ import yaml
 
 from relpretrain import recipe_files
 from relpretrain.cli import main
-from relpretrain.inspect.recipe_data import read_data
+from relpretrain.inspect.common.recipe_data import read_data
 from relpretrain.recipe_files import bundled, find_recipe
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """Relation objectives for models that exist."""
 
 from relpretrain.adapters.attach import add_relation_objectives, relation_parameters, remove_relation_objectives
-from relpretrain.adapters.base import HostAdapter
+from relpretrain.adapters.hosts.base import HostAdapter
 
 __all__ = ["HostAdapter", "add_relation_objectives", "relation_parameters", "remove_relation_objectives"]

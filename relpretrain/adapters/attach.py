@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from relpretrain.adapters.base import HostAdapter
 from relpretrain.adapters.built_before import check_wrappers, warn_optimizers
 from relpretrain.adapters.find import Found, find
+from relpretrain.adapters.hosts.base import HostAdapter
 from relpretrain.adapters.outside import Drawn
 from relpretrain.adapters.steps import manual_backward, training_step
 from relpretrain.adapters.stream import GraphStream
@@ -69,8 +69,8 @@ def add_relation_objectives(
     Attach before the optimizer and before any wrapper, so that they see the new parameters.
 
     Args:
-        model: A model of a known codebase (`relpretrain.adapters.known`), one that satisfies the `Backbone` protocol,
-            or a module (such as a LightningModule) that holds exactly one.
+        model: A model of a known codebase (`relpretrain.adapters.hosts.known`), one that satisfies the `Backbone`
+            protocol, or a module (such as a LightningModule) that holds exactly one.
         objectives: What to attach; `[VSG(), MRC()]`, the paper's settings, if None.
         seed: Of the hard negatives' draw, which also depends on the batch's step and on the rank.
         adapter: How a model of your own is seen as a backbone.

@@ -8,8 +8,8 @@ from typing import cast
 
 from torch import nn
 
-from relpretrain.adapters.base import HostAdapter
-from relpretrain.adapters.known import KNOWN
+from relpretrain.adapters.hosts.base import HostAdapter
+from relpretrain.adapters.hosts.known import KNOWN
 from relpretrain.types import Backbone
 
 PROTOCOL = tuple(name for name in (*vars(Backbone), *Backbone.__annotations__) if not name.startswith("_"))

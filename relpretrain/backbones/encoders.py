@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from relpretrain.backbones import text as text_module
 from relpretrain.backbones import vision as vision_module
-from relpretrain.checkpoints.official.names import convert_bert
+from relpretrain.backbones.bert_names import convert_bert
 from relpretrain.backbones.presets import Sizes
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions

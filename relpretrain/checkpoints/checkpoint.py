@@ -17,16 +17,16 @@ import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import nn
 
-from relpretrain.checkpoints.official.file import OfficialFile, official_file
-from relpretrain.checkpoints.official.build import LoadReport, build_official
 from relpretrain.backbones.vision import not_finite
+from relpretrain.checkpoints.card import card
+from relpretrain.checkpoints.folder import is_folder, read_folder, write_folder
+from relpretrain.checkpoints.heads import stored_heads
+from relpretrain.checkpoints.official.build import LoadReport, build_official
+from relpretrain.checkpoints.official.file import OfficialFile, official_file
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer
 from relpretrain.errors import CheckpointError, counted
-from relpretrain.hub import is_folder, read_folder, write_folder
-from relpretrain.checkpoints import card
 from relpretrain.objectives import Objective
-from relpretrain.checkpoints.heads import stored_heads
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone
 from relpretrain.version import __version__

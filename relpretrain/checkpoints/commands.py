@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.checkpoints.official.back import to_official
 from relpretrain.checkpoints.checkpoint import Loaded, load
-from relpretrain.errors import CheckpointError
+from relpretrain.checkpoints.official.back import to_official
 from relpretrain.checkpoints.published import table
+from relpretrain.errors import CheckpointError
 
 OFFICIAL = (".pth", ".th")
 

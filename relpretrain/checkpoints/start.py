@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.checkpoints import checkpoint as checkpoints
-from relpretrain.checkpoints.official.build import absent_heads, convert_official, resize_weights
 from relpretrain.backbones.presets import Sizes
 from relpretrain.backbones.vision import check_weights
+from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.checkpoints.official.build import absent_heads, convert_official, resize_weights
 from relpretrain.errors import CheckpointError
 
 State = dict[str, Tensor]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.pipeline.stages import EXCLUDED, PART
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.distributed import gather_objects, is_distributed
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch

@@ -8,18 +8,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from relpretrain.data.pipeline.collate import BATCH_TYPES
-from relpretrain.data.sampling.stream import Kind, Stream
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.bad_samples import too_many
 from relpretrain.data.loading import uneven
-from relpretrain.data.sampling.schedule import Plan, wrong_neighbours, wrong_ratios
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.pipeline.collate import BATCH_TYPES
 from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.sampling.schedule import Plan, wrong_neighbours, wrong_ratios
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import suggest
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
+from relpretrain.types import Kind
 
 _LOOK = 64  # graphs looked at for the text limit
 _TOLD = 3  # broken shards of a dataset

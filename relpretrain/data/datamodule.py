@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import warnings
 from collections.abc import Mapping
@@ -15,22 +14,23 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks, trainer_flags
-from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.sampling.stream import Stop, Stream, settled
-from relpretrain.data.sampling.eligible import eligible_rows
-from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.bad_samples import Ledger
 from relpretrain.data.loading import Batches, StepDataset, StepLoader, leave_with_parent
-from relpretrain.data.sampling.schedule import Plan
-from relpretrain.data.sampling.outside import outside, vocabulary_of
-from relpretrain.data.pipeline.stages import Pipeline
+from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.sampling.summary import plan_lines
+from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.outside import outside, vocabulary_of
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.stream import Stop, Stream, settled
+from relpretrain.data.sampling.summary import plan_lines
+from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
+from relpretrain.identity import fingerprint
 from relpretrain.scene_graph import Coverage, warn_outside
 from relpretrain.types import Batch
 
@@ -369,7 +369,7 @@ class RelationDataModule(LightningDataModule):
         if streams is self.streams:
             self._left, self._outside = left, outside(streams, shards, objectives)
         listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
-        plan = Plan(streams, eligible, seed, "" if listed is None else hashlib.sha256(listed.encode()).hexdigest()[:16])
+        plan = Plan(streams, eligible, seed, "" if listed is None else fingerprint(listed))
         return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:

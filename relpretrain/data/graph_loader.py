@@ -11,19 +11,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from relpretrain.data import checks
-from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.sampling.eligible import eligible_rows
-from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.pipeline.host_images import HostImages, ImageTransform
-from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
-from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.bad_samples import Ledger
 from relpretrain.data.loading import Batches, StepDataset
-from relpretrain.data.sampling.schedule import Plan
-from relpretrain.data.sampling.outside import relation_counts
+from relpretrain.data.pipeline.collate import TextWriter
+from relpretrain.data.pipeline.host_images import HostImages, ImageTransform
+from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.outside import relation_counts
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside

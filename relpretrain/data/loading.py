@@ -17,10 +17,11 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from relpretrain.data.pipeline.collate import Example, collate
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.sampling.schedule import Plan, Row, number_of
 from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.data.sampling.schedule import Plan, Row
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import TooManyBadSamples
+from relpretrain.identity import number_of
 from relpretrain.types import Batch
 
 TRIES = 1000

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from relpretrain.synthetic import generate
 from relpretrain.evidence.design import Preset, Run, World
 from relpretrain.evidence.recipe import recipe_of
 from relpretrain.evidence.results import Figure, read_figures
 from relpretrain.evidence.settings import check_settings, with_settings
 from relpretrain.evidence.train import FIGURES, perform
 from relpretrain.evidence.work import Job, carry_out
+from relpretrain.synthetic import generate
 
 _DIALS = "dials.json"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from relpretrain.synthetic import generate
 from relpretrain.errors import ConfigError
+from relpretrain.synthetic import generate
 
 
 def parse(texts: Iterable[str]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ import yaml
 from relpretrain.evidence.design import Run
 from relpretrain.evidence.flops import Flops
 from relpretrain.evidence.results import Figure, write_figures
+from relpretrain.inspect.run_report.curves import find_metrics, read_curves
 from relpretrain.training.command.cli import RelationCLI
 from relpretrain.training.command.cli import run as fit
 from relpretrain.training.progress import lightning_says_to
-from relpretrain.inspect.run_report.curves import find_metrics, read_curves
+from relpretrain.zeroshot.analysis.table import OVERALL, Table
 from relpretrain.zeroshot.callback import PREFIX
 from relpretrain.zeroshot.evaluate import evaluate, prepare
 from relpretrain.zeroshot.scorers import MatchScorer
-from relpretrain.zeroshot.analysis.table import OVERALL, Table
 from relpretrain.zeroshot.tasks import TASKS, Source
 
 RECIPE, FIGURES, LOG = "recipe.yaml", "figures.csv", "log.txt"

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.shards.find import resolve_shards, write_atomically
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted
 
 
@@ -83,10 +84,10 @@ def _origin(text: str) -> tuple[str, str]:
 
 
 def _audit(args: argparse.Namespace) -> None:
-    from relpretrain.inspect.audit.compare import audit
-    from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
     from relpretrain.data.sampling.exclusion import DISTANCE
-    from relpretrain.inspect.tables import print_table
+    from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
+    from relpretrain.inspect.audit.compare import audit
+    from relpretrain.inspect.common.tables import print_table
 
     result = audit(
         resolve_shards(args.shards),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from relpretrain.identity import fingerprint
 from relpretrain.reading import read_json
 from relpretrain.scene_graph.errors import FlipRefused
 from relpretrain.scene_graph.geometry import normalise
@@ -157,7 +157,7 @@ class RelationVocabulary:
     def fingerprint(self) -> str:
         """16 hex digits over names and aliases: equal where two vocabularies number every relation alike."""
         content = json.dumps([self.names, sorted(self.aliases.items())], ensure_ascii=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return fingerprint(content)
 
     def index(self, name: str) -> int | None:
         """Return the number of a relation, or None if the vocabulary lacks it."""

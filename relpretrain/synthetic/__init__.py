@@ -15,7 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from relpretrain.data.shards.find import ShardWriter
+from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.sources.common.files import Meter
 from relpretrain.synthetic import wording
 from relpretrain.synthetic.benchmarks import write_valse, write_vsr
 from relpretrain.synthetic.hold_out import Combination, choose_held_out, combinations_of
@@ -24,9 +27,6 @@ from relpretrain.synthetic.records import Annotator
 from relpretrain.synthetic.relations import INVERSES, RELATIONS
 from relpretrain.synthetic.render import encode_png
 from relpretrain.synthetic.world import Scene, World
-from relpretrain.data.pipeline.text import write_wordpiece
-from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.sources.common.files import Meter
 
 __all__ = ["RELATIONS", "Scene", "World", "generate"]
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from relpretrain.scene_graph import Relation
 from relpretrain.synthetic import wording
 from relpretrain.synthetic.hold_out import prefer
 from relpretrain.synthetic.relations import SYMMETRIC, foils
 from relpretrain.synthetic.render import encode_png
 from relpretrain.synthetic.world import Scene, World
-from relpretrain.scene_graph import Relation
 
 PIECES = {
     "relations": "relations",

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from relpretrain.synthetic.render import parse_label
 from relpretrain.scene_graph import Box
+from relpretrain.synthetic.render import parse_label
 
 Wanted = tuple[int, str, int]
 """Which relation of which two things to arrange: index of the subject, name, index of the object."""

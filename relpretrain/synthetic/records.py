@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from relpretrain.scene_graph import Relation
 from relpretrain.synthetic import wording
 from relpretrain.synthetic.hold_out import prefer
 from relpretrain.synthetic.relations import foils
 from relpretrain.synthetic.world import Scene, World
-from relpretrain.scene_graph import Relation
 
 
 @dataclass(frozen=True)

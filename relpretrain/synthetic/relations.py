@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from relpretrain.synthetic.render import parse_label
 from relpretrain.scene_graph import Box
+from relpretrain.synthetic.render import parse_label
 
 RELATIONS = ("left of", "right of", "above", "below")
 """Those of a world whose relations are not named."""

@@ -12,6 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
+from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
 from relpretrain.synthetic.hold_out import NOTHING, Combination, HeldOut, canonical
 from relpretrain.synthetic.layout import NEVER_BY_CHANCE, Wanted, layouts
 from relpretrain.synthetic.relations import (
@@ -23,7 +24,6 @@ from relpretrain.synthetic.relations import (
     true_relations,
 )
 from relpretrain.synthetic.render import COLORS, SHAPES, SIZES, TEXTURES, draw_scene, parse_label
-from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
 
 ARRANGED = 0.8
 """Share of the scenes in which two objects are arranged so that a relation drawn by chance is true of them, in worlds

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.checkpoints.start import start_from
 from relpretrain.distributed import touch
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.features import Features, step_generator
@@ -21,7 +22,6 @@ from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
-from relpretrain.checkpoints.start import start_from
 from relpretrain.training.window import Window
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 

@@ -21,10 +21,10 @@ from torch import nn
 from relpretrain.distributed import is_distributed, rank, world_size
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.training.callbacks import LossLog
+from relpretrain.zeroshot.analysis.table import OVERALL, Table
 from relpretrain.zeroshot.evaluate import Ready, prepare
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.scorers import MatchScorer
-from relpretrain.zeroshot.analysis.table import OVERALL, Table
 from relpretrain.zeroshot.tasks import TASKS, Source
 
 PREFIX = "zeroshot"

@@ -12,9 +12,13 @@ from typing import Any
 
 import torch
 
-from relpretrain.zeroshot.results.comparison import Comparison, compare
+from relpretrain.identity import folder_digest
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
-from relpretrain.zeroshot.tasks.common.images import ImageFinder
+from relpretrain.zeroshot.look import leave_out_broken
+from relpretrain.zeroshot.options import make_parser
+from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
+from relpretrain.zeroshot.report.terminal import Report, describe, hash_items, refuse_other_data
+from relpretrain.zeroshot.results.comparison import Comparison, compare
 from relpretrain.zeroshot.results.items import (
     ITEMS_NAME,
     ItemResult,
@@ -23,11 +27,6 @@ from relpretrain.zeroshot.results.items import (
     item_results,
     read_items,
 )
-from relpretrain.zeroshot.look import leave_out_broken
-from relpretrain.zeroshot.options import make_parser
-from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
-from relpretrain.zeroshot.report.terminal import Report, describe, hash_files, hash_items, refuse_other_data
-from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
@@ -38,12 +37,14 @@ from relpretrain.zeroshot.results.scores import (
     task_of,
     tell_apart,
 )
+from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
+from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
+from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask, suggest
 from relpretrain.zeroshot.tasks.common.card import overview
+from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
-from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
-from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 
 
 def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
@@ -110,7 +111,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
         scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}"), model=path.stem))
-        metadata[f"scores {path.name}"] = hash_files(path)
+        metadata[f"scores {path.name}"] = folder_digest(path)
         if part.items:
             metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
     if args.out:
@@ -185,7 +186,7 @@ def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Compari
         notes = (f"protocol {task.protocol}", *comparison.notes, *notes)
         comparisons.append(replace(comparison, notes=notes, disagreements=sample))
         for name, path in zip(names, (a, b), strict=True):
-            metadata[f"scores {name} {path.name}" if path.stem != name else f"scores {path.name}"] = hash_files(path)
+            metadata[f"scores {name} {path.name}" if path.stem != name else f"scores {path.name}"] = folder_digest(path)
     return comparisons
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from relpretrain.errors import counted
 from relpretrain.types import PairScorer
-from relpretrain.zeroshot.results.items import Scored
-from relpretrain.zeroshot.report.terminal import hash_items
-from relpretrain.zeroshot.results.scores import score_file_name, write_scores
 from relpretrain.zeroshot.analysis.table import Table
+from relpretrain.zeroshot.report.terminal import hash_items
+from relpretrain.zeroshot.results.items import Scored
+from relpretrain.zeroshot.results.scores import score_file_name, write_scores
+from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
 from relpretrain.zeroshot.tasks.common.base import Record
-from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
-from relpretrain.zeroshot.tasks.retrieval.ranking import progress
 from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
+from relpretrain.zeroshot.tasks.retrieval.ranking import progress
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size
 _AT_ONCE = 256

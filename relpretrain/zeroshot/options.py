@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import NoReturn
 
+from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.scorers.build import PRECISIONS, WAYS
 from relpretrain.zeroshot.tasks import TASKS
-from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 
 
 class _Parser(argparse.ArgumentParser):

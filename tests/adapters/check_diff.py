@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from relpretrain.synthetic import generate
 from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.synthetic import generate
 from tests.adapters import check_official
 
 HOME = Path(__file__).parents[2]

@@ -22,8 +22,8 @@ import torch.distributed as dist
 import transformers
 
 from relpretrain import MRC, VSG, add_relation_objectives, graph_loader, remove_relation_objectives
-from relpretrain.synthetic import generate
 from relpretrain.objectives import matching
+from relpretrain.synthetic import generate
 
 N = 4  # images of the batch
 WIDTH, LAYERS, HEADS = 192, 6, 3

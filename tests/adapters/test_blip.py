@@ -4,8 +4,8 @@ import transformers
 from torch import nn
 
 from relpretrain import add_relation_objectives
-from relpretrain.adapters.blip import HuggingFaceBLIP
 from relpretrain.adapters.find import find
+from relpretrain.adapters.hosts.blip import HuggingFaceBLIP
 from relpretrain.objectives import VSG
 from tests import two_ranks
 from tests.adapters import host_checks as checks

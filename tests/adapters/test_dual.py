@@ -4,9 +4,9 @@ import transformers
 from torch import nn
 
 from relpretrain import add_relation_objectives
-from relpretrain.adapters.dual import HuggingFaceCLIP, HuggingFaceSigLIP
 from relpretrain.adapters.find import find
-from relpretrain.adapters.openclip import OpenCLIP, OpenCLIPViT
+from relpretrain.adapters.hosts.dual import HuggingFaceCLIP, HuggingFaceSigLIP
+from relpretrain.adapters.hosts.openclip import OpenCLIP, OpenCLIPViT
 from relpretrain.features import patch_mask
 from relpretrain.objectives import MRC, VSG
 from relpretrain.types import Regions
@@ -163,7 +163,7 @@ class TestEveryDualEncoder:
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_region_is_blind_to_patches_outside_it_where_all_blocks_are_masked(name, monkeypatch):
     """With all of the blocks masked, there is no context left."""
-    monkeypatch.setattr("relpretrain.adapters.regions.REGION_DEPTH", 5)
+    monkeypatch.setattr("relpretrain.adapters.hosts.regions.REGION_DEPTH", 5)
     host = checks.attach(HOSTS[name]())
     backbone = checks.adapter_of(host)
     box = torch.tensor([[0.25, 0.25, 0.5, 0.5]])  # the upper left quarter

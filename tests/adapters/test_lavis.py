@@ -3,7 +3,7 @@ import torch
 
 from relpretrain import add_relation_objectives
 from relpretrain.adapters.find import find
-from relpretrain.adapters.lavis import LavisALBEF, LavisBLIP
+from relpretrain.adapters.hosts.lavis import LavisALBEF, LavisBLIP
 from relpretrain.objectives import VSG
 from tests.adapters import host_checks as checks
 from tests.adapters.lavis import ENC, AlbefPretrain, BlipPretrain

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from relpretrain import add_relation_objectives, remove_relation_objectives
-from relpretrain.adapters.albef import OfficialALBEF
 from relpretrain.adapters.find import find
-from relpretrain.adapters.xvlm import OfficialXVLM
+from relpretrain.adapters.hosts.albef import OfficialALBEF
+from relpretrain.adapters.hosts.xvlm import OfficialXVLM
 from relpretrain.features import patch_mask
 from relpretrain.objectives import MLM, VSG
 from relpretrain.types import Regions

@@ -3,7 +3,7 @@ import torch
 
 from relpretrain import add_relation_objectives
 from relpretrain.adapters.find import find
-from relpretrain.adapters.torchmultimodal import TorchMultimodalRetrieval, TorchMultimodalSimilarity
+from relpretrain.adapters.hosts.torchmultimodal import TorchMultimodalRetrieval, TorchMultimodalSimilarity
 from relpretrain.objectives import VSG
 from tests.adapters import host_checks as checks
 from tests.adapters.official import texts

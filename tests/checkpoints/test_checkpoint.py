@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 import relpretrain
-from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
 from relpretrain.errors import CheckpointError

@@ -8,8 +8,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import relpretrain
-from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain import cli
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.official.back import to_official
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer

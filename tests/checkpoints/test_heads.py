@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from relpretrain.backbones import ALBEF
-from relpretrain.objectives import MRC
 from relpretrain.checkpoints.heads import stored_heads
+from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
 
 OWN = RelationVocabulary(("on", "under", "in"))

@@ -5,9 +5,9 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.checkpoints.official.names import arguments_from_state, convert_albef, convert_xvlm
 from relpretrain.checkpoints.official.back import official_parts
 from relpretrain.checkpoints.official.clip import from_clip
+from relpretrain.checkpoints.official.names import arguments_from_state, convert_albef, convert_xvlm
 
 TINY = {"size": "tiny", "image_size": 64, "vocab_size": 50}
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from relpretrain.checkpoints.resize import resize_bias_table, resize_positions, spread
+from relpretrain.checkpoints.official.resize import resize_bias_table, resize_positions, spread
 
 
 @pytest.mark.parametrize(("target", "ratio"), [(23, 1.24072), (29, 1.33751), (47, 1.5)])

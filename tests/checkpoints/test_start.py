@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.official.back import to_official
 from relpretrain.errors import CheckpointError
 from relpretrain.objectives import ITC, MRC

@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.find import ShardWriter
 from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.writer import ShardWriter
 
 WORDS = ["a red blue green cat dog tree sits beside the of on under left right to small"]
 

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from relpretrain.data.shards.row_index import Problem
 from relpretrain.data.bad_samples import JUDGED_EVERY, Ledger
+from relpretrain.data.shards.row_index import Problem
 from relpretrain.errors import TooManyBadSamples
 from tests import two_ranks
 

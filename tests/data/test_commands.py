@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from relpretrain.cli import main
-from relpretrain.data.build import commands
 from relpretrain.data.build import progress
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
+from relpretrain.synthetic import command
 
 
 def data(*words):
@@ -207,10 +207,10 @@ def test_counts_must_be_positive(tmp_path, capsys):
 def test_synthetic_options_are_generates():
     from relpretrain.synthetic import generate
 
-    assert {*commands.SYNTHETIC, "out", "mutual", "overwrite", "meter"} == set(inspect.signature(generate).parameters)
-    for name, kind in commands.SYNTHETIC.items():
+    assert {*command.SYNTHETIC, "out", "mutual", "overwrite", "meter"} == set(inspect.signature(generate).parameters)
+    for name, kind in command.SYNTHETIC.items():
         default = inspect.signature(generate).parameters[name].default
-        assert isinstance(default[0] if name in commands.SYNTHETIC_LISTS else default, kind), name
+        assert isinstance(default[0] if name in command.SYNTHETIC_LISTS else default, kind), name
 
 
 def test_synthetic_says_how_far_it_is(tmp_path, capsys, monkeypatch):

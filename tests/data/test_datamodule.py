@@ -20,9 +20,8 @@ from relpretrain.errors import ConfigError, TooManyBadSamples
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.optim import Optimizer
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, RegionBatch
-
-from tests.data.small import picture, stream, tokenizer, write_shards
 from tests.data.shards.test_row_index import write_tar
+from tests.data.small import picture, stream, tokenizer, write_shards
 
 KINDS = {"captions": (2.0, 6), "regions": (1.0, 4), "graphs": (1.0, 4)}
 

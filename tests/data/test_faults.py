@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.data.shards import row_index as index_file
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.pipeline.stages import Decode, Work
+from relpretrain.data.shards import row_index as index_file
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample, ConfigError
-
-from tests.data.small import picture, record, stream, tokenizer, write_shards
 from tests.data.shards.test_row_index import write_tar
+from tests.data.small import picture, record, stream, tokenizer, write_shards
 
 
 def _encoded(image, format, **options):

@@ -4,11 +4,11 @@ import math
 import pytest
 import yaml
 
-from relpretrain.synthetic.render import COLORS, GROUNDS
-from relpretrain.synthetic.world import World
 from relpretrain.evidence.design import ARMS, BACKBONES, Run
 from relpretrain.evidence.presets import PRESETS, claims
 from relpretrain.evidence.results import MAIN
+from relpretrain.synthetic.render import COLORS, GROUNDS
+from relpretrain.synthetic.world import World
 
 EVERY = [pytest.param(make(), id=name) for name, make in PRESETS.items()]
 

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from relpretrain.cli import main
-from relpretrain.inspect.audit.compare import audit, find_images, read_twins
-from relpretrain.inspect.audit.benchmark_images import TASKS, identity, origin_of, read_benchmarks
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.shards.find import ShardWriter
+from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.inspect.audit.benchmark_images import TASKS, identity, origin_of, read_benchmarks
+from relpretrain.inspect.audit.compare import audit, find_images, read_twins
 from tests.data.small import picture
 
 

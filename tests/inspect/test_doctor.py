@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from relpretrain.cli import main
-from relpretrain.inspect import survey
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.inspect.doctor.judge import examine, plain_judges, plain_plan, recipe_judges
+from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.inspect.common import survey
 from relpretrain.inspect.doctor.command import Longer
 from relpretrain.inspect.doctor.counts import field_of
-from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.sampling.schedule import Plan
-from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.inspect.doctor.judge import examine, plain_judges, plain_plan, recipe_judges
 from relpretrain.inspect.doctor.shuffle import mixing
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from tests.data.small import picture, record, stream, tokenizer, write_shards
 
 
@@ -216,7 +216,7 @@ def test_sorted_samples_are_told_from_shuffled_ones():
 
 def test_the_order_of_training_is_judged(tmp_path):
     """Samples in the shards are sorted by image; the streams deal them mixed."""
-    from relpretrain.data.shards.find import ShardWriter
+    from relpretrain.data.shards.writer import ShardWriter
 
     with ShardWriter(tmp_path / "s", samples_per_shard=100) as writer:
         for i in range(300):

@@ -9,16 +9,16 @@ import torch
 
 from relpretrain.cli import main
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.sampling.schedule import number_of
 from relpretrain.data.pipeline.stages import Pipeline, Work
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.features import patch_mask
-from relpretrain.scene_graph import Box
+from relpretrain.identity import number_of
+from relpretrain.inspect.show.command import _stride
 from relpretrain.inspect.show.page import _places, _runs, render
 from relpretrain.inspect.show.samples import Lens, look
-from relpretrain.inspect.show.command import _stride
+from relpretrain.scene_graph import Box
 from tests.data.small import picture, record, stream, tokenizer, write_shards
 
 SIZE, GRID = 32, (4, 4)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from relpretrain.adapters.xvlm import OfficialXVLM
+from relpretrain.adapters.hosts.xvlm import OfficialXVLM
 from relpretrain.backbones import XVLM
 from relpretrain.features import Features
 from relpretrain.objectives import BOX

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.checkpoints.official.names import arguments_from_state, convert_albef, convert_xvlm
 from relpretrain.checkpoints.official.back import official_parts
+from relpretrain.checkpoints.official.names import arguments_from_state, convert_albef, convert_xvlm
 from relpretrain.features import Features
 from relpretrain.objectives import BOX, ITC, ITM, MLM
 from relpretrain.objectives import matching as matching_module

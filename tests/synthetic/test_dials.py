@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.synthetic import World, generate
 from relpretrain.synthetic.hold_out import HeldOut, canonical
 from relpretrain.synthetic.relations import INVERSE
 from relpretrain.synthetic.render import TEXTURES
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from tests.synthetic.reading import KINDS, open_png, relation_of, samples, seen_in, true
 
 NO_PROBES = {"items_vsr": 3, "items_valse": 2}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.synthetic import RELATIONS, World, generate
-from relpretrain.synthetic.render import SHAPES, coverage
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph, holds
+from relpretrain.synthetic import RELATIONS, World, generate
+from relpretrain.synthetic.render import SHAPES, coverage
 from tests.synthetic.reading import KINDS, digest, relation_of, samples, seen_in, true
 
 SIZES = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.synthetic import World, generate
-from relpretrain.synthetic.relations import CONTRADICTS, FAMILIES, INVERSE, SYMMETRIC
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.synthetic import World, generate
+from relpretrain.synthetic.relations import CONTRADICTS, FAMILIES, INVERSE, SYMMETRIC
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.synthetic.reading import samples
 

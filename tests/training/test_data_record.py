@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
-from relpretrain.training.data_record import DataRecord
 from relpretrain.inspect.run_report.report import main
+from relpretrain.training.data_record import DataRecord
 from tests.inspect.test_run_report import write_log
 
 

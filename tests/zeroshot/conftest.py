@@ -4,10 +4,10 @@ import torch
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.checkpoints.checkpoint import KEY, describe
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.synthetic import generate
 from relpretrain.data.pipeline.text import load_tokenizer
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.synthetic import generate
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.evaluate import evaluate, prepare
 from relpretrain.zeroshot.look import leave_out_broken, why_broken
-from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.results.scores import read_scores
 from relpretrain.zeroshot.tasks import Source
 from relpretrain.zeroshot.tasks.common.base import read_image

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from relpretrain.checkpoints.official.names import BERT, COPIES, HEADS, LAYER, STAGE, State, with_bert
-from relpretrain.checkpoints.official.clip import POSITIONS, clip_names, clip_shape
+from relpretrain.backbones.bert_names import BERT, COPIES, LAYER, State, with_bert
 from relpretrain.backbones.presets import Sizes
+from relpretrain.checkpoints.official.clip import POSITIONS, clip_names, clip_shape
+from relpretrain.checkpoints.official.names import HEADS, STAGE
 
 UNKNOWN_IMAGE = -100
 """Identity that the official queue gives to an embedding of no known image."""

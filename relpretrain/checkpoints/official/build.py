@@ -11,20 +11,13 @@ import torch
 from torch import Tensor
 
 from relpretrain.backbones.albef import ALBEF
-from relpretrain.checkpoints.official.names import (
-    QUEUE,
-    State,
-    arguments_from_state,
-    convert_albef,
-    convert_xvlm,
-    has_queue,
-    same,
-)
-from relpretrain.checkpoints.official.back import official_names, swin_tables
-from relpretrain.checkpoints.resize import resize_bias_table, resize_positions
+from relpretrain.backbones.bert_names import State, same
 from relpretrain.backbones.presets import Sizes
 from relpretrain.backbones.vision import check_weights
 from relpretrain.backbones.xvlm import XVLM
+from relpretrain.checkpoints.official.back import official_names, swin_tables
+from relpretrain.checkpoints.official.names import QUEUE, arguments_from_state, convert_albef, convert_xvlm, has_queue
+from relpretrain.checkpoints.official.resize import resize_bias_table, resize_positions
 
 _BIAS_TABLE = re.compile(r"vision\.trunk\.layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table")
 _SKIPPED = {

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relpretrain.checkpoints.official.names import State
+from relpretrain.backbones.bert_names import State
 
 _MODEL = re.compile(r"((?:[^.]+\.)*?)(visual_encoder|vision_encoder|text_encoder)\.")
 _WRAPPER = re.compile(r"(?:(?<=\.)|^)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")

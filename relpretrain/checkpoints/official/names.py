@@ -14,47 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relpretrain.backbones.bert_names import (
+    BERT_LAYER,
+    State,
+    convert_bert,
+    count_text_layers,
+    refuse_unknown,
+    with_bert,
+)
 from relpretrain.checkpoints.official.clip import from_clip, is_clip
 
-State = dict[str, Tensor]
-
-# Inside a layer: their name -> our name, and which of how many stacked parts it is.
-LAYER: dict[str, tuple[str, int, int]] = {
-    "attention.self.query": ("attention.qkv", 0, 3),
-    "attention.self.key": ("attention.qkv", 1, 3),
-    "attention.self.value": ("attention.qkv", 2, 3),
-    "attention.output.dense": ("attention.out", 0, 1),
-    "attention.output.LayerNorm": ("attention_norm", 0, 1),
-    "crossattention.self.query": ("cross.q", 0, 1),
-    "crossattention.self.key": ("cross.kv", 0, 2),
-    "crossattention.self.value": ("cross.kv", 1, 2),
-    "crossattention.output.dense": ("cross.out", 0, 1),
-    "crossattention.output.LayerNorm": ("cross_norm", 0, 1),
-    "intermediate.dense": ("up", 0, 1),
-    "output.dense": ("down", 0, 1),
-    "output.LayerNorm": ("ffn_norm", 0, 1),
-}
-BERT = {
-    "bert.embeddings.word_embeddings": "text.words",
-    "bert.embeddings.position_embeddings": "text.positions",
-    "bert.embeddings.token_type_embeddings": "text.types",
-    "bert.embeddings.LayerNorm": "text.norm",
-    "cls.predictions.transform.dense": "word_head.dense",
-    "cls.predictions.transform.LayerNorm": "word_head.norm",
-    "cls.predictions": "word_head",
-}
 HEADS = {
     "vision_proj": "image_projection",
     "text_proj": "text_projection",
     "itm_head": "match_head",
     "bbox_head": "box_head",
 }
-_BERT_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)")
-COPIES = {
-    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-}
-_UNUSED_BERT = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)|bert\.pooler\..*|cls\.seq_relationship\..*")
 _VIT = re.compile(
     r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|norm(_pre)?\.(weight|bias)"
     r"|blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
@@ -70,39 +45,6 @@ STAGE = re.compile(r"layers\.(\d+)\.downsample\.")
 
 RAMP_DONE = 1 << 40
 """Updates of a converted teacher: official checkpoints are written after the epoch of the ramp."""
-
-
-def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
-    """Rename the weights of a BERT with its language modelling head.
-
-    Args:
-        state: Names as in Hugging Face's BertForMaskedLM or the official text encoders.
-        text_layers: How many layers belong to the text encoder; the rest belong to the fusion encoder.
-
-    Raises:
-        ValueError: If a name is unknown, or the last matrix of the head is not the word embeddings.
-    """
-    state = {with_bert(key): value for key, value in state.items()}
-    for copy, original in COPIES.items():
-        if copy in state and not same(state[copy], state.get(original, state[copy])):
-            raise ValueError(f"{copy} differs from {original}: the word head of this checkpoint is not tied.")
-    parts: dict[str, dict[int, Tensor]] = {}
-    unknown = []
-    for key, value in state.items():
-        if key in COPIES or _UNUSED_BERT.fullmatch(key):
-            continue
-        place = _bert_place(key, text_layers)
-        if place is None:
-            unknown.append(key)
-        else:
-            parts.setdefault(place[0], {})[place[1]] = value
-    _refuse(unknown)
-    return {name: torch.cat([p[i] for i in sorted(p)]) if len(p) > 1 else p[0] for name, p in parts.items()}
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    """Whether tensors are equal; on the meta device, where there are no values, whether their shapes are."""
-    return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a, b.to(a.dtype)))
 
 
 def convert_albef(state: Mapping[str, Tensor]) -> State:
@@ -131,7 +73,7 @@ def convert_albef(state: Mapping[str, Tensor]) -> State:
             "teacher.queue.text_ids": ids.clone(),
             "teacher.queue.pointer": state.get("queue_ptr", torch.zeros(1, dtype=torch.long)),
         }
-    _refuse([key for key in state if "queue" in key and key not in QUEUE])
+    refuse_unknown([key for key in state if "queue" in key and key not in QUEUE])
     return ours
 
 
@@ -169,8 +111,8 @@ def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
     vision, clip = _vision_weights(state, prefix)
     text = {with_bert(k.removeprefix("text_encoder.")): v for k, v in state.items() if k.startswith("text_encoder.")}
     words = text["bert.embeddings.word_embeddings.weight"]
-    layers = {int(m[1]): m[2] for m in map(_BERT_LAYER.match, text) if m}
-    text_layers = _text_layers(text)
+    layers = {int(m[1]): m[2] for m in map(BERT_LAYER.match, text) if m}
+    text_layers = count_text_layers(text)
     found: dict[str, Any] = {
         "vocab_size": words.shape[0],
         "text_width": words.shape[1],
@@ -249,8 +191,8 @@ def _convert(state: Mapping[str, Tensor], vision: str) -> State:
             ours[f"{HEADS[head]}.{rest}"] = value
         elif not key.startswith(vision):
             unknown.append(key)
-    _refuse(unknown)
-    return ours | convert_bert(text, _text_layers(text))
+    refuse_unknown(unknown)
+    return ours | convert_bert(text, count_text_layers(text))
 
 
 def _vision_weights(state: Mapping[str, Tensor], prefix: str) -> tuple[State, bool]:
@@ -258,33 +200,3 @@ def _vision_weights(state: Mapping[str, Tensor], prefix: str) -> tuple[State, bo
     vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     clip = is_clip(vision)
     return (from_clip(vision) if clip else vision), clip
-
-
-def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:
-    """Our name of a weight, and which of the stacked parts it is."""
-    prefix, _, last = key.rpartition(".")
-    layer = _BERT_LAYER.fullmatch(prefix)
-    if layer and layer[2] in LAYER:
-        number, (name, part, _) = int(layer[1]), LAYER[layer[2]]
-        half, number = ("text", number) if number < text_layers else ("fusion", number - text_layers)
-        return f"{half}.layers.{number}.{name}.{last}", part
-    if prefix in BERT:
-        return f"{BERT[prefix]}.{last}", 0
-    return None
-
-
-def _text_layers(text: Mapping[str, Tensor]) -> int:
-    """The first layer that attends to images ends the text encoder."""
-    layers = {int(m[1]) for m in map(_BERT_LAYER.match, text) if m}
-    crossing = {int(m[1]) for m in map(_BERT_LAYER.match, text) if m and m[2].startswith("crossattention.")}
-    return min(crossing, default=len(layers))
-
-
-def with_bert(key: str) -> str:
-    """Fine-tuning checkpoints leave out "bert."."""
-    return f"bert.{key}" if key.startswith(("embeddings.", "encoder.")) else key
-
-
-def _refuse(unknown: list[str]) -> None:
-    if unknown:
-        raise ValueError(f"{len(unknown)} unknown weights in the checkpoint: {', '.join(sorted(unknown))}.")

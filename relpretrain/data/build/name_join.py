@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.data.build.pack_sample import Located
-from relpretrain.data.shards.find import IMAGE_EXTENSIONS
+from relpretrain.data.shards.writer import IMAGE_EXTENSIONS
 from relpretrain.sources.common.dropped import EXAMPLES
 from relpretrain.sources.common.files import Join
 

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from relpretrain.data.sampling.stream import Kind, Stream, settled
-from relpretrain.data.sampling.schedule import number_of
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import (
     Masked,
@@ -22,7 +20,9 @@ from relpretrain.data.pipeline.text import (
     mask_words,
     token_identity,
 )
+from relpretrain.data.sampling.stream import Stream, settled
 from relpretrain.errors import BadSample
+from relpretrain.identity import number_of
 from relpretrain.scene_graph import (
     Entity,
     RelationVocabulary,
@@ -31,7 +31,7 @@ from relpretrain.scene_graph import (
     triplet_text,
     verbalise,
 )
-from relpretrain.types import Batch, CaptionBatch, GraphBatch, Pairs, RegionBatch
+from relpretrain.types import Batch, CaptionBatch, GraphBatch, Kind, Pairs, RegionBatch
 
 BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
 """Type of the batches of each kind of stream."""

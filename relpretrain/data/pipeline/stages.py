@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.pipeline.collate import Example, TextWriter
-from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.sampling.exclusion import Exclusion, phash
-from relpretrain.data.shards.row_index import RawSample, ShardIndex, captions_of, declared_size, texts_of
 from relpretrain.data.pipeline.sample import Sample
-from relpretrain.data.pipeline.transforms import augment, to_rgb
+from relpretrain.data.pipeline.transforms import augment
+from relpretrain.data.sampling.exclusion import Exclusion, phash
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.row_index import RawSample, ShardIndex, captions_of, declared_size, texts_of
 from relpretrain.errors import BadSample
+from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.sources.common.values import identity
 

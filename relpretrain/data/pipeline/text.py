@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import ssl
@@ -21,6 +20,7 @@ from tokenizers import BertWordPieceTokenizer
 from tokenizers import Tokenizer as BackendTokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from relpretrain.identity import number_of_bytes
 from relpretrain.reading import read_lines
 from relpretrain.types import IGNORE, TextBatch
 
@@ -324,7 +324,7 @@ def token_identity(ids: Sequence[int]) -> int:
 
 
 def _number(content: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
+    return number_of_bytes(content)
 
 
 def clean_caption(text: str, max_words: int = MAX_WORDS) -> str:

@@ -8,16 +8,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import IO
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.pipeline.randaugment import rand_augment
 from relpretrain.data.pipeline.sample import Sample
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import Box, FlipRefused, SceneGraph, mentions_side
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,43 +31,6 @@ COLOR_STRENGTH = 0.3
 """How far brightness, contrast and saturation move from 1, either way."""
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
-
-
-def decode(file: str | IO[bytes]) -> Image.Image:
-    """Decode an image file to RGB: the pixels that training, evaluation and hosts alike see of it, see `to_rgb`.
-
-    Args:
-        file: Its path, or the file, opened.
-
-    Raises:
-        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: If it cannot be decoded.
-    """
-    with Image.open(file) as image:
-        image.load()
-        return to_rgb(image)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB, transparent ones over white; of an animation the first frame.
-
-    Sixteen bits are scaled to eight, and so are fractions of 1. An orientation in the image's EXIF data is not applied,
-    neither in training nor in evaluation: annotated boxes count in the pixels that are stored.
-    """
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith(("I", "F")):  # Pillow clips 16 bits to 8 instead of scaling them
-        values = np.nan_to_num(np.asarray(image, np.float32))
-        top = values.max(initial=0.0)
-        if top > 255:
-            values = values // 257
-        elif image.mode == "F" and top <= 1:
-            values = (255 * values).round()
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
 
 
 def to_tensor(

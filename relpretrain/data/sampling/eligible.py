@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relpretrain.data.sampling.stream import Kind, Stream
 from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
+from relpretrain.types import Kind
 
 Rows = dict[str, dict[str, list[NDArray[np.int64]]]]
 """Rows of the index of each shard, by stream and dataset."""

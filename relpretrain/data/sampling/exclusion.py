@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.data.pipeline.transforms import to_rgb
 from relpretrain.data.shards.writer import write_atomically
+from relpretrain.pixels import to_rgb
 from relpretrain.reading import read_json
 
 DISTANCE = 6

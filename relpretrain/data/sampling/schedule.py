@@ -6,7 +6,6 @@ how often it was drawn before, which is counted block by block; so any step is f
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relpretrain.data.sampling.stream import Stop, Stream
+from relpretrain.identity import fingerprint, number_of
 
 _BLOCK = 4096  # steps, or samples with replacement, drawn together
 _WINDOW = 8  # shards whose samples are shuffled together
@@ -26,12 +26,6 @@ class Row(NamedTuple):
     dataset: str
     shard: int
     row: int
-
-
-def number_of(*parts: object) -> int:
-    """A stable 63-bit number of some texts or numbers."""
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 class Plan:
@@ -148,7 +142,7 @@ class Plan:
             if s.dataset_ratios != "uniform" or s.replacement or s.neighbours > 1
         }
         content = [self.seed, streams, decks, *([options, self.note] if options or self.note else [])]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        return fingerprint(json.dumps(content))
 
     def _deck(self, name: str, dataset: str, eligible: Sequence[NDArray[np.int64]]) -> _Deck:
         stream, seed = self.streams[name], [self.seed, number_of("samples", name, dataset)]

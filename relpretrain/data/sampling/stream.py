@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Kind = Literal["captions", "regions", "graphs"]
+from relpretrain.types import Kind
 
 Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
 """When a run ends: with the trainer's `max_steps` alone, or also before the first data set begins its second pass, or

@@ -1,1 +1,22 @@
-"""shards."""
+"""Tar shards: finding them here or far away, reading any sample by its place, and writing them whole or not at all.
+
+`find` resolves what a recipe names, `remote` keeps copies of shards from elsewhere, `row_index` knows where every
+sample lies, `writer` and `resumable` write shards that survive a kill.
+"""
+
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.remote import cache_folder, is_remote, local_copy
+from relpretrain.data.shards.row_index import RawSample, ShardIndex
+from relpretrain.data.shards.writer import IMAGE_EXTENSIONS, ShardWriter, write_atomically
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "RawSample",
+    "ShardIndex",
+    "ShardWriter",
+    "cache_folder",
+    "is_remote",
+    "local_copy",
+    "resolve_shards",
+    "write_atomically",
+]

@@ -7,14 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from relpretrain.data.shards.remote import cache_folder as cache_folder
-from relpretrain.data.shards.remote import find_remote
-from relpretrain.data.shards.remote import is_remote as is_remote
-from relpretrain.data.shards.remote import local_copy as local_copy
-from relpretrain.data.shards.writer import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
-from relpretrain.data.shards.writer import ShardWriter as ShardWriter
-from relpretrain.data.shards.writer import sha256 as sha256
-from relpretrain.data.shards.writer import write_atomically as write_atomically
+from relpretrain.data.shards.remote import find_remote, is_remote
 
 
 def resolve_shards(patterns: str | Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
@@ -13,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
+
+from relpretrain.identity import fingerprint
 
 ATTEMPTS = 5
 """How often a copy is tried."""
@@ -131,4 +132,4 @@ def _fetch(shard: str, target: str) -> None:
 
 
 def _digest(shard: str) -> str:
-    return hashlib.sha256(shard.encode()).hexdigest()[:24]
+    return fingerprint(shard, 24)

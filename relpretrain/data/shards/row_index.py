@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import os
@@ -18,13 +17,14 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relpretrain.data.sampling.stream import Kind
 from relpretrain.data.shards.packed import PackedTexts
 from relpretrain.data.shards.remote import cache_folder, is_remote, local_copy, name_of, place_of
-from relpretrain.data.shards.find import IMAGE_EXTENSIONS, write_atomically
+from relpretrain.data.shards.writer import IMAGE_EXTENSIONS, write_atomically
 from relpretrain.errors import BadSample
+from relpretrain.identity import fingerprint
 from relpretrain.reading import decode, mend, parse_json
 from relpretrain.sources.common.values import as_number, identity
+from relpretrain.types import Kind
 
 _VERSION = 3
 _PARTS = ("image", "json", "txt")
@@ -192,7 +192,7 @@ def _stamp(path: Path) -> NDArray[np.int64]:
 
 def _places(path: Path) -> list[Path]:
     """Where the index of a shard may be stored."""
-    name = f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.npz"
+    name = f"{fingerprint(str(path), 24)}.npz"
     return [path.with_name(f".{path.name}.index.npz"), cache_folder() / "indexes" / name]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from relpretrain.identity import file_digest
 from relpretrain.reading import mend, read_json
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
@@ -76,7 +76,7 @@ class ShardFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            digest = sha256(self._temporary)
+            digest = file_digest(self._temporary)
             os.replace(self._temporary, self.path)
         return {"name": self.path.name, **self._counts, "sha256": digest}
 
@@ -212,15 +212,6 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

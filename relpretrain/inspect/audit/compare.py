@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
+from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
 from relpretrain.data.shards.row_index import ShardIndex, image_id_of
-from relpretrain.data.build.jobs import ordered_map
-from relpretrain.inspect.survey import find_indexes, progress, shard_name, survey
+from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
+from relpretrain.inspect.common.survey import find_indexes, progress, shard_name, survey
 from relpretrain.reading import parse_json
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")

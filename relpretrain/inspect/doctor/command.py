@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.writer import write_atomically
+from relpretrain.errors import ConfigError
+from relpretrain.inspect.common.survey import SHARDS
 from relpretrain.inspect.doctor.judge import (
     Examination,
     Judge,
@@ -18,14 +23,10 @@ from relpretrain.inspect.doctor.judge import (
     recipe_judges,
 )
 from relpretrain.inspect.doctor.report import print_examination, serving, to_json
-from relpretrain.data.shards.find import resolve_shards, write_atomically
-from relpretrain.inspect.survey import SHARDS
-from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.errors import ConfigError
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 
 if TYPE_CHECKING:
-    from relpretrain.inspect.recipe_data import RecipeData
+    from relpretrain.inspect.common.recipe_data import RecipeData
 
 MAX_BAD = 0.05
 """Share of samples that may be bad where no recipe says it."""
@@ -78,7 +79,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def _read(path: Path, shards: list[str]) -> RecipeData:
-    from relpretrain.inspect.recipe_data import read_data  # imports lightning, which takes seconds
+    from relpretrain.inspect.common.recipe_data import read_data  # imports lightning, which takes seconds
 
     return read_data(path, shards)
 

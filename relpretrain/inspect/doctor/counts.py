@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from array import array
 from collections import Counter
@@ -10,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relpretrain.data.sampling.schedule import number_of
 from relpretrain.data.pipeline.text import text_identity
+from relpretrain.identity import number_of, number_of_bytes
 from relpretrain.reading import REPLACEMENT
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.scene_graph.graph import ROUNDING
@@ -130,7 +129,7 @@ class Counts:
         self.widths.append(size[0])
         self.heights.append(size[1])
         self.image_ids.append(number_of(source, image_id))
-        self.image_bytes.append(int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "big") >> 1)
+        self.image_bytes.append(number_of_bytes(image))
         self.source_ids.append(number_of(source))
         identities = [text_identity(caption) for caption in captions]
         self.caption_ids.extend(identities)

@@ -14,12 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import BATCH_TYPES, TextWriter
-from relpretrain.data.sampling.stream import Kind, Stream
-from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
-from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.sampling.schedule import Plan, number_of
-from relpretrain.data.sampling.outside import relation_counts
 from relpretrain.data.pipeline.stages import (
     PART,
     Decode,
@@ -31,12 +25,20 @@ from relpretrain.data.pipeline.stages import (
     parse,
     read,
 )
-from relpretrain.data.shards.find import resolve_shards
-from relpretrain.inspect.doctor.shuffle import Mixing, mixing
-from relpretrain.inspect.survey import find_indexes, shard_name, survey
 from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.outside import relation_counts
+from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
+from relpretrain.identity import number_of
+from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
+from relpretrain.inspect.doctor.shuffle import Mixing, mixing
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
+from relpretrain.types import Kind
 
 _DEALT = 50_000  # samples of a pass whose order is judged
 _BATCH = 64  # of the order that is judged where there is no recipe

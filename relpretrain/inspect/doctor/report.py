@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from relpretrain.data.checks import workers as workers_problems
-from relpretrain.inspect.doctor.judge import Examination
-from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
 from relpretrain.data.loading import uneven
 from relpretrain.data.sampling.schedule import Plan
-from relpretrain.inspect.tables import print_table
 from relpretrain.errors import counted, singular
+from relpretrain.inspect.common.tables import print_table
+from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
+from relpretrain.inspect.doctor.judge import Examination
 from relpretrain.scene_graph import coverage_lines
 
 _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all

@@ -64,7 +64,7 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 2 after a mistake, which is named in one line on the standard error."""
-    parser = argparse.ArgumentParser("relpretrain.inspect.run_report.report", description="Loss curves and tables of a run.")
+    parser = argparse.ArgumentParser("relpretrain.inspect.run_report", description="Loss curves and tables of a run.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--zero-shot", type=Path, nargs="+", default=[], metavar="FILE", help="the runs' results")

@@ -48,8 +48,9 @@ def show_samples(args: argparse.Namespace) -> None:
     Raises:
         ValueError: If there is nothing to show, or a setting does not fit.
     """
-    from relpretrain.data.shards.find import resolve_shards, write_atomically
-    from relpretrain.inspect.survey import SHARDS, find_indexes
+    from relpretrain.data.shards.find import resolve_shards
+    from relpretrain.data.shards.writer import write_atomically
+    from relpretrain.inspect.common.survey import SHARDS, find_indexes
     from relpretrain.inspect.show.page import render
     from relpretrain.inspect.show.samples import look
 
@@ -58,7 +59,7 @@ def show_samples(args: argparse.Namespace) -> None:
         raise ValueError("name shards, or a recipe with -c")
     recipe = None
     if args.config is not None:
-        from relpretrain.inspect.recipe_data import read_data  # imports lightning, which takes seconds
+        from relpretrain.inspect.common.recipe_data import read_data  # imports lightning, which takes seconds
 
         recipe = read_data(args.config, given)
     notes: list[str] = []
@@ -126,8 +127,8 @@ def _lenses(
     args: argparse.Namespace, recipe: Any, indexes: Mapping[str, list[ShardIndex]], notes: list[str]
 ) -> dict[str, Lens]:
     from relpretrain.data.pipeline.collate import BATCH_TYPES
-    from relpretrain.data.sampling.stream import Stream
     from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+    from relpretrain.data.sampling.stream import Stream
     from relpretrain.inspect.show.samples import Lens
 
     size = args.image_size or (recipe.module.image_size if recipe is not None else _IMAGE_SIZE)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.scene_graph import Box, Entity, SceneGraph
 from relpretrain.inspect.show.samples import Draw, Lens, Masked, Shown, Token
+from relpretrain.scene_graph import Box, Entity, SceneGraph
 
 _LARGEST = 720  # pixels of the longer side of a whole image on the page
 _QUALITY = 82

@@ -13,9 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.pipeline.collate import Text, TextWriter
-from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.sampling.schedule import number_of
 from relpretrain.data.pipeline.stages import (
     PART,
     Decode,
@@ -28,8 +25,11 @@ from relpretrain.data.pipeline.stages import (
 )
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.features import patch_mask
+from relpretrain.identity import number_of
 from relpretrain.scene_graph import Box, Relation, SceneGraph, triplet_text
 from relpretrain.types import IGNORE
 

@@ -19,12 +19,7 @@ from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe
 from relpretrain.training.callbacks import LastCheckpoint
-from relpretrain.training.data_record import DataRecord
-from relpretrain.training.header import ModelLine, Threads
 from relpretrain.training.command.loggers import loggers
-from relpretrain.training.module import RelationModule
-from relpretrain.training.precision import check_precision
-from relpretrain.training.progress import ProgressLine
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
 from relpretrain.training.command.resuming import (
     METRICS,
@@ -35,6 +30,11 @@ from relpretrain.training.command.resuming import (
     settings_of,
     with_settings,
 )
+from relpretrain.training.data_record import DataRecord
+from relpretrain.training.header import ModelLine, Threads
+from relpretrain.training.module import RelationModule
+from relpretrain.training.precision import check_precision
+from relpretrain.training.progress import ProgressLine
 from relpretrain.version import __version__
 
 TRAINER_DEFAULTS: dict[str, Any] = {

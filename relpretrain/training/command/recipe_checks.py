@@ -136,8 +136,8 @@ def _mistakes(
 ) -> Iterator[str]:
     from relpretrain import backbones
     from relpretrain.objectives import Objective
-    from relpretrain.training.optim import Optimizer
     from relpretrain.training.command.trial import wrong_values
+    from relpretrain.training.optim import Optimizer
 
     yield from _unknown("", recipe, _TOP)
     of_model, of_data = _mapping(recipe.get("model")), _mapping(recipe.get("data"))
@@ -171,7 +171,8 @@ def _mistakes(
 
 def _stream(where: str, state: Any, classes: Mapping[str, type[Any] | None]) -> Iterator[str]:
     from relpretrain.data.pipeline.collate import BATCH_TYPES
-    from relpretrain.data.sampling.stream import Kind, Stream
+    from relpretrain.data.sampling.stream import Stream
+    from relpretrain.types import Kind
 
     if not isinstance(state, dict):
         yield f"{where}: expected a stream's settings, got {state!r}"

@@ -14,8 +14,8 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.training.module import RelationModule

@@ -1,1 +1,1 @@
-"""analysis."""
+"""Numbers without models or files: what makes an item right, intervals and tests, tables of figures."""

@@ -7,12 +7,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.results.comparison import Comparison
-from relpretrain.zeroshot.results.disagreements import Find, disagreement_cards
+from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table
 from relpretrain.zeroshot.report.plot import Point, legend, plot, symmetric_axis
 from relpretrain.zeroshot.report.published import PublishedTable, published_for, reproduced
 from relpretrain.zeroshot.report.terminal import Report, comparison_grid, table_grid
-from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table
+from relpretrain.zeroshot.results.comparison import Comparison
+from relpretrain.zeroshot.results.disagreements import Find, disagreement_cards
 
 PAGE_NAME = "zero_shot.html"
 

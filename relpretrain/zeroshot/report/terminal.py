@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from relpretrain.version import __version__
+from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.results.comparison import Comparison
 from relpretrain.zeroshot.results.items import ITEMS_NAME, ItemResult, write_items
-from relpretrain.zeroshot.analysis.table import Table
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 JSON_NAME = "zero_shot.json"
 MARKDOWN_NAME = "zero_shot.md"
@@ -147,18 +147,6 @@ def commit(root: Path = _ROOT) -> str:
             return ""
         answers.append(asked.stdout.strip())
     return answers[0] + ("+" if answers[1] else "")
-
-
-def hash_files(path: Path) -> str:
-    """SHA-256 of a file, or of all files in a folder with their names."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        if path.is_dir():
-            digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def hash_items(splits: Mapping[str, Sequence[Any]]) -> str:

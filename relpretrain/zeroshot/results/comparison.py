@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relpretrain.errors import counted
-from relpretrain.zeroshot.results.items import Disagreements, item_images
 from relpretrain.zeroshot.analysis.statistics import Paired, compare_paired, holm
 from relpretrain.zeroshot.analysis.table import OVERALL
+from relpretrain.zeroshot.results.items import Disagreements, item_images
 from relpretrain.zeroshot.tasks.common.base import Record, Task
 
 

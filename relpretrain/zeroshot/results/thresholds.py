@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.analysis.statistics import best_threshold
+from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.tasks.common.base import Task
 
 DEV, SWEEP = "dev", "sweep"

@@ -10,9 +10,9 @@ from typing import Any, cast, get_args
 
 from torch import nn
 
+from relpretrain.identity import folder_digest
 from relpretrain.threads import choose_threads
 from relpretrain.types import PairScorer
-from relpretrain.zeroshot.report.terminal import hash_files
 from relpretrain.zeroshot.scorers.base import EmbeddingScorer
 from relpretrain.zeroshot.scorers.blind import BlankImageScorer, LanguageModelScorer, LengthScorer
 from relpretrain.zeroshot.scorers.constant import ConstantScorer
@@ -112,10 +112,10 @@ def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple
     described = {"scorer": f"{type(loaded.backbone).__name__} by {by}", "precision": args.precision}
     if loaded.report is not None and loaded.report.notes:
         described["loaded"] = "; ".join(loaded.report.notes)
-    return scorer, described | {"weights": hash_files(args.checkpoint)}
+    return scorer, described | {"weights": folder_digest(args.checkpoint)}
 
 
 def _weights(name: str) -> dict[str, str]:
     """The hash of weights in a folder or a file; a name on a hub speaks for itself."""
     path = Path(name)
-    return {"weights": hash_files(path)} if path.exists() else {}
+    return {"weights": folder_digest(path)} if path.exists() else {}

@@ -15,10 +15,10 @@ from PIL import Image
 
 from relpretrain.cli import main
 from relpretrain.data.build import jobs as parallel
-from relpretrain.data.shards import resumable as resuming
-from relpretrain.data.shards import writer as writing
 from relpretrain.data.build.convert_sources import SOURCES
 from relpretrain.data.sampling.exclusion import Exclusion, phash
+from relpretrain.data.shards import resumable as resuming
+from relpretrain.data.shards import writer as writing
 from tests.sources.helpers import write_image, write_json
 
 PHOTOS = 40

@@ -8,7 +8,6 @@ from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from relpretrain.types import CaptionBatch, GraphBatch, RegionBatch
-
 from tests.data.small import record, stream, tokenizer
 
 

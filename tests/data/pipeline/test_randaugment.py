@@ -7,9 +7,9 @@ import pytest
 
 from relpretrain.data.pipeline import randaugment as module
 from relpretrain.data.pipeline import transforms
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.pipeline.randaugment import COLOUR, SHAPE, rand_augment
 from relpretrain.data.pipeline.sample import Sample
+from relpretrain.data.sampling.stream import Stream
 from relpretrain.scene_graph import SceneGraph
 
 

@@ -6,13 +6,12 @@ import pytest
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.pipeline.stages import Decode, Pipeline, Work
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
-
-from tests.data.small import picture, record, stream, tokenizer
 from tests.data.shards.test_row_index import write_tar
+from tests.data.small import picture, record, stream, tokenizer
 
 
 def _pipeline(tmp_path, kind, **options):

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.pipeline.sample import Sample
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, augment, to_rgb, to_tensor
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, augment, to_tensor
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import Box, Entity, FlipRefused, Relation, SceneGraph, holds
 from tests.scene_graph.strategies import HEIGHT, WIDTH, graphs
 

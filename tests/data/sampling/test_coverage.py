@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relpretrain.data import datamodule as module_file
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.stream import Stream
 from tests import two_ranks
-
 from tests.data.small import stream, tokenizer, write_shards
 
 UNEQUAL = (1, 13, 4, 7, 2, 9)  # samples of the shards: 36

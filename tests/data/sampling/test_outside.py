@@ -10,11 +10,11 @@ import pytest
 from relpretrain import RelationVocabulary, graph_loader
 from relpretrain.cli import main
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.sampling.outside import relation_counts
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.objectives import MRC, VSG
-from tests.data.small import record, stream, tokenizer, write_shards
 from tests.data.shards.test_row_index import write_tar
+from tests.data.small import record, stream, tokenizer, write_shards
 
 NEVER = "give it a vocabulary that has them"
 

@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.stream import Stream
 
 SHARDS = {"a": [np.arange(30), np.arange(17), np.arange(5, 25)], "b": [np.arange(40)]}
 

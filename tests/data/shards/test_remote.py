@@ -9,14 +9,12 @@ from itertools import islice
 import fsspec
 import pytest
 
-from relpretrain.data.shards import indexing
-from relpretrain.data.shards import remote
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards import indexing, remote
 from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
-
 from tests.data.small import stream, tokenizer, write_shards
 
 

@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from relpretrain.data.shards.row_index import ShardIndex, captions_of, texts_of
 from relpretrain.data.shards.packed import PackedTexts
-from relpretrain.data.shards.find import ShardWriter
+from relpretrain.data.shards.row_index import ShardIndex, captions_of, texts_of
+from relpretrain.data.shards.writer import ShardWriter
 
 GRAPH = {
     "entities": [{"label": "x", "box": [0, 0, 1, 1]}, {"label": "y", "box": [0, 0, 1, 1]}],

@@ -5,7 +5,10 @@ import tarfile
 import pytest
 import webdataset
 
-from relpretrain.data.shards.find import ShardWriter, local_copy, resolve_shards, sha256
+from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.remote import local_copy
+from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.identity import file_digest
 
 RECORD = {
     "image_id": "1",
@@ -29,7 +32,7 @@ def test_writer_fills_shards_and_describes_them(tmp_path):
     assert (index["samples"], index["captions"], index["entities"], index["relations"]) == (5, 10, 10, 5)
     assert index["relation_counts"] == {"on": 5}
     for shard in index["shards"]:
-        assert shard["sha256"] == sha256(tmp_path / "a" / shard["name"])
+        assert shard["sha256"] == file_digest(tmp_path / "a" / shard["name"])
     assert sorted(os.listdir(tmp_path / "a")) == ["index.json", *[s["name"] for s in index["shards"]]]
 
 

@@ -4,14 +4,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from relpretrain.zeroshot.results.comparison import compare
-from relpretrain.zeroshot.results.items import Scored, disagreements, item_results
+from relpretrain.zeroshot.analysis.table import Table, make_row
 from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.report.page import to_html
 from relpretrain.zeroshot.report.plot import Point, plot, symmetric_axis
 from relpretrain.zeroshot.report.terminal import Report
+from relpretrain.zeroshot.results.comparison import compare
+from relpretrain.zeroshot.results.items import Scored, disagreements, item_results
 from relpretrain.zeroshot.results.scores import find_split, read_scores, write_scores
-from relpretrain.zeroshot.analysis.table import Table, make_row
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images
 

@@ -6,17 +6,10 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from relpretrain.zeroshot.results.comparison import compare
-from relpretrain.zeroshot.report.terminal import (
-    Report,
-    commit,
-    describe,
-    hash_files,
-    hash_items,
-    read_report,
-    refuse_other_data,
-)
+from relpretrain.identity import folder_digest
 from relpretrain.zeroshot.analysis.table import Table, make_row
+from relpretrain.zeroshot.report.terminal import Report, commit, describe, hash_items, read_report, refuse_other_data
+from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
 
@@ -87,9 +80,10 @@ def test_a_file_that_is_no_report_is_refused(tmp_path):
 
 def test_hashes_tell_what_changed(tmp_path):
     (tmp_path / "a").write_text("1")
-    before = hash_files(tmp_path / "a"), hash_files(tmp_path)
+    before = folder_digest(tmp_path / "a"), folder_digest(tmp_path)
     (tmp_path / "a").write_text("2")
-    assert all(old != new for old, new in zip(before, (hash_files(tmp_path / "a"), hash_files(tmp_path)), strict=True))
+    after = folder_digest(tmp_path / "a"), folder_digest(tmp_path)
+    assert all(old != new for old, new in zip(before, after, strict=True))
     item = Item("a.png", ("x",), ({"label": 1, "id": 0},))
     other = Item("a.png", ("y",), ({"label": 1, "id": 0},))
     assert hash_items({"": [item]}) == hash_items({"": [item]}) != hash_items({"": [other]})

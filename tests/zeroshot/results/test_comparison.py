@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from relpretrain.zeroshot.results.comparison import compare
-from relpretrain.zeroshot.command import main
-from relpretrain.zeroshot.results.scores import keep_scores, read_scores, write_scores
 from relpretrain.zeroshot.analysis.statistics import holm
+from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.results.comparison import compare
+from relpretrain.zeroshot.results.scores import keep_scores, read_scores, write_scores
 from relpretrain.zeroshot.tasks import TASKS
 
 

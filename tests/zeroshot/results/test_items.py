@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from relpretrain.zeroshot.results.items import Scored, disagreements, item_results, read_items, write_items
 from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.results.items import Scored, disagreements, item_results, read_items, write_items
 from relpretrain.zeroshot.results.scores import write_scores
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images

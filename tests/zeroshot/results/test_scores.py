@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.command import main
-from relpretrain.zeroshot.scorers import ConstantScorer
+from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
@@ -17,6 +16,7 @@ from relpretrain.zeroshot.results.scores import (
     tell_apart,
     write_scores,
 )
+from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.folders import write_folders
 from tests.zeroshot.helpers import write_benchmarks

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from relpretrain.zeroshot.results.items import Scored
-from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.analysis.statistics import best_threshold
-from relpretrain.zeroshot.tasks import TASKS
+from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.thresholds import with_threshold
+from relpretrain.zeroshot.tasks import TASKS
 
 VSR, VALSE = TASKS["vsr"], TASKS["valse"]
 

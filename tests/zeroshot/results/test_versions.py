@@ -7,14 +7,14 @@ import pytest
 
 from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.results.scores import write_scores
-from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.common.card import Card, Version, digest
 from relpretrain.zeroshot.results.versions import (
     refuse_other_version,
     version_note,
     version_of_items,
     version_of_scores,
 )
+from relpretrain.zeroshot.tasks import TASKS, Source
+from relpretrain.zeroshot.tasks.common.card import Card, Version, digest
 
 KNOWN = [("vsr", 6), ("valse", 1), ("sugarcrepe", 1)]
 

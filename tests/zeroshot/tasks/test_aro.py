@@ -8,8 +8,8 @@ import pytest
 
 from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.composition.aro import EXCLUDED, MAX_WORDS, order_cases
 from relpretrain.zeroshot.tasks.common.base import read_image
+from relpretrain.zeroshot.tasks.composition.aro import EXCLUDED, MAX_WORDS, order_cases
 from relpretrain.zeroshot.tasks.composition.shuffles import Shuffler, clean, official_shuffler
 from tests.zeroshot.folders import dump, paint, write_aro
 

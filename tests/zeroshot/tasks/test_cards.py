@@ -10,7 +10,7 @@ from relpretrain.zeroshot.command import cards, main
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.card import Card
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "benchmarks.md"
 
 
 @pytest.mark.parametrize("name", TASKS)

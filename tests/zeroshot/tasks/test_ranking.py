@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from relpretrain.zeroshot.scorers import ConstantScorer, EmbeddingScorer
 from relpretrain.zeroshot.tasks.retrieval import ranking
 from relpretrain.zeroshot.tasks.retrieval.ranking import best_right, retrieve, top
-from relpretrain.zeroshot.scorers import ConstantScorer, EmbeddingScorer
 
 
 def naive_rank(scores, right):

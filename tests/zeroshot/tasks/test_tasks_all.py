@@ -9,8 +9,8 @@ import torch
 
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.report.terminal import Report
-from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.results.scores import read_scores, task_of, write_scores
+from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.folders import write_folders
 from tests.zeroshot.helpers import ColourScorer

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
-from relpretrain.data.pipeline.transforms import decode
+from relpretrain.pixels import decode
 from relpretrain.types import PairScorer
-from relpretrain.zeroshot.scorers import match_probability
 from relpretrain.zeroshot.analysis.table import Table
+from relpretrain.zeroshot.scorers import match_probability
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.source import (
     Record,

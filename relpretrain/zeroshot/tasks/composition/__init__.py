@@ -1,1 +1,1 @@
-"""composition."""
+"""Benchmarks of composition: VALSE, SVO-Probes, Winoground, ARO, SugarCrepe and SugarCrepe++."""

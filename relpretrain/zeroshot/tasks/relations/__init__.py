@@ -1,1 +1,1 @@
-"""relations."""
+"""Benchmarks of relations: VSR, What'sUp, relation classification on scene graphs."""

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.pipeline.transforms import decode
 from relpretrain.features import Features
+from relpretrain.pixels import decode
 from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
-from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
+from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome, Record, Source, require
 from relpretrain.zeroshot.tasks.common.card import Card
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from relpretrain.errors import counted
 from relpretrain.features import Features
 from relpretrain.types import GraphBatch, Pairs, PairScorer
-from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_image_mean_row, make_share_row
+from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks.common.base import (
     BaseTask,
     Item,

@@ -1,1 +1,1 @@
-"""retrieval."""
+"""Retrieval of images and texts: COCO, Flickr30K, Stanford Paragraphs."""

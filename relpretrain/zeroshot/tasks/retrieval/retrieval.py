@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relpretrain.types import PairScorer
-from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks, retrieve
-from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, make_macro_row, make_share_row
+from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.tasks.common.base import (
     Item,
     Outcome,
@@ -22,6 +21,7 @@ from relpretrain.zeroshot.tasks.common.base import (
 )
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, read_captions, read_listed
+from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks, retrieve
 
 RECALLS = (1, 5, 10)
 """The k of R@k."""

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from relpretrain.adapters.albef import SplitBertAdapter
-from relpretrain.adapters.base import has
-from relpretrain.adapters.regions import all_visible
+from relpretrain.adapters.hosts.albef import SplitBertAdapter
+from relpretrain.adapters.hosts.base import has
+from relpretrain.adapters.hosts.regions import all_visible
 from relpretrain.types import ImageFeatures, Regions
 
 

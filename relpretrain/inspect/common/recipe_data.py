@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.inspect.survey import SHARDS
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.stream import Stream
 from relpretrain.errors import ConfigError
+from relpretrain.inspect.common.survey import SHARDS
 from relpretrain.reading import read_text
 from relpretrain.recipe_files import find_recipe
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.adapters.base import HostAdapter
-from relpretrain.adapters.regions import all_visible, attend, encode_with_regions
+from relpretrain.adapters.hosts.base import HostAdapter
+from relpretrain.adapters.hosts.regions import all_visible, attend, encode_with_regions
 from relpretrain.types import ImageFeatures, Regions
 
 

@@ -1,4 +1,4 @@
-"""`relpretrain data`: its commands, each in a file of its own."""
+"""`relpretrain data synthetic`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.build import convert
-from relpretrain.data.build import pack as repack
 from relpretrain.data.build.progress import ProgressLine
 from relpretrain.sources.common.files import Meter
 
@@ -72,29 +70,8 @@ _SYNTHETIC_HELP: dict[str, dict[str, str]] = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add all commands to the parser of `relpretrain data`."""
-    add_subcommands(parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND"))
-
-
-def add_subcommands(commands: Any) -> None:
-    """Add all commands to what `add_subparsers` returned, beside others."""
-    convert.add_parser(commands)
-    repack.add_parser(commands)
-    _add_synthetic(commands)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Carry out a command of `add_arguments`.
-
-    Raises:
-        ValueError: If an argument or what it names cannot be used.
-        OSError: If a file cannot be read or written.
-    """
-    args.run_data(args)
-
-
-def _add_synthetic(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
+    """Add `synthetic` to the commands of `relpretrain data`."""
     synthetic = commands.add_parser(
         "synthetic",
         help="render a small world with captions, regions and graphs",

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.build.jobs import ordered_map
+from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
 
 Found = TypeVar("Found")

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from relpretrain.adapters.albef import OfficialALBEF
-from relpretrain.adapters.blip import TwoPassText
+from relpretrain.adapters.hosts.albef import OfficialALBEF
+from relpretrain.adapters.hosts.blip import TwoPassText
 
 
 class LavisALBEF(OfficialALBEF):

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.adapters.base import HostAdapter
-from relpretrain.adapters.regions import additive, encode_with_regions
+from relpretrain.adapters.hosts.base import HostAdapter
+from relpretrain.adapters.hosts.regions import additive, encode_with_regions
 from relpretrain.types import ImageFeatures, Regions
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.adapters.dual import DualEncoder, cut, filled
-from relpretrain.adapters.regions import additive
+from relpretrain.adapters.hosts.dual import DualEncoder, cut, filled
+from relpretrain.adapters.hosts.regions import additive
 
 
 class OpenCLIP(DualEncoder):

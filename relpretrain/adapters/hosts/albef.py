@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from relpretrain.adapters.base import HostAdapter, has
-from relpretrain.adapters.regions import all_visible, encode_vit
+from relpretrain.adapters.hosts.base import HostAdapter, has
+from relpretrain.adapters.hosts.regions import all_visible, encode_vit
 from relpretrain.types import ImageFeatures, Regions
 
 

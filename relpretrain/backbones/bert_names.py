@@ -1,0 +1,111 @@
+"""The weight names of BERT, as in Hugging Face's BertForMaskedLM and the official text encoders, turned into ours.
+
+Pure functions of state dicts. Nothing is dropped but what holds no information: copies of tied weights (they are
+compared first) and what no model here uses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+# Inside a layer: their name -> our name, and which of how many stacked parts it is.
+LAYER: dict[str, tuple[str, int, int]] = {
+    "attention.self.query": ("attention.qkv", 0, 3),
+    "attention.self.key": ("attention.qkv", 1, 3),
+    "attention.self.value": ("attention.qkv", 2, 3),
+    "attention.output.dense": ("attention.out", 0, 1),
+    "attention.output.LayerNorm": ("attention_norm", 0, 1),
+    "crossattention.self.query": ("cross.q", 0, 1),
+    "crossattention.self.key": ("cross.kv", 0, 2),
+    "crossattention.self.value": ("cross.kv", 1, 2),
+    "crossattention.output.dense": ("cross.out", 0, 1),
+    "crossattention.output.LayerNorm": ("cross_norm", 0, 1),
+    "intermediate.dense": ("up", 0, 1),
+    "output.dense": ("down", 0, 1),
+    "output.LayerNorm": ("ffn_norm", 0, 1),
+}
+BERT = {
+    "bert.embeddings.word_embeddings": "text.words",
+    "bert.embeddings.position_embeddings": "text.positions",
+    "bert.embeddings.token_type_embeddings": "text.types",
+    "bert.embeddings.LayerNorm": "text.norm",
+    "cls.predictions.transform.dense": "word_head.dense",
+    "cls.predictions.transform.LayerNorm": "word_head.norm",
+    "cls.predictions": "word_head",
+}
+BERT_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)")
+COPIES = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+_UNUSED_BERT = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)|bert\.pooler\..*|cls\.seq_relationship\..*")
+
+
+def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
+    """Rename the weights of a BERT with its language modelling head.
+
+    Args:
+        state: Names as in Hugging Face's BertForMaskedLM or the official text encoders.
+        text_layers: How many layers belong to the text encoder; the rest belong to the fusion encoder.
+
+    Raises:
+        ValueError: If a name is unknown, or the last matrix of the head is not the word embeddings.
+    """
+    state = {with_bert(key): value for key, value in state.items()}
+    for copy, original in COPIES.items():
+        if copy in state and not same(state[copy], state.get(original, state[copy])):
+            raise ValueError(f"{copy} differs from {original}: the word head of this checkpoint is not tied.")
+    parts: dict[str, dict[int, Tensor]] = {}
+    unknown = []
+    for key, value in state.items():
+        if key in COPIES or _UNUSED_BERT.fullmatch(key):
+            continue
+        place = _bert_place(key, text_layers)
+        if place is None:
+            unknown.append(key)
+        else:
+            parts.setdefault(place[0], {})[place[1]] = value
+    refuse_unknown(unknown)
+    return {name: torch.cat([p[i] for i in sorted(p)]) if len(p) > 1 else p[0] for name, p in parts.items()}
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether tensors are equal; on the meta device, where there are no values, whether their shapes are."""
+    return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a, b.to(a.dtype)))
+
+
+def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:
+    """Our name of a weight, and which of the stacked parts it is."""
+    prefix, _, last = key.rpartition(".")
+    layer = BERT_LAYER.fullmatch(prefix)
+    if layer and layer[2] in LAYER:
+        number, (name, part, _) = int(layer[1]), LAYER[layer[2]]
+        half, number = ("text", number) if number < text_layers else ("fusion", number - text_layers)
+        return f"{half}.layers.{number}.{name}.{last}", part
+    if prefix in BERT:
+        return f"{BERT[prefix]}.{last}", 0
+    return None
+
+
+def count_text_layers(text: Mapping[str, Tensor]) -> int:
+    """The first layer that attends to images ends the text encoder."""
+    layers = {int(m[1]) for m in map(BERT_LAYER.match, text) if m}
+    crossing = {int(m[1]) for m in map(BERT_LAYER.match, text) if m and m[2].startswith("crossattention.")}
+    return min(crossing, default=len(layers))
+
+
+def with_bert(key: str) -> str:
+    """Fine-tuning checkpoints leave out "bert."."""
+    return f"bert.{key}" if key.startswith(("embeddings.", "encoder.")) else key
+
+
+def refuse_unknown(unknown: list[str]) -> None:
+    """Raise a ValueError that lists weights with unknown names, if there are any."""
+    if unknown:
+        raise ValueError(f"{len(unknown)} unknown weights in the checkpoint: {', '.join(sorted(unknown))}.")
