@@ -102,7 +102,7 @@ def mean_over_ranks(total: Tensor, count: Tensor | float) -> Tensor:
     return total * world_size() / sum_over_ranks(number).clamp(min=1.0)
 
 
-def touch(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+def attach_unused_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
     """Tie parameters to a loss without changing its value or any gradient.
 
     DDP waits for every parameter in every step (`find_unused_parameters=False`), and a step of one batch type leaves

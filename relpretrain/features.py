@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.distributed import gather_sizes, rank
-from relpretrain.types import Backbone, Batch, FastFusion, ImageFeatures, Pairs, Regions, Teacher, TextBatch
+from relpretrain.types import Backbone, Batch, CachedFusion, ImageFeatures, Pairs, Regions, Teacher, TextBatch
 
 
 def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -114,7 +114,7 @@ class Features:
         return tokens[start : start + len(pairs)], mask[start : start + len(pairs)]
 
     @cached_property
-    def taught(self) -> Features | None:
+    def teacher_features(self) -> Features | None:
         """The same batch under the teacher's model: of regions only the batch's own pairs, which are distilled."""
         if self.teacher is None:
             return None
@@ -174,15 +174,15 @@ class View:
     def fuse(self, text: Tensor) -> Tensor:
         """Fuse tokens of the texts, or of other words in their places, (n, length, dim) with the image of each."""
         mask, (image, image_mask) = self._shown.text.mask, self.image
-        if isinstance(self.backbone, FastFusion):
-            return self.backbone.fuse_begun(text, mask, self.begun_image, image_mask)
+        if isinstance(self.backbone, CachedFusion):
+            return self.backbone.fuse_cached(text, mask, self.begun_image, image_mask)
         return self.backbone.fuse(text, mask, image, image_mask)
 
     @cached_property
     def begun_image(self) -> tuple[Tensor, ...]:
-        """The images' part of fusion, for a backbone that has `FastFusion`."""
-        assert isinstance(self.backbone, FastFusion)
-        return self.backbone.begin_image(self.image[0])
+        """The images' part of fusion, for a backbone that has `CachedFusion`."""
+        assert isinstance(self.backbone, CachedFusion)
+        return self.backbone.precompute_image_kv(self.image[0])
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -201,10 +201,10 @@ class View:
         return ids
 
     @cached_property
-    def taught(self) -> View | None:
+    def teacher_view(self) -> View | None:
         """The same pairs under the teacher, without gradient; None without one."""
-        taught = self.features.taught
-        return None if taught is None else taught.view(self.pairs)
+        features = self.features.teacher_features
+        return None if features is None else features.view(self.pairs)
 
     @cached_property
     def similarities(self) -> tuple[Tensor, Tensor]:
@@ -214,9 +214,12 @@ class View:
         """
         image, text = self.image_embedding.float(), self.text_embedding.float()
         other_image, other_text = image, text
-        if self.taught is not None:
+        if self.teacher_view is not None:
             with torch.no_grad():
-                other_image, other_text = self.taught.image_embedding.float(), self.taught.text_embedding.float()
+                other_image, other_text = (
+                    self.teacher_view.image_embedding.float(),
+                    self.teacher_view.text_embedding.float(),
+                )
         temperature = self.backbone.temperature.float()
         with full_precision(image):
             return image @ other_text.T / temperature, text @ other_image.T / temperature

@@ -223,18 +223,18 @@ class BoxBackbone(Backbone, Protocol):
 
 
 @runtime_checkable
-class FastFusion(Protocol):
+class CachedFusion(Protocol):
     """A backbone whose images and texts do once what of fusion depends on them alone; ours do."""
 
-    def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
+    def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
         """The images' part of fusion, of tokens (m, 1 + patches, dim): tensors with a row for each image."""
         ...
 
-    def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+    def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """The texts' part of matching, of tokens (n, length, dim): a row for each text."""
         ...
 
-    def fuse_begun(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+    def fuse_cached(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
         """`fuse` text tokens (n, length, dim) with images that have begun, one for each: (n, length, fusion_dim)."""
         ...
 

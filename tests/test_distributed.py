@@ -7,7 +7,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from relpretrain import distributed
-from relpretrain.distributed import gather, gather_sizes, mean_over_ranks, touch
+from relpretrain.distributed import attach_unused_parameters, gather, gather_sizes, mean_over_ranks
 from relpretrain.features import Features
 from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
@@ -29,7 +29,9 @@ class Step(torch.nn.Module):
 
     def forward(self, batch):
         features = Features(self.model, batch, [pairs for o in self.objectives for pairs in o.views(batch)])
-        return sum(touch(objective(features).loss, self.parameters()) for objective in self.objectives)
+        return sum(
+            attach_unused_parameters(objective(features).loss, self.parameters()) for objective in self.objectives
+        )
 
 
 def rows(pairs, keep, shift=0):
@@ -166,7 +168,7 @@ def test_one_process_needs_no_group():
 
 def test_touch_changes_neither_value_nor_gradient():
     used, idle = torch.nn.Parameter(torch.tensor(2.0)), torch.nn.Parameter(torch.tensor(5.0))
-    loss = touch(used * 3, [used, idle])
+    loss = attach_unused_parameters(used * 3, [used, idle])
     loss.backward()
     assert float(loss.detach()) == 6.0
     assert float(used.grad) == 3.0
@@ -175,7 +177,7 @@ def test_touch_changes_neither_value_nor_gradient():
 
 def test_what_was_tied_may_be_changed_in_place():
     used, idle = torch.nn.Parameter(torch.tensor(2.0)), torch.nn.Parameter(torch.tensor(5.0))
-    loss = touch(used * 3, [used, idle])
+    loss = attach_unused_parameters(used * 3, [used, idle])
     loss /= 4
     loss.backward()
     assert float(used.grad) == 0.75

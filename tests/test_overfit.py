@@ -14,7 +14,7 @@ from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
-from relpretrain.training.window import log_name
+from relpretrain.training.metric_buffer import log_name
 from tests.data.small import picture, tokenizer
 
 RELATIONS = ("beside", "on", "under", "left of")

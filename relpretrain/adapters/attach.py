@@ -19,7 +19,7 @@ from relpretrain.adapters.hosts.base import HostAdapter
 from relpretrain.adapters.outside import Drawn
 from relpretrain.adapters.steps import manual_backward, training_step
 from relpretrain.adapters.stream import GraphStream
-from relpretrain.distributed import has_group, rank, touch
+from relpretrain.distributed import attach_unused_parameters, has_group, rank
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
 from relpretrain.objectives.base import title
@@ -171,8 +171,8 @@ def relation_parameters(model: nn.Module) -> list[nn.Parameter]:
 def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     """Weighted losses of the attached objectives on a graph batch, by name ("vsg_itc", ..., "mrc").
 
-    Each is tied to all parameters of the model (see `relpretrain.distributed.touch`). A loss that this process's share
-    of the batch has nothing for is a zero; `relation_attachment.happened` names the others.
+    Each is tied to all parameters of the model (see `relpretrain.distributed.attach_unused_parameters`). A loss that
+    this process's share of the batch has nothing for is a zero; `relation_attachment.happened` names the others.
     """
     attachment = _attachment(model)
     attachment.drawn.look(batch.relations)
@@ -188,7 +188,7 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
         output = objective(features)
         for part, value in output.parts.items():
             loss = name if part == name else f"{name}_{part}"
-            losses[loss] = touch(objective.weight * value, parameters)
+            losses[loss] = attach_unused_parameters(objective.weight * value, parameters)
             if output.counts.get(part, output.count):
                 happened.add(loss)
     attachment.happened = frozenset(happened)
@@ -214,7 +214,7 @@ def _tied(output: Any, parameters: list[nn.Parameter]) -> Any:
 
     def tie(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            return touch(leaf, parameters) if leaf.requires_grad else leaf
+            return attach_unused_parameters(leaf, parameters) if leaf.requires_grad else leaf
         if isinstance(leaf, SimpleNamespace):
             return type(leaf)(**{name: _tied(value, parameters) for name, value in vars(leaf).items()})
         if is_dataclass(leaf) and not isinstance(leaf, type):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relpretrain.distributed import touch
+from relpretrain.distributed import attach_unused_parameters
 from relpretrain.types import GraphBatch
 
 
@@ -40,7 +40,7 @@ def manual_backward(model: Any, own: Callable[..., Any], loss: Tensor, *args: An
     for graph_batch in waiting or []:
         loss = loss + _total(model, graph_batch)
     if waiting is not None:
-        loss = touch(loss, (model if waiting else model.relation_objectives).parameters())
+        loss = attach_unused_parameters(loss, (model if waiting else model.relation_objectives).parameters())
     own(loss, *args, **kwargs)
 
 
@@ -84,9 +84,9 @@ def _add(output: Any, loss: Tensor) -> Any:
 def _tied(output: Any, model: nn.Module) -> Any:
     """The same output, tied to all parameters: DDP waits for those that this kind of step leaves alone."""
     if isinstance(output, Tensor):
-        return touch(output, model.parameters())
+        return attach_unused_parameters(output, model.parameters())
     if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
-        return {**output, "loss": touch(output["loss"], model.parameters())}
+        return {**output, "loss": attach_unused_parameters(output["loss"], model.parameters())}
     return output
 
 

@@ -62,7 +62,7 @@ class ALBEF(Encoders):
             **overrides,
         )
         super().__init__(chosen, checkpointing)
-        self.match_head = nn.Linear(chosen.text_width, 2)
+        self.itm_head = nn.Linear(chosen.text_width, 2)
         self.scale = Temperature(temperature)
         self.load_pretrained(pretrained_image, pretrained_text)
         self.teacher: MomentumTeacher | None = None
@@ -79,5 +79,5 @@ class ALBEF(Encoders):
 
     def match_logits(self, fused: Tensor) -> Tensor:
         """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
-        logits: Tensor = self.match_head(fused[:, 0])
+        logits: Tensor = self.itm_head(fused[:, 0])
         return logits

@@ -35,9 +35,9 @@ BERT = {
     "bert.embeddings.position_embeddings": "text.positions",
     "bert.embeddings.token_type_embeddings": "text.types",
     "bert.embeddings.LayerNorm": "text.norm",
-    "cls.predictions.transform.dense": "word_head.dense",
-    "cls.predictions.transform.LayerNorm": "word_head.norm",
-    "cls.predictions": "word_head",
+    "cls.predictions.transform.dense": "mlm_head.dense",
+    "cls.predictions.transform.LayerNorm": "mlm_head.norm",
+    "cls.predictions": "mlm_head",
 }
 BERT_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)")
 COPIES = {

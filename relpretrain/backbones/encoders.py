@@ -32,7 +32,7 @@ class Encoders(nn.Module):
         self.vision = vision_module.build_vision(sizes, checkpointing)
         self.text = text_module.TextEncoder(sizes, checkpointing)
         self.fusion = text_module.FusionEncoder(sizes, checkpointing)
-        self.word_head = text_module.WordHead(sizes)
+        self.mlm_head = text_module.MLMHead(sizes)
         self.image_projection = nn.Linear(sizes.vision_width, sizes.embed_dim)
         self.text_projection = nn.Linear(sizes.text_width, sizes.embed_dim)
         self.fusion_dim = sizes.text_width
@@ -42,13 +42,13 @@ class Encoders(nn.Module):
         """Refuse another `fuse` alone.
 
         Raises:
-            TypeError: If a subclass has another `fuse` and not another `fuse_begun`, which is what objectives call.
+            TypeError: If a subclass has another `fuse` and not another `fuse_cached`, which is what objectives call.
         """
         super().__init_subclass__(**kwargs)
-        if "fuse" in cls.__dict__ and "fuse_begun" not in cls.__dict__:
+        if "fuse" in cls.__dict__ and "fuse_cached" not in cls.__dict__:
             raise TypeError(
-                f"{cls.__name__} has another fuse, but objectives call fuse_begun: define that instead, and "
-                "begin_image, begin_text and match where they differ."
+                f"{cls.__name__} has another fuse, but objectives call fuse_cached: define that instead, and "
+                "precompute_image_kv, precompute_text and match where they differ."
             )
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
@@ -66,18 +66,18 @@ class Encoders(nn.Module):
 
         There may be fewer images, of which n is a multiple: each then serves as many texts in a row.
         """
-        return self.fuse_begun(text, text_mask, self.begin_image(image), image_mask)
+        return self.fuse_cached(text, text_mask, self.precompute_image_kv(image), image_mask)
 
-    def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
+    def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
         """What of fusion depends on image tokens (m, 1 + patches, dim) alone: tensors of m rows, for all texts."""
-        return self.fusion.begin_image(image)
+        return self.fusion.precompute_image_kv(image)
 
-    def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+    def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """What of matching depends on text tokens (n, length, dim) alone, in their shape, for all images."""
-        return self.fusion.begin_text(text, text_mask)
+        return self.fusion.precompute_text(text, text_mask)
 
-    def fuse_begun(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """`fuse` text tokens (n, length, dim) with images that `begin_image` prepared: (n, length, fusion_dim)."""
+    def fuse_cached(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """`fuse` texts (n, length, dim) with images of `precompute_image_kv`: (n, length, fusion_dim)."""
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
 
@@ -105,7 +105,7 @@ class Encoders(nn.Module):
 
     def word_logits(self, fused: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""
-        logits: Tensor = self.word_head(fused, self.text.words.weight)
+        logits: Tensor = self.mlm_head(fused, self.text.words.weight)
         return logits
 
     def load_pretrained(self, image: str | None, text: str | None) -> None:
@@ -127,7 +127,7 @@ class Encoders(nn.Module):
         wanted = {
             key: value
             for key, value in self.state_dict().items()
-            if key.startswith(("text.", "fusion.", "word_head.")) and ".cross" not in key
+            if key.startswith(("text.", "fusion.", "mlm_head.")) and ".cross" not in key
         }
         vision_module.check_weights(f"BERT {text!r}", wanted, state)
         self.load_state_dict(state, strict=False)

@@ -150,7 +150,7 @@ class FusionEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer(sizes, sizes.vision_width) for _ in range(sizes.fusion_layers))
         init_weights(self, sizes.init_std)
 
-    def begin_image(self, image: Tensor) -> tuple[Tensor, ...]:
+    def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
         """What no text has a part in, of tokens (m, K, image width): keys and values for each layer, (m, K, 2 D).
 
         With checkpointing it is the tokens alone: a layer makes its keys and values when it runs, and keeps none.
@@ -158,19 +158,19 @@ class FusionEncoder(nn.Module):
         layers: list[Any] = list(self.layers)
         return (image,) if self.checkpointing else tuple(layer.cross.kv(image) for layer in layers)
 
-    def begin_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+    def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """What no image has a part in, (n, L, D): the first layer's self-attention. Goes on in `first_token`."""
         first: Any = self.layers[0]
         return run(first.attend, self.checkpointing, text, _wide(text_mask))
 
     def forward(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, L, D) attend to m images that `begin_image` prepared, n a multiple of m: (n, L, D)."""
+        """Let texts (n, L, D) attend to m images of `precompute_image_kv`, n a multiple of m: (n, L, D)."""
         for number, layer in enumerate(self.layers):
             text = self._look(number, layer, image, image_mask, text, _wide(text_mask))
         return text
 
     def first_token(self, begun: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """The first token of what `forward` returns, (n, 1, D), of texts that `begin_text` prepared."""
+        """The first token of what `forward` returns, (n, 1, D), of texts that `precompute_text` prepared."""
         layers: list[Any] = list(self.layers)
         last = len(layers) - 1
         if last == 0:
@@ -189,7 +189,7 @@ class FusionEncoder(nn.Module):
         return run(lambda tokens, *x: part(*x, layer.cross.kv(tokens), _wide(image_mask)), True, *image, *x)
 
 
-class WordHead(nn.Module):
+class MLMHead(nn.Module):
     """BERT's head for masked language modelling; its last matrix is that of the word embeddings.
 
     Args:

@@ -58,7 +58,7 @@ class XVLM(Encoders):
             **overrides,
         )
         super().__init__(chosen, checkpointing)
-        self.match_head = _head(chosen.text_width, 2)
+        self.itm_head = _head(chosen.text_width, 2)
         self.box_head = _head(chosen.text_width, 4)
         self.scale = Temperature(temperature)
         self.load_pretrained(pretrained_image, pretrained_text)
@@ -72,7 +72,7 @@ class XVLM(Encoders):
 
     def match_logits(self, fused: Tensor) -> Tensor:
         """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
-        logits: Tensor = self.match_head(fused[:, 0])
+        logits: Tensor = self.itm_head(fused[:, 0])
         return logits
 
     def boxes(self, fused: Tensor) -> Tensor:

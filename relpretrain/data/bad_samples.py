@@ -18,7 +18,7 @@ JUDGED_EVERY = 16
 """Batches after which several processes put their counts together and judge them, waiting for each other."""
 
 
-class Ledger:
+class BadSampleTracker:
     """Bad samples by dataset, reason and shard; a bad one that another took the place of counts as one drawn.
 
     Args:

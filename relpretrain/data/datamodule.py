@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks, trainer_flags
-from relpretrain.data.bad_samples import Ledger
+from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.loading import Batches, StepDataset, StepLoader, leave_with_parent
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.preprocess import Preprocess
@@ -24,7 +24,7 @@ from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of
 from relpretrain.data.sampling.schedule import Plan
-from relpretrain.data.sampling.stream import Stop, Stream, settled
+from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import plan_lines
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
@@ -99,7 +99,7 @@ class RelationDataModule(LightningDataModule):
         self._left: dict[tuple[str, str], dict[str, int]] = {}
         self._outside: dict[tuple[str, str], Coverage] = {}
         self.plan: Plan | None = None
-        self.ledger = Ledger(max_bad_fraction)
+        self.bad_samples = BadSampleTracker(max_bad_fraction)
         self._tokenizer: Any = None
         self._train: StepDataset | None = None
         self._val: list[StepDataset] = []
@@ -206,7 +206,7 @@ class RelationDataModule(LightningDataModule):
         """Note bad samples, and the step that comes next."""
         if isinstance(batch, Batch):
             if self._train is None or not self._train.repeat or batch.step < self._train.repeat:
-                self.ledger.add(batch)
+                self.bad_samples.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
                 under_way = getattr(self.trainer, "global_step", 0)
@@ -233,11 +233,11 @@ class RelationDataModule(LightningDataModule):
 
     def report(self) -> dict[str, dict[str, int]]:
         """What this process lost so far: counts by dataset and reason."""
-        return self.ledger.report()
+        return self.bad_samples.report()
 
     def teardown(self, stage: str | None = None) -> None:
         """Report what was lost."""
-        lines = self.ledger.lines()
+        lines = self.bad_samples.lines()
         if lines and stage in (None, "fit"):
             where = f" (process {rank()})" if world_size() > 1 else ""
             print("\n  ".join([f"Left out of the data{where}:", *lines]), flush=True)
@@ -340,13 +340,13 @@ class RelationDataModule(LightningDataModule):
         sizes: dict[str, int] = {}
         for (_, dataset), size in self.plan.sizes().items():
             sizes[dataset] = max(size, sizes.get(dataset, 0))
-        self.ledger = Ledger(self.max_bad_fraction, sizes)
+        self.bad_samples = BadSampleTracker(self.max_bad_fraction, sizes)
         noted = set()
         for datasets in shards.values():
             for dataset, indexes in datasets.items():
                 for index in indexes:
                     if (dataset, index.path) not in noted:
-                        self.ledger.add_index(dataset, index)
+                        self.bad_samples.add_index(dataset, index)
                     noted.add((dataset, index.path))
 
     def _batches(
@@ -361,7 +361,7 @@ class RelationDataModule(LightningDataModule):
         pipelines = {}
         objectives = dict(getattr(module, "objectives", {}).items())
         for name, recipe in streams.items():
-            stream = settled(recipe, objectives)
+            stream = with_defaults(recipe, objectives)
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
             writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary_of(stream, objectives))
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)

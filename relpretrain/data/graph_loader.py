@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from relpretrain.data import checks
-from relpretrain.data.bad_samples import Ledger
+from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.loading import Batches, StepDataset
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.host_images import HostImages, ImageTransform
@@ -143,10 +143,12 @@ def graph_loader(
     loader = GraphLoader(plan, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
     if isinstance(encoder, SentenceEncoder):
         loader.padding = encoder.padding
-    loader.ledger = Ledger(max_bad_fraction, {dataset: size for (_, dataset), size in plan.sizes().items()})
+    loader.bad_samples = BadSampleTracker(
+        max_bad_fraction, {dataset: size for (_, dataset), size in plan.sizes().items()}
+    )
     for dataset, indexes in found[_NAME].items():
         for index in indexes:
-            loader.ledger.add_index(dataset, index)
+            loader.bad_samples.add_index(dataset, index)
     if vocabulary is not None and rank() == 0:
         tell_outside({dataset: coverage(counts, vocabulary) for dataset, counts in loader.relation_counts.items()})
     return loader
@@ -182,7 +184,7 @@ class GraphLoader:
         self.endless = endless
         self.num_workers = num_workers
         self.next_step = 0
-        self.ledger = Ledger(1.0)
+        self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
 
     def __len__(self) -> int:
@@ -212,7 +214,7 @@ class GraphLoader:
         )
         for batch in loader:
             assert isinstance(batch, GraphBatch)
-            self.ledger.add(batch)
+            self.bad_samples.add(batch)
             self.next_step = batch.step + 1
             yield batch
 
@@ -241,7 +243,7 @@ class GraphLoader:
 
     def report(self) -> dict[str, dict[str, int]]:
         """What was lost so far on this process: counts by dataset and reason."""
-        return self.ledger.report()
+        return self.bad_samples.report()
 
     def _pass(self) -> int:
         return max(sum(self.plan.sizes().values()) // self.plan.streams[_NAME].batch_size, 1)

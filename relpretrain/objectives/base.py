@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from relpretrain.distributed import mean_over_ranks, touch
+from relpretrain.distributed import attach_unused_parameters, mean_over_ranks
 from relpretrain.features import Features, View
 from relpretrain.types import PARTS, Backbone, Batch, CaptionBatch, ObjectiveOutput, Pairs
 
@@ -74,7 +74,9 @@ class Objective(nn.Module):
     ) -> ObjectiveOutput:
         """Add up named losses, weighted, tied to this objective's own parameters."""
         loss = self.weight * sum(parts.values(), start=next(iter(parts.values())).new_zeros(()))
-        return ObjectiveOutput(touch(loss, self.parameters()), parts, count, metrics or {}, counts or {})
+        return ObjectiveOutput(
+            attach_unused_parameters(loss, self.parameters()), parts, count, metrics or {}, counts or {}
+        )
 
 
 @dataclass(frozen=True)

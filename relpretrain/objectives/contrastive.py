@@ -77,7 +77,7 @@ class ITC(ViewObjective):
         image_ids, text_ids = view.image_ids, view.pairs.text_ids
         key_image_ids, key_text_ids = gather(image_ids, sizes), gather(text_ids, sizes)
         with full_precision(image):
-            if view.taught is None:
+            if view.teacher_view is None:
                 excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids).scatter(1, own, False)
                 to_text = image @ gather(text, sizes).T / temperature
                 to_image = text @ gather(image, sizes).T / temperature
@@ -88,18 +88,21 @@ class ITC(ViewObjective):
                 teacher = view.features.teacher
                 assert teacher is not None
                 with torch.no_grad():
-                    taught_image, taught_text = view.taught.image_embedding.float(), view.taught.text_embedding.float()
-                    key_image, key_text = gather(taught_image, sizes), gather(taught_text, sizes)
+                    teacher_image, teacher_text = (
+                        view.teacher_view.image_embedding.float(),
+                        view.teacher_view.text_embedding.float(),
+                    )
+                    key_image, key_text = gather(teacher_image, sizes), gather(teacher_text, sizes)
                     if teacher.queue is not None:
                         key_image = torch.cat([key_image, teacher.queue.image.T.float()])
                         key_text = torch.cat([key_text, teacher.queue.text.T.float()])
                         key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
                         key_text_ids = torch.cat([key_text_ids, teacher.queue.text_ids])
                     excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids).scatter(1, own, False)
-                    taught_to_text = taught_image @ key_text.T / temperature
-                    taught_to_image = taught_text @ key_image.T / temperature
-                    soft_text = taught_to_text.masked_fill(excluded, float("-inf")).softmax(dim=1)
-                    soft_image = taught_to_image.masked_fill(excluded, float("-inf")).softmax(dim=1)
+                    teacher_to_text = teacher_image @ key_text.T / temperature
+                    teacher_to_image = teacher_text @ key_image.T / temperature
+                    soft_text = teacher_to_text.masked_fill(excluded, float("-inf")).softmax(dim=1)
+                    soft_image = teacher_to_image.masked_fill(excluded, float("-inf")).softmax(dim=1)
                 to_text = image @ key_text.T / temperature
                 to_image = text @ key_image.T / temperature
                 losses = contrastive_losses(to_text, positive, excluded, soft_text, teacher.alpha) + contrastive_losses(

@@ -74,10 +74,10 @@ class MLM(ViewObjective):
         labels = text.labels[positions]
         logits = masked_word_logits(view, positions)
         soft, alpha = None, 0.0
-        if view.taught is not None and view.features.teacher is not None:
+        if view.teacher_view is not None and view.features.teacher is not None:
             alpha = view.features.teacher.alpha
             with torch.no_grad():
-                soft = masked_word_logits(view.taught, positions).float().softmax(dim=1)
+                soft = masked_word_logits(view.teacher_view, positions).float().softmax(dim=1)
         loss = mean_over_ranks(word_losses(logits, labels, soft, alpha).sum(), len(labels))
         if len(labels) == 0:
             return Term(loss, 0, {})

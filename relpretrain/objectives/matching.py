@@ -12,7 +12,7 @@ from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective, nothing
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
-from relpretrain.types import FastFusion
+from relpretrain.types import CachedFusion
 
 
 def matching_losses(positive: Tensor, image_negative: Tensor, text_negative: Tensor) -> Tensor:
@@ -40,11 +40,11 @@ def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) ->
         other_text: For each image, the pair whose text it is put to, (n,).
 
     Returns:
-        Three times (n, 2). With a backbone that has `FastFusion`, images and texts do their own parts once for all.
+        Three times (n, 2). With a backbone that has `CachedFusion`, images and texts do their own parts once for all.
     """
     backbone, (image, image_mask), text, text_mask = view.backbone, view.image, view.text, view.pairs.text.mask
-    if isinstance(backbone, FastFusion):
-        begun, images = backbone.begin_text(text, text_mask), view.begun_image
+    if isinstance(backbone, CachedFusion):
+        begun, images = backbone.precompute_text(text, text_mask), view.begun_image
         others = tuple(part.index_select(0, other_image) for part in images)
         both = torch.stack([torch.arange(len(view), device=other_text.device), other_text], dim=1).flatten()
         own = backbone.match(begun[both], text_mask[both], images, image_mask).reshape(-1, 2, 2)  # (n, 2, 2)

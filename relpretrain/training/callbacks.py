@@ -12,8 +12,8 @@ import lightning.pytorch as pl
 import torch
 
 from relpretrain.distributed import world_size
+from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import learning_rate
-from relpretrain.training.window import Window
 from relpretrain.types import Batch
 
 
@@ -50,7 +50,7 @@ class LossLog(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.window = Window()
+        self.buffer = MetricBuffer()
         self.throughput = Throughput()
         self.latest: dict[str, float] = {}
         self.listeners: list[Callable[[], None]] = []
@@ -72,7 +72,7 @@ class LossLog(pl.Callback):
         self._seconds += now - self._since
         self._since = now
         if pl_module.last is not None:
-            self.window.add(batch.step, batch.stream, *pl_module.last)
+            self.buffer.add(batch.step, batch.stream, *pl_module.last)
             pl_module.last = None
         step = trainer.global_step
         due = trainer.log_every_n_steps > 0 and step % trainer.log_every_n_steps == 0
@@ -89,7 +89,7 @@ class LossLog(pl.Callback):
 
     def _log(self, trainer: Any, pl_module: Any, step: int) -> None:
         self._logged_at = step
-        values = {**self.window.means(), **self.throughput.rates()}
+        values = {**self.buffer.means(), **self.throughput.rates()}
         if hasattr(trainer.train_dataloader, "waited") and self._seconds > 0:
             values["data_wait"] = min((_waited(trainer) - self._waited) / self._seconds, 1.0)
             self._seconds, self._waited = 0.0, _waited(trainer)

@@ -27,8 +27,8 @@ class DataRecord(pl.Callback):
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Add what the first process left out."""
-        ledger = getattr(trainer.datamodule, "ledger", None)
-        lines = [] if ledger is None else ledger.lines()
+        bad_samples = getattr(trainer.datamodule, "bad_samples", None)
+        lines = [] if bad_samples is None else bad_samples.lines()
         where = " (process 0)" if world_size() > 1 else ""
         self._write(trainer, [f"Left out of the data{where}:", *(f"  {line}" for line in lines)] if lines else [])
 

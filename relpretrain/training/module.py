@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.start import start_from
-from relpretrain.distributed import touch
+from relpretrain.distributed import attach_unused_parameters
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import Objective
@@ -20,9 +20,9 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
 from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
+from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
-from relpretrain.training.window import Window
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
@@ -73,7 +73,7 @@ class RelationModule(pl.LightningModule):
         self.objectives = nn.ModuleDict(objectives)
         self.optimizer = optimizer
         self.seed = seed
-        self.validation = Window()
+        self.validation = MetricBuffer()
         self.starts_official = False
         if weights is not None:
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
@@ -113,7 +113,7 @@ class RelationModule(pl.LightningModule):
         features, outputs = self.losses(batch, step_generator(self.seed, batch.step), teacher)
         if teacher is not None and teacher.queue is not None and isinstance(batch, CaptionBatch):
             self._embeddings += _taught(features)
-        loss = touch(_total(outputs, batch), self.parameters())
+        loss = attach_unused_parameters(_total(outputs, batch), self.parameters())
         self.last = loss.detach(), outputs
         return loss
 
@@ -133,7 +133,7 @@ class RelationModule(pl.LightningModule):
             outputs[name] = objective(features)
             # Here, not at the end: a loss that has nothing on this process then holds its place in the backward pass,
             # where DDP's buckets and the collectives of ITC must come in one order on all processes.
-            outputs[name].loss = touch(outputs[name].loss, parameters)
+            outputs[name].loss = attach_unused_parameters(outputs[name].loss, parameters)
         return features, outputs
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -253,10 +253,10 @@ def _taught(features: Features) -> list[_Embeddings]:
     """What the teacher's queue takes of a batch; nothing without a teacher."""
     pairs = features.batch.pairs
     view = features.view(pairs)
-    if view.taught is None:
+    if view.teacher_view is None:
         return []
     with torch.no_grad():
-        embeddings = view.taught.image_embedding, view.taught.text_embedding
+        embeddings = view.teacher_view.image_embedding, view.teacher_view.text_embedding
         return [(*embeddings, view.image_ids, pairs.text_ids, view.sizes)]
 
 

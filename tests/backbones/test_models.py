@@ -26,10 +26,10 @@ def test_layer_norms_have_the_official_epsilons(model):
     def epsilons(*parts):
         return {m.eps for part in parts for m in part.modules() if isinstance(m, torch.nn.LayerNorm)}
 
-    assert epsilons(model.text, model.fusion, model.word_head) == {1e-12}
+    assert epsilons(model.text, model.fusion, model.mlm_head) == {1e-12}
     assert epsilons(model.vision) == ({1e-5} if model.sizes.vision == "swin" else {1e-6})
     if isinstance(model, XVLM):
-        assert epsilons(model.match_head, model.box_head) == {1e-5}
+        assert epsilons(model.itm_head, model.box_head) == {1e-5}
 
 
 def test_shapes_of_everything(model):
@@ -89,6 +89,6 @@ def test_it_runs_in_bfloat16(model):
 
 
 def test_another_fuse_alone_is_refused():
-    with pytest.raises(TypeError, match="Other has another fuse, but objectives call fuse_begun"):
+    with pytest.raises(TypeError, match="Other has another fuse, but objectives call fuse_cached"):
         type("Other", (ALBEF,), {"fuse": lambda self, *given: None})
-    assert type("Whole", (ALBEF,), {"fuse": None, "fuse_begun": None})
+    assert type("Whole", (ALBEF,), {"fuse": None, "fuse_cached": None})

@@ -23,8 +23,8 @@ def test_the_copy_starts_equal_and_has_no_gradients():
     model = student()
     own, copied = dict(model.named_parameters()), dict(model.teacher.model.named_parameters())
     assert set(own) - {n for n in own if n.startswith("teacher.")} == set(copied) | {
-        "match_head.weight",
-        "match_head.bias",
+        "itm_head.weight",
+        "itm_head.bias",
         "scale.value",
     }
     for name, value in copied.items():

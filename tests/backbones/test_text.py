@@ -96,7 +96,9 @@ def test_checkpointing_changes_no_gradient(matches):
         image, image_mask = backbone.encode_image(images)[:2]
         text = backbone.encode_text(ids, mask)
         if matches:
-            found = backbone.match(backbone.begin_text(text, mask), mask, backbone.begin_image(image), image_mask)
+            found = backbone.match(
+                backbone.precompute_text(text, mask), mask, backbone.precompute_image_kv(image), image_mask
+            )
         else:
             found = backbone.word_logits(backbone.fuse(text, mask, image, image_mask)[mask])
         found.square().mean().backward()
@@ -136,7 +138,7 @@ def test_word_head_runs_at_given_positions_and_is_tied():
     assert backbone.word_logits(torch.randn(0, 64)).shape == (0, 60)
     backbone.word_logits(torch.randn(2, 64)).sum().backward()
     assert backbone.text.words.weight.grad.abs().sum() > 0
-    assert "word_head.weight" not in backbone.state_dict()
+    assert "mlm_head.weight" not in backbone.state_dict()
 
 
 def test_pretrained_bert_that_does_not_fit_is_refused(bert, tmp_path):

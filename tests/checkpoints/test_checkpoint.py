@@ -99,9 +99,9 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(write, message, tmp_path):
 def test_weights_that_do_not_fit_are_refused(preprocess, tmp_path):
     backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
     content = made(preprocess, backbone, {"box": BOX()})
-    del content["state_dict"]["backbone.match_head.0.weight"]
+    del content["state_dict"]["backbone.itm_head.0.weight"]
     torch.save(content, tmp_path / "c.ckpt")
-    with pytest.raises(CheckpointError, match=r"does not fit.*match_head\.0\.weight"):
+    with pytest.raises(CheckpointError, match=r"does not fit.*itm_head\.0\.weight"):
         relpretrain.load(tmp_path / "c.ckpt")
 
 

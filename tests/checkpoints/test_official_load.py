@@ -91,9 +91,9 @@ def test_retrieval_classes_have_fewer_heads(folder, tokenizer, tmp_path):
     given = retrieval_class(state)
     torch.save({"model": given}, tmp_path / "retrieval.pth")
     loaded = relpretrain.load(tmp_path / "retrieval.pth", tokenizer=tokenizer, arguments=arguments)
-    heads = ("word_head",) if isinstance(loaded.backbone, relpretrain.ALBEF) else ("word_head", "box_head")
+    heads = ("mlm_head",) if isinstance(loaded.backbone, relpretrain.ALBEF) else ("mlm_head", "box_head")
     assert loaded.report.new == heads
-    assert "word_head: new weights" in str(loaded.report)
+    assert "mlm_head: new weights" in str(loaded.report)
     own = loaded.backbone.state_dict()
     expected = relpretrain.load(path, tokenizer=tokenizer, arguments=arguments).backbone.state_dict()
     for key, value in expected.items():
@@ -117,7 +117,7 @@ def test_a_pretraining_class_may_not_lack_its_word_head(folder, tokenizer, tmp_p
     path, _ = official(folder)
     state = torch.load(path, weights_only=True)["model"]
     torch.save({k: v for k, v in state.items() if ".cls." not in k}, tmp_path / "c.pth")
-    with pytest.raises(CheckpointError, match=r"missing.*word_head"):
+    with pytest.raises(CheckpointError, match=r"missing.*mlm_head"):
         relpretrain.load(tmp_path / "c.pth", tokenizer=tokenizer)
 
 

@@ -93,7 +93,7 @@ def test_retrieval_weights_leave_the_word_head_new(tmp_path):
     bare = {key.replace("bert.", "", 1): value for key, value in full.items() if ".cls." not in key}
     torch.save(bare, tmp_path / "retrieval.pth")
     RelationModule(model, {"itc": ITC()}, weights=str(tmp_path / "retrieval.pth"))
-    assert equal(model, source, but="word_head.") == []
+    assert equal(model, source, but="mlm_head.") == []
 
 
 def test_what_does_not_fit_is_told_in_one_line(tmp_path):

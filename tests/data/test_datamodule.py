@@ -354,7 +354,7 @@ def test_bad_samples_are_counted_where_they_are(make):
         data.on_after_batch_transfer(batch, 0)
         assert len(batch) == 8  # others in their places
     assert data.report() == {"small": {"not_an_image": 1, "truncated_image": 1}}
-    assert "small: truncated_image: 1 times (first: b-000000/k003)" in data.ledger.lines()
+    assert "small: truncated_image: 1 times (first: b-000000/k003)" in data.bad_samples.lines()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -28,7 +28,7 @@ class StandIn(nn.Module):
         self.text_layer = nn.Linear(WIDTH, WIDTH)
         self.fusion = nn.Linear(2 * WIDTH, WIDTH)
         self.image_head, self.text_head = nn.Linear(WIDTH, 6), nn.Linear(WIDTH, 6)
-        self.match_head, self.word_head, self.box_head = (nn.Linear(WIDTH, k) for k in (2, WORDS, 4))
+        self.itm_head, self.mlm_head, self.box_head = (nn.Linear(WIDTH, k) for k in (2, WORDS, 4))
         self.log_temperature = nn.Parameter(torch.tensor(-1.0))
         self.image_calls: list[int] = []
 
@@ -70,10 +70,10 @@ class StandIn(nn.Module):
         return nn.functional.normalize(self.text_head(tokens[:, 0]), dim=-1)
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        return self.match_head(fused[:, 0])
+        return self.itm_head(fused[:, 0])
 
     def word_logits(self, fused: Tensor) -> Tensor:
-        return self.word_head(fused)
+        return self.mlm_head(fused)
 
     def boxes(self, fused: Tensor) -> Tensor:
         return self.box_head(fused[:, 0]).sigmoid()

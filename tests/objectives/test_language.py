@@ -38,7 +38,7 @@ def test_no_masked_word_is_a_zero_with_gradient_and_no_count():
     assert output.count == 0
     assert float(output.loss) == 0
     output.loss.backward()
-    assert model.word_head.weight.grad.abs().sum() == 0
+    assert model.mlm_head.weight.grad.abs().sum() == 0
 
 
 def test_unmasked_texts_are_refused():

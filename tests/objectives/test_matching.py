@@ -8,7 +8,7 @@ from relpretrain.features import Features
 from relpretrain.objectives import ITM, MLM
 from relpretrain.objectives.matching import matching_losses
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
-from relpretrain.types import FastFusion
+from relpretrain.types import CachedFusion
 from tests.objectives.standin import WORDS, StandIn, captions
 
 
@@ -45,7 +45,7 @@ class Whole:
         self.model = model
 
     def __getattr__(self, name):
-        if name in ("begin_image", "begin_text", "fuse_begun", "match"):
+        if name in ("precompute_image_kv", "precompute_text", "fuse_cached", "match"):
             raise AttributeError(name)
         return getattr(self.model, name)
 
@@ -58,8 +58,8 @@ def test_the_fast_way_has_the_same_loss_and_gradients(layers, checkpointing):
     model = ALBEF(**sizes, checkpointing=checkpointing)
     batch = captions(5)
     batch.images = torch.randn(5, 3, 32, 32)
-    assert isinstance(model, FastFusion)
-    assert not isinstance(Whole(model), FastFusion)
+    assert isinstance(model, CachedFusion)
+    assert not isinstance(Whole(model), CachedFusion)
     found = []
     for backbone in (model, Whole(model)):
         model.zero_grad()
@@ -90,7 +90,7 @@ def test_one_means_match():
 def test_pairs_of_one_image_leave_the_positives_alone():
     model, batch = StandIn(), captions(4)
     with torch.no_grad():
-        model.match_head.bias.copy_(torch.tensor([5.0, -5.0]))  # "no match", which would be right of negatives
+        model.itm_head.bias.copy_(torch.tensor([5.0, -5.0]))  # "no match", which would be right of negatives
     batch.image_ids[:] = 1
     view = Features(model, batch, [batch.pairs], generator()).view(batch.pairs)
     expected = -model.match_logits(view.fused).log_softmax(-1)[:, 1].mean()

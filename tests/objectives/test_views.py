@@ -10,7 +10,7 @@ from relpretrain.features import Features, patch_mask
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
-from relpretrain.training.window import Window
+from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.types import TextBatch
 from tests.objectives.standin import StandIn, captions, graphs, regions
 
@@ -103,7 +103,7 @@ def test_no_pairs_are_a_zero_of_count_zero(objective, make, images):
     assert float(output.loss) == 0
     output.loss.backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
-    window = Window()
+    window = MetricBuffer()
     window.add(0, "", output.loss, {"it": output})
     assert window.means() == {}
 
@@ -113,7 +113,7 @@ def test_what_did_not_happen_in_a_sum_is_not_logged():
     batch.pairs.text.labels[:] = -100
     output = VSG()(Features(StandIn(), batch, [batch.pairs]))
     assert output.count == 2
-    window = Window()
+    window = MetricBuffer()
     window.add(0, "", output.loss, {"vsg": output})
     assert set(window.means()) == {"loss", "vsg_itc", "vsg_itm", "vsg_itc_accuracy", "vsg_itm_accuracy"}
 

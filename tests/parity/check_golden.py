@@ -223,7 +223,7 @@ def albef_steps(fresh: Callable[[], ALBEF], io: Io) -> Iterator[Comparison]:
         batch = CaptionBatch(images=io["inputs.image"], image_ids=ids, pairs=Pairs(texts(io), ids, ids))
         features = Features(model, batch, [batch.pairs], teacher=teacher)
         yield from step(features, expected, io, with_boxes=False)
-    taught = features.view(batch.pairs).taught
+    taught = features.view(batch.pairs).teacher_view
     assert taught is not None
     teacher.enqueue(taught.image_embedding, taught.text_embedding, ids, ids)
     yield "after_step.image_queue", teacher.queue.image, io["outputs.after_step.image_queue"]

@@ -6,7 +6,7 @@ from tests.inspect.test_run_report import write_log
 
 
 def trainer(lines, left=(), first=True):
-    data = SimpleNamespace(describe=lambda: list(lines), ledger=SimpleNamespace(lines=lambda: list(left)))
+    data = SimpleNamespace(describe=lambda: list(lines), bad_samples=SimpleNamespace(lines=lambda: list(left)))
     return SimpleNamespace(datamodule=data, is_global_zero=first)
 
 

@@ -21,8 +21,8 @@ class SplitBertAdapter(HostAdapter):
         super().__init__(host)
         text = host.text_encoder
         self.bert = next((getattr(text, name) for name in ("bert", "roberta") if has(text, name)), text)
-        self.word_head = next((getattr(text, name) for name in ("cls", "lm_head") if has(text, name)), None)
-        optional = {"words": self.word_head is not None, "boxes": has(host, "bbox_head")}
+        self.mlm_head = next((getattr(text, name) for name in ("cls", "lm_head") if has(text, name)), None)
+        optional = {"words": self.mlm_head is not None, "boxes": has(host, "bbox_head")}
         self.provides = frozenset(
             ["contrast", "matching", "regions", *(part for part, there in optional.items() if there)]
         )
@@ -74,9 +74,9 @@ class SplitBertAdapter(HostAdapter):
 
     def word_logits(self, fused: Tensor) -> Tensor:
         """Logits of the vocabulary."""
-        if self.word_head is None:
+        if self.mlm_head is None:
             self._lacks("word_logits")
-        logits: Tensor = self.word_head(fused)
+        logits: Tensor = self.mlm_head(fused)
         return logits
 
 

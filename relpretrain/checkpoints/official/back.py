@@ -34,7 +34,7 @@ def official_names(key: str, text_layers: int, vision: str = "visual_encoder.", 
     """
     prefix, _, last = key.rpartition(".")
     layer = re.fullmatch(r"(text|fusion)\.layers\.(\d+)\.(.+)", prefix)
-    head = re.match(r"(match_head|box_head)(.*)", prefix)
+    head = re.match(r"(itm_head|box_head)(.*)", prefix)
     if layer:
         number = int(layer[2]) + (text_layers if layer[1] == "fusion" else 0)
         return [f"text_encoder.bert.encoder.layer.{number}.{name}.{last}" for name in _OURS[layer[3]]]

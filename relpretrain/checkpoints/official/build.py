@@ -138,7 +138,7 @@ def absent_heads(state: Mapping[str, Tensor], wanted: State, converted: State) -
     if "text_encoder.embeddings.word_embeddings.weight" not in state:
         return ()
     given = {_head(key) for key in converted}
-    return tuple(name for name in ("word_head", "box_head") if name not in given and name in map(_head, wanted))
+    return tuple(name for name in ("mlm_head", "box_head") if name not in given and name in map(_head, wanted))
 
 
 def _head(key: str) -> str:

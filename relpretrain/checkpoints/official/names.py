@@ -27,7 +27,7 @@ from relpretrain.checkpoints.official.clip import from_clip, is_clip
 HEADS = {
     "vision_proj": "image_projection",
     "text_proj": "text_projection",
-    "itm_head": "match_head",
+    "itm_head": "itm_head",
     "bbox_head": "box_head",
 }
 _VIT = re.compile(

@@ -20,7 +20,7 @@ from relpretrain.data.pipeline.text import (
     mask_words,
     token_identity,
 )
-from relpretrain.data.sampling.stream import Stream, settled
+from relpretrain.data.sampling.stream import Stream, with_defaults
 from relpretrain.errors import BadSample
 from relpretrain.identity import number_of
 from relpretrain.scene_graph import (
@@ -87,7 +87,7 @@ class TextWriter:
     vocabulary: RelationVocabulary | None = None
 
     def __post_init__(self) -> None:
-        self.stream = settled(self.stream, {})
+        self.stream = with_defaults(self.stream, {})
 
     def __call__(self, image: Tensor, sample: Sample, rng: np.random.Generator) -> Example:
         """Draw the texts of a sample whose boxes are in pixels of `image`.

@@ -61,7 +61,7 @@ class Stream:
     neighbours: int = 1
 
 
-def settled(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
+def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
     """The stream with the numbers that it leaves to its objectives.
 
     Args:

@@ -217,7 +217,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*Experiment logs directory .* exists and is not empty.*")
     # The datamodule's own state resumes the data, whatever the loader.
     warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable.*")
-    # `Window` has taken the means over all processes before they are logged.
+    # `MetricBuffer` has taken the means over all processes before they are logged.
     warnings.filterwarnings("ignore", message=r".*It is recommended to use `self.log.*sync_dist=True.*")
     # A run without validation streams.
     warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.types import Backbone, FastFusion
+from relpretrain.types import Backbone, CachedFusion
 from relpretrain.zeroshot.scorers.base import CosineScorer, check_pairs, cosine_logits
 from relpretrain.zeroshot.scorers.batches import rectangles
 
@@ -44,7 +44,7 @@ class MatchScorer(CosineScorer):
     """Says how well texts match images. Satisfies `types.PairScorer` and `EmbeddingScorer`.
 
     Images are encoded once, and so is each distinct text of a call of `score`; texts come in the order of their
-    lengths, so that little of a batch is padding. Backbones with `FastFusion` do what depends on a text alone
+    lengths, so that little of a batch is padding. Backbones with `CachedFusion` do what depends on a text alone
     once per text, and an image's part of a batch once per image.
 
     Args:
@@ -148,9 +148,9 @@ class MatchScorer(CosineScorer):
         """Logits (n, 2) of encoded texts `place[i]` with images `index[i]`."""
         lengths = mask.sum(dim=1).tolist()
         logits = torch.zeros(len(index), 2, device=self.device)
-        fast = self.backbone if isinstance(self.backbone, FastFusion) else None
+        fast = self.backbone if isinstance(self.backbone, CachedFusion) else None
         with autocast(self.precision):
-            begun = states if fast is None else fast.begin_text(states, mask)
+            begun = states if fast is None else fast.precompute_text(states, mask)
         for wide in rectangles(index, [lengths[i] for i in place], 8 * self.batch_size):
             chosen = torch.tensor([place[row] for row in wide.rows], device=self.device)
             words, visible = begun[chosen, : wide.length], mask[chosen, : wide.length]
@@ -159,7 +159,7 @@ class MatchScorer(CosineScorer):
                 found = self._fuse(words, visible, image)
             else:
                 with autocast(self.precision):
-                    found = fast.match(words, visible, fast.begin_image(image.tokens), image.mask)
+                    found = fast.match(words, visible, fast.precompute_image_kv(image.tokens), image.mask)
             logits[torch.tensor(wide.rows, device=self.device)] = found.float()
         if self.by == "both":
             vectors = self.backbone.project_text(states.float())[list(place)]

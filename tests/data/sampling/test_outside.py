@@ -105,7 +105,7 @@ def test_what_was_never_drawn_is_reported(world):
     drawn = [batch for batch in batches if batch.stream == "mrc"]
     assert {name for batch in drawn for name in batch.relations} == {"on", "beside"}
     assert data.report() == {"small": {"part: relation_outside_vocabulary": 4 * len(drawn)}}
-    assert f"small: relation_outside_vocabulary: {4 * len(drawn)} times, in part" in data.ledger.lines()[0]
+    assert f"small: relation_outside_vocabulary: {4 * len(drawn)} times, in part" in data.bad_samples.lines()[0]
 
 
 def test_triplets_without_room_in_the_text_are_reported(world):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from relpretrain.training import window as window_file
-from relpretrain.training.window import Window, log_name
+from relpretrain.training import metric_buffer as buffer_file
+from relpretrain.training.metric_buffer import MetricBuffer, log_name
 from relpretrain.types import ObjectiveOutput
 
 
@@ -11,7 +11,7 @@ def output(value, count=1, metrics=None):
 
 
 def test_means_are_over_the_steps_that_happened():
-    window = Window()
+    window = MetricBuffer()
     window.add(0, "graphs", torch.tensor(1.0), {"mrc": output(1.0, 2, {"mrc_accuracy": torch.tensor(0.5)})})
     window.add(1, "graphs", torch.tensor(3.0), {"mrc": output(3.0)})
     window.add(2, "graphs", torch.tensor(0.0), {"mrc": output(0.0, count=0)})
@@ -21,7 +21,7 @@ def test_means_are_over_the_steps_that_happened():
 
 
 def test_nothing_happened_means_nothing_is_said():
-    window = Window()
+    window = MetricBuffer()
     window.add(0, "", torch.tensor(0.0), {"mrc": output(0.0, count=0)})
     assert window.means() == {}
 
@@ -35,7 +35,7 @@ def test_log_names(objective, part, name):
 
 
 def test_a_process_without_samples_does_not_spoil_a_mean():
-    window = Window()
+    window = MetricBuffer()
     for value, count in ((float("nan"), 0), (0.25, 2)):  # the same step on two processes
         window.add(0, "", torch.tensor(1.0), {"mrc": output(1.0, count, {"mrc_accuracy": torch.tensor(value)})})
     assert window.means()["mrc_accuracy"] == 0.25
@@ -50,7 +50,7 @@ def words(accuracy, count, loss=0.0):
 
 
 def test_accuracies_are_over_all_that_was_counted_in_the_window():
-    window = Window()
+    window = MetricBuffer()
     window.add(0, "", torch.tensor(1.0), words(1.0, 1, loss=4.0))
     window.add(1, "", torch.tensor(1.0), words(0.2, 10, loss=2.0))
     window.add(2, "", torch.tensor(1.0), words(0.0, 0))
@@ -60,7 +60,7 @@ def test_accuracies_are_over_all_that_was_counted_in_the_window():
 
 
 def test_a_class_counts_once_however_frequent_it_is():
-    window = Window()
+    window = MetricBuffer()
     for labels, right in (([0, 0, 0, 2], [1, 1, 0, 0]), ([0, -100, 2, 7], [1, 1, 0, 1])):
         output = ObjectiveOutput(torch.tensor(1.0), {"mrc": torch.tensor(1.0)}, 3)
         output.classes["mrc_macro_accuracy"] = torch.tensor(labels), torch.tensor(right).bool()
@@ -70,20 +70,20 @@ def test_a_class_counts_once_however_frequent_it_is():
 
 
 def test_processes_are_weighted_by_what_they_counted(monkeypatch):
-    other = Window()
+    other = MetricBuffer()
     other.add(0, "", torch.tensor(3.0), words(0.0, 3, loss=4.0))
     by_class = ObjectiveOutput(torch.tensor(0.0), {}, 1)
     by_class.classes["mrc_macro_accuracy"] = torch.tensor([1, 2]), torch.tensor([False, True])
     other.add(0, "", torch.tensor(0.0), {"mrc": by_class})
-    theirs = window_file._read(other._rows), window_file._read(other._classes)
+    theirs = buffer_file._read(other._rows), buffer_file._read(other._classes)
 
     def gather(everyone, mine):
         everyone[:] = [mine, theirs]
 
-    monkeypatch.setattr(window_file, "is_distributed", lambda: True)
-    monkeypatch.setattr(window_file, "world_size", lambda: 2)
-    monkeypatch.setattr(window_file.dist, "all_gather_object", gather)
-    window = Window()
+    monkeypatch.setattr(buffer_file, "is_distributed", lambda: True)
+    monkeypatch.setattr(buffer_file, "world_size", lambda: 2)
+    monkeypatch.setattr(buffer_file.dist, "all_gather_object", gather)
+    window = MetricBuffer()
     window.add(0, "", torch.tensor(1.0), words(1.0, 1, loss=1.0))
     own = ObjectiveOutput(torch.tensor(0.0), {}, 1)
     own.classes["mrc_macro_accuracy"] = torch.tensor([1]), torch.tensor([True])

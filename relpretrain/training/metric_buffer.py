@@ -29,7 +29,7 @@ class _Class(NamedTuple):
     right: Any
 
 
-class Window:
+class MetricBuffer:
     """Collects scalars by name without waiting for the device, until `means` reads them."""
 
     def __init__(self) -> None:
