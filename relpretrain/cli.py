@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
@@ -99,7 +100,7 @@ def _original_lightning() -> Callable[[], int | None]:
             return cast("Callable[[], int | None]", script.load())
     from lightning.fabric.cli import _main  # the `fabric` command; absent where click is not installed
 
-    return cast("Callable[[], int | None]", _main)
+    return partial(_main, prog_name="lightning")  # click would say "python -m ..." where it is run so
 
 
 def user_message(error: BaseException) -> list[str] | None:

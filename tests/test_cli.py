@@ -124,7 +124,8 @@ def test_all_mistakes_of_a_recipe_are_told_at_once(capsys, recipe):
         del content["data"]["streams"]["regions"]["datasets"]
 
     assert main(["fit", "-c", recipe(spoil)]) == 2
-    found = [line for line in errors(capsys) if not line.startswith(("Stream ", "data.tokenizer: "))]
+    files = ("Shard pattern", "data.tokenizer: ", "no relation vocabulary")  # there are none here: told as well
+    found = [line for line in errors(capsys) if not any(word in line for word in files)]
     expected = [
         ("unknown argument 'modle'", "'model'"),
         ("model.optimizer: unknown argument 'learning_rate'", ""),

@@ -137,7 +137,7 @@ def serving(plan: Plan, ranks: int, workers: int, steps: int | None) -> tuple[li
             line += f", {batch // ranks:,} on each of {ranks} ranks"
         if steps is not None:
             dealt = plan.dealt(steps)[name, dataset]
-            line += f"; {counted(steps, 'step')}: {counted(dealt, 'sample')}, {dealt / size:.2f} passes"
+            line += f"; {counted(steps, 'step')} take {counted(dealt, 'sample')}, {dealt / size:.2f} passes"
         lines.append(line)
     if not problems:
         lines.append(f"{ranks} rank{'s' * (ranks > 1)} with {workers} worker{'s' * (workers != 1)} each can be served.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import re
@@ -14,6 +15,11 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
+<<<<<<< ours
+=======
+from relpretrain import checkpoint as checkpoints
+from relpretrain.data.config import Stream
+>>>>>>> theirs
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
@@ -60,7 +66,7 @@ def wrong_values(recipe: Mapping[str, Any], backbone: type[Any] | None, objectiv
                 with torch.device("meta"):
                     yield from trial(where, lambda objective=objective: objective.attach(built), {})[1]
     yield from _wrong_model(model, files)
-    yield from _wrong_data(data, built, files)
+    yield from _wrong_data(data, _arguments(model.get("backbone")), built, files)
     given = _mapping(recipe.get("trainer"))
     given = {n: v for n, v in given.items() if n not in _OBJECTS and (n not in _OFTEN or isinstance(v, (str, bool)))}
     values, lines = typed("trainer", Trainer, given)
@@ -78,27 +84,26 @@ def _wrong_model(model: Mapping[str, Any], files: bool) -> Iterator[str]:
         yield f"model.weights: {weights} does not exist"
 
 
-def _wrong_data(data: Mapping[str, Any], backbone: Any, files: bool) -> Iterator[str]:
+def _wrong_data(data: Mapping[str, Any], model: Mapping[str, Any], backbone: Any, files: bool) -> Iterator[str]:
     groups: dict[str, dict[str, Stream]] = {}
-    whole = True
     for group in ("streams", "validation"):
         for name, given in _mapping(data.get(group)).items():
             values, lines = typed(f"data.{group}.{name}", Stream, _mapping(given))
-            yield from lines
-            try:
+            yield from (line for line in lines if not line.startswith(f"data.{group}.{name}.kind="))  # told by name
+            with contextlib.suppress(TypeError):  # lacks what it must have: told by name
                 groups.setdefault(group, {})[name] = Stream(**values)
-            except TypeError:  # lacks what it must have: told by name
-                whole = False
     rest = {name: value for name, value in data.items() if name not in ("streams", "validation")}
     values, lines = typed("data", RelationDataModule, rest)
     yield from lines
-    if not whole or "tokenizer" not in values or "streams" not in groups:
+    if "tokenizer" not in values or "streams" not in groups:
         return
     module = RelationDataModule(**{**values, **groups})
     streams = module._all_streams()
     yield from module._check_settings(streams)
-    size = getattr(backbone, "image_size", None)
-    if size is not None and size != module.image_size and module.image_size > 0:
+    config = {} if backbone is None else checkpoints.record(backbone)["init_args"] or {}
+    size = config.get("image_size", module.image_size)
+    asked = model.get("image_size", size)  # else it was refused
+    if size != module.image_size and size == asked and "image_size" in values:
         yield f"data.image_size={module.image_size} differs from the backbone's image_size={size}: set both to the same"
     if not files:
         return
