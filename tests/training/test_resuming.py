@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from relpretrain import checkpoint as checkpoints
 from relpretrain.backbones import vision
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training.command.resuming import differences, settings_of

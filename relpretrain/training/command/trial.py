@@ -15,11 +15,7 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
-<<<<<<< ours
-=======
-from relpretrain import checkpoint as checkpoints
-from relpretrain.data.config import Stream
->>>>>>> theirs
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
