@@ -18,7 +18,6 @@ ROOMS = [
     *("zeroshot.tasks.relations", "zeroshot.tasks.retrieval", "zeroshot.tasks"),
     *("zeroshot.results", "zeroshot.report", "zeroshot"),
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
-    "evidence",
     "cli",
 ]
 NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "errors", "data.build")
@@ -61,6 +60,9 @@ def test_directions(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for name in imported(node):
             assert not (own in NO_TORCH and name.split(".")[0] == "torch"), f"{own} does without torch"
+            assert name.split(".")[0] not in ("benchmarks", "tests"), (
+                f"line {node.lineno}: the wheel does not hold {name}"
+            )
             module = name.removeprefix("relpretrain.")
             if module == name or module not in MODULES:
                 continue

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from benchmarks.ablation.results import mean_over_seeds
 from relpretrain.data.shards.writer import write_atomically
-from relpretrain.evidence.statistics import mean_over_seeds
 
 Values = Mapping[str, Sequence[float]]
 """A share of every seed, by the name of the setting."""
@@ -28,17 +32,11 @@ _WIDTH = 7.2
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the pictures in a plot.
-
-    Args:
-        title: What it shows.
-        data: Its values, as the kind of the plot wants them.
-        chance: Where the line of chance goes; None for no line.
-    """
+    """One of the pictures in a plot."""
 
     title: str
-    data: Any
-    chance: float | None = None
+    data: Any  # `Lines` or `Values`, as the plot wants them
+    chance: float | None = None  # where the line of chance goes
 
 
 def plot_lines(panels: Sequence[Panel], path: Path, axis: str = "step") -> None:
@@ -49,18 +47,13 @@ def plot_lines(panels: Sequence[Panel], path: Path, axis: str = "step") -> None:
         path: Where to write the SVG.
         axis: What the horizontal axis is.
     """
-    across = min(2, len(panels))
-    down = -(-len(panels) // across)
-    with _drawing(path, (_WIDTH, 2.3 * down + 0.3)) as figure:
-        for number, panel in enumerate(panels):
-            axes = figure.add_subplot(down, across, number + 1)
+    with _drawing(panels, path, 2, lambda down: 2.3 * down + 0.3, axis) as (figure, places):
+        for axes, panel, _ in places:
             spare = iter(_OTHER_COLOURS * len(panel.data))
             for label, line in panel.data.items():
                 _line(axes, label, line, _COLOURS.get(label.partition(" ")[0]) or next(spare))
             _finish(axes, panel, upright=False)
             axes.set_ylabel("%")
-            if number >= len(panels) - across:
-                axes.set_xlabel(axis)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
 
@@ -72,36 +65,42 @@ def plot_settings(panels: Sequence[Panel], path: Path) -> None:
         panels: Pictures side by side, three in a row; their data are `Values` of the same settings.
         path: Where to write the SVG.
     """
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
     names = list(dict.fromkeys(name for panel in panels for name in panel.data))
-    with _drawing(path, (_WIDTH, (0.28 * len(names) + 0.75) * down)) as figure:
-        for number, panel in enumerate(panels):
-            axes = figure.add_subplot(down, across, number + 1)
+    with _drawing(panels, path, 3, lambda down: (0.28 * len(names) + 0.75) * down, "%") as (_, places):
+        for axes, panel, is_first in places:
             for row, name in enumerate(names):
                 colour = _COLOURS.get(name.partition(" ")[0], _COLOURS["+VSG"])  # of "+both at 1 %" too
                 _dots(axes, row, panel.data.get(name, ()), colour, _MARKERS.get(name.partition(" ")[0], "o"))
             axes.set_ylim(len(names) - 0.5, -0.5)
-            axes.set_yticks(range(len(names)), names if number % across == 0 else [""] * len(names))
+            axes.set_yticks(range(len(names)), names if is_first else [""] * len(names))
             axes.tick_params(axis="y", length=0)
             _finish(axes, panel, upright=True)
-            if number >= len(panels) - across:
-                axes.set_xlabel("%")
 
 
 @contextlib.contextmanager
-def _drawing(path: Path, inches: tuple[float, float]) -> Iterator[Any]:
-    """A figure that is written, whole or not at all, when the block ends; settings of the user do not change it."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+def _drawing(
+    panels: Sequence[Panel], path: Path, most: int, inches: Callable[[int], float], axis: str
+) -> Iterator[tuple[Any, Iterator[tuple[Any, Panel, bool]]]]:
+    """A figure and its axes, panels and whether they stand first in a row; written, whole or not at all, at the end.
 
+    Settings of the user do not change it. The lowest axes of each column are labelled.
+    """
+    across = min(most, len(panels))
+    down = -(-len(panels) // across)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=inches, layout="constrained", facecolor="white")
+        figure = Figure(figsize=(_WIDTH, inches(down)), layout="constrained", facecolor="white")
         FigureCanvasSVG(figure)
-        yield figure
+
+        def places() -> Iterator[tuple[Any, Panel, bool]]:
+            for number, panel in enumerate(panels):
+                axes = figure.add_subplot(down, across, number + 1)
+                yield axes, panel, number % across == 0
+                if number >= len(panels) - across:
+                    axes.set_xlabel(axis)
+
+        yield figure, places()
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from benchmarks.ablation.design import Run, cpu
+from benchmarks.ablation.recipe import base_recipe, parse_settings, recipe_of, shards_of, with_options
 from relpretrain.errors import ConfigError
-from relpretrain.evidence.design import Run
-from relpretrain.evidence.presets import cpu
-from relpretrain.evidence.recipe import recipe_of, shards_of
 
 
 @pytest.fixture
@@ -23,10 +23,9 @@ def world(tmp_path):
 
 @pytest.fixture
 def make(world):
-    base = yaml.safe_load(cpu().recipe.read_text())
-
-    def recipe(*run, **factors):
-        return recipe_of(Run(*run, **factors), base, world, world / "run", 80)
+    def recipe(*run, settings=None, **factors):
+        preset = replace(cpu(), settings=settings or {})
+        return recipe_of(preset, Run(*run, **factors), world, world / "run", 80)
 
     return recipe
 
@@ -84,3 +83,40 @@ def test_a_share_that_no_shards_come_to_is_refused(world):
     for share in (0.01, 0.3):
         with pytest.raises(ConfigError, match=f"{share:.2%} of the images are"):
             shards_of(world, share)
+
+
+def test_values_of_settings_are_read_as_yaml_and_as_numbers():
+    texts = ["model.optimizer.lr=2e-3", "objects=[2, 3]", "one_corpus=false", "out.page=a=b", "decay=null"]
+    assert list(parse_settings(texts).values()) == [0.002, [2, 3], False, "a=b", None]
+    for text in ("mirrored", "mirrored=", "=0.5"):
+        with pytest.raises(ValueError, match="does not read NAME=VALUE"):
+            parse_settings([text])
+    with pytest.raises(ValueError, match="cannot be read as YAML"):
+        parse_settings(["objects=[2,"])
+
+
+def test_options_replace_those_of_the_world():
+    world = cpu().worlds["main"]
+    assert with_options(world, {"mirrored": 0.5, "objects": [2, 3]}) == {**world, "mirrored": 0.5, "objects": (2, 3)}
+    assert world["mirrored"] == 1.0
+    for name in ("mirror", "seed", "out", "overwrite"):
+        with pytest.raises(ValueError, match=f"No dial of a world is called '{name}'; there are alike, "):
+            with_options(world, {name: 1})
+
+
+def test_settings_replace_those_of_the_recipe():
+    before = base_recipe(cpu())
+    settings = {"model.optimizer.lr": 0.5, "data.streams.graphs.shuffle": 7, "run": "here"}
+    changed = base_recipe(replace(cpu(), settings=settings))
+    assert changed["model"]["optimizer"] == {**before["model"]["optimizer"], "lr": 0.5}
+    assert changed["data"]["streams"]["graphs"] == {**before["data"]["streams"]["graphs"], "shuffle": 7}
+    assert changed["run"] == "here"
+    with pytest.raises(ConfigError, match=r"no model\.optimiser, so model\.optimiser\.lr cannot be set"):
+        base_recipe(replace(cpu(), settings={"model.optimiser.lr": 0.5}))
+
+
+def test_a_setting_that_a_factor_overrules_is_told(make):
+    made = make("ALBEF", "baseline", 0, settings={"data.streams.captions.ratio": 2, "data.streams.regions.ratio": 0.5})
+    assert "regions" not in made["data"]["streams"]
+    with pytest.raises(ConfigError, match=r"ratio is 2\.0 by the run's own factors, and cannot be set to 1"):
+        make("ALBEF", "baseline", 0, settings={"data.streams.captions.ratio": 1})

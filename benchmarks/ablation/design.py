@@ -1,0 +1,135 @@
+"""What an ablation trains: runs that differ in named factors, and two presets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[2]
+"""The checkout."""
+ARMS: dict[str, tuple[str, ...]] = {"baseline": (), "+VSG": ("vsg",), "+MRC": ("mrc",), "+both": ("vsg", "mrc")}
+"""The arms, and the relation objectives that each trains."""
+BACKBONES = {"ALBEF": "ALBEF", "X-VLM": "XVLM"}
+"""The backbones, and their classes. X-VLM has VMA and BOX on the boxes of the annotated images, ALBEF has neither."""
+
+World = Literal["main", "long"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. The defaults of the factors are those of the main comparison."""
+
+    backbone: str  # of `BACKBONES`
+    arm: str  # of `ARMS`
+    seed: int  # of the generated world, the initial weights and the order of the data
+    share: float = 0.05  # of the images that are annotated: boxes for X-VLM, graphs for VSG and MRC
+    max_relations: int = 8  # triplets in a text of VSG, K
+    sort: bool = True  # whether these are sorted
+    masked: bool = True  # whether MRC masks everything outside an entity's box
+    mixture: str = "2:3"  # steps on captions to steps on graphs
+    budget: Literal["steps", "compute"] = "steps"  # "compute": a baseline that trains as long as +both computes
+    world: World = "main"  # "long": scenes of more relations, whose texts are long
+
+    @property
+    def name(self) -> str:
+        """A name for its folder, made of the factors that differ from the main comparison."""
+        changed = [f"{k}-{getattr(self, k)}".replace(":", "to") for k, v in MAIN.items() if getattr(self, k) != v]
+        return "_".join([self.backbone.lower(), self.arm.removeprefix("+").lower(), *changed, f"seed-{self.seed}"])
+
+    @property
+    def rivals(self) -> tuple[Run, Run]:
+        """Of a baseline of equal compute: the run whose compute it gets, and the one that tells what a step costs."""
+        return replace(self, arm="+both", budget="steps"), replace(self, budget="steps")
+
+    def has(self, **factors: Any) -> bool:
+        """Whether it has these factors, and otherwise those of the main comparison."""
+        return all(getattr(self, name) == value for name, value in {**MAIN, **factors}.items())
+
+
+MAIN: dict[str, Any] = {f.name: f.default for f in fields(Run) if f.default is not MISSING}
+"""The factors of the main comparison."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A set of runs with all that they share."""
+
+    name: str
+    recipe: Path  # of X-VLM with both objectives; `recipe.recipe_of` derives the others
+    worlds: Mapping[World, Mapping[str, Any]]  # arguments of `relpretrain.synthetic.generate`
+    steps: Mapping[World, int]  # of a run in each world
+    runs: tuple[Run, ...]
+    processes: int  # runs side by side
+    settings: Mapping[str, Any] = field(default_factory=dict)  # replace those of the recipe, by dotted paths
+
+
+_CORPUS = {"images_validation": 60, "one_corpus": True, "alike": 2}
+_TEXTS = {"mutual": True, "omitted_relations": 0.6, "relational_captions": 0.2, "relational_sentences": 1.0}
+_PROBES = {"hold_out_pairs": 0.1, "hold_out_combinations": 0.1, "items_vsr": 600, "items_valse": 300, "items_svo": 200}
+_LONG = {"alike": 1, "mirrored": 0.0, "omitted_relations": 0.3, "hold_out_pairs": 0.0, "hold_out_combinations": 0.0}
+"""The world of long texts: what things there are tells most images apart, so that matching is soon learned."""
+_COLORS = ("red", "green", "blue", "yellow", "purple", "cyan", "orange", "black", "pink", "brown", "navy", "teal")
+"""All but white, faint on a bright ground, and lime, near yellow: seeing colours must not be the bottleneck."""
+
+
+def cpu(seeds: tuple[int, ...] = (160, 161, 162, 163)) -> Preset:
+    """Pairs of coloured squares at 32 pixels, on two cores.
+
+    Its claims of equal compute and of fewer graphs, and its questions, are of the first three seeds.
+    """
+    world = {
+        **{"images_captions": 40_000, "images_regions": 0, "images_graphs": 2_000, **_CORPUS},
+        **{"mirrored": 1.0, "shard_size": 200, "colors": _COLORS, **_TEXTS, **_PROBES, "items_retrieval": 200},
+    }
+    long = {**world, **_LONG, "objects": (2, 3), "items_paragraphs": 100}
+    first = seeds[:3]
+    runs = [
+        *_arms(seeds),
+        *(Run("ALBEF", "baseline", seed, budget="compute") for seed in first),
+        *(Run("ALBEF", "+both", seed, share=0.01) for seed in first),
+        *(Run("ALBEF", "baseline", seed, world="long") for seed in first),
+        *(Run("ALBEF", "+VSG", seed, world="long", max_relations=k) for k in (3, 8) for seed in first),
+    ]
+    recipe = ROOT / "recipes" / "ablation_cpu.yaml"
+    return Preset("cpu", recipe, {"main": world, "long": long}, {"main": 1600, "long": 600}, tuple(runs), 2)
+
+
+def gpu(seeds: tuple[int, ...] = (200, 201, 202, 203, 204)) -> Preset:
+    """Three to six of 24 kinds of things at 64 pixels, on one large GPU and sixteen cores.
+
+    Its claims are of all seeds, its questions of the first three.
+    """
+    world = {
+        **{"image_size": 64, "images_captions": 60_000, "images_regions": 0, "images_graphs": 12_000, **_CORPUS},
+        **{"mirrored": 0.5, "shard_size": 300, "objects": (3, 6), "shapes": ("square", "circle", "triangle", "cross")},
+        **{"clutter": 6, "occlusion": 0.1, **_TEXTS, **_PROBES, "items_retrieval": 500},
+    }
+    long = {**world, **_LONG, "items_paragraphs": 500}
+    shares: tuple[dict[str, Any], ...] = ({"share": 0.005}, {"share": 0.2})
+    factors: tuple[dict[str, Any], ...] = (*shares, {"masked": False}, {"mixture": "1:1"}, {"mixture": "3:1"})
+    texts: tuple[dict[str, Any], ...] = ({"max_relations": 3}, {}, {"max_relations": 16}, {"sort": False})
+    first = seeds[:3]
+    runs = [
+        *_arms(seeds),
+        *(Run(backbone, "baseline", seed, budget="compute") for seed in seeds for backbone in BACKBONES),
+        *(Run(backbone, "+both", seed, share=0.01) for seed in seeds for backbone in BACKBONES),
+        *(Run("ALBEF", "+both", seed, **factor) for factor in factors for seed in first),
+        *(Run("ALBEF", "baseline", seed, world="long") for seed in first),
+        *(Run("ALBEF", "+VSG", seed, world="long", **factor) for factor in texts for seed in first),
+    ]
+    recipe = ROOT / "recipes" / "ablation_gpu.yaml"
+    return Preset("gpu", recipe, {"main": world, "long": long}, {"main": 2500, "long": 2500}, tuple(runs), 14)
+
+
+def _arms(seeds: tuple[int, ...]) -> list[Run]:
+    """The four arms, seed by seed: all seeds train what the claims compare, three VSG alone.
+
+    MRC alone has two: it trains no matching, and has stayed at chance with every seed.
+    """
+    trained = {"baseline": seeds, "+VSG": seeds[:3], "+MRC": seeds[:2], "+both": seeds}
+    return [Run(backbone, arm, s) for s in seeds for backbone in BACKBONES for arm in ARMS if s in trained[arm]]
+
+
+PRESETS = {"cpu": cpu, "gpu": gpu}
