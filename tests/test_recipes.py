@@ -71,7 +71,8 @@ def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeyp
     assert list(loaded.objectives) == list(content["model"]["objectives"])
     assert (loaded.vocabulary is None) == ("mrc" not in loaded.objectives)
     assert Path("run/config.yaml").is_file()
-    assert Path("run/data.txt").read_text().startswith("Data plan, seed 0: 13 batches")
+    seed = content["seed_everything"]
+    assert Path("run/data.txt").read_text().startswith(f"Data plan, seed {seed}: 13 batches")
     header = Path("run/metrics.csv").read_text().splitlines()[0]
     for stream in content["data"]["streams"]:
         assert f"train/{stream}_loss" in header, f"{stream} did not run in 13 steps"

@@ -90,7 +90,7 @@ class LossLog(pl.Callback):
     def _log(self, trainer: Any, pl_module: Any, step: int) -> None:
         self._logged_at = step
         values = {**self.buffer.means(), **self.throughput.rates()}
-        if hasattr(trainer.train_dataloader, "waited") and self._seconds > 0:
+        if self._seconds > 0 and hasattr(getattr(trainer, "train_dataloader", None), "waited"):
             values["data_wait"] = min((_waited(trainer) - self._waited) / self._seconds, 1.0)
             self._seconds, self._waited = 0.0, _waited(trainer)
         temperature = getattr(pl_module.backbone, "temperature", None)
@@ -108,7 +108,7 @@ class LossLog(pl.Callback):
 
 
 def _waited(trainer: Any) -> float:
-    return float(getattr(trainer.train_dataloader, "waited", 0.0))
+    return float(getattr(getattr(trainer, "train_dataloader", None), "waited", 0.0))
 
 
 class LastCheckpoint(pl.Callback):

@@ -110,4 +110,4 @@ def test_the_example_of_the_documentation(folder, capsys, monkeypatch):
     (folder / "graphs.jsonl").write_text(example)
     monkeypatch.chdir(folder)
     assert main([*command, "--workers", "1"]) == 0
-    assert capsys.readouterr().out.startswith("2 samples, 1 captions, 4 entities, 2 relations\ndropped: nothing\n")
+    assert capsys.readouterr().out.startswith("2 samples, 1 caption, 4 entities, 2 relations\ndropped: nothing\n")

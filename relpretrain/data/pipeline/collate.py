@@ -132,7 +132,7 @@ class TextWriter:
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
         meanings = {triplet_text(graph, r): triplet_meaning(graph, r, self.encoder.ids) for r in graph.relations}
         same = sorted({meanings[text] for text in triplets})  # whatever the order and the direction
-        ids = [i for meaning in same for i in (*meaning, self.encoder.tokenizer.sep_token_id)]
+        ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
         example.texts = [Text(tokens, token_identity(ids), masked)]
         rows: dict[int, int] = {}
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):

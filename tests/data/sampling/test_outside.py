@@ -54,7 +54,7 @@ def test_odd_relations_are_left_to_those_who_count_bad_samples(tmp_path):
     content = json.dumps({**record(0), "relations": relations}).encode()
     write_tar(tmp_path / "x.tar", [("a.png", b"x"), ("a.json", content)])
     for _ in range(2):  # made, then stored
-        assert relation_counts(index(tmp_path)) == {"on": 1, "\ud800": 1}
+        assert relation_counts(index(tmp_path)) == {"on": 1, "\ufffd": 1}
 
 
 def test_the_plan_tells_and_warns(world, capsys):
