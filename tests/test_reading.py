@@ -74,5 +74,8 @@ def test_no_other_module_of_the_data_reads_text():
             text = path.read_text(encoding="utf-8")
             found = re.findall(r"json\.loads?\(|\.read_text\(|splitlines\(\)", text)
             name = str(path.relative_to(home))
-            allowed = {"sources/common/files.py": 2, "data/pipeline/text.py": 1}  # pieces of its own; the first line of an error
+            allowed = {
+                "sources/common/files.py": 2,
+                "data/pipeline/text.py": 1,
+            }  # pieces of its own; the first line of an error
             assert name in own or len(found) <= allowed.get(name, 0), f"{name}: {found}"

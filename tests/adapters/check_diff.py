@@ -73,8 +73,10 @@ def train(code, out):
     sys.path.insert(0, str(code))
     os.chdir(code)
     stand_ins()
+    import utils
     from models import model_pretrain, xbert
 
+    utils.SmoothedValue.synchronize_between_processes = lambda self: None  # means over processes, made on a GPU
     check_official.new_weights(xbert.BertForMaskedLM)
     check_official.smaller(model_pretrain)
     script = types.ModuleType("Pretrain")
@@ -95,7 +97,8 @@ def prepare(code, out):
     config |= {"graphs": str(world / "graphs"), "relations": str(world / "relations.json"), "graph_batch_size": 8}
     os.chdir(code)
     config["bert_config"] = check_official.bert(out, len(load_tokenizer(world / "tokenizer")))
-    config["schedular"] |= {"epochs": 1}
+    config["optimizer"]["lr"] = 3e-4  # a text in the file, by PyYAML's reading
+    config["schedular"] |= {"epochs": 1, "lr": 3e-4, "min_lr": 1e-5, "warmup_lr": 3e-4}
     (out / "pretrain.yaml").write_text(yaml.safe_dump(config))
     return world
 

@@ -311,7 +311,7 @@ def test_counters_are_logged(make):
     data = make({"captions": stream("captions", make.shards, 6)})
     for batch in _run(data, 5):
         data.on_after_batch_transfer(batch, 0)
-    logger = SimpleNamespace(log_metrics=lambda values, step: logged.append(values))
+    logger = SimpleNamespace(log_metrics=lambda values, step: logged.append(values), save=lambda: None)
     trainer = SimpleNamespace(datamodule=data, loggers=[logger], max_steps=10)
     LossLog()._log(trainer, SimpleNamespace(backbone=None, optimizer=Optimizer()), 5)
     assert (logged[0]["data/captions/small_samples"], logged[0]["data/captions/small_passes"]) == (30.0, 1.25)

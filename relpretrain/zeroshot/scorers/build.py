@@ -80,9 +80,9 @@ def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str,
         else:
             from relpretrain.zeroshot.scorers.openclip import OpenCLIPScorer as make
         scorer: Any = make(name, **sizes, **lengths)
-        return scorer, {"scorer": f"{type(scorer).__name__} of {scorer.name}", "precision": args.precision} | _weights(
-            name
-        )
+        told = {"loaded": scorer.loaded} if getattr(scorer, "loaded", "") else {}
+        described = {"scorer": f"{type(scorer).__name__} of {scorer.name}", "precision": args.precision}
+        return scorer, described | told | _weights(name)
     return _checkpoint_scorer(args, sizes)
 
 

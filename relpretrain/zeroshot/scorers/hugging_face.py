@@ -97,8 +97,7 @@ class _HuggingFaceScorer(CosineScorer):
         )
         visible = tokens.get("attention_mask", torch.zeros(len(texts), 0, dtype=torch.long))
         self.note_lengths(texts, visible.sum(dim=1).tolist())
-        wanted = ("input_ids",) if self._padding == "max_length" else ("input_ids", "attention_mask")
-        return {key: tokens[key].to(self.device) for key in wanted if key in tokens}
+        return {key: tokens[key].to(self.device) for key in ("input_ids", "attention_mask") if key in tokens}
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:

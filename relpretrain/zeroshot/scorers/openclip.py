@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,7 +51,9 @@ class OpenCLIPScorer(CosineScorer):
         self.batch_size = batch_size
         self.name = name
         try:
-            self.model, self.transform = open_clip.create_model_from_pretrained(model, weights or None)
+            with tempfile.TemporaryDirectory() as folder:
+                file, self.loaded = _without_relations(weights, folder, open_clip.factory.load_state_dict)
+                self.model, self.transform = open_clip.create_model_from_pretrained(model, file or None)
             self.tokenizer = open_clip.get_tokenizer(model)
         except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
@@ -79,3 +83,21 @@ class OpenCLIPScorer(CosineScorer):
             with autocast(self.precision):
                 parts.append(self.model.encode_text(ids.to(self.device)))
         return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.zeros(0, 1)
+
+
+def _without_relations(weights: str, folder: str, read: Callable[[str], dict[str, Tensor]]) -> tuple[str, str]:
+    """A file without the relation heads of `add_relation_objectives`, which OpenCLIP refuses, and what was left aside.
+
+    Args:
+        weights: Name of published weights, or a file.
+        folder: Where a file without them is written.
+        read: OpenCLIP's own reader of files.
+    """
+    if not Path(weights).is_file() or Path(weights).suffix in (".npz", ".npy"):
+        return weights, ""
+    state = read(weights)
+    own = {key: value for key, value in state.items() if not key.startswith("relation_")}
+    if len(own) == len(state):
+        return weights, ""
+    torch.save({"state_dict": own}, Path(folder) / "weights.pt")
+    return str(Path(folder) / "weights.pt"), f"left aside: {len(state) - len(own)} weights of relation objectives"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+from relpretrain import MRC, VSG, RelationVocabulary, add_relation_objectives
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.scorers.hugging_face import hugging_face_scorer
 from tests.zeroshot import foreign
@@ -104,3 +106,34 @@ def test_openclip_scores_are_those_of_the_model_itself(tmp_path):
         OpenCLIPScorer("letters/nothing")
     with pytest.raises(ValueError, match="reads exactly 77 tokens; --max-tokens asks for 30"):
         OpenCLIPScorer(name, max_tokens=30)
+
+
+def attached(model):
+    return add_relation_objectives(model, [VSG(), MRC(RelationVocabulary(["on", "under"]))])
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "blip"])
+def test_a_folder_with_a_relation_head_scores_as_without(kind, tmp_path):
+    """What `save_pretrained` writes after `add_relation_objectives`."""
+    name = getattr(foreign, f"write_{kind}")(tmp_path)
+    expected = hugging_face_scorer(name)
+    attached(hugging_face_scorer(name).model).save_pretrained(name)
+    assert any("relation_objectives" in key for key in load_file(tmp_path / "model.safetensors"))
+    features, scorer = expected.encode_images(pictures()), hugging_face_scorer(name)
+    assert torch.equal(scorer.encode_images(pictures()), features)
+    assert torch.equal(scorer.score(features, INDEX, TEXTS), expected.score(features, INDEX, TEXTS))
+
+
+def test_an_openclip_file_with_a_relation_head_scores_as_without(tmp_path):
+    """What OpenCLIP's training script saves after `add_relation_objectives`."""
+    pytest.importorskip("open_clip")
+    from relpretrain.zeroshot.scorers.openclip import OpenCLIPScorer
+
+    expected = OpenCLIPScorer(foreign.write_openclip(tmp_path))
+    state = attached(OpenCLIPScorer(f"letters/{tmp_path / 'weights.pt'}").model).state_dict()
+    torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "epoch_1.pt")
+    scorer = OpenCLIPScorer(f"letters/{tmp_path / 'epoch_1.pt'}")
+    assert torch.equal(scorer.encode_images(pictures()), expected.encode_images(pictures()))
+    assert torch.equal(scorer.embed_texts(TEXTS), expected.embed_texts(TEXTS))
+    assert expected.loaded == ""
+    assert scorer.loaded == "left aside: 5 weights of relation objectives"
