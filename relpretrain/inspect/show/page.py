@@ -44,7 +44,7 @@ def render(shown: Sequence[Shown], lenses: Mapping[str, Lens], title: str, notes
     Returns:
         HTML, images and style included.
     """
-    style = files("relpretrain.viz").joinpath("sample_page.css").read_text(encoding="utf-8")
+    style = files("relpretrain.inspect.show").joinpath("page.css").read_text(encoding="utf-8")
     legend = "".join(f"<span>{sign} <span class='quiet'>{text}</span></span>" for sign, text in _LEGEND)
     parts = [
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>",
