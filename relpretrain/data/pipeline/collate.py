@@ -38,12 +38,13 @@ BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": Reg
 
 
 class Text(NamedTuple):
-    """A tokenised text, and the box (cx, cy, w, h) that it is about, as shares of the image."""
+    """A tokenised text, and what it is about: a box (cx, cy, w, h) as fractions of the image, an entity by its id."""
 
     tokens: Tokens
     identity: int
     masked: Masked | None = None
     box: tuple[float, float, float, float] | None = None
+    entity: int | None = None
 
 
 @dataclass
@@ -57,8 +58,9 @@ class Example:
         texts: Rows of the batch's `pairs`.
         entities: Rows of a graph batch's `entities`.
         triplets: Subject and object as rows of `entities`, and the relation.
-        lost: Why triplets were left out, a reason for each: "triplet_too_long" (drawn for a text that has no room for
-            it), "relation_outside_vocabulary" (never drawn for classification).
+        lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
+            a text without room for it "triplet_too_long", or is never drawn for classification
+            "relation_outside_vocabulary".
     """
 
     image: Tensor
@@ -142,13 +144,20 @@ class TextWriter:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
         for index in rows:
-            label, box = self.encoder.caption(graph.entities[index].label), graph.entities[index].box
-            example.entities.append(Text(label, token_identity(label.ids), None, box.relative(*size)))
+            entity = graph.entities[index]
+            label = self.encoder.caption(entity.label)
+            example.entities.append(Text(label, token_identity(label.ids), None, entity.box.relative(*size), entity.id))
 
-    def _text(self, text: str, rng: np.random.Generator, box: tuple[float, float, float, float] | None = None) -> Text:
+    def _text(
+        self,
+        text: str,
+        rng: np.random.Generator,
+        box: tuple[float, float, float, float] | None = None,
+        entity: int | None = None,
+    ) -> Text:
         tokens = self.encoder.caption(text)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        return Text(tokens, token_identity(tokens.ids), masked, box)
+        return Text(tokens, token_identity(tokens.ids), masked, box, entity)
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:

@@ -21,8 +21,8 @@ def write(tmp_path):
         made = []
         for i in range(count):
             content = record(i)
-            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", content["captions"])
-            sample.graph = SceneGraph.from_json(content, 40, 30)
+            graph = SceneGraph.from_json(content, 40, 30)
+            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", content["captions"], graph)
             made.append(writer(torch.full((3, 30, 40), float(i)), sample, np.random.default_rng(i)))
         return made, loaded
 
