@@ -44,9 +44,9 @@ def test_vma_learns_from_rows_for_whole_images():
 
 @pytest.mark.parametrize("vision", ["vit", "swin"])
 def test_a_region_of_all_patches_is_the_whole_image(vision):
-    sizes = {"image_size": 32, "patch_size": 4, "vocab_size": 20, "dropout": 0.0}
+    sizes = {"vision": vision, "image_size": 32, "patch_size": 4, "vocab_size": 20, "dropout": 0.0}
     if vision == "swin":
-        sizes |= {"vision": "swin", "vision_width": 32, "window_size": 4, "vision_depth": (1, 1), "vision_heads": (2, 2)}
+        sizes |= {"vision_width": 32, "window_size": 4, "vision_heads": (2, 2), "vision_depth": (1, 1)}
     model, images = XVLM("tiny", **sizes).eval(), torch.randn(2, 3, 32, 32)
     mask = patch_mask(torch.tensor([[0.5, 0.5, 1.0, 1.0]] * 2), model.patch_grid)
     features = model.encode_image(images, Regions(torch.arange(2), mask))
