@@ -38,12 +38,16 @@ BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": Reg
 
 
 class Text(NamedTuple):
-    """A tokenised text, and what it is about: a box (cx, cy, w, h) as fractions of the image, an entity by its id."""
+    """A tokenised text, and the box (cx, cy, w, h) that it is about, as fractions of the image.
+
+    `whole` is true of a caption among region texts; `entity` is the id of the entity that a text is about.
+    """
 
     tokens: Tokens
     identity: int
     masked: Masked | None = None
     box: tuple[float, float, float, float] | None = None
+    whole: bool = False
     entity: int | None = None
 
 
@@ -114,8 +118,11 @@ class TextWriter:
         entities = sample.graph.entities
         if not entities:
             raise BadSample("no_entity")
-        drawn = rng.permutation(len(entities))[: self.stream.entities_per_image].tolist()
-        example.texts = [self._text(_phrase(entities[i], rng), rng, entities[i].box.relative(*size)) for i in drawn]
+        if self.stream.image_rows and sample.captions:  # the first row, as in the official X-VLM code
+            caption = sample.captions[int(rng.integers(len(sample.captions)))]
+            example.texts = [self._text(caption, rng, (0.5, 0.5, 1.0, 1.0))._replace(whole=True)]
+        drawn = rng.permutation(len(entities))[: self.stream.entities_per_image - len(example.texts)].tolist()
+        example.texts += [self._text(_phrase(entities[i], rng), rng, entities[i].box.relative(*size)) for i in drawn]
 
     def _graph(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         graph = sample.graph
@@ -146,7 +153,8 @@ class TextWriter:
         for index in rows:
             entity = graph.entities[index]
             label = self.encoder.caption(entity.label)
-            example.entities.append(Text(label, token_identity(label.ids), None, entity.box.relative(*size), entity.id))
+            box = entity.box.relative(*size)
+            example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
 
     def _text(
         self,
@@ -157,7 +165,7 @@ class TextWriter:
     ) -> Text:
         tokens = self.encoder.caption(text)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        return Text(tokens, token_identity(tokens.ids), masked, box, entity)
+        return Text(tokens, token_identity(tokens.ids), masked, box, entity=entity)
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:
@@ -209,4 +217,5 @@ def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bo
         torch.repeat_interleave(torch.tensor([len(of_image) for of_image in texts], dtype=torch.long)),
         torch.tensor([text.identity for text in flat], dtype=torch.long),
         torch.tensor([text.box for text in flat], dtype=torch.float32).reshape(-1, 4) if boxes else None,
+        torch.tensor([text.whole for text in flat]) if any(text.whole for text in flat) else None,
     )
