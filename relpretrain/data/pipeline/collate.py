@@ -122,7 +122,9 @@ class TextWriter:
             caption = sample.captions[int(rng.integers(len(sample.captions)))]
             example.texts = [self._text(caption, rng, (0.5, 0.5, 1.0, 1.0))._replace(whole=True)]
         drawn = rng.permutation(len(entities))[: self.stream.entities_per_image - len(example.texts)].tolist()
-        example.texts += [self._text(_phrase(entities[i], rng), rng, entities[i].box.relative(*size)) for i in drawn]
+        example.texts += [
+            self._text(_phrase(e, rng), rng, e.box.relative(*size), e.id) for e in (entities[i] for i in drawn)
+        ]
 
     def _graph(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         graph = sample.graph
