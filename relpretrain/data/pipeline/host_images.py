@@ -25,7 +25,7 @@ class HostTransform:
     """
 
     size: int
-    transform: ImageTransform | Any
+    transform: Any
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """Make the host's input of an image's pixels, (size, size, 3) in [0, 255].
