@@ -191,14 +191,14 @@ class View:
 
     @cached_property
     def image_ids(self) -> Tensor:
-        """Identity of what each text is paired with, (n,): the image, or the image together with the box."""
-        ids = self.features.batch.image_ids[self.pairs.image_index]
+        """Identity of what each text is paired with, (n,): the image, or the image with a box that is a part of it."""
+        images = self.features.batch.image_ids[self.pairs.image_index]
         if self.pairs.boxes is None:
-            return ids
-        corners = (self.pairs.boxes * 4096).round().long()
-        for column in corners.unbind(1):
+            return images
+        boxes, ids = (self.pairs.boxes * 4096).round().long(), images
+        for column in boxes.unbind(1):
             ids = ids * 1_000_003 + column  # wraps around; a polynomial hash
-        return ids
+        return torch.where((boxes[:, 2:] == 4096).all(1), images, ids)
 
     @cached_property
     def teacher_view(self) -> View | None:

@@ -111,6 +111,10 @@ def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys
         ),
         ("--data.streams.vsg.dataset_ratios=sizes", "sizes"),
         ("--data.streams.vsg.neighbours=0", "Stream 'vsg': neighbours=0 must be at least 1."),
+        (
+            '--data.streams.regions={"image_rows": true, "entities_per_image": 1}',
+            "Stream 'regions': entities_per_image=1 must be at least 2 with image_rows",
+        ),
         ("--data.stop=exhausted", "first_exhausted"),
         ("--data.exclude=nowhere.json", "exclude: cannot read the exclusion list nowhere.json"),
         (

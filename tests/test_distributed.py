@@ -37,7 +37,8 @@ class Step(torch.nn.Module):
 def rows(pairs, keep, shift=0):
     text = TextBatch(*(getattr(pairs.text, f.name)[keep] for f in dataclasses.fields(TextBatch)))
     boxes = None if pairs.boxes is None else pairs.boxes[keep]
-    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_ids[keep], boxes)
+    whole = None if pairs.whole is None else pairs.whole[keep]
+    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_ids[keep], boxes, whole)
 
 
 def share_of_captions(rank):
@@ -98,6 +99,14 @@ def no_pairs_on_rank_0(make):
     return share
 
 
+def images_on_rank_0(rank):
+    """Rank 0 has nothing but image-level rows, rank 1 one of them."""
+    batch = regions()
+    batch.pairs.whole = torch.tensor([True, True, True, False])
+    keep = {None: slice(None), 0: slice(0, 2), 1: slice(2, None)}[rank]
+    return dataclasses.replace(batch, pairs=rows(batch.pairs, keep))
+
+
 def step(kind):
     torch.manual_seed(3)
     mrc = MRC(RelationVocabulary(["on", "under"]))
@@ -114,6 +123,7 @@ KINDS = {
     "vsg, none on one rank": ([VSG()], no_pairs_on_rank_0(graphs)),
     "vma, none on one rank": ([VMA(itm=0.0)], no_pairs_on_rank_0(regions)),
     "box, none on one rank": ([BOX()], no_pairs_on_rank_0(regions)),
+    "vma and box, images on one rank": ([VMA(itm=0.0), BOX()], images_on_rank_0),
 }
 NAMES = [*KINDS, "mrc", "mrc, none on one rank"]
 

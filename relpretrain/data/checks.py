@@ -45,6 +45,8 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             value = getattr(stream, field)
             if value is not None and value < 1:
                 problems.append(f"{where}: {field}={value} must be at least 1.")
+        if stream.image_rows and stream.entities_per_image == 1:
+            problems.append(f"{where}: entities_per_image=1 must be at least 2 with image_rows: one is a caption.")
         if not 0 < stream.min_scale <= 1:
             problems.append(f"{where}: min_scale={stream.min_scale:g} must be above 0 and at most 1.")
         if not 0 <= stream.flip <= 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,10 @@ from relpretrain.data import checks
 from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.loading import Batches, StepDataset
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.pipeline.host_images import HostImages, ImageTransform
+from relpretrain.data.pipeline.host_images import HostTransform, ImageTransform
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, normalise
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
@@ -131,11 +132,9 @@ def graph_loader(
     if encoder.tokenizer.mask_token_id is None:
         mask_fraction = 0.0
     assert vocabulary is None or isinstance(vocabulary, RelationVocabulary)
-    pipeline = Pipeline(stream, image_size, TextWriter(stream, encoder, mask_fraction, vocabulary), exclusion)
-    images = HostImages(image_size, mean, std, transform)
-    if images.changes:
-        after = [name for name, _ in pipeline.stages].index("augment") + 1
-        pipeline.stages.insert(after, ("images", images))
+    writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
+    host = None if transform is None else HostTransform(image_size, transform)
+    pipeline = Pipeline(stream, image_size, writer, exclusion, host or partial(normalise, mean=mean, std=std))
     rows, _ = eligible_rows(streams, found, exclusion)
     plan = Plan(streams, rows, seed, "" if exclude is None else str(exclude))
     if problems := checks.workers(num_workers, plan):

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from relpretrain.data.pipeline.collate import Example, collate
-from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.sampling.schedule import Plan, Row
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import TooManyBadSamples
@@ -110,9 +110,9 @@ class Batches:
         """Lead a sample through its stream's pipeline, its random choices drawn by some numbers."""
         dataset, shard, number = row
         rng = np.random.default_rng([self.plan.seed, number_of("sample", stream), *numbers])
-        work = Work(dataset, self.shards[stream][dataset][shard], number, rng)
-        example, lost = self.pipelines[stream](work)
-        return example, [(dataset, reason, work.place) for reason in lost]
+        index = self.shards[stream][dataset][shard]
+        example, lost = self.pipelines[stream](dataset, index, number, rng)
+        return example, [(dataset, reason, index.place(number)) for reason in lost]
 
 
 def uneven(stream: str, batch_size: int, world_size: int) -> str:

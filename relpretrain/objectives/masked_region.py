@@ -15,7 +15,8 @@ from relpretrain.types import Batch, RegionBatch
 class VMA(ViewSum):
     """ITC + ITM + MLM between a region and its text, the rest of the image being masked (X-VLM, section 3.3).
 
-    Different regions of one image are negatives of each other, as in X-VLM; equal texts are not.
+    Different regions of one image are negatives of each other, as in X-VLM; equal texts are not. A caption with its
+    whole image (`Pairs.whole`) is one of the pairs.
 
     Args:
         itc: Weight of the contrastive loss.

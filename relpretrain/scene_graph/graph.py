@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -25,6 +25,8 @@ class Entity:
         label: What it is, of one or several words.
         box: Where it is.
         attributes: What it is like, such as ("red", "wooden").
+        id: Its position in the annotation that `SceneGraph.from_json` read; flips and crops keep it, and equality
+            leaves it out. -1 where it was not read.
 
     Raises:
         GraphError: If the label is empty or the box not finite or without inside.
@@ -33,6 +35,7 @@ class Entity:
     label: str
     box: Box
     attributes: tuple[str, ...] = ()
+    id: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.label, str) or not self.label.strip():
@@ -101,7 +104,7 @@ class SceneGraph:
         Raises:
             GraphError: If anything is malformed, or a box reaches more than `ROUNDING` pixels over the border.
         """
-        entities = [_entity(item, width, height) for item in _items(record, "entities")]
+        entities = [_entity(item, i, width, height) for i, item in enumerate(_items(record, "entities"))]
         relations = []
         for item in _items(record, "relations"):
             try:
@@ -180,7 +183,7 @@ class SceneGraph:
 
     def resize(self, scale_x: float, scale_y: float) -> SceneGraph:
         """Multiply all x by `scale_x` and all y by `scale_y` (both positive)."""
-        entities = (Entity(e.label, e.box.scale(scale_x, scale_y), e.attributes) for e in self.entities)
+        entities = (replace(e, box=e.box.scale(scale_x, scale_y)) for e in self.entities)
         return SceneGraph(tuple(entities), self.relations)
 
 
@@ -212,13 +215,13 @@ def _listed(value: Any, single: type) -> Sequence[Any] | None:
     return (value,) if isinstance(value, single) else None
 
 
-def _entity(item: Any, width: float, height: float) -> Entity:
+def _entity(item: Any, position: int, width: float, height: float) -> Entity:
     if not isinstance(item, Mapping) or "label" not in item or "box" not in item:
         raise GraphError("malformed_entity", f"expected an entity with label and box, got {item!r}")
     attributes = _listed(item.get("attributes"), str)
     if attributes is None or not all(isinstance(a, str) for a in attributes):
         raise GraphError("malformed_entity", f"expected a list of attributes, got {item['attributes']!r}")
-    return Entity(item["label"], fit_box(_checked_box(item["box"]), width, height), tuple(attributes))
+    return Entity(item["label"], fit_box(_checked_box(item["box"]), width, height), tuple(attributes), id=position)
 
 
 def _checked_box(values: Any) -> Box:

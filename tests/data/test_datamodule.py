@@ -32,7 +32,7 @@ def make(tmp_path):
     name = tokenizer(tmp_path)
 
     def data(streams=None, **options):
-        chosen = streams or {k: stream(k, shards, b, ratio=r) for k, (r, b) in KINDS.items()}
+        chosen = streams or {k: stream(k, shards, b, ratio=r, image_rows=True) for k, (r, b) in KINDS.items()}
         return RelationDataModule(chosen, name, **{"image_size": 16, **options})
 
     data.shards, data.folder = shards, tmp_path
@@ -67,6 +67,7 @@ def test_streams_give_their_types(make):
     assert {b.stream: b.objectives for b in batches}["graphs"] == ("vsg", "mrc")
     assert [b.step for b in batches] == list(range(40))
     assert all(b.images.shape == (KINDS[b.stream][1], 3, 16, 16) for b in batches)
+    assert {b.stream: b.pairs.whole is not None for b in batches} == {k: k == "regions" for k in KINDS}
 
 
 def test_every_key_once_per_pass(make):

@@ -7,7 +7,6 @@ from torchvision import transforms
 from transformers import CLIPImageProcessor
 
 from relpretrain import RelationVocabulary, graph_loader
-from relpretrain.data.pipeline.host_images import HostImages
 from relpretrain.data.pipeline.host_tokenizer import PlainTokenizer, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
@@ -127,11 +126,6 @@ def test_a_transform_is_the_hosts(world):
                 )
             )
         )
-
-
-def test_our_own_values_need_no_stage():
-    assert not HostImages(32).changes
-    assert HostImages(32, mean=(0.5, 0.5, 0.5)).changes
 
 
 def test_problems_are_told_together(world, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from relpretrain.cli import main
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.schedule import Plan
@@ -80,6 +80,7 @@ def test_every_bad_sample_is_named_with_its_field(faulty):
         ("who", graphs, "relation_without_entity", "relations[0]"),
     }
     assert all(bad.shard == "faulty/f" for bad in found.bad)
+    assert [bad.detail for bad in found.bad if bad.key == "text"] == ["cannot identify image file"]  # no address in it
     assert found.samples == 13
     assert found.eligible == {"captions": 10, "regions": 9, "graphs": 6}
     assert found.bad_share == pytest.approx(5 / 6)  # of graphs; 10 of all 13
@@ -96,7 +97,7 @@ def test_judges_as_training_does(faulty, tmp_path):
         pipeline = Pipeline(of_kind, 32, TextWriter(of_kind, encoder))
         refused = set()
         for row in index.eligible(name).tolist():
-            example, lost = pipeline(Work("small", index, row, np.random.default_rng(row)))
+            example, lost = pipeline("small", index, row, np.random.default_rng(row))
             if example is None:
                 refused.add((index.keys[row], lost[0]))
         assert {(bad.key, bad.reason) for bad in found.bad if name in bad.streams} == refused

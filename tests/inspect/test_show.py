@@ -9,7 +9,7 @@ import torch
 
 from relpretrain.cli import main
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.pipeline.stages import Pipeline, Work
+from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.shards.row_index import ShardIndex
@@ -38,13 +38,12 @@ def lenses(tmp_path):
 
 
 def test_shows_what_training_gets(index, lenses):
-    """Numbering the entities on the way changes neither the image nor a token."""
     shown = look("small", index, 2, lenses, draws=4, seed=7)
     for name, lens in lenses.items():
         pipeline = Pipeline(lens.stream, SIZE, TextWriter(lens.stream, lens.encoder, lens.mask_fraction))
         for number, draw in enumerate(shown.draws[name]):
             rng = np.random.default_rng([7, number_of(name, f"{index.name}/{index.keys[2]}"), number])
-            example, _ = pipeline(Work("small", index, 2, rng))
+            example, _ = pipeline("small", index, 2, rng)
             assert len(draw.texts) == len(example.texts)
             for (tokens, _), text in zip(draw.texts, example.texts, strict=True):
                 convert = lens.encoder.tokenizer.convert_ids_to_tokens

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from relpretrain.adapters.hosts.xvlm import OfficialXVLM
 from relpretrain.backbones import XVLM
@@ -52,6 +53,22 @@ def test_rows_for_whole_images_are_left_out():
     assert output.count == 3
     assert float(output.parts["l1"]) == pytest.approx(l1[kept].mean().item(), rel=1e-5)
     assert float(output.parts["giou"]) == pytest.approx(giou[kept].mean().item(), rel=1e-5)
+
+
+def test_equals_the_official_loss_row_by_row(golden):
+    """Sums of |p - t| and 1 - GIoU over the rows that are no images, divided by their number (X-VLM, official code)."""
+    for name in ("xvlm_vit_tiny", "xvlm_swin_tiny"):
+        io = load_file(golden / name / "io.safetensors")
+        l1 = giou = number = 0
+        rows = (io["outputs.region.bbox"], io["inputs.target_bbox"], io["inputs.is_whole_image"])
+        for predicted, target, is_image in zip(*map(Tensor.tolist, rows), strict=True):
+            if not is_image:
+                l1 += sum(abs(p - t) for p, t in zip(predicted, target, strict=True))
+                giou += 1 - naive_giou(predicted, target)
+                number += 1
+        assert 0 < number < len(io["inputs.is_whole_image"])
+        assert float(io["outputs.region_step.loss_bbox"]) == pytest.approx(l1 / number, rel=1e-5)
+        assert float(io["outputs.region_step.loss_giou"]) == pytest.approx(giou / number, rel=1e-5)
 
 
 def test_all_rows_whole_is_a_finite_zero():

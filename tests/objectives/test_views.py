@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from relpretrain.backbones import ALBEF
+from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.features import Features, patch_mask
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.metric_buffer import MetricBuffer
-from relpretrain.types import TextBatch
+from relpretrain.types import Regions, TextBatch
 from tests.objectives.standin import StandIn, captions, graphs, regions
 
 
@@ -23,6 +23,35 @@ def test_a_sum_of_views_is_its_terms(objective, batch):
     itc, itm, mlm = (float(term().term(view).loss) for term in (ITC, ITM, MLM))
     assert float(output.loss) == pytest.approx(3 * (0.5 * itc + 2 * itm + mlm), rel=1e-5)
     assert set(output.parts) == {"itc", "itm", "mlm"}
+
+
+def test_a_box_that_covers_the_image_is_the_image():
+    """A caption's row in a region batch is paired with what a caption batch pairs it with: no negative of its image."""
+    batch = regions()  # the second box covers its image
+    of_regions = Features(StandIn(), batch, [batch.pairs]).view(batch.pairs).image_ids
+    assert of_regions[1] == batch.image_ids[batch.pairs.image_index[1]]
+    assert len({*of_regions.tolist(), *batch.image_ids.tolist()}) == 5
+
+
+def test_vma_learns_from_rows_for_whole_images():
+    batch = regions()
+    expected = VMA()(Features(StandIn(), batch, [batch.pairs], torch.Generator().manual_seed(0)))
+    batch.pairs.whole = torch.tensor([False, True, False, False])
+    output = VMA()(Features(StandIn(), batch, [batch.pairs], torch.Generator().manual_seed(0)))
+    assert torch.equal(output.loss, expected.loss)
+    assert output.counts == expected.counts == {**output.counts, "itc": 4}
+
+
+@pytest.mark.parametrize("vision", ["vit", "swin"])
+def test_a_region_of_all_patches_is_the_whole_image(vision):
+    sizes = {"vision": vision, "image_size": 32, "patch_size": 4, "vocab_size": 20, "dropout": 0.0}
+    if vision == "swin":
+        sizes |= {"vision_width": 32, "window_size": 4, "vision_heads": (2, 2), "vision_depth": (1, 1)}
+    model, images = XVLM("tiny", **sizes).eval(), torch.randn(2, 3, 32, 32)
+    mask = patch_mask(torch.tensor([[0.5, 0.5, 1.0, 1.0]] * 2), model.patch_grid)
+    features = model.encode_image(images, Regions(torch.arange(2), mask))
+    assert torch.equal(features.region_mask, features.mask)
+    torch.testing.assert_close(features.region_tokens, features.tokens)
 
 
 def test_vsg_adds_no_parameters():

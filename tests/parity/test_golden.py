@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from relpretrain.features import patch_mask
 from tests.parity.check_golden import check, load, main
 
 
@@ -12,6 +13,17 @@ def test_recorded_outputs_of_the_official_code(golden, name):
     assert failed == [], {key: errors[key] for key in failed}
     assert {n.split("grad.")[-1].split(".")[0] for n in errors} >= {"itm_head", "text_encoder", "temp", "vision_proj"}
     assert len(errors) >= 39
+
+
+@pytest.mark.parametrize("name", ["xvlm_vit_tiny", "xvlm_swin_tiny"])
+def test_boxes_give_the_recorded_masks(golden, name):
+    """Those of image-level rows, too: with the whole image for their box, all patches are theirs."""
+    model, io = load(golden / name)
+    masks, whole = patch_mask(io["inputs.target_bbox"], model.patch_grid), io["inputs.is_whole_image"].bool()
+    assert torch.equal(masks, io["inputs.region_patch_mask"][:, 1:].bool())
+    assert torch.equal(masks.all(1), whole)
+    assert whole.any()
+    assert (io["inputs.target_bbox"][whole] == torch.tensor([0.5, 0.5, 1.0, 1.0])).all()
 
 
 def test_a_wrong_weight_is_seen(golden, monkeypatch, capsys):

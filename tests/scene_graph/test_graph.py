@@ -62,6 +62,16 @@ def test_json_round_trip(graph):
     assert SceneGraph.from_json(graph.to_json(), WIDTH, HEIGHT) == graph
 
 
+def test_ids_are_positions_in_the_annotation_and_stay_with_their_entities():
+    boxes = [[0, 0, 4, 9], [30, 0, 34, 9], [10, 2, 20, 9], [22, 2, 29, 9]]
+    graph = SceneGraph.from_json({"entities": [{"label": "cat", "box": box} for box in boxes]}, WIDTH, HEIGHT)
+    cut, _ = graph.crop(Box(8, 0, 30, 10))
+    assert [e.id for e in graph.entities] == [0, 1, 2, 3]
+    assert [e.id for e in cut.resize(2, 2).flip(44).entities] == [2, 3]
+    plain = Entity("cat", Box(*boxes[2]))
+    assert (plain, hash(plain), plain.id) == (graph.entities[2], hash(graph.entities[2]), -1)
+
+
 def test_flip_swaps_sides_and_boxes():
     flipped = two("to the left of").flip(40)
     assert flipped.relations[0].relation == "to the right of"

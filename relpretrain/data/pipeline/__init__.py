@@ -1,14 +1,15 @@
-"""The way of one sample from its bytes to a typed batch: decode, check, augment, write texts, collate.
+"""The way of one sample from its shard to a batch: parse, decode, check, augment, normalise, write texts, collate.
 
-`stages` has the order; `transforms` and `randaugment` change images, `text` makes tokens, `collate` makes batches,
-`preprocess` is what evaluation needs of all this, `host_images` and `host_tokenizer` serve models of other codebases.
+`stages` has the order, and `sample` the forms between; `transforms` and `randaugment` change images, `text` makes
+tokens, `collate` makes batches, `preprocess` is what evaluation needs of all this, `host_images` and `host_tokenizer`
+serve models of other codebases.
 """
 
 from relpretrain.data.pipeline.collate import TextWriter, collate
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.stages import Pipeline
+from relpretrain.data.pipeline.stages import Pipeline, check, decode, parse
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
-from relpretrain.data.pipeline.transforms import augment, to_tensor
+from relpretrain.data.pipeline.transforms import augment, normalise, to_tensor
 
 __all__ = [
     "Pipeline",
@@ -16,7 +17,11 @@ __all__ = [
     "TextEncoder",
     "TextWriter",
     "augment",
+    "check",
     "collate",
+    "decode",
     "load_tokenizer",
+    "normalise",
+    "parse",
     "to_tensor",
 ]

@@ -38,12 +38,17 @@ BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": Reg
 
 
 class Text(NamedTuple):
-    """A tokenised text, and the box (cx, cy, w, h) that it is about, as shares of the image."""
+    """A tokenised text, and the box (cx, cy, w, h) that it is about, as fractions of the image.
+
+    `whole` is true of a caption among region texts; `entity` is the id of the entity that a text is about.
+    """
 
     tokens: Tokens
     identity: int
     masked: Masked | None = None
     box: tuple[float, float, float, float] | None = None
+    whole: bool = False
+    entity: int | None = None
 
 
 @dataclass
@@ -57,8 +62,9 @@ class Example:
         texts: Rows of the batch's `pairs`.
         entities: Rows of a graph batch's `entities`.
         triplets: Subject and object as rows of `entities`, and the relation.
-        lost: Why triplets were left out, a reason for each: "triplet_too_long" (drawn for a text that has no room for
-            it), "relation_outside_vocabulary" (never drawn for classification).
+        lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
+            a text without room for it "triplet_too_long", or is never drawn for classification
+            "relation_outside_vocabulary".
     """
 
     image: Tensor
@@ -112,8 +118,13 @@ class TextWriter:
         entities = sample.graph.entities
         if not entities:
             raise BadSample("no_entity")
-        drawn = rng.permutation(len(entities))[: self.stream.entities_per_image].tolist()
-        example.texts = [self._text(_phrase(entities[i], rng), rng, entities[i].box.relative(*size)) for i in drawn]
+        if self.stream.image_rows and sample.captions:  # the first row, as in the official X-VLM code
+            caption = sample.captions[int(rng.integers(len(sample.captions)))]
+            example.texts = [self._text(caption, rng, (0.5, 0.5, 1.0, 1.0))._replace(whole=True)]
+        drawn = rng.permutation(len(entities))[: self.stream.entities_per_image - len(example.texts)].tolist()
+        example.texts += [
+            self._text(_phrase(e, rng), rng, e.box.relative(*size), e.id) for e in (entities[i] for i in drawn)
+        ]
 
     def _graph(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         graph = sample.graph
@@ -142,13 +153,21 @@ class TextWriter:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
         for index in rows:
-            label, box = self.encoder.caption(graph.entities[index].label), graph.entities[index].box
-            example.entities.append(Text(label, token_identity(label.ids), None, box.relative(*size)))
+            entity = graph.entities[index]
+            label = self.encoder.caption(entity.label)
+            box = entity.box.relative(*size)
+            example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
 
-    def _text(self, text: str, rng: np.random.Generator, box: tuple[float, float, float, float] | None = None) -> Text:
+    def _text(
+        self,
+        text: str,
+        rng: np.random.Generator,
+        box: tuple[float, float, float, float] | None = None,
+        entity: int | None = None,
+    ) -> Text:
         tokens = self.encoder.caption(text)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        return Text(tokens, token_identity(tokens.ids), masked, box)
+        return Text(tokens, token_identity(tokens.ids), masked, box, entity=entity)
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:
@@ -200,4 +219,5 @@ def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bo
         torch.repeat_interleave(torch.tensor([len(of_image) for of_image in texts], dtype=torch.long)),
         torch.tensor([text.identity for text in flat], dtype=torch.long),
         torch.tensor([text.box for text in flat], dtype=torch.float32).reshape(-1, 4) if boxes else None,
+        torch.tensor([text.whole for text in flat]) if any(text.whole for text in flat) else None,
     )

@@ -107,6 +107,7 @@ class WholeTokenizer:
         self.tokenizer = tokenizer if self.fixed else inner
         self.pad_token_id = _first(inner, "pad_token_id") or 0
         self.eos_token_id = _first(inner, "eos_token_id", "eot_token_id")
+        self.sep_token_id = self.eos_token_id or 0  # between the triplets of a text, where it is identified
         self.mask_token_id = _first(inner, "mask_token_id")
         self.all_special_ids = list(getattr(inner, "all_special_ids", []))
         self.left = getattr(inner, "padding_side", "right") == "left"

@@ -1,17 +1,45 @@
-"""One sample on its way from a shard to a batch."""
+"""The forms that a sample takes between its shard and its texts, each made of the one before."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from relpretrain.scene_graph import SceneGraph
 
 
-@dataclass
+class Record(NamedTuple):
+    """The annotations of a sample, parsed and not yet checked.
+
+    Args:
+        key: Where it comes from, as "dataset/shard/key".
+        image_id: Identity of the image within its source.
+        source: Name of the annotation source.
+        captions: Texts about the whole image.
+        content: The sample's JSON.
+    """
+
+    key: str
+    image_id: str
+    source: str
+    captions: list[str]
+    content: dict[str, Any]
+
+
+class Decoded(NamedTuple):
+    """The RGB image of a sample, perhaps decoded smaller, and its width and height as stored."""
+
+    image: Image.Image
+    stored_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Sample:
-    """An image with captions, entities and a scene graph (the sample format, README "Shards").
+    """An image with captions, entities and a scene graph (the sample format, README "Shards"), checked.
 
     Args:
         key: Where it comes from, as "dataset/shard/key".
@@ -28,3 +56,17 @@ class Sample:
     source: str = ""
     captions: list[str] = field(default_factory=list)
     graph: SceneGraph = field(default_factory=SceneGraph)
+
+
+class Augmented(NamedTuple):
+    """A sample after augmentation.
+
+    Args:
+        pixels: The augmented image, (size, size, 3) in [0, 255], uint8 or float32.
+        sample: The sample with its boxes in these pixels; its `image` is the one before augmentation.
+        lost: Entities and triplets that were dropped, by reason.
+    """
+
+    pixels: np.ndarray
+    sample: Sample
+    lost: Counter[str]

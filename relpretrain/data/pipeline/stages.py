@@ -1,4 +1,4 @@
-"""The way of one sample from its shard to a batch, as a list of named stages."""
+"""The way of one sample from its shard to an example: functions that take one form of it and return the next."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import math
 import struct
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.pipeline.collate import Example, TextWriter
-from relpretrain.data.pipeline.sample import Sample
-from relpretrain.data.pipeline.transforms import augment
+from relpretrain.data.pipeline.sample import Augmented, Decoded, Record, Sample
+from relpretrain.data.pipeline.transforms import augment, normalise
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import RawSample, ShardIndex, captions_of, declared_size, texts_of
@@ -24,6 +23,7 @@ from relpretrain.errors import BadSample
 from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.sources.common.values import identity
+from relpretrain.types import Kind
 
 PART = "part: "
 """Beginning of the reasons for which parts of a sample, not the sample, were lost."""
@@ -31,219 +31,162 @@ PART = "part: "
 EXCLUDED = "excluded"
 """Beginning of the reasons for which a sound sample is left out on purpose."""
 
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises on broken files
 
-@dataclass
-class Work:
-    """A sample on its way; each stage fills in more.
+
+def parse(raw: RawSample, dataset: str, index: ShardIndex) -> Record:
+    """Parse the JSON and the captions of a sample.
 
     Args:
+        raw: Its bytes, as `index.read` gives them.
         dataset: Name of its dataset.
         index: Index of its shard.
-        row: Its row there.
-        rng: All its random choices come from here.
-        lost: Reasons for which parts of it were dropped.
+
+    Raises:
+        BadSample: If they cannot be parsed.
     """
-
-    dataset: str
-    index: ShardIndex
-    row: int
-    rng: np.random.Generator
-    lost: list[str] = field(default_factory=list)
-    raw: RawSample | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-    captions: list[str] = field(default_factory=list)
-    image: Image.Image | None = None
-    stored_size: tuple[int, int] = (0, 0)
-    sample: Sample | None = None
-    tensor: Tensor | None = None
-    example: Example | None = None
-
-    @property
-    def place(self) -> str:
-        """Where the sample is, as "shard/key"."""
-        return f"{self.index.name}/{self.index.keys[self.row]}"
-
-
-Stage = Callable[[Work], None]
-
-
-def read(work: Work) -> None:
-    """Read the sample's bytes."""
-    work.raw = work.index.read(work.row)
-
-
-def parse(work: Work) -> None:
-    """Read its JSON and captions."""
-    assert work.raw is not None
     try:
-        work.record, txt = texts_of(work.raw.json, work.raw.txt)
-        work.captions = captions_of(work.record, txt)
+        content, txt = texts_of(raw.json, raw.txt)
+        captions = captions_of(content, txt)
     except BadSample:
         raise
     except ValueError as error:
         raise BadSample("malformed_json", str(error)) from None
+    key = f"{dataset}/{index.name}/{raw.key}"
+    # Two downloads in one dataset may have shards of one name, in folders of their own.
+    image_id = identity(content.get("image_id")) or f"{index.path.parent.name}/{key}"
+    return Record(key, image_id, str(content.get("source") or dataset), captions, content)
 
 
-@dataclass
-class Decode:
-    """Decode the image, a JPEG at the smallest scale from which no crop must be enlarged.
+def decode(image: bytes, size: int, min_scale: float = 1.0) -> Decoded:
+    """Decode an image file to RGB, a JPEG at the smallest scale from which no crop must be enlarged.
 
     Args:
+        image: The file's bytes.
         size: Side of the image that the model sees, in pixels.
-        min_scale: Smallest share of the area that a crop keeps.
+        min_scale: Smallest fraction of the area that a crop keeps.
+
+    Raises:
+        BadSample: If it is no image, damaged, or of more pixels than Pillow accepts.
     """
-
-    size: int
-    min_scale: float
-
-    def __call__(self, work: Work) -> None:
-        """Decode to RGB."""
-        assert work.raw is not None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image = Image.open(io.BytesIO(work.raw.image))
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise BadSample("decompression_bomb", str(error)) from None
-        except _BROKEN as error:
-            raise BadSample("not_an_image", str(error)) from None
-        work.stored_size = image.size
-        width, height = image.size
-        # A crop's shorter side is at least sqrt(3/4 of its area): its sides' ratio is at most 4/3.
-        shortest = min(width, height, math.sqrt(0.75 * self.min_scale * width * height))
-        scale = self.size / shortest
-        try:
-            if image.format == "JPEG" and scale < 0.5:
-                image.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
-            image.load()
-            work.image = to_rgb(image)
-        except _BROKEN as error:
-            raise BadSample("truncated_image", str(error)) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(image))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise BadSample("decompression_bomb", str(error)) from None
+    except _BROKEN as error:
+        raise BadSample("not_an_image", str(error).partition(" <")[0]) from None  # without the buffer's address
+    width, height = opened.size
+    # A crop's shorter side is at least sqrt(3/4 of its area): its sides' ratio is at most 4/3.
+    scale = size / min(width, height, math.sqrt(0.75 * min_scale * width * height))
+    try:
+        if opened.format == "JPEG" and scale < 0.5:
+            opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+        opened.load()
+        return Decoded(to_rgb(opened), (width, height))
+    except _BROKEN as error:
+        raise BadSample("truncated_image", str(error)) from None
 
 
-@dataclass
-class Exclude:
-    """Leave out images whose perceptual hash is on a list.
+def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | None = None) -> Sample:
+    """Check a sample's annotations against its image.
 
     Args:
-        exclusion: The list.
+        record: The annotations.
+        decoded: The image.
+        kind: Type of the batches that the sample is for; for captions its graph is not looked at.
+        exclusion: Images to leave out by their perceptual hashes.
+
+    Raises:
+        BadSample: If the image is excluded, or the graph malformed or of an image of another size.
     """
-
-    exclusion: Exclusion
-
-    def __call__(self, work: Work) -> None:
-        """Compare the decoded image."""
-        assert work.image is not None
-        reason = self.exclusion.reason("", phash(work.image))
-        if reason is not None:
-            raise BadSample(reason)
-
-
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises on broken files
+    if exclusion is not None and exclusion.phashes and (reason := exclusion.reason("", phash(decoded.image))):
+        raise BadSample(reason)
+    graph = SceneGraph()
+    if kind != "captions":
+        (width, height), image = decoded.stored_size, decoded.image
+        graph = read_graph(record, width, height)
+        if image.size != decoded.stored_size:
+            graph = graph.resize(image.width / width, image.height / height)
+    return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, graph)
 
 
-def check_captions(work: Work) -> None:
-    """Make the sample; its graph is left alone."""
-    work.sample = _sample(work, SceneGraph())
+def read_graph(record: Record, width: int, height: int) -> SceneGraph:
+    """Read the scene graph of a record whose image is stored with this width and height.
 
-
-def check_graph(work: Work) -> None:
-    """Make the sample with its graph, checked against the image."""
-    width, height = work.stored_size
-    said = declared_size(work.record, width, height)
-    if said != work.stored_size:
-        raise BadSample("size_differs", f"record says {said}, the image has {work.stored_size}")
+    Raises:
+        BadSample: If the record says another size, or the graph is malformed.
+    """
+    if (said := declared_size(record.content, width, height)) != (width, height):
+        raise BadSample("size_differs", f"record says {said}, the image has {width, height}")
     try:
-        graph = SceneGraph.from_json(work.record, width, height)
+        return SceneGraph.from_json(record.content, width, height)
     except GraphError as error:
         raise BadSample(error.reason, str(error)) from None
-    assert work.image is not None
-    if work.image.size != work.stored_size:
-        graph = graph.resize(work.image.width / width, work.image.height / height)
-    work.sample = _sample(work, graph)
-
-
-def _sample(work: Work, graph: SceneGraph) -> Sample:
-    assert work.image is not None
-    key = f"{work.dataset}/{work.place}"
-    return Sample(
-        key=key,
-        image=work.image,
-        # Two downloads in one dataset may have shards of one name, in folders of their own.
-        image_id=identity(work.record.get("image_id")) or f"{work.index.path.parent.name}/{key}",
-        source=str(work.record.get("source") or work.dataset),
-        captions=work.captions,
-        graph=graph,
-    )
-
-
-@dataclass
-class Augment:
-    """Augment image, boxes and relations together; lost entities and triplets are noted.
-
-    Args:
-        size: Side of the image that the model sees, in pixels.
-        stream: What it says of cropping, flipping and colours.
-    """
-
-    size: int
-    stream: Stream
-
-    def __call__(self, work: Work) -> None:
-        """Turn the image into a tensor."""
-        assert work.sample is not None
-        work.tensor, work.sample, dropped = augment(work.sample, self.size, self.stream, work.rng)
-        work.lost += [PART + reason for reason in dropped]
-
-
-@dataclass
-class Write:
-    """Draw, tokenise and mask the texts.
-
-    Args:
-        writer: How.
-    """
-
-    writer: TextWriter
-
-    def __call__(self, work: Work) -> None:
-        """Make the example."""
-        assert work.tensor is not None
-        assert work.sample is not None
-        work.example = self.writer(work.tensor, work.sample, work.rng)
-        work.lost += [PART + reason for reason in work.example.lost]
 
 
 class Pipeline:
-    """The stages of one stream.
+    """The way of a stream's samples: read, parse, decode, check, augment, normalise, write texts.
 
     Args:
         stream: The stream.
         size: Side of the image that the model sees, in pixels.
         writer: Of the stream's texts.
-        exclusion: Images to leave out by their hashes; ids are left out of the plan already.
+        exclusion: Images to leave out by their perceptual hashes; those listed by id are left out of the plan already.
+        normalise: Makes the model's input, (3, size, size), of augmented pixels, (size, size, 3) in [0, 255].
     """
 
-    def __init__(self, stream: Stream, size: int, writer: TextWriter, exclusion: Exclusion | None = None) -> None:
-        self.stages: list[tuple[str, Stage]] = [
-            ("read", read),
-            ("parse", parse),
-            ("decode", Decode(size, stream.min_scale)),
-            *([("exclude", Exclude(exclusion))] if exclusion is not None and exclusion.phashes else []),
-            ("check", check_captions if stream.kind == "captions" else check_graph),
-            ("augment", Augment(size, stream)),
-            ("text", Write(writer)),
-        ]
+    def __init__(
+        self,
+        stream: Stream,
+        size: int,
+        writer: TextWriter,
+        exclusion: Exclusion | None = None,
+        normalise: Callable[[np.ndarray], Tensor] = normalise,
+    ) -> None:
+        self.stream = stream
+        self.size = size
+        self.writer = writer
+        self.exclusion = exclusion
+        self.normalise = normalise
 
-    def __call__(self, work: Work) -> tuple[Example | None, list[str]]:
-        """Lead a sample through the stages.
+    def __call__(
+        self, dataset: str, index: ShardIndex, row: int, rng: np.random.Generator
+    ) -> tuple[Example | None, list[str]]:
+        """Make an example of a sample in a shard.
+
+        Args:
+            dataset: Name of its dataset.
+            index: Index of its shard.
+            row: Its row there.
+            rng: All random choices come from here.
 
         Returns:
             The example, or None if the sample is bad; and the reasons for which it or parts of it were lost.
         """
         try:
-            for _, stage in self.stages:
-                stage(work)
+            raw = index.read(row)
+            record = parse(raw, dataset, index)
+            decoded = decode(raw.image, self.size, self.stream.min_scale)
+            example = self.write(self.augment(record, decoded, rng), rng)
         except BadSample as error:
             return None, [error.reason]
-        return work.example, work.lost
+        return example, [PART + reason for reason in example.lost]
+
+    def augment(self, record: Record, decoded: Decoded, rng: np.random.Generator) -> Augmented:
+        """Check a sample and augment it.
+
+        Raises:
+            BadSample: If its annotations are malformed, or its image is excluded.
+        """
+        return augment(check(record, decoded, self.stream.kind, self.exclusion), self.size, self.stream, rng)
+
+    def write(self, augmented: Augmented, rng: np.random.Generator) -> Example:
+        """Normalise an augmented sample's pixels, and write its texts.
+
+        Raises:
+            BadSample: If it has nothing that the stream is about.
+        """
+        example = self.writer(self.normalise(augmented.pixels), augmented.sample, rng)
+        return replace(example, lost=[*augmented.lost, *example.lost])

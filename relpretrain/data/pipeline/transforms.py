@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.pipeline.randaugment import rand_augment
-from relpretrain.data.pipeline.sample import Sample
+from relpretrain.data.pipeline.sample import Augmented, Sample
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import Box, FlipRefused, SceneGraph, mentions_side
@@ -41,10 +40,10 @@ def to_tensor(
     Returns:
         (3, size, size), float32.
     """
-    return _normalise(_resized(to_rgb(image), None, size), mean, std)
+    return normalise(_resized(to_rgb(image), None, size), mean, std)
 
 
-def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator) -> tuple[Tensor, Sample, Counter[str]]:
+def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator) -> Augmented:
     """Augment a sample for training: a random resized crop, a horizontal flip and a colour jitter.
 
     What is said of the image stays true. Boxes follow the image; entities and triplets that a crop cuts away are
@@ -57,10 +56,6 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
         size: Side of the square that comes out, in pixels.
         stream: Whose `kind`, `min_scale`, `flip` and `color` are used.
         rng: Where all choices are drawn from.
-
-    Returns:
-        The normalised image (3, size, size); the sample with its boxes in pixels of that square (its `image` stays the
-        one that came in); and what was dropped, by reason.
     """
     image = to_rgb(sample.image)
     width, height = image.size
@@ -78,7 +73,7 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
         pixels = rand_augment(pixels, rng, shape=stream.kind == "captions")
     elif stream.color:
         pixels = _jitter(pixels, rng)
-    return _normalise(pixels, IMAGE_MEAN, IMAGE_STD), replace(sample, graph=graph), dropped
+    return Augmented(pixels, replace(sample, graph=graph), dropped)
 
 
 def _material(stream: Stream, graph: SceneGraph) -> int:
@@ -115,10 +110,15 @@ def _jitter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return changed.clip(0, 255, out=changed).reshape(pixels.shape)
 
 
-def _normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bring the channels of (size, size, 3) in [0, 255] to the front, and normalise them."""
+def normalise(pixels: np.ndarray, mean: Sequence[float] = IMAGE_MEAN, std: Sequence[float] = IMAGE_STD) -> Tensor:
+    """Normalise pixels (height, width, 3) in [0, 255] to a tensor (3, height, width), float32."""
     scale, shift = _colours(tuple(mean), tuple(std))
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(torch.float32).mul_(scale).sub_(shift)
+
+
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """An image of pixels (height, width, 3) in [0, 255], rounded to whole numbers."""
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 @functools.lru_cache

@@ -25,7 +25,9 @@ class Stream:
         objectives: Names of the objectives that consume the batches.
         ratio: How often the stream is drawn, relative to the others.
         max_tokens: Limit of a text's length, special tokens included.
-        entities_per_image: Regions drawn from an image (regions).
+        entities_per_image: Entities drawn from an image, each with its box (regions).
+        image_rows: Whether an image that has captions puts one of them in the place of an entity, with the whole image
+            for its box, as the official X-VLM code does (regions). VMA learns from it, BOX does not.
         relations_per_text: Triplets verbalised into one text, K (graphs, VSG); None for what the stream's objectives
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
@@ -50,6 +52,7 @@ class Stream:
     ratio: float = 1.0
     max_tokens: int = 36
     entities_per_image: int = 4
+    image_rows: bool = False
     relations_per_text: int | None = None
     relations_per_image: int | None = None
     sort_relations: bool = True

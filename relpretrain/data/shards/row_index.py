@@ -86,6 +86,10 @@ class ShardIndex:
         """Rows that have something for batches of a type: a caption, an entity, a relation."""
         return np.flatnonzero(self.counts[:, _COLUMNS[kind]] > 0)
 
+    def place(self, row: int) -> str:
+        """Where a sample is, as "shard/key"."""
+        return f"{self.name}/{self.keys[row]}"
+
     def read(self, row: int) -> RawSample:
         """Read a sample's bytes, all in one go.
 

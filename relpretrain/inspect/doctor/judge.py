@@ -6,25 +6,16 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import BATCH_TYPES, TextWriter
-from relpretrain.data.pipeline.stages import (
-    PART,
-    Decode,
-    Pipeline,
-    Stage,
-    Work,
-    check_captions,
-    check_graph,
-    parse,
-    read,
-)
+from relpretrain.data.pipeline.sample import Decoded, Record
+from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, decode, parse
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
@@ -50,13 +41,34 @@ class Judge:
 
     Args:
         kind: Type of its batches: it looks at samples that have something for these.
-        stages: Those of its pipeline.
-        exclusion: Images that it leaves out.
+        image_size: Side of the images that the model sees, in pixels.
+        pipeline: The stream's; None judges images and annotations alone.
     """
 
     kind: Kind
-    stages: list[tuple[str, Stage]]
-    exclusion: Exclusion | None = None
+    image_size: int
+    pipeline: Pipeline | None = None
+
+    @property
+    def min_scale(self) -> float:
+        """Smallest fraction of an image's area that a crop keeps: with the size it says how large to decode."""
+        return 1.0 if self.pipeline is None else self.pipeline.stream.min_scale
+
+    def excludes(self, image_id: str) -> bool:
+        """Whether an image is left out by its id."""
+        exclusion = None if self.pipeline is None else self.pipeline.exclusion
+        return exclusion is not None and exclusion.reason(image_id) is not None
+
+    def lost(self, record: Record, decoded: Decoded, rng: np.random.Generator) -> list[str]:
+        """Why training would lose parts of a sample.
+
+        Raises:
+            BadSample: If the stream cannot use it.
+        """
+        if self.pipeline is None:
+            check(record, decoded, self.kind)
+            return []
+        return self.pipeline.write(self.pipeline.augment(record, decoded, rng), rng).lost
 
 
 @dataclass(frozen=True)
@@ -169,12 +181,7 @@ class Examination:
 
 def plain_judges(image_size: int = 224) -> dict[str, Judge]:
     """Judges where there is no recipe: whether an image can be decoded and its annotations be read, for each kind."""
-    decode = Decode(image_size, 1.0)
-    checks: dict[Kind, Stage] = {"captions": check_captions, "regions": check_graph, "graphs": check_graph}
-    return {
-        kind: Judge(kind, [("read", read), ("parse", parse), ("decode", decode), ("check", check)])
-        for kind, check in checks.items()
-    }
+    return {kind: Judge(kind, image_size) for kind in BATCH_TYPES}
 
 
 def recipe_judges(
@@ -196,8 +203,8 @@ def recipe_judges(
     return {
         name: Judge(
             stream.kind,
-            Pipeline(stream, image_size, TextWriter(stream, encoders[name], mask_fraction), exclusion).stages,
-            exclusion,
+            image_size,
+            Pipeline(stream, image_size, TextWriter(stream, encoders[name], mask_fraction), exclusion),
         )
         for name, stream in streams.items()
         if stream.kind in BATCH_TYPES
@@ -284,81 +291,40 @@ def _look(
     part = _Part()
     able = {kind: set(index.eligible(kind).tolist()) for kind in BATCH_TYPES}
     for row in rows:
-        begun = _Begun(dataset, index, row)
+        raw = index.read(row)
+        record: Record | None = None
+        decoded: Decoded | None = None
+        decode_once = cache(partial(decode, raw.image))  # judges of one size share what it gives
         failures: dict[tuple[str, str, str], list[str]] = {}
         for name, judge in judges.items():
             if row not in able[judge.kind]:
                 continue
-            if judge.exclusion is not None and judge.exclusion.reason(index.image_ids[row]) is not None:
+            if judge.excludes(index.image_ids[row]):
                 part.excluded[name] += 1
                 continue
             try:
-                work = begun.lead(judge)
-                part.parts.update((name, reason.removeprefix(PART)) for reason in work.lost)
+                record = record or parse(raw, dataset, index)
+                decoded = decode_once(judge.image_size, judge.min_scale)
+                lost = judge.lost(record, decoded, np.random.default_rng([number_of(index.place(row))]))
+                part.parts.update((name, reason) for reason in lost)
             except BadSample as error:
-                if error.reason.startswith("excluded"):
+                if error.reason.startswith(EXCLUDED):
                     part.excluded[name] += 1
                     continue
-                record, size = (begun.work.record, begun.work.stored_size) if begun.work else ({}, (0, 0))
-                where = field_of(error.reason, record, *size)
+                size = (0, 0) if decoded is None else decoded.stored_size
+                where = field_of(error.reason, {} if record is None else record.content, *size)
                 failures.setdefault((error.reason, where, error.detail), []).append(name)
             part.eligible[name] += 1
         for (reason, where, detail), streams in failures.items():
             part.bad.append(Bad(shard_name(index), index.keys[row], tuple(streams), reason, where, detail))
-        begun.count(part.counts, long_caption)
-    return part
-
-
-class _Begun:
-    """A sample that is read and decoded once for all judges that begin alike."""
-
-    def __init__(self, dataset: str, index: ShardIndex, row: int) -> None:
-        self.work: Work | None = None
-        self._origin = dataset, index, row
-        self._tried: list[tuple[list[Stage], Work, BadSample | None]] = []
-
-    def lead(self, judge: Judge) -> Work:
-        """Lead the sample through a judge's stages.
-
-        Raises:
-            BadSample: If one of them refuses it.
-        """
-        first = next(i for i, (name, _) in enumerate(judge.stages, 1) if name == "decode")
-        stages = [stage for _, stage in judge.stages]
-        work = self._begin(stages[:first])
-        for stage in stages[first:]:
-            stage(work)
-        return work
-
-    def _begin(self, stages: list[Stage]) -> Work:
-        dataset, index, row = self._origin
-        found = next(((work, error) for tried, work, error in self._tried if tried == stages), None)
-        if found is None:
-            work = Work(dataset, index, row, np.random.default_rng(0))
-            error = None
-            try:
-                for stage in stages:
-                    stage(work)
-            except BadSample as refused:
-                error = refused
-            self._tried.append((stages, work, error))
-            self.work = self.work or work
-        else:
-            work, error = found
-        if error is not None:
-            raise error
-        return replace(work, rng=np.random.default_rng([number_of(work.place)]), lost=[])
-
-    def count(self, counts: Counts, long_caption: Callable[[str], bool]) -> None:
-        """Count what the sample holds."""
-        dataset, index, row = self._origin
-        work = self.work or Work(*self._origin, np.random.default_rng(0))
-        raw = work.raw or index.read(row)
         kind, size = _header(raw.image)
-        counts.formats[kind] += 1
-        source = str(work.record.get("source") or dataset)
+        part.counts.formats[kind] += 1
         place = f"{shard_name(index)}/{index.keys[row]}"
-        counts.count(place, raw.image, index.image_ids[row], source, work.record, work.captions, size, long_caption)
+        record = record or Record(place, "", dataset, [], {})  # no judge looks at it
+        part.counts.count(
+            place, raw.image, index.image_ids[row], record.source, record.content, record.captions, size, long_caption
+        )
+    return part
 
 
 def _header(image: bytes) -> tuple[str, tuple[int, int]]:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from relpretrain.data.pipeline.collate import Text, TextWriter
-from relpretrain.data.pipeline.stages import (
-    PART,
-    Decode,
-    Pipeline,
-    Work,
-    check_captions,
-    check_graph,
-    parse,
-    read,
-)
+from relpretrain.data.pipeline.stages import Pipeline, decode, parse, read_graph
 from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
+from relpretrain.data.pipeline.transforms import to_image
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
@@ -32,8 +22,6 @@ from relpretrain.features import patch_mask
 from relpretrain.identity import number_of
 from relpretrain.scene_graph import Box, Relation, SceneGraph, triplet_text
 from relpretrain.types import IGNORE
-
-_MARK = "#"  # before an entity's number, put among its attributes while it is augmented
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class Draw:
         boxes: Of the entities that are left, by their number in the whole image, in pixels.
         texts: Tokens of each text, and the entity that it is about.
         masked: Triplets for MRC.
-        lost: What augmentation dropped: reasons.
+        lost: Why parts of it were left out.
         bad: Why the stream cannot use the sample, or "".
     """
 
@@ -150,106 +138,66 @@ def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], 
         draws: How often each of them draws it.
         seed: Of all random choices.
     """
-    work = Work(dataset, index, row, np.random.default_rng(seed))
-    shown = Shown(f"{dataset}/{work.place}")
+    place = index.place(row)
+    shown = Shown(f"{dataset}/{place}")
     try:
-        for stage in (read, parse, Decode(640, 1.0), check_captions):
-            stage(work)
-        shown.image, shown.captions, shown.size = work.image, work.captions, work.stored_size
-        shown.source = str(work.record.get("source") or "")
+        raw = index.read(row)
+        record = parse(raw, dataset, index)
+        shown.image, shown.size = decode(raw.image, 640)
+        shown.captions, shown.source = record.captions, str(record.content.get("source") or "")
         if any(lens.stream.kind != "captions" for lens in lenses.values()):
-            check_graph(work)
-            shown.graph = SceneGraph.from_json(work.record, *work.stored_size)
+            shown.graph = read_graph(record, *shown.size)
     except BadSample as error:
         shown.bad = f"{error.reason}: {error.detail}".rstrip(": ")
     for name, lens in lenses.items():
-        rngs = [np.random.default_rng([seed, number_of(name, work.place), number]) for number in range(draws)]
-        shown.draws[name] = [_draw(Work(dataset, index, row, rng), lens) for rng in rngs]
+        rngs = [np.random.default_rng([seed, number_of(name, place), number]) for number in range(draws)]
+        shown.draws[name] = [_draw(dataset, index, row, lens, rng) for rng in rngs]
     return shown
 
 
-def _draw(work: Work, lens: Lens) -> Draw:
+def _draw(dataset: str, index: ShardIndex, row: int, lens: Lens, rng: np.random.Generator) -> Draw:
     pipeline = Pipeline(lens.stream, lens.image_size, TextWriter(lens.stream, lens.encoder, lens.mask_fraction))
-    numbers: list[int] = []
     try:
-        for name, stage in pipeline.stages:
-            if name == "text":
-                numbers = _unmark(work)
-            stage(work)
-            if name == "check":
-                _mark(work)
+        raw = index.read(row)
+        decoded = decode(raw.image, lens.image_size, lens.stream.min_scale)
+        augmented = pipeline.augment(parse(raw, dataset, index), decoded, rng)
+        example = pipeline.write(augmented, rng)
     except BadSample as error:
         return Draw(bad=f"{error.reason}: {error.detail}".rstrip(": "))
-    assert work.sample is not None
-    assert work.tensor is not None
-    assert work.example is not None
-    graph, size = work.sample.graph, float(lens.image_size)
-
-    def entity_of(text: Text) -> int | None:
-        found = [(e, n) for e, n in zip(graph.entities, numbers, strict=True) if e.box.relative(size, size) == text.box]
-        named = [
-            n for e, n in found if lens.encoder.caption(e.label) == text.tokens
-        ]  # others have an attribute in front
-        return next(iter(named or [n for _, n in found]), None)
-
-    example = work.example
-    draw = Draw(_picture(work.tensor), {n: e.box for n, e in zip(numbers, graph.entities, strict=True)})
-    draw.lost = [reason.removeprefix(PART) for reason in work.lost]
-    spans = _spans(graph, numbers, lens.encoder) if lens.stream.kind == "graphs" else {}
-    draw.texts = [(_tokens(text, lens.encoder, spans), entity_of(text)) for text in example.texts]
+    graph = augmented.sample.graph
+    spans = _spans(graph, lens.encoder) if lens.stream.kind == "graphs" else {}
     boxes = torch.tensor([text.box for text in example.entities], dtype=torch.float32).reshape(-1, 4)
     masks = patch_mask(boxes, lens.grid).reshape(-1, *lens.grid).numpy()
-    ends = [entity_of(text) for text in example.entities]
-    for subject, object_, relation in example.triplets:
-        first, second = ends[subject], ends[object_]
-        assert first is not None
-        assert second is not None
-        draw.masked.append(Masked(relation, first, second, masks[[subject, object_]]))
-    return draw
-
-
-def _mark(work: Work) -> None:
-    """Number the entities, so that they are known again when some are cropped away."""
-    assert work.sample is not None
-    graph = work.sample.graph
-    marked = [replace(e, attributes=(*e.attributes, f"{_MARK}{n}")) for n, e in enumerate(graph.entities)]
-    work.sample = replace(work.sample, graph=replace(graph, entities=tuple(marked)))
-
-
-def _unmark(work: Work) -> list[int]:
-    assert work.sample is not None
-    graph = work.sample.graph
-    numbers = [int(e.attributes[-1].removeprefix(_MARK)) for e in graph.entities]
-    plain = tuple(replace(e, attributes=e.attributes[:-1]) for e in graph.entities)
-    work.sample = replace(work.sample, graph=replace(graph, entities=plain))
-    return numbers
-
-
-def _picture(tensor: Tensor) -> Image.Image:
-    pixels = tensor.numpy().transpose(1, 2, 0) * np.asarray(IMAGE_STD) + np.asarray(IMAGE_MEAN)
-    return Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+    ends = [text.entity for text in example.entities if text.entity is not None]
+    return Draw(
+        to_image(augmented.pixels),
+        {entity.id: entity.box for entity in graph.entities},
+        [(_tokens(text, lens.encoder, spans), text.entity) for text in example.texts],
+        [Masked(relation, ends[s], ends[o], masks[[s, o]]) for s, o, relation in example.triplets],
+        example.lost,
+    )
 
 
 _Roles = list[tuple[str, int | None]]
 
 
-def _spans(graph: SceneGraph, numbers: Sequence[int], encoder: TextEncoder) -> dict[tuple[int, ...], _Roles]:
+def _spans(graph: SceneGraph, encoder: TextEncoder) -> dict[tuple[int, ...], _Roles]:
     """Role and entity of each token, by the tokens of a verbalised triplet; the first triplet that reads so counts."""
     found: dict[tuple[int, ...], _Roles] = {}
     for relation in graph.relations:
         ids = _ids(triplet_text(graph, relation), encoder)
-        found.setdefault(ids, _roles(graph, relation, numbers, encoder, len(ids)))
+        found.setdefault(ids, _roles(graph, relation, encoder, len(ids)))
     return found
 
 
-def _roles(graph: SceneGraph, relation: Relation, numbers: Sequence[int], encoder: TextEncoder, length: int) -> _Roles:
-    subject, object_ = graph.entities[relation.subject].label, graph.entities[relation.object].label
-    first, last = len(_ids(subject, encoder)), len(_ids(object_, encoder))
+def _roles(graph: SceneGraph, relation: Relation, encoder: TextEncoder, length: int) -> _Roles:
+    subject, object_ = graph.entities[relation.subject], graph.entities[relation.object]
+    first, last = len(_ids(subject.label, encoder)), len(_ids(object_.label, encoder))
     middle = length - first - last
     return [
-        *[("subject", numbers[relation.subject])] * first,
+        *[("subject", subject.id)] * first,
         *[("relation", None)] * middle,
-        *[("object", numbers[relation.object])] * last,
+        *[("object", object_.id)] * last,
     ]
 
 

@@ -6,6 +6,7 @@ from PIL import Image
 from relpretrain.data.pipeline.collate import TextWriter, collate
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.errors import BadSample
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from relpretrain.types import CaptionBatch, GraphBatch, RegionBatch
 from tests.data.small import record, stream, tokenizer
@@ -15,14 +16,14 @@ from tests.data.small import record, stream, tokenizer
 def write(tmp_path):
     loaded = load_tokenizer(tokenizer(tmp_path))
 
-    def examples(kind, count=3, vocabulary=None, **options):
+    def examples(kind, count=3, vocabulary=None, captioned=lambda i: True, **options):
         of = stream(kind, "unused", **options)
         writer = TextWriter(of, TextEncoder(loaded, of.max_tokens), vocabulary=vocabulary)
         made = []
         for i in range(count):
             content = record(i)
-            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", content["captions"])
-            sample.graph = SceneGraph.from_json(content, 40, 30)
+            captions, graph = content["captions"] * captioned(i), SceneGraph.from_json(content, 40, 30)
+            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", captions, graph)
             made.append(writer(torch.full((3, 30, 40), float(i)), sample, np.random.default_rng(i)))
         return made, loaded
 
@@ -65,6 +66,56 @@ def test_regions(write):
     texts = _texts(batch.pairs, loaded)
     assert set(texts) == set(expected)
     assert torch.allclose(batch.pairs.boxes, torch.tensor([expected[text] for text in texts]))
+
+
+def test_image_rows(write):
+    """Row by row: a caption with the whole image where there is one, then different entities."""
+    examples, loaded = write("regions", 40, captioned=lambda i: i % 4 != 3, entities_per_image=3, image_rows=True)
+    batch = collate("regions", examples, loaded.pad_token_id)
+    boxes = {
+        "red cat": (8 / 40, 11 / 30, 14 / 40, 18 / 30),
+        "dog": (28 / 40, 16 / 30, 20 / 40, 24 / 30),
+        "tree": (17.5 / 40, 19.5 / 30, 25 / 40, 19 / 30),
+    }
+    row, seen = 0, set()
+    texts = [text.removeprefix("[CLS] ").removesuffix(" [SEP]") for text in _texts(batch.pairs, loaded)]
+    for image in range(40):
+        left = set(boxes)
+        for place in range(3):
+            text, box = texts[row], batch.pairs.boxes[row].tolist()
+            caption = place == 0 and image % 4 != 3
+            assert batch.pairs.image_index[row] == image
+            assert bool(batch.pairs.whole[row]) is caption
+            if caption:
+                assert text in record()["captions"]
+                assert box == [0.5, 0.5, 1, 1]
+            else:
+                name = text if text in boxes else text.split()[1]
+                assert box == pytest.approx(boxes[name])
+                left.remove(name)
+            seen.add(text)
+            row += 1
+    assert row == len(batch.pairs) == len(batch.pairs.whole)
+    assert seen == {*record()["captions"], "red cat", "dog", "small tree", "green tree"}
+
+
+@pytest.mark.parametrize("image_rows", [True, False])
+def test_no_captions_no_image_rows(write, image_rows):
+    """And without `image_rows` captions change nothing."""
+    plain, loaded = write("regions", 8, captioned=lambda i: False, entities_per_image=2)
+    other, _ = write("regions", 8, captioned=lambda i: not image_rows, entities_per_image=2, image_rows=image_rows)
+    for a, b in zip(plain, other, strict=True):
+        assert torch.equal(a.image, b.image)
+        assert (a.texts, a.image_id) == (b.texts, b.image_id)
+    assert collate("regions", other, loaded.pad_token_id).pairs.whole is None
+
+
+def test_a_caption_alone_is_no_region_sample(write):
+    _, loaded = write("captions", 1)
+    of = stream("regions", "unused", image_rows=True)
+    sample = Sample("d/s/0", Image.new("RGB", (40, 30)), "0", "small", ["a red cat"])
+    with pytest.raises(BadSample, match="no_entity"):
+        TextWriter(of, TextEncoder(loaded, 36))(torch.zeros(3, 30, 40), sample, np.random.default_rng(0))
 
 
 def test_graphs(write):

@@ -3,11 +3,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.pipeline.stages import Decode, Pipeline, Work
+from relpretrain.data.pipeline.stages import Pipeline, check, decode, parse
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.transforms import normalise
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from tests.data.shards.test_row_index import write_tar
@@ -19,10 +21,14 @@ def _pipeline(tmp_path, kind, **options):
     return Pipeline(of, 16, TextWriter(of, TextEncoder(load_tokenizer(tokenizer(tmp_path)), of.max_tokens)))
 
 
-def _work(tmp_path, image, content):
+def _shard(tmp_path, image, content):
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
-    shard = write_tar(tmp_path / "a.tar", [("k.png", image), ("k.json", text)])
-    return Work("data", ShardIndex.of(shard), 0, np.random.default_rng(0))
+    return ShardIndex.of(write_tar(tmp_path / "a.tar", [("k.png", image), ("k.json", text)]))
+
+
+def _made(pipeline, index, seed=0):
+    """What a pipeline makes of the only sample of a shard."""
+    return pipeline("data", index, 0, np.random.default_rng(seed))
 
 
 def _graph(**changes):
@@ -30,10 +36,8 @@ def _graph(**changes):
 
 
 @pytest.mark.parametrize("kind", ["captions", "regions", "graphs"])
-def test_good_sample_passes_every_stage(tmp_path, kind):
-    pipeline = _pipeline(tmp_path, kind)
-    assert [name for name, _ in pipeline.stages] == ["read", "parse", "decode", "check", "augment", "text"]
-    example, lost = pipeline(_work(tmp_path, picture(), record()))
+def test_good_sample_becomes_an_example(tmp_path, kind):
+    example, lost = _made(_pipeline(tmp_path, kind), _shard(tmp_path, picture(), record()))
     assert example is not None
     assert example.image.shape == (3, 16, 16)
     assert example.key == "data/a/k"
@@ -55,36 +59,32 @@ def test_good_sample_passes_every_stage(tmp_path, kind):
     ],
 )
 def test_bad_sample_is_named_by_its_reason(tmp_path, image, content, reason):
-    assert _pipeline(tmp_path, "graphs")(_work(tmp_path, image, content)) == (None, [reason])
+    assert _made(_pipeline(tmp_path, "graphs"), _shard(tmp_path, image, content)) == (None, [reason])
 
 
 def test_graph_does_not_matter_to_captions(tmp_path):
-    work = _work(tmp_path, picture(), _graph(relations=[{"subject": 0}]))
-    assert _pipeline(tmp_path, "captions")(work)[0] is not None
+    index = _shard(tmp_path, picture(), _graph(relations=[{"subject": 0}]))
+    assert _made(_pipeline(tmp_path, "captions"), index)[0] is not None
 
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    pipeline = _pipeline(tmp_path, "captions")
-    assert pipeline(_work(tmp_path, picture(), record())) == (None, ["decompression_bomb"])  # above it
+    pipeline, index = _pipeline(tmp_path, "captions"), _shard(tmp_path, picture(), record())
+    assert _made(pipeline, index) == (None, ["decompression_bomb"])  # above it
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert pipeline(_work(tmp_path, picture(), record())) == (None, ["decompression_bomb"])  # and above twice of it
+    assert _made(pipeline, index) == (None, ["decompression_bomb"])  # and above twice of it
 
 
 def test_limit_too_short_for_a_graph(tmp_path):
-    assert _pipeline(tmp_path, "graphs", max_tokens=4)(_work(tmp_path, picture(), record())) == (
-        None,
-        ["no_triplet_fits"],
-    )
+    pipeline = _pipeline(tmp_path, "graphs", max_tokens=4)
+    assert _made(pipeline, _shard(tmp_path, picture(), record())) == (None, ["no_triplet_fits"])
 
 
 def test_parts_that_a_crop_cut_away_are_noted(tmp_path):
-    pipeline = _pipeline(tmp_path, "graphs", min_scale=0.1)
+    pipeline, index = _pipeline(tmp_path, "graphs", min_scale=0.1), _shard(tmp_path, picture(), record())
     lost = set()
     for seed in range(40):
-        work = _work(tmp_path, picture(), record())
-        work.rng = np.random.default_rng(seed)
-        example, reasons = pipeline(work)
+        example, reasons = _made(pipeline, index, seed)
         assert example is not None
         assert example.triplets
         lost.update(reasons)
@@ -101,29 +101,72 @@ def test_large_jpeg_is_decoded_small_and_its_graph_follows(tmp_path):
     smooth = Image.linear_gradient("L").convert("RGB").resize(size)
     buffer = io.BytesIO()
     smooth.save(buffer, "JPEG", quality=95)
-    work = _work(tmp_path, buffer.getvalue(), content)
+    assert decode(buffer.getvalue(), 16).image.size == (80, 60)  # an eighth, the most that JPEG offers, is enough
     pipeline = _pipeline(tmp_path, "graphs", min_scale=1.0, flip=0.0, color=False)
-    example, _ = pipeline(work)
-    assert work.image.size == (80, 60)  # an eighth, the most that JPEG offers, is enough for 16 pixels
+    example, _ = _made(pipeline, _shard(tmp_path, buffer.getvalue(), content))
     boxes = {entity.box for entity in example.entities}
     assert boxes == {(0.3, 0.3, 0.4, 0.4), (0.5, 0.5, 1.0, 1.0)}
 
 
 @pytest.mark.parametrize("min_scale", [1.0, 0.5, 0.05])
-def test_no_crop_needs_enlarging(tmp_path, min_scale):
-    decode = Decode(16, min_scale)
-    work = _work(tmp_path, picture(size=(640, 100), format="JPEG"), record())
-    work.raw = work.index.read(0)
-    decode(work)
-    shortest = min(work.image.height, np.sqrt(0.75 * min_scale * work.image.width * work.image.height))
+def test_no_crop_needs_enlarging(min_scale):
+    image = decode(picture(size=(640, 100), format="JPEG"), 16, min_scale).image
+    shortest = min(image.height, np.sqrt(0.75 * min_scale * image.width * image.height))
     assert shortest >= min(16, 100)
 
 
 def test_reading_fails_loudly(tmp_path):
-    work = _work(tmp_path, picture(), record())
+    index = _shard(tmp_path, picture(), record())
     (tmp_path / "a.tar").write_bytes(b"")
     with pytest.raises(OSError, match="changed during the run"):
-        _pipeline(tmp_path, "captions")(work)
+        _made(_pipeline(tmp_path, "captions"), index)
+
+
+def test_texts_name_their_entities_after_crops_and_flips(tmp_path):
+    """Two entities that read alike and lie in one place are told apart by their ids."""
+    content = record()
+    content["entities"].insert(1, content["entities"][0])
+    for relation in content["relations"]:
+        relation.update({end: relation[end] + (relation[end] > 0) for end in ("subject", "object")})
+    content["relations"] += [{"subject": 1, "relation": "near", "object": 2}]
+    labels = [entity["label"] for entity in content["entities"]]
+    pipeline = _pipeline(tmp_path, "graphs", min_scale=0.2, relations_per_image=4)
+    index, loaded, named, left = _shard(tmp_path, picture(), content), pipeline.writer.encoder.tokenizer, set(), set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        raw = index.read(0)
+        augmented = pipeline.augment(parse(raw, "data", index), decode(raw.image, 16, 0.2), rng)
+        boxes = {entity.id: entity.box.relative(16, 16) for entity in augmented.sample.graph.entities}
+        left.add(tuple(boxes))
+        for text in pipeline.write(augmented, rng).entities:
+            assert loaded.decode(text.tokens.ids[1:-1]) == labels[text.entity]
+            assert text.box == boxes[text.entity]
+            named.add(text.entity)
+    assert named == {0, 1, 2, 3}
+    assert len(left) > 1
+
+
+def test_a_graph_in_an_image_decoded_small_keeps_its_ids(tmp_path):
+    image = picture(size=(640, 480), format="JPEG")
+    content = {**record(size=(640, 480)), "relations": []}
+    index = _shard(tmp_path, image, content)
+    small = decode(image, 16)
+    graph = check(parse(index.read(0), "data", index), small, "regions").graph
+    assert small.image.size == (80, 60)
+    assert [entity.id for entity in graph.entities] == [0, 1, 2]
+
+
+def test_another_normalisation_sees_the_augmented_pixels(tmp_path):
+    """Whatever makes the model's input, the rest of an example stays the same."""
+    plain = _pipeline(tmp_path, "regions")
+    index, seen = _shard(tmp_path, picture(), record()), []
+    other = Pipeline(
+        plain.stream, 16, plain.writer, normalise=lambda pixels: seen.append(pixels) or torch.zeros(3, 16, 16)
+    )
+    one, two = (_made(pipeline, index, 3)[0] for pipeline in (plain, other))
+    assert torch.equal(one.image, normalise(*seen))
+    assert not two.image.any()
+    assert (one.texts, one.lost) == (two.texts, two.lost)
 
 
 def test_bad_sample_survives_pickling():
