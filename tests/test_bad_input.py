@@ -111,10 +111,6 @@ def test_data_that_cannot_serve_ends_before_training(case, fit, tmp_path, capsys
         ),
         ("--data.streams.vsg.dataset_ratios=sizes", "sizes"),
         ("--data.streams.vsg.neighbours=0", "Stream 'vsg': neighbours=0 must be at least 1."),
-        (
-            '--data.streams.regions={"image_rows": true, "entities_per_image": 1}',
-            "Stream 'regions': entities_per_image=1 must be at least 2 with image_rows",
-        ),
         ("--data.stop=exhausted", "first_exhausted"),
         ("--data.exclude=nowhere.json", "exclude: cannot read the exclusion list nowhere.json"),
         (
@@ -127,6 +123,12 @@ def test_a_wrong_override_is_one_line(argument, message, fit, capsys):
     assert fit(argument) == 2
     (line,) = errors(capsys)
     assert message in line
+
+
+def test_image_rows_must_leave_room_for_an_entity(fit, capsys):
+    assert fit("--data.streams.regions.image_rows=true", "--data.streams.regions.entities_per_image=1") == 2
+    (line,) = errors(capsys)
+    assert "'regions': entities_per_image=1 must be at least 2 with image_rows: one is a caption." in line
 
 
 def test_unknown_names_in_a_recipe_are_told_together_with_suggestions(fit, tmp_path, capsys):
