@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
 
 SAMPLES = 10_000
 """Bootstrap samples behind the interval of a difference."""
@@ -44,7 +45,9 @@ class Threshold(NamedTuple):
 
 
 def wilson_interval(share: float, n: float, level: float = 0.95) -> Interval:
-    """The interval of a share of n independent items (Wilson, 1927), which is no point even at 0 and 1.
+    """Wilson's score interval of the share of n independent items (1927); its width is above 0 even at 0 and 1.
+
+    `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")` for an n that need not be whole.
 
     Args:
         share: The share that was found, in [0, 1].
@@ -201,11 +204,7 @@ def mcnemar(gained: int, lost: int) -> float:
         gained: Items that only the second model gets right.
         lost: Items that only the first gets right.
     """
-    total, term, tail = gained + lost, 1, 1
-    for k in range(1, min(gained, lost) + 1):
-        term = term * (total - k + 1) // k
-        tail += term
-    return min(1.0, float(2 * tail / 2**total))
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
