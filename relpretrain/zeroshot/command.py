@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from relpretrain.identity import folder_digest
+from relpretrain.provenance import describe
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
-from relpretrain.zeroshot.report.terminal import Report, describe, hash_items, refuse_other_data
+from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
 from relpretrain.zeroshot.results.items import (
     ITEMS_NAME,

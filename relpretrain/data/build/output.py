@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from relpretrain.arguments import positive
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.shards.resumable import ResumableWriter
@@ -80,14 +81,6 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
-
-
-def positive(text: str) -> int:
-    """A number from 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

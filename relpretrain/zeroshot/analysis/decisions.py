@@ -1,4 +1,4 @@
-"""What makes an item right: the decision rules of the benchmarks, and figures of whole score lists, as pure functions."""
+"""What makes an item right: the decision rules of the benchmarks; and figures of whole score lists."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
 from relpretrain.zeroshot.analysis.decisions import (
