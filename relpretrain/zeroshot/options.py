@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import NoReturn
 
-from relpretrain.arguments import positive
+from relpretrain.errors import positive
 from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.scorers.build import PRECISIONS, WAYS
 from relpretrain.zeroshot.tasks import TASKS

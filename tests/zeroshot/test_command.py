@@ -115,7 +115,7 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     there.write_bytes(b"not a checkpoint")
     score = ("--checkpoint", there, "--data", data)
     assert "Give one of --checkpoint FILE, --scores FILE or --compare A B." in refused(capsys)
-    assert "Unknown task 'vlase'. Did you mean 'valse'?" in refused(capsys, *score, "--tasks", "vlase")
+    assert "Unknown task 'vlase'; did you mean 'valse'?" in refused(capsys, *score, "--tasks", "vlase")
     assert "There is no checkpoint" in refused(capsys, "--checkpoint", tmp_path / "none.ckpt", "--data", data)
     assert "needs --data DIR" in refused(capsys, "--checkpoint", there)
     assert "There is no data folder" in refused(capsys, "--checkpoint", there, "--data", tmp_path / "none")

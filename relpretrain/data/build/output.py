@@ -13,12 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from relpretrain.arguments import positive
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.shards.resumable import ResumableWriter
 from relpretrain.data.shards.writer import check_writable
-from relpretrain.errors import counted, singular
+from relpretrain.errors import counted, positive, singular
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.sources.common.files import Meter

@@ -18,9 +18,9 @@ from PIL import Image
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
 from relpretrain.data.shards.row_index import ShardIndex, image_id_of
-from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
+from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
 from relpretrain.inspect.common.survey import find_indexes, progress, shard_name, survey
-from relpretrain.reading import parse_json
+from relpretrain.reading import parse_json, read_json
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
 """Keys of a sample's record that may name its image."""
@@ -159,7 +159,7 @@ def read_twins(path: Path) -> dict[str, set[str]]:
     Raises:
         ValueError: If the file is not what it should be.
     """
-    content = read_json(path)
+    content = read_json(path, "Visual Genome's image data")
     if not isinstance(content, list) or not all(isinstance(item, dict) and "image_id" in item for item in content):
         raise ValueError(f"{path} should hold a list of images with image_id, as Visual Genome's image_data.json")
     twins: dict[str, set[str]] = defaultdict(set)

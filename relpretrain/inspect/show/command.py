@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.arguments import positive
-from relpretrain.errors import counted
+from relpretrain.errors import counted, positive
 
 if TYPE_CHECKING:
     from relpretrain.data.shards.row_index import ShardIndex
