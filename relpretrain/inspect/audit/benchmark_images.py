@@ -27,7 +27,7 @@ _NAMES = [  # of the whole name without its ending
 
 
 def identity(name: str, origin: str | None = None) -> str:
-    """One name for an image, however a data set or benchmark writes it.
+    """Normalise an image's file name, address or number to one identity, such as "coco:462576".
 
     Args:
         name: A file name, path, address or number: "000000462576.jpg", "val2014/COCO_val2014_000000462576.jpg",
@@ -50,7 +50,7 @@ def identity(name: str, origin: str | None = None) -> str:
 
 
 def origin_of(source: str) -> str | None:
-    """What a data set's name says of where its images' numbers come from: "coco", "vg" or None."""
+    """The data set whose image numbers a source uses, by the source's name: "coco", "vg" or None."""
     words = set(re.split(r"[^a-z]+", source.lower()))
     if words & {"coco", "mscoco"}:
         return COCO
@@ -58,7 +58,7 @@ def origin_of(source: str) -> str | None:
 
 
 class Use(NamedTuple):
-    """An image's use in a benchmark."""
+    """An image of a benchmark split, and the number of items that show it."""
 
     task: str
     split: str

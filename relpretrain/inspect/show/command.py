@@ -36,7 +36,7 @@ def add_subcommands(commands: Any) -> None:
 
 
 def show_samples(args: argparse.Namespace) -> None:
-    """Carry out the command.
+    """Run `relpretrain data show`.
 
     Raises:
         ValueError: If there is nothing to show, or a setting does not fit.

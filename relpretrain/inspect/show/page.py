@@ -1,4 +1,4 @@
-"""A page about samples: image, boxes, graph and texts before and after augmentation, in one file without anything else.
+"""A page about samples: image, boxes, graph and texts before and after augmentation, in one self-contained file.
 
 Colours stand for entities: the same for a box, in the graph, in texts and in masks. Boxes carry the entity's number.
 """
@@ -30,7 +30,7 @@ _TITLES = {"captions": "Caption", "regions": "Regions", "graphs": "Verbalised gr
 
 
 def render(shown: Sequence[Shown], lenses: Mapping[str, Lens], title: str, notes: Iterable[str] = ()) -> str:
-    """Write the page.
+    """Render samples as an HTML page.
 
     Args:
         shown: The samples.

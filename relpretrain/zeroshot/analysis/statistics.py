@@ -76,7 +76,7 @@ def share_interval(
     weights: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """The share of right items with its interval: Wilson's for as many independent items as these are worth.
+    """The share of right items with Wilson's interval for their effective sample size.
 
     Items that share an image are right or wrong together, so that they say less than as many items on images of their
     own. How much less is estimated from the variance between images, as surveys do (Korn and Graubard, 1998), see
@@ -103,7 +103,7 @@ def share_interval(
 def effective_items(
     right: ArrayLike, clusters: Clusters | NDArray[np.int64] | None = None, weights: ArrayLike | None = None
 ) -> float:
-    """How many independent items of equal weight would say as much of the share as these do.
+    """Effective sample size: the number of independent items of equal weight with the same variance of the share.
 
     Their number is divided by the design effect (Kish, 1965): the variance of the images' sums over what it would be
     if all items were independent. Few wrong items would say little of how images go wrong, and none nothing: so, as in
@@ -208,7 +208,7 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct the p-values of tests that are read together (Holm, 1979).
+    """Adjust p-values for multiple comparisons (Holm, 1979).
 
     The chance that any true null hypothesis of the family falls below a level is at most that level, whatever the
     tests' dependence.
@@ -232,7 +232,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def best_threshold(scores: ArrayLike, labels: ArrayLike, usual: float = 0.5) -> Threshold:
-    """Choose the threshold that decides most items rightly.
+    """The threshold with the highest accuracy on labelled scores.
 
     An item is held true if its score is at the threshold or above. All thresholds between two neighbouring scores
     decide alike: the usual one stands for its gap, and the middle for any other. Among the best gaps the one next to

@@ -135,7 +135,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def require(record: Record, keys: Iterable[str], where: str) -> None:
-    """Refuse a record that lacks a key.
+    """Check that a record has some keys.
 
     Raises:
         ValueError: Naming the keys that are missing.
@@ -148,7 +148,7 @@ def require(record: Record, keys: Iterable[str], where: str) -> None:
 
 
 def require_texts(record: Record, keys: Iterable[str], where: str) -> None:
-    """Refuse a record that lacks a text, or has something else in its place.
+    """Check that a record has non-empty texts under some keys.
 
     Raises:
         ValueError: Naming the key and the value.
@@ -161,7 +161,7 @@ def require_texts(record: Record, keys: Iterable[str], where: str) -> None:
 
 
 def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
-    """Refuse a record that lacks a number, or has something else in its place, such as NaN.
+    """Check that a record has finite numbers under some keys.
 
     Raises:
         ValueError: Naming the key and the value.
@@ -175,7 +175,7 @@ def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
 
 
 def list_of_texts(value: Any, where: str) -> list[str]:
-    """A list of texts, as it is.
+    """Check that a value is a list of texts, and return it.
 
     Raises:
         ValueError: If it is something else, such as one text, which a loop would take apart.
