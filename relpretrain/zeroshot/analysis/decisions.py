@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 
@@ -97,6 +96,8 @@ def auroc(scores: Tensor, labels: Tensor) -> Tensor:
     Returns:
         A scalar; NaN when a class is missing.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     scores, labels = require_finite(scores), labels.bool()
     ranks = torch.from_numpy(rankdata(scores.cpu().numpy()))  # from 1; equal scores share their mean rank
     positives, negatives = labels.sum(), (~labels).sum()

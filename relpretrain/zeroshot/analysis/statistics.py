@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 SAMPLES = 10_000
 """Bootstrap samples behind the interval of a difference."""
@@ -204,6 +203,8 @@ def mcnemar(gained: int, lost: int) -> float:
         gained: Items that only the second model gets right.
         lost: Items that only the first gets right.
     """
+    from scipy.stats import binomtest  # takes a second to import
+
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
