@@ -28,7 +28,7 @@ $(RUNS)/quickstart/checkpoints/last.ckpt: $(WORLD)/world.json
 $(RUNS)/quickstart/report/report.md: $(RUNS)/quickstart/checkpoints/last.ckpt
 	$(BIN)/python benchmarks/zero_shot.py --checkpoint $< --tasks vsr valse graphs \
 		--data $(WORLD)/benchmarks --out $(RUNS)/quickstart/report
-	$(BIN)/python -m relpretrain.inspect.run_report.report $(RUNS)/quickstart --out $(RUNS)/quickstart/report
+	$(BIN)/python -m relpretrain.inspect.run_report $(RUNS)/quickstart --out $(RUNS)/quickstart/report
 
 # The same budget without relation objectives, and the two models side by side.
 compare: $(RUNS)/quickstart/report/report.md

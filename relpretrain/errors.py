@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Iterable, Sequence
 
@@ -64,3 +65,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {by_lower[close[0]]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def positive(text: str) -> int:
+    """A whole number from 1: the argparse type of counts.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is smaller.
+    """
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value

@@ -9,6 +9,7 @@ import relpretrain
 
 ROOMS = [
     *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "recipe_files"),
+    "provenance",
     *("scene_graph", "types", "features", "sources.common", "sources"),
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data"),
     "synthetic",

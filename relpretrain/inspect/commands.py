@@ -10,7 +10,7 @@ from typing import Any
 
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
-from relpretrain.errors import counted
+from relpretrain.errors import counted, positive
 
 
 def add_subcommands(commands: Any) -> None:
@@ -59,7 +59,7 @@ def add_subcommands(commands: Any) -> None:
         "--max-bad", type=float, metavar="SHARE",
         help="end with exit status 1 if more samples are bad (default: the recipe's, else 0.05)",
     )  # fmt: skip
-    doctor.add_argument("--ranks", type=int, default=1, help="processes that would train (default: %(default)s)")
+    doctor.add_argument("--ranks", type=positive, default=1, help="processes that would train (default: %(default)s)")
     doctor.add_argument("--num-workers", type=int, metavar="N", help="of each of them (default: the recipe's, else 0)")
     doctor.add_argument(
         "--vocabulary", metavar="NAME",
@@ -72,7 +72,7 @@ def add_subcommands(commands: Any) -> None:
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
+        "--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
     )
 
 

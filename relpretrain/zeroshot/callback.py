@@ -102,7 +102,7 @@ class ZeroShot(pl.Callback):
                 self._check(checkpoint)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look, if it is time to."""
+        """Score the sample every `every_n_steps` steps and after the last one, and log the figures."""
         step = trainer.global_step
         due = step % self.every_n_steps == 0 or step == trainer.max_steps
         if not due or step == self._looked_at:

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from relpretrain.errors import suggest
 from relpretrain.identity import folder_digest
+from relpretrain.provenance import describe
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
-from relpretrain.zeroshot.report.terminal import Report, describe, hash_items, refuse_other_data
+from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
 from relpretrain.zeroshot.results.items import (
     ITEMS_NAME,
@@ -41,7 +43,7 @@ from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
 from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
 from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.common.base import PairTask, suggest
+from relpretrain.zeroshot.tasks.common.base import PairTask
 from relpretrain.zeroshot.tasks.common.card import overview
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
@@ -82,7 +84,7 @@ def cards(names: Sequence[str]) -> str:
     """
     for name in names:
         if name not in TASKS:
-            raise ValueError(suggest(name, TASKS, "task"))
+            raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
     return "\n".join(TASKS[name].card.markdown() for name in names)
 
 
@@ -93,7 +95,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
                          "--blind, --constant; --list names the tasks.)")  # fmt: skip
     for name in args.tasks or ():
         if name not in TASKS:
-            raise ValueError(suggest(name, TASKS, "task"))
+            raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
     if args.data is not None and not args.data.exists():
         raise ValueError(f"There is no data folder or item file {args.data}.")
     for folder in args.images:

@@ -15,7 +15,7 @@ from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.scores import score_file_name, write_scores
 from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
-from relpretrain.zeroshot.tasks.common.base import Record
+from relpretrain.zeroshot.tasks.common.source import Record
 
 
 @dataclass(frozen=True)

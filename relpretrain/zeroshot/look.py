@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
+from relpretrain.data.build.progress import track
 from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
-from relpretrain.zeroshot.tasks.retrieval.ranking import progress
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size
 _AT_ONCE = 256
@@ -56,8 +56,8 @@ def leave_out_broken(parts: Sequence[_Split], allow: bool) -> list[_Split]:
     images = [image for image in named if not isinstance(image, Unseen)]
     broken: dict[Any, str] = {}
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
-        for start in progress(range(0, len(images), _AT_ONCE), "looking at images"):
-            some = images[start : start + _AT_ONCE]
+        chunks = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
+        for some in track(chunks, len(images), "images checked", len):
             broken |= {image: why for image, why in zip(some, threads.map(why_broken, some), strict=True) if why}
     return [_without(part, broken, allow) for part in parts]
 

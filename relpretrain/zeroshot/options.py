@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import NoReturn
 
+from relpretrain.errors import positive
 from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.scorers.build import PRECISIONS, WAYS
 from relpretrain.zeroshot.tasks import TASKS
@@ -43,14 +44,14 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--examples",
-        type=_positive,
+        type=positive,
         default=24,
         metavar="N",
         help="disagreements on the page of --compare (default: 24)",
     )
     parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT", help="splits, such as random_v1 or test")
     parser.add_argument(
-        "--k-test", type=_positive, metavar="K", help="retrieval: candidates to re-rank (COCO 256, Flickr30K 128)"
+        "--k-test", type=positive, metavar="K", help="retrieval: candidates to re-rank (COCO 256, Flickr30K 128)"
     )
     parser.add_argument(
         "--threshold",
@@ -88,12 +89,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="of an official ALBEF or X-VLM checkpoint: a name or folder (default: bert-base-uncased)",
     )
     model.add_argument("--relations", metavar="FILE", help="vocabulary of a relation head in an official checkpoint")
-    model.add_argument("--image-size", type=_positive, metavar="PIXELS", help="resize an official checkpoint")
+    model.add_argument("--image-size", type=positive, metavar="PIXELS", help="resize an official checkpoint")
     model.add_argument("--clean", action="store_true", help="clean texts as official checkpoints do by themselves")
     model.add_argument(
-        "--max-tokens", type=_positive, metavar="N", help="cut texts to N tokens (default: the model's own)"
+        "--max-tokens", type=positive, metavar="N", help="cut texts to N tokens (default: the model's own)"
     )
-    model.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at once (default: 32)")
+    model.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images at once (default: 32)")
     model.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
     model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 on CUDA; heads stay fp32")
 
@@ -107,11 +108,4 @@ def _threshold(text: str) -> float | str:
         number = math.nan
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"must be a number, {DEV} or {SWEEP}, not {text!r}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
     return number

@@ -9,7 +9,7 @@ from relpretrain.cli import main
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
-from relpretrain.inspect.audit.benchmark_images import TASKS, identity, origin_of, read_benchmarks
+from relpretrain.inspect.audit.benchmark_images import BENCHMARKS, identity, origin_of, read_benchmarks
 from relpretrain.inspect.audit.compare import audit, find_images, read_twins
 from tests.data.small import picture
 
@@ -132,7 +132,8 @@ def test_any_field_that_names_the_image_counts(tmp_path):
     folder.mkdir(parents=True)
     (folder / "coco_qa_one_obj.json").write_text(json.dumps([[42, "yes", "no"], [7, "yes", "no"], [7, "a", "b"]]))
     (folder / "vg_qa_two_obj.json").write_text(json.dumps([[2356347, "yes", "no"]]))
-    (folder / "controlled_clevr_dataset.json").write_text(json.dumps([{"image_path": "x/mug_left_of_cap.jpeg"}]))
+    mug = {"image_path": "x/mug_left_of_cap.jpeg", "caption_options": list("abcd")}
+    (folder / "controlled_clevr_dataset.json").write_text(json.dumps([mug]))
     image = picture(0, format="JPEG")
     shards = write(
         tmp_path / "s",
@@ -154,8 +155,8 @@ def test_any_field_that_names_the_image_counts(tmp_path):
     ]
     assert result.unplaced == {"mine": 1}
     rows = {(row["benchmark"], row["split"]): row for row in result.rows()}
-    assert rows["whatsup", "coco_qa_one_obj"]["items_touched"] == 3
-    assert rows["whatsup", "coco_qa_one_obj"]["images_found"] == 2
+    assert rows["whatsup", "coco_one"]["items_touched"] == 3
+    assert rows["whatsup", "coco_one"]["images_found"] == 2
     told = audit(shards, result.uses, origins={"mine": "vg"})
     assert [m.key for m in told.matches] == ["000000000042", "a", "b", "c", "d"]
     assert {m.key for m in audit(shards, result.uses, workers=2).matches} == {m.key for m in result.matches}
@@ -169,8 +170,9 @@ def test_visual_genome_images_that_are_coco_images(tmp_path):
         json.dumps([{"image_id": 2412112, "url": url, "coco_id": 547168}, {"image_id": 5, "coco_id": None}])
     )
     assert read_twins(path)["coco:547168"] == {"vg:2412112", "vg:2370463"}
-    (tmp_path / "vsr").mkdir()
-    (tmp_path / "vsr" / "test.jsonl").write_text(json.dumps({"image": "000000547168.jpg", "caption": "x", "label": 1}))
+    (tmp_path / "vsr" / "zeroshot").mkdir(parents=True)
+    item = {"image": "000000547168.jpg", "caption": "x", "label": 1, "relation": "on"}
+    (tmp_path / "vsr" / "zeroshot" / "test.jsonl").write_text(json.dumps(item))
     shards = write(tmp_path / "s", [("a", picture(0, format="JPEG"), {"image_id": "2412112", "source": "vg"})])
     uses = read_benchmarks([tmp_path], ["vsr"])
     assert audit(shards, uses).matches == []
@@ -179,25 +181,33 @@ def test_visual_genome_images_that_are_coco_images(tmp_path):
 
 def test_benchmark_files_in_their_published_forms(tmp_path):
     def put(name, content):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
 
-    votes = {"mturk": {"caption": 1}}
-    put("vsr/dev.jsonl", '{"image": "000000000001.jpg"}\n')
-    put("valse/existence.json", {"a": {"image_file": "v7w_2.jpg"}, "b": {"image_file": "v7w_3.jpg", **votes}})
-    put("sugar-crepe/add_obj.json", {"0": {"filename": "000000000004.jpg"}})
-    put("aro/visual_genome_relation.json", [{"image_path": "5.jpg"}])
-    put("aro/coco_karpathy_test.json", [{"image": "val2014/COCO_val2014_000000000006.jpg"}])
-    images = [{"filename": f"COCO_val2014_00000000000{n}.jpg", "split": s} for n, s in ((7, "test"), (8, "val"))]
+    def valse(image, votes=3):
+        return {"image_file": image, "caption": "a", "foil": "b", "mturk": {"caption": votes}}
+
+    put("vsr/zeroshot/dev.jsonl", {"image": "000000000001.jpg", "caption": "x", "label": 1, "relation": "on"})
+    put("valse/existence.json", {"a": valse("v7w_2.jpg"), "b": valse("v7w_3.jpg", votes=1)})
+    pair = {"caption": "a", "negative_caption": "b"}
+    put("sugar-crepe/add_obj.json", {"0": {"filename": "000000000004.jpg", **pair}})
+    box = dict.fromkeys(("bbox_x", "bbox_y", "bbox_w", "bbox_h"), 1)
+    texts = {"true_caption": "a", "false_caption": "b", "relation_name": "on"}
+    put("aro/visual_genome_relation.json", [{"image_path": "5.jpg", **texts, **box}])
+    put("aro/coco_karpathy_test.json", [{"image": "val2014/COCO_val2014_000000000006.jpg", "caption": ["a dog", "b"]}])
+    images = [
+        {"filename": f"COCO_val2014_00000000000{n}.jpg", "split": split, "sentences": [{"raw": "a"}]}
+        for n, split in ((7, "test"), (8, "val"))
+    ]
     put("coco-karpathy/dataset_coco.json", {"images": images})
-    found = {(use.task, use.split, use.identity) for use in read_benchmarks([tmp_path])}
+    found = {(use.task, use.split, use.identity, use.items) for use in read_benchmarks([tmp_path])}
     assert found == {
-        ("vsr", "dev", "coco:1"),
-        ("valse", "existence", "vg:2"),
-        ("sugarcrepe", "add_obj", "coco:4"),
-        ("aro", "visual_genome_relation", "vg:5"),
-        ("aro", "coco_order", "coco:6"),
-        ("coco-karpathy", "test", "coco:7"),
+        ("vsr", "zeroshot/dev", "coco:1", 1),
+        ("valse", "existence", "vg:2", 1),
+        ("sugarcrepe", "add_obj", "coco:4", 1),
+        ("aro", "relation", "vg:5", 1),
+        ("aro", "coco_order", "coco:6", 2),
+        ("coco-karpathy", "test", "coco:7", 1),
     }
 
 
@@ -220,8 +230,8 @@ def test_files_are_found_by_any_of_their_names(tmp_path):
         (["--benchmarks", "{}", "--tasks", "vrs"], "unknown benchmark 'vrs'; did you mean 'vsr'"),
         (["--benchmarks", "{}", "--tasks", "aro"], "no annotations of aro in"),
         (["--benchmarks", "{}", "--origin", "a=flickr"], "expected SOURCE=coco or SOURCE=vg"),
-        (["--benchmarks", "{}/bad.json"], "bad.json holds an item without 'image'"),
-        (["--benchmarks", "{}/bad.json", "--images", "{}/bad.json"], "holds an item without"),
+        (["--benchmarks", "{}/bad.json"], "VSR item 0 of "),
+        (["--benchmarks", "{}/bad.json", "--images", "{}/bad.json"], "lacks 'image'"),
     ],
 )
 def test_mistakes_are_told_in_a_line(tmp_path, capsys, words, message):
@@ -236,4 +246,4 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys, words, message):
 def test_every_benchmark_of_the_help_text_is_known(capsys):
     assert main(["data", "audit", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
-    assert ", ".join(TASKS) in text
+    assert ", ".join(BENCHMARKS) in text

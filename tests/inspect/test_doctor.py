@@ -312,7 +312,7 @@ def test_shards_in_place_of_those_of_a_recipe(tmp_path, capsys):
         ([], "name shards, or a recipe with -c"),
         (["{}/absent"], "matches no file"),
         (["{}/text.tar"], "text.tar is not an uncompressed tar file"),
-        (["{}/text.tar", "--ranks", "0"], "--ranks 0 must be at least 1"),
+        (["{}/text.tar", "--ranks", "0"], "argument --ranks: must be at least 1, got 0"),
         (["-c", "{}/absent.yaml"], "cannot read the recipe"),
         (["-c", "{}/text.tar"], "has no settings under 'data'"),
         (["-c", "{}/wrong.yaml"], "data of recipe"),

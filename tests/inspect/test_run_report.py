@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from relpretrain.inspect.run_report.__main__ import main
 from relpretrain.inspect.run_report.curves import first_and_last, panel_of, plot_curves, read_curves, smooth
-from relpretrain.inspect.run_report.report import main
 from relpretrain.zeroshot.report.terminal import Report
 from relpretrain.zeroshot.results.scores import write_scores
 from relpretrain.zeroshot.tasks import TASKS

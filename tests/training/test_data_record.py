@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-from relpretrain.inspect.run_report.report import main
+from relpretrain.inspect.run_report.__main__ import main
 from relpretrain.training.data_record import DataRecord
 from tests.inspect.test_run_report import write_log
 

@@ -115,7 +115,7 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     there.write_bytes(b"not a checkpoint")
     score = ("--checkpoint", there, "--data", data)
     assert "Give one of --checkpoint FILE, --scores FILE or --compare A B." in refused(capsys)
-    assert "Unknown task 'vlase'. Did you mean 'valse'?" in refused(capsys, *score, "--tasks", "vlase")
+    assert "Unknown task 'vlase'; did you mean 'valse'?" in refused(capsys, *score, "--tasks", "vlase")
     assert "There is no checkpoint" in refused(capsys, "--checkpoint", tmp_path / "none.ckpt", "--data", data)
     assert "needs --data DIR" in refused(capsys, "--checkpoint", there)
     assert "There is no data folder" in refused(capsys, "--checkpoint", there, "--data", tmp_path / "none")
@@ -123,7 +123,7 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     assert "images of vsr were not found (green.png, blue.png)" in refused(capsys, *score)
     assert "is not a checkpoint" in refused(capsys, *score, "--allow-missing")
     assert "Device 'warp' cannot be used" in refused(capsys, *score, "--device", "warp")
-    assert "must be at least 1, not 0" in refused(capsys, *score, "--batch-size", 0)
+    assert "must be at least 1, got 0" in refused(capsys, *score, "--batch-size", 0)
     assert "unrecognized arguments: --taks" in refused(capsys, *score, "--taks", "vsr")
     assert "There is no score file" in refused(capsys, "--scores", tmp_path / "none.jsonl")
 

@@ -94,10 +94,10 @@ def test_rows_that_do_not_fit_the_head_are_named(root):
     whole = path.read_text().replace("\r\n", "\n")
     head = len(next(csv.reader(whole.splitlines())))
     path.write_text(whole + "too,short\n")
-    with pytest.raises(ValueError, match=f"Line 7 of {path} ends a row of 2 cells under a head of {head}"):
+    with pytest.raises(ValueError, match=f"Line 7 of {path} begins a row of 2 cells under a head of {head}"):
         TASKS["svo"].items(Source(root))
     path.write_text(whole + '"never closed, a, b\n')
-    with pytest.raises(ValueError, match=f"Line 7 of {path} is no row of a table: unexpected end of data"):
+    with pytest.raises(ValueError, match=f"Line 7 of {path} is no row of a table: close every quote"):
         TASKS["svo"].items(Source(root))
 
 

@@ -17,7 +17,7 @@ from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.shards.resumable import ResumableWriter
 from relpretrain.data.shards.writer import check_writable
-from relpretrain.errors import counted, singular
+from relpretrain.errors import counted, positive, singular
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.sources.common.files import Meter
@@ -80,14 +80,6 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
-
-
-def positive(text: str) -> int:
-    """A number from 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

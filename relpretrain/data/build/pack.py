@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from relpretrain.data.build.name_join import NameJoin
-from relpretrain.data.build.output import Job, add_output, plain_options, positive, write
+from relpretrain.data.build.output import Job, add_output, plain_options, write
 from relpretrain.data.build.pack_sample import QUALITY, Located, Packing, Resize
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote, local_copy, name_of
 from relpretrain.data.shards.row_index import ShardIndex, scan
+from relpretrain.errors import positive
 from relpretrain.reading import parse_json
 from relpretrain.sources.common.dropped import Dropped, note
 from relpretrain.sources.common.files import Meter, json_lines

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from relpretrain.sources.common.files import Meter
+
+T = TypeVar("T")
 
 SECONDS = 5.0
 """Between two lines where there is no terminal."""
@@ -31,16 +36,8 @@ class ProgressLine:
         self._stage = ""
         self._start = self._shown = time.monotonic()
         self._start_count, self._start_share = 0, 0.0
-        self._bar: Progress | None = None
-        console = Console(stderr=True)
-        if sys.stderr.isatty() and not console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[text]}"),
-            )
-            self._bar = Progress(*columns, console=console, transient=True)
+        self._bar = _make_bar()
+        if self._bar is not None:
             self._task = self._bar.add_task("", total=None, text="")
         meter.listener = lambda _: self._show()
 
@@ -97,6 +94,44 @@ class ProgressLine:
         if gained > 0 and self._share < 1:
             parts.append(f"{_spoken(seconds * (1 - self._share) / gained)} left")
         return ", ".join(parts)
+
+
+def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
+    """Pass items on, and show on stderr how much is done, how fast, and how long the rest will take.
+
+    Args:
+        items: What to pass on.
+        total: Sum of all sizes.
+        what: What is counted.
+        size: How many an item stands for; asked once its work is done.
+    """
+    start = shown = time.monotonic()
+    done = 0
+    bar = _make_bar()
+    with bar or nullcontext():
+        task = None if bar is None else bar.add_task(what, total=total, text="")
+        for item in items:
+            yield item
+            done += size(item)
+            now = time.monotonic()
+            if not done or now == start or now - shown < (SECONDS if bar is None else _BAR_SECONDS):
+                continue
+            shown = now
+            rate = done / (now - start)
+            text = f"{done:,} of {total:,} {what}, {rate:,.0f} per second, {_spoken((total - done) / rate)} left"
+            if bar is None:
+                print(text, file=sys.stderr, flush=True)
+            elif task is not None:
+                bar.update(task, completed=done, text=text)
+
+
+def _make_bar() -> Progress | None:
+    """A bar on the terminal that stderr is; None where it is none."""
+    console = Console(stderr=True)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
+        return None
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[text]}"))
+    return Progress(*columns, console=console, transient=True)
 
 
 def _spoken(seconds: float) -> str:

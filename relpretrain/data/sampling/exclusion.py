@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Collection
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dctn
 
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.pixels import to_rgb
@@ -124,8 +124,8 @@ def phash(image: Image.Image) -> int:
         image: An image of any mode and size.
     """
     grey = to_rgb(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    waves = _waves()
-    low = (waves @ np.asarray(grey, np.float64) @ waves.T).round(6)  # what is left of a blank image is rounding
+    cosines = dctn(np.asarray(grey, np.float64))[:_LOW, :_LOW]
+    low = (cosines / 4).round(6)  # what is left of a blank image is rounding
     bits = low > np.median(low)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
@@ -139,13 +139,6 @@ def distances(phash: int, others: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 
 _ONES = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
-
-
-@functools.cache
-def _waves() -> NDArray[np.float64]:
-    """The lowest cosines of the transform (DCT-II), (8, 32)."""
-    k, x = np.arange(_LOW)[:, None], np.arange(_SIDE)[None, :]
-    return np.cos(np.pi * k * (2 * x + 1) / (2 * _SIDE))
 
 
 def _list(content: dict[str, Any], name: str, path: str | Path) -> Collection[Any]:

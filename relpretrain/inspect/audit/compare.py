@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.build.jobs import ordered_map
+from relpretrain.data.build.progress import track
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
 from relpretrain.data.shards.row_index import ShardIndex, image_id_of
-from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of, read_json
-from relpretrain.inspect.common.survey import find_indexes, progress, shard_name, survey
-from relpretrain.reading import parse_json
+from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
+from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.reading import parse_json, read_json
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
 """Keys of a sample's record that may name its image."""
@@ -41,7 +42,7 @@ class Match(NamedTuple):
 
 @dataclass
 class Audit:
-    """What was found.
+    """The training samples that show images of benchmarks.
 
     Args:
         uses: How the benchmarks use images.
@@ -60,7 +61,7 @@ class Audit:
     unplaced: Counter[str] = field(default_factory=Counter)
 
     def exclusion(self, hashes: bool = False) -> Exclusion:
-        """The list of what must be left out.
+        """The exclusion list for converting and training.
 
         Args:
             hashes: Whether the hashes of all benchmark images at hand are listed, too.
@@ -152,14 +153,14 @@ def audit(
 
 
 def read_twins(path: Path) -> dict[str, set[str]]:
-    """Read from Visual Genome's image_data.json which identities are of one image, both ways.
+    """Map identities of the same image in COCO and Visual Genome to each other, from image_data.json.
 
     Its file names are not always its image ids; both name the image.
 
     Raises:
         ValueError: If the file is not what it should be.
     """
-    content = read_json(path)
+    content = read_json(path, "Visual Genome's image data")
     if not isinstance(content, list) or not all(isinstance(item, dict) and "image_id" in item for item in content):
         raise ValueError(f"{path} should hold a list of images with image_id, as Visual Genome's image_data.json")
     twins: dict[str, set[str]] = defaultdict(set)
@@ -175,7 +176,7 @@ def read_twins(path: Path) -> dict[str, set[str]]:
 
 
 def find_images(folders: Sequence[Path], wanted: set[str]) -> dict[str, Path]:
-    """The files of the wanted identities in some folders, at any depth; the first one of each.
+    """Find image files by identity in folders, at any depth; the first match of each counts.
 
     Names that are bare numbers count as Visual Genome's where no COCO image is meant, as in GQA's folder.
     """
@@ -195,7 +196,7 @@ def find_images(folders: Sequence[Path], wanted: set[str]) -> dict[str, Path]:
 
 def hash_images(paths: Mapping[str, Path], workers: int = 1) -> dict[str, int]:
     """Perceptual hashes of image files, by what `paths` calls them; files that cannot be decoded are left out."""
-    hashed = progress(ordered_map(_hash, paths.values(), workers), len(paths), "benchmark images", lambda _: 1)
+    hashed = track(ordered_map(_hash, paths.values(), workers), len(paths), "benchmark images")
     return {name: value for name, value in zip(paths, hashed, strict=True) if value is not None}
 
 

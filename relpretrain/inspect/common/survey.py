@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
+from relpretrain.data.build.progress import track
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
@@ -21,7 +20,6 @@ SHARDS = "shards"
 """Name of the dataset where a command is given shards without one."""
 
 _CHUNK = 16  # samples looked at together; `ordered_map` hands out as many of these at a time
-_SECONDS = 5.0  # between two lines of progress
 
 
 def shard_name(index: ShardIndex) -> str:
@@ -45,7 +43,7 @@ def find_indexes(shards: Sequence[str], workers: int = 1) -> list[ShardIndex]:
 def survey(
     shards: Sequence[str], indexes: Sequence[ShardIndex], look: Look[Found], workers: int = 1
 ) -> Iterator[Found]:
-    """Look at every sample once, with progress on stderr.
+    """Apply a function to every sample once, in several processes, with progress on stderr.
 
     Args:
         shards: Paths or addresses.
@@ -63,32 +61,7 @@ def survey(
     ]
     sizes = iter([len(rows) for _, rows in chunks])
     found = ordered_map(functools.partial(_look_at, look), chunks, workers)
-    yield from progress(found, sum(map(len, indexes)), "samples", lambda _: next(sizes))
-
-
-def progress(
-    items: Iterable[Found], total: int, what: str, size: Callable[[Found], int], seconds: float = _SECONDS
-) -> Iterator[Found]:
-    """Pass items on, and tell on stderr now and then how many there were, how fast, and how long the rest will take.
-
-    Args:
-        items: What to pass on.
-        total: Sum of all sizes.
-        what: What is counted.
-        size: How many an item stands for.
-        seconds: Between two lines.
-    """
-    start = last = time.monotonic()
-    done = 0
-    for item in items:
-        yield item
-        done += size(item)
-        now = time.monotonic()
-        if now - last >= seconds:
-            last = now
-            rate = done / (now - start)
-            left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
-            print(f"{done:,} of {total:,} {what}, {rate:,.0f} per second, {left} left", file=sys.stderr, flush=True)
+    yield from track(found, sum(map(len, indexes)), "samples", lambda _: next(sizes))
 
 
 def _look_at(look: Look[Found], chunk: tuple[str, Sequence[int]]) -> Found:

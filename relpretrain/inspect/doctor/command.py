@@ -35,10 +35,8 @@ _IMAGE_SIZE = 224
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Carry out the command; returns 1 if more samples are bad than allowed, or the recipe cannot run, else 0."""
+    """Run `relpretrain data doctor`: 1 if more samples are bad than allowed or the recipe cannot run, else 0."""
     shards = resolve_shards(args.shards) if args.shards else []
-    if args.ranks < 1:
-        raise ConfigError(f"--ranks {args.ranks} must be at least 1")
     if args.config is None and not shards:
         raise ConfigError("name shards, or a recipe with -c")
     recipe = None if args.config is None else _read(args.config, shards)

@@ -1,20 +1,16 @@
-"""The report of a run: loss curves as a picture, the zero-shot table beside them, and what its data was.
-
-python -m relpretrain.inspect.run_report.report RUN_DIR --out DIR
-python -m relpretrain.inspect.run_report.report RUN_DIR OTHER_RUN_DIR --out DIR      # both runs, compared item by item
-"""
+"""The report of a run: loss curves as a picture, the zero-shot table beside them, and what its data was."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from relpretrain.data.sampling.summary import RECORD
-from relpretrain.inspect.run_report.compare import compare_runs
 from relpretrain.inspect.run_report.curves import find_metrics, plot_curves, read_curves, summary
 from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, markdown_table, read_report
+from relpretrain.zeroshot.results.comparison import compare
+from relpretrain.zeroshot.results.scores import read_scores, shared_files, split_of, task_of
+from relpretrain.zeroshot.tasks import TASKS
 
 PICTURE = "losses.png"
 PAGE = "report.md"
@@ -50,7 +46,11 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
         parts.append("No zero-shot results.\n")
     if len(results) == 2 and all((result.parent / "scores").is_dir() for result in results):
         labels = (names[0], names[-1]) if len(names) > 1 else ("first", "second")
-        comparisons = compare_runs(results[0].parent, results[1].parent, labels)
+        comparisons = []
+        for first, second in shared_files(results[0].parent, results[1].parent):
+            before, after = read_scores(first), read_scores(second)
+            task = TASKS[task_of(before, first)]
+            comparisons.append(compare(task, before, after, labels, split_of(first, task.name)))
         page = Report((), tuple(comparisons)).to_markdown()
         parts.append(page.replace("# Zero-shot results\n", "# Side by side\n", 1))
     for name, run in zip(names, runs, strict=True):
@@ -60,21 +60,6 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
         parts += [f"# Logged values of {name}\n", markdown_table(header, summary(curves[name]))]
     (out / PAGE).write_text("\n".join(parts), encoding="utf-8")
     return out / PAGE
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0, or 2 after a mistake, which is named in one line on the standard error."""
-    parser = argparse.ArgumentParser("relpretrain.inspect.run_report", description="Loss curves and tables of a run.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--zero-shot", type=Path, nargs="+", default=[], metavar="FILE", help="the runs' results")
-    args = parser.parse_args(argv)
-    try:
-        print(write_report(args.runs, args.out, args.zero_shot))
-    except (ValueError, OSError) as error:
-        print(f"relpretrain.inspect.run_report.report: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
@@ -89,7 +74,3 @@ def _newest(run: Path) -> Path | None:
 
 def _json(path: Path) -> Path:
     return path / JSON_NAME if path.is_dir() else path
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.errors import counted
+from relpretrain.errors import counted, positive
 
 if TYPE_CHECKING:
     from relpretrain.data.shards.row_index import ShardIndex
@@ -26,24 +26,17 @@ def add_subcommands(commands: Any) -> None:
     show.add_argument("shards", nargs="*", metavar="SHARDS", help="tar files, folders, globs, patterns or addresses")
     show.add_argument("-c", "--config", "--recipe", type=Path, metavar="RECIPE", help="show what its streams make")
     show.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page")
-    show.add_argument("--n", type=_positive, default=12, help="samples, drawn at random (default: %(default)s)")
-    show.add_argument("--draws", type=_positive, default=3, help="how often each is drawn (default: %(default)s)")
+    show.add_argument("--n", type=positive, default=12, help="samples, drawn at random (default: %(default)s)")
+    show.add_argument("--draws", type=positive, default=3, help="how often each is drawn (default: %(default)s)")
     show.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
     show.add_argument("--tokenizer", help="name or folder (default: the recipe's, or one beside the shards)")
-    show.add_argument("--image-size", type=_positive, help=f"(default: the recipe's, else {_IMAGE_SIZE})")
-    show.add_argument("--patch-size", type=_positive, help=f"(default: the recipe's, else {_PATCH})")
+    show.add_argument("--image-size", type=positive, help=f"(default: the recipe's, else {_IMAGE_SIZE})")
+    show.add_argument("--patch-size", type=positive, help=f"(default: the recipe's, else {_PATCH})")
     show.set_defaults(run_data=show_samples)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
 def show_samples(args: argparse.Namespace) -> None:
-    """Carry out the command.
+    """Run `relpretrain data show`.
 
     Raises:
         ValueError: If there is nothing to show, or a setting does not fit.

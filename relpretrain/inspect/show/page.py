@@ -1,4 +1,4 @@
-"""A page about samples: image, boxes, graph and texts before and after augmentation, in one file without anything else.
+"""A page about samples: image, boxes, graph and texts before and after augmentation, in one self-contained file.
 
 Colours stand for entities: the same for a box, in the graph, in texts and in masks. Boxes carry the entity's number.
 """
@@ -8,32 +8,29 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.inspect.show.samples import Draw, Lens, Masked, Shown, Token
-from relpretrain.scene_graph import Box, Entity, SceneGraph
+from relpretrain.inspect.show.samples import Draw, Lens, Shown, Token
+from relpretrain.scene_graph import Box, SceneGraph
+from relpretrain.zeroshot.report.html import render_template
 
+_TEMPLATE = Path(__file__).with_name("page.html")
 _LARGEST = 720  # pixels of the longer side of a whole image on the page
 _QUALITY = 82
 _TINY = 64  # pixels up to which an image is shown pixel for pixel
 _BADGE = 0.026  # radius over the longer side of an image
 _MOST_BADGES = 60
 
-_LEGEND = (
-    ("<span class='t m'>word</span>", "masked for MLM"),
-    ("<span class='t m k'>word → other</span>", "replaced by another token, to be restored"),
-    ("<span class='t k'>word</span>", "left as it is, to be predicted"),
-    ("<span class='t s'>[SEP]</span>", "special token"),
-)
+_TITLES = {"captions": "Caption", "regions": "Regions", "graphs": "Verbalised graph (VSG)"}
 
 
 def render(shown: Sequence[Shown], lenses: Mapping[str, Lens], title: str, notes: Iterable[str] = ()) -> str:
-    """Write the page.
+    """Render samples as an HTML page.
 
     Args:
         shown: The samples.
@@ -44,127 +41,83 @@ def render(shown: Sequence[Shown], lenses: Mapping[str, Lens], title: str, notes
     Returns:
         HTML, images and style included.
     """
-    style = files("relpretrain.inspect.show").joinpath("page.css").read_text(encoding="utf-8")
-    legend = "".join(f"<span>{sign} <span class='quiet'>{text}</span></span>" for sign, text in _LEGEND)
-    parts = [
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-        f"<style>{style}</style></head><body><h1>{escape(title)}</h1>",
-        *(f"<p class='quiet'>{escape(note)}</p>" for note in notes),
-        f"<div class='legend'>{legend}</div>",
-        *(_card(number, sample, lenses) for number, sample in enumerate(shown)),
-        "</body></html>",
-    ]
-    return "\n".join(parts) + "\n"
+    cards = [_card(number, sample, lenses) for number, sample in enumerate(shown)]
+    return render_template(_TEMPLATE, title=title, notes=notes, cards=cards, hue=_hue)
 
 
-def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> str:
+def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, Any]:
     graph = sample.graph
-    head = f"<h2>{escape(sample.place)}</h2>"
     size = f"{sample.size[0]} × {sample.size[1]} pixels" if sample.image is not None else "no image"
-    head += f"<p class='quiet'>{escape(' · '.join(filter(None, (sample.source, size))))}</p>"
-    if sample.bad:
-        head += f"<p class='bad'>{escape(sample.bad)}</p>"
-    left = ""
+    picture = None
     if sample.image is not None:
         boxes = {i: entity.box for i, entity in enumerate(graph.entities)}
-        left = _picture(_small(sample.image), f"i{number}", sample.size, boxes, graph)
-    facts = []
-    if sample.captions:
-        facts.append("<h4>Captions</h4><ul>" + "".join(f"<li>{escape(c)}</li>" for c in sample.captions) + "</ul>")
-    if graph.entities:
-        chips = "".join(f"<li>{_chip(i, entity)}</li>" for i, entity in enumerate(graph.entities))
-        facts.append(f"<h4>Entities</h4><ul class='entities'>{chips}</ul>")
-    if graph.relations:
-        rows = "".join(
-            f"<li>{_chip(r.subject, graph.entities[r.subject])} <i>{escape(r.relation)}</i> "
-            f"{_chip(r.object, graph.entities[r.object])}</li>"
-            for r in graph.relations
-        )
-        facts.append(f"<h4>Relations</h4><ul class='columns'>{rows}</ul>")
-    body = f"<div class='before'>{left}<div>{''.join(facts)}</div></div>"
+        picture = _picture(_small(sample.image), f"i{number}", sample.size, boxes, graph)
+    streams = []
     for name, draws in sample.draws.items():
-        kind = lenses[name].stream.kind
-        what = f"Stream {name} ({kind})" if name != kind else f"As {kind}"
-        drawn = "".join(_draw(f"d{number}-{name}-{i}", draw, graph, lenses[name]) for i, draw in enumerate(draws))
-        body += f"<h3>{escape(what)}</h3><div class='draws'>{drawn}</div>"
-    return f"<section class='card'>{head}{body}</section>"
+        lens = lenses[name]
+        kind = lens.stream.kind
+        drawn = [_draw(f"d{number}-{name}-{i}", draw, graph, lens) for i, draw in enumerate(draws)]
+        streams.append((f"Stream {name} ({kind})" if name != kind else f"As {kind}", drawn))
+    about = " · ".join(filter(None, (sample.source, size)))
+    return {"sample": sample, "about": about, "picture": picture, "streams": streams}
 
 
-def _draw(name: str, draw: Draw, graph: SceneGraph, lens: Lens) -> str:
+def _draw(name: str, draw: Draw, graph: SceneGraph, lens: Lens) -> dict[str, Any]:
     if draw.image is None:
-        return f"<div class='draw'><p class='bad'>{escape(draw.bad)}</p></div>"
+        return {"bad": draw.bad}
     size = (lens.image_size, lens.image_size)
-    boxes = {} if lens.stream.kind == "captions" else draw.boxes
-    parts = [_picture(draw.image, name, size, boxes, graph)]
-    if draw.lost:
-        lost = ", ".join(reason.replace("_", " ") for reason in draw.lost)
-        parts.append(f"<p class='quiet'>Lost in the crop: {escape(lost)}</p>")
-    title = {"captions": "Caption", "regions": "Regions", "graphs": "Verbalised graph (VSG)"}[lens.stream.kind]
-    parts.append(f"<h4>{title}</h4>")
-    parts += [f"<p class='tokens'>{_badge_chip(entity)}{_text(tokens, entity)}</p>" for tokens, entity in draw.texts]
-    if draw.masked:
-        rows, columns = lens.grid
-        parts.append(f"<h4>Masked for MRC: subject and object, {rows} × {columns} patches</h4>")
-        parts += [_pair(name, size, masked, graph) for masked in draw.masked]
-    return f"<div class='draw'>{''.join(parts)}</div>"
+    pairs = []
+    for masked in draw.masked:
+        ends = zip(masked.masks, (masked.subject, masked.object), strict=True)
+        pairs.append((masked, [_mask(name, size, mask, entity) for mask, entity in ends]))
+    return {
+        "bad": "",
+        "picture": _picture(draw.image, name, size, {} if lens.stream.kind == "captions" else draw.boxes, graph),
+        "lost": ", ".join(reason.replace("_", " ") for reason in draw.lost),
+        "title": _TITLES[lens.stream.kind],
+        "texts": [([_token(token, about) for token in tokens], about) for tokens, about in draw.texts],
+        "pairs": pairs,
+        "grid": lens.grid,
+    }
 
 
 def _hue(entity: int) -> str:
     return f"--h:{round(215 + 137.508 * entity) % 360}"  # the golden angle: neighbours differ most
 
 
-def _chip(number: int, entity: Entity) -> str:
-    label = " ".join((*entity.attributes, entity.label))
-    return f"<span class='e chip' style='{_hue(number)}'><b>{number + 1}</b>{escape(label)}</span>"
-
-
-def _badge_chip(entity: int | None) -> str:
-    return "" if entity is None else f"<span class='e chip' style='{_hue(entity)}'><b>{entity + 1}</b></span> "
-
-
-def _text(tokens: Sequence[Token], about: int | None) -> str:
-    return "".join(_token(token, about) for token in tokens)
-
-
-def _token(token: Token, about: int | None) -> str:
-    inside = token.text.startswith("##")  # goes on with the word before
-    text = token.text.removeprefix("##")
+def _token(token: Token, about: int | None) -> dict[str, Any]:
     masked = token.chosen and token.seen != token.text
     replaced = masked and token.seen != "[MASK]"
     entity = token.entity if token.entity is not None else None if token.special else about
     names = ["t", *(["s"] * token.special), *(["m"] * masked), *(["r"] * (token.role == "relation"))]
     names += ["k"] * (token.chosen and (replaced or not masked)) + ["e"] * (entity is not None)
-    style = f" style='{_hue(entity)}'" if entity is not None else ""
-    role = f" title='{token.role}'" if token.role else ""
-    shown = f"{text} → {token.seen}" if replaced else text
-    return ("" if inside else " ") + f"<span class='{' '.join(names)}'{style}{role}>{escape(shown)}</span>"
+    text = token.text.removeprefix("##")
+    return {
+        "inside": token.text.startswith("##"),  # goes on with the word before
+        "css": " ".join(names),
+        "entity": entity,
+        "role": token.role,
+        "shown": f"{text} → {token.seen}" if replaced else text,
+    }
 
 
-def _picture(image: Image.Image, name: str, size: tuple[int, int], boxes: Mapping[int, Box], graph: SceneGraph) -> str:
-    """An image with boxes; the image has an id, so that masks show it again."""
-    width, height = size
-    unit = max(width, height)
-    drawn = "".join(
-        f"<rect class='{kind}' style='{_hue(n)};stroke-width:{unit * line:.2f}' x='{b.x_min:.1f}' y='{b.y_min:.1f}' "
-        f"width='{b.width:.1f}' height='{b.height:.1f}'><title>{escape(graph.entities[n].label)}</title></rect>"
-        for n, b in sorted(boxes.items(), key=lambda item: -item[1].area)
-        for kind, line in (("halo", 0.009), ("box", 0.0045))
-    )
-    places = _places(boxes, size, unit * _BADGE) if len(boxes) <= _MOST_BADGES else {}
-    badges = "".join(
-        f"<g class='badge' style='{_hue(n)}'><circle cx='{x:.1f}' cy='{y:.1f}' r='{unit * _BADGE:.1f}' "
-        f"stroke-width='{unit * 0.003:.2f}'/><text x='{x:.1f}' y='{y:.1f}' font-size='{unit * _BADGE * 1.25:.1f}'>"
-        f"{n + 1}</text></g>"
-        for n, (x, y) in places.items()
-    )
-    labels = ", ".join(graph.entities[n].label for n in boxes) or "the image"
-    sharp = " style='image-rendering:pixelated'" if max(image.size) <= _TINY else ""
-    picture = f"<image id='{escape(name)}' href='{_data(image)}' width='{width}' height='{height}'{sharp} "
-    picture += "preserveAspectRatio='none'/>"
-    return (
-        f"<svg viewBox='0 0 {width} {height}' role='img' aria-label='{escape(labels)}'>{picture}{drawn}{badges}</svg>"
-    )
+def _picture(
+    image: Image.Image, name: str, size: tuple[int, int], boxes: Mapping[int, Box], graph: SceneGraph
+) -> dict[str, Any]:
+    """An image with boxes, the largest first, and with the entities' numbers if they are not too many."""
+    unit = max(size)
+    return {
+        "name": name,
+        "data": _data(image),
+        "width": size[0],
+        "height": size[1],
+        "sharp": max(image.size) <= _TINY,
+        "labels": ", ".join(graph.entities[n].label for n in boxes) or "the image",
+        "boxes": sorted(boxes.items(), key=lambda item: -item[1].area),
+        "badges": _places(boxes, size, unit * _BADGE) if len(boxes) <= _MOST_BADGES else {},
+        "unit": unit,
+        "radius": unit * _BADGE,
+    }
 
 
 def _places(boxes: Mapping[int, Box], size: tuple[int, int], radius: float) -> dict[int, tuple[float, float]]:
@@ -188,15 +141,8 @@ def _places(boxes: Mapping[int, Box], size: tuple[int, int], radius: float) -> d
     return places
 
 
-def _pair(name: str, size: tuple[int, int], masked: Masked, graph: SceneGraph) -> str:
-    ends = (masked.subject, masked.object)
-    first, second = (_chip(n, graph.entities[n]) for n in ends)
-    halves = "".join(_mask(name, size, mask, n, graph) for mask, n in zip(masked.masks, ends, strict=True))
-    return f"<div class='pair'><p>{first} <i>{escape(masked.relation)}</i> {second}</p>{halves}</div>"
-
-
-def _mask(name: str, size: tuple[int, int], mask: NDArray[np.bool_], entity: int, graph: SceneGraph) -> str:
-    """The image with all patches but those of an entity covered."""
+def _mask(name: str, size: tuple[int, int], mask: NDArray[np.bool_], entity: int) -> dict[str, Any]:
+    """Paths of the covered patches and of the grid, and the rectangle around the visible patches."""
     rows, columns = mask.shape
     width, height = size[0] / columns, size[1] / rows
     covered = "".join(
@@ -206,25 +152,11 @@ def _mask(name: str, size: tuple[int, int], mask: NDArray[np.bool_], entity: int
     )
     lines = "".join(f"M{x * width:g} 0v{size[1]}" for x in range(1, columns))
     lines += "".join(f"M0 {y * height:g}h{size[0]}" for y in range(1, rows))
-    label = escape(f"what stays visible of {graph.entities[entity].label}")
-    return (
-        f"<svg viewBox='0 0 {size[0]} {size[1]}' role='img' aria-label='{label}'><use href='#{escape(name)}'/>"
-        f"<path class='hidden' d='{covered}'/>"
-        f"<path class='grid' style='stroke-width:{size[0] * 0.003:.2f}' d='{lines}'/>"
-        f"{_outline(mask, width, height, entity)}</svg>"
-    )
-
-
-def _outline(mask: NDArray[np.bool_], width: float, height: float, entity: int) -> str:
-    """A rectangle around the visible patches."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x, y = columns[0] * width, rows[0] * height
-    w, h = (columns[-1] + 1) * width - x, (rows[-1] + 1) * height - y
-    line = 0.012 * width * mask.shape[1]
-    return (
-        f"<rect class='box' style='{_hue(entity)};stroke-width:{line:.2f}' x='{x:g}' y='{y:g}' "
-        f"width='{w:g}' height='{h:g}'/>"
-    )
+    down, across = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x, y = across[0] * width, down[0] * height
+    visible = (x, y, (across[-1] + 1) * width - x, (down[-1] + 1) * height - y)
+    shown = {"name": name, "entity": entity, "width": size[0], "height": size[1]}
+    return shown | {"covered": covered, "lines": lines, "visible": visible}
 
 
 def _runs(row: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -1,1 +1,1 @@
-"""Numbers without models or files: what makes an item right, intervals and tests, tables of figures."""
+"""Decision rules, statistics and result tables: functions of scores, without models or files."""

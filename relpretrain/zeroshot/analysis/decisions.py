@@ -1,7 +1,4 @@
-"""What makes an item right: the decision rules of the benchmarks, and figures of whole score lists, as pure functions.
-
-Categories are numbered; an item whose category is -1 counts overall and in no category.
-"""
+"""What makes an item right: the decision rules of the benchmarks; and figures of whole score lists."""
 
 from __future__ import annotations
 
@@ -33,19 +30,6 @@ def finite_rows(scores: Tensor) -> Tensor:
     scores = scores.double()
     require_finite(torch.where(torch.isfinite(scores).all(dim=1), scores[:, 0], torch.nan))
     return scores
-
-
-def pairwise_correct(positive: Tensor, negative: Tensor) -> Tensor:
-    """Whether the right text (or image) scores higher than the wrong one, strictly: a tie is not a win.
-
-    Args:
-        positive: Scores of the right ones, (items,).
-        negative: Scores of the wrong ones, (items,).
-
-    Returns:
-        (items,), bool.
-    """
-    return require_finite(positive) > require_finite(negative)
 
 
 def choice_correct(scores: Tensor, ties_win: bool = False) -> Tensor:
@@ -103,7 +87,7 @@ def threshold_correct(scores: Tensor, labels: Tensor, threshold: float = 0.5) ->
 
 
 def auroc(scores: Tensor, labels: Tensor) -> Tensor:
-    """Chance that a true item scores higher than a false one; equal scores count half.
+    """Area under the ROC curve: chance that a true item scores higher than a false one; equal scores count half.
 
     Args:
         scores: (items,).
@@ -112,12 +96,12 @@ def auroc(scores: Tensor, labels: Tensor) -> Tensor:
     Returns:
         A scalar; NaN when a class is missing.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     scores, labels = require_finite(scores), labels.bool()
-    _, inverse, counts = torch.unique(scores, return_inverse=True, return_counts=True)
-    ends = counts.cumsum(0)
-    ranks = (ends - (counts - 1) / 2)[inverse].double()  # ranks from 1, tied items share their mean rank
+    ranks = torch.from_numpy(rankdata(scores.cpu().numpy()))  # from 1; equal scores share their mean rank
     positives, negatives = labels.sum(), (~labels).sum()
-    wins = ranks[labels].sum() - positives * (positives + 1) / 2
+    wins = ranks[labels.cpu()].sum() - positives * (positives + 1) / 2
     area: Tensor = wins / (positives * negatives)
     return area
 
@@ -153,21 +137,3 @@ def probabilities(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if not ((labels == 0) | (labels == 1)).all():
         raise ValueError(f"Labels must be 0 or 1; found {sorted(set(labels.tolist()))}.")
     return scores, labels.bool()
-
-
-def count_by_category(hits: Tensor, category: Tensor | None, number: int) -> Tensor:
-    """Count hits per category, and overall at the end.
-
-    Args:
-        hits: Whether each item counts, (items,), bool.
-        category: Number of each item's category, (items,); None if no item has one.
-        number: How many categories there are.
-
-    Returns:
-        (number + 1,), int64.
-    """
-    counts = torch.zeros(number + 1, dtype=torch.long, device=hits.device)
-    counts[-1] = hits.sum()
-    if category is not None:
-        counts[:-1] = torch.bincount(category[hits & (category >= 0)], minlength=number)
-    return counts

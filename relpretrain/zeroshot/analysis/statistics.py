@@ -44,7 +44,9 @@ class Threshold(NamedTuple):
 
 
 def wilson_interval(share: float, n: float, level: float = 0.95) -> Interval:
-    """The interval of a share of n independent items (Wilson, 1927), which is no point even at 0 and 1.
+    """Wilson's score interval of the share of n independent items (1927); its width is above 0 even at 0 and 1.
+
+    `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")` for an n that need not be whole.
 
     Args:
         share: The share that was found, in [0, 1].
@@ -73,7 +75,7 @@ def share_interval(
     weights: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """The share of right items with its interval: Wilson's for as many independent items as these are worth.
+    """The share of right items with Wilson's interval for their effective sample size.
 
     Items that share an image are right or wrong together, so that they say less than as many items on images of their
     own. How much less is estimated from the variance between images, as surveys do (Korn and Graubard, 1998), see
@@ -100,7 +102,7 @@ def share_interval(
 def effective_items(
     right: ArrayLike, clusters: Clusters | NDArray[np.int64] | None = None, weights: ArrayLike | None = None
 ) -> float:
-    """How many independent items of equal weight would say as much of the share as these do.
+    """Effective sample size: the number of independent items of equal weight with the same variance of the share.
 
     Their number is divided by the design effect (Kish, 1965): the variance of the images' sums over what it would be
     if all items were independent. Few wrong items would say little of how images go wrong, and none nothing: so, as in
@@ -201,15 +203,13 @@ def mcnemar(gained: int, lost: int) -> float:
         gained: Items that only the second model gets right.
         lost: Items that only the first gets right.
     """
-    total, term, tail = gained + lost, 1, 1
-    for k in range(1, min(gained, lost) + 1):
-        term = term * (total - k + 1) // k
-        tail += term
-    return min(1.0, float(2 * tail / 2**total))
+    from scipy.stats import binomtest  # takes a second to import
+
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct the p-values of tests that are read together (Holm, 1979).
+    """Adjust p-values for multiple comparisons (Holm, 1979).
 
     The chance that any true null hypothesis of the family falls below a level is at most that level, whatever the
     tests' dependence.
@@ -233,7 +233,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def best_threshold(scores: ArrayLike, labels: ArrayLike, usual: float = 0.5) -> Threshold:
-    """Choose the threshold that decides most items rightly.
+    """The threshold with the highest accuracy on labelled scores.
 
     An item is held true if its score is at the threshold or above. All thresholds between two neighbouring scores
     decide alike: the usual one stands for its gap, and the middle for any other. Among the best gaps the one next to

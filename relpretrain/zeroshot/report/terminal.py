@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from relpretrain.version import __version__
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.results.comparison import Comparison
 from relpretrain.zeroshot.results.items import ITEMS_NAME, ItemResult, write_items
-
-_ROOT = Path(__file__).resolve().parents[3]
 
 JSON_NAME = "zero_shot.json"
 MARKDOWN_NAME = "zero_shot.md"
@@ -122,31 +115,6 @@ def refuse_other_data(first: Path, second: Path, tasks: Sequence[str] | None = N
         if a[key] != b[key] and (not tasks or key.split()[1] in tasks):
             raise ValueError(f"{first} and {second} were made on different annotations of {key.removeprefix('data ')} "
                              f"(hashes {a[key][:8]} and {b[key][:8]}): score both on the same.")  # fmt: skip
-
-
-def describe(command: Sequence[str], seed: int, device: str = "") -> dict[str, Any]:
-    """What every report says of its making: version, commit, seed, command, hardware, and the device if one is used."""
-    processor = f"{platform.machine()}, {os.cpu_count()} CPUs"
-    gpu = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else ""
-    made = {"relpretrain": __version__} | ({"commit": found} if (found := commit()) else {})
-    made |= {"torch": torch.__version__, "python": platform.python_version()}
-    hardware = ", ".join(filter(None, (gpu, processor, platform.system())))
-    made |= {"hardware": hardware} | ({"device": device} if device else {})
-    return made | {"seed": seed, "command": " ".join(command)}
-
-
-def commit(root: Path = _ROOT) -> str:
-    """The commit of the checkout that the package runs from, with "+" if files have changed; "" outside of one."""
-    if not (root / ".git").exists():
-        return ""
-    answers = []
-    for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
-        try:
-            asked = subprocess.run(["git", "-C", str(root), *question], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-        answers.append(asked.stdout.strip())
-    return answers[0] + ("+" if answers[1] else "")
 
 
 def hash_items(splits: Mapping[str, Sequence[Any]]) -> str:

@@ -10,7 +10,8 @@ from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.statistics import Paired, compare_paired, holm
 from relpretrain.zeroshot.analysis.table import OVERALL
 from relpretrain.zeroshot.results.items import Disagreements, item_images
-from relpretrain.zeroshot.tasks.common.base import Record, Task
+from relpretrain.zeroshot.tasks.common.base import Task
+from relpretrain.zeroshot.tasks.common.source import Record
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Items on which two models disagree, as HTML cards with their images."""
+"""Items on which two models disagree, with their images, as the page shows them."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Callable
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 from relpretrain.errors import counted
@@ -19,8 +19,42 @@ Find = Callable[[str], "Path | None"]
 _SIDE = 360  # longest side of a thumbnail, in pixels
 
 
-def disagreement_cards(comparison: Comparison, find: Find) -> str:
-    """The sample of disagreements, a card each; "" if there are none.
+@dataclass(frozen=True)
+class Card:
+    """An item on which two models disagree.
+
+    Args:
+        photos: Its images, as data URIs.
+        head: Its category and number.
+        verdicts: Name of each model, and whether it was right.
+        rows: Text, role and the two models' scores.
+    """
+
+    photos: list[str]
+    head: str
+    verdicts: list[tuple[str, bool]]
+    rows: list[tuple[str, str, list[str]]]
+
+
+@dataclass(frozen=True)
+class ShownDisagreements:
+    """A sample of the items on which two models disagree.
+
+    Args:
+        title: How many there are.
+        said: Which model is right on how many, and which are shown.
+        names: The models.
+        cards: The items.
+    """
+
+    title: str
+    said: str
+    names: tuple[str, str]
+    cards: list[Card]
+
+
+def show_disagreements(comparison: Comparison, find: Find) -> ShownDisagreements | None:
+    """What the page shows of the sample of disagreements; None if there are none.
 
     Args:
         comparison: The two models side by side.
@@ -28,17 +62,14 @@ def disagreement_cards(comparison: Comparison, find: Find) -> str:
     """
     sample = comparison.disagreements
     if not sample.total:
-        return ""
+        return None
     first, second = comparison.names
     both = f"{first} alone is right on {sample.lost:,}, {second} alone on {sample.gained:,}."
     many = f"{len(sample.shown):,} of them, drawn at random with seed {sample.seed} and ordered by category:"
     rule = "All of them:" if len(sample.shown) == sample.total else many if sample.shown else ""
-    cards = "\n".join(_card(a, b, comparison.names, find) for a, b in sample.shown)
-    return (
-        f"<h3>Where the two disagree: {counted(sample.total, 'item')}</h3>\n"
-        f"<p class='quiet'>{escape(f'{both} {rule}')}</p>\n"
-        f'<div class="cards">{cards}</div>'
-    )
+    cards = [_card(a, b, comparison.names, find) for a, b in sample.shown]
+    title = f"Where the two disagree: {counted(sample.total, 'item')}"
+    return ShownDisagreements(title, f"{both} {rule}", comparison.names, cards)
 
 
 def thumbnail(path: Path, side: int = _SIDE) -> str:
@@ -62,27 +93,17 @@ def _thumbnail(path: Path) -> str:
         return ""
 
 
-def _card(a: ItemResult, b: ItemResult, names: tuple[str, str], find: Find) -> str:
+def _card(a: ItemResult, b: ItemResult, names: tuple[str, str], find: Find) -> Card:
     shown = a if a.texts else b
-    photos = [path for name in filter(None, shown.image.split("|")) if (path := find(name)) is not None]
-    images = "".join(f'<img alt="" loading="lazy" src="{source}">' for path in photos if (source := _thumbnail(path)))
-    verdicts = " ".join(
-        f'<span class="{"right" if r.right else "wrong"}">{escape(n)} {"right" if r.right else "wrong"}</span>'
-        for n, r in zip(names, (a, b), strict=True)
-    )
-    head = " · ".join(filter(None, (a.category, f"item {a.id}")))
+    paths = [path for name in filter(None, shown.image.split("|")) if (path := find(name)) is not None]
     rows = []
     for i in range(max(len(shown.texts), len(a.scores), len(b.scores))):
-        text = escape(shown.texts[i]) if i < len(shown.texts) else "(text not at hand)"
-        role = escape(shown.roles[i].replace("_", " ")) if i < len(shown.roles) else ""
-        role = f' <span class="quiet">({role})</span>' if role else ""
-        scores = "".join(f"<td>{_score(r.scores[i]) if i < len(r.scores) else '-'}</td>" for r in (a, b))
-        rows.append(f"<tr><td>{text}{role}</td>{scores}</tr>")
-    header = "".join(f"<th>{escape(name)}</th>" for name in names)
-    table = f"<table><tr><th>text</th>{header}</tr>{''.join(rows)}</table>" if rows else ""
-    frame = f'<div class="photos">{images}</div>' if images else ""
-    body = f'<div class="quiet">{escape(head)}</div><div>{verdicts}</div>{table}'
-    return f'<article class="card">{frame}<div class="body">{body}</div></article>'
+        text = shown.texts[i] if i < len(shown.texts) else "(text not at hand)"
+        role = shown.roles[i].replace("_", " ") if i < len(shown.roles) else ""
+        rows.append((text, role, [_score(r.scores[i]) if i < len(r.scores) else "-" for r in (a, b)]))
+    head = " · ".join(filter(None, (a.category, f"item {a.id}")))
+    verdicts = list(zip(names, (a.right, b.right), strict=True))
+    return Card([source for path in paths if (source := _thumbnail(path))], head, verdicts, rows)
 
 
 def _score(score: float) -> str:

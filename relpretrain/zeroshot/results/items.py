@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from relpretrain.zeroshot.tasks.common.base import Item, Record, Task, UndecidedError
+from relpretrain.zeroshot.tasks.common.base import Item, Task, UndecidedError
+from relpretrain.zeroshot.tasks.common.source import Record
 
 ITEMS_NAME = "items.csv"
 

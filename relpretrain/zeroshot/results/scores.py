@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.zeroshot.tasks import TASKS
-from relpretrain.zeroshot.tasks.common.base import Item, Record, numbered_lines
+from relpretrain.zeroshot.tasks.common.base import Item
+from relpretrain.zeroshot.tasks.common.source import Record, numbered_lines
 
 
 def score_file_name(task: str, split: str) -> str:

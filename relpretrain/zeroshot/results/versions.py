@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from relpretrain.errors import counted
-from relpretrain.zeroshot.tasks.common.base import Item, Record, Task
+from relpretrain.zeroshot.tasks.common.base import Item, Task
 from relpretrain.zeroshot.tasks.common.card import digest
+from relpretrain.zeroshot.tasks.common.source import Record
 
 
 def version_of_items(task: Task, split: str, items: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Scorers that do not look: what a benchmark gives away by its texts alone."""
+"""Text-only scorers: how far a benchmark can be solved without its images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The zero-shot tasks, by the name that `--tasks` knows them by."""
 
-from relpretrain.zeroshot.tasks.common.base import Item, Source, Task
+from relpretrain.zeroshot.tasks.common.base import Item, Task
+from relpretrain.zeroshot.tasks.common.source import Source
 from relpretrain.zeroshot.tasks.composition.aro import ARO
 from relpretrain.zeroshot.tasks.composition.sugarcrepe import SugarCrepe
 from relpretrain.zeroshot.tasks.composition.sugarcrepe_pp import SugarCrepePP

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from relpretrain.data.build import progress
-from relpretrain.data.build.progress import ProgressLine
+from relpretrain.data.build.progress import ProgressLine, track
 from relpretrain.sources.common.files import Meter
 
 
@@ -43,3 +43,15 @@ def test_rate_and_time_left_count_from_where_a_run_goes_on(clock, capsys):
         meter.done += 100
         line.count(1100)
     assert capsys.readouterr().err.splitlines()[-1] == "converting: 55%, 1,100 images, 10 per second, 90 s left"
+
+
+def test_items_are_passed_on_with_a_line_every_five_seconds(clock, capsys):
+    passed = []
+    for item in track([0, 3, 5, 2], 10, "samples", size=lambda item: item):
+        passed.append(item)
+        clock[0] += 4
+    assert passed == [0, 3, 5, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 10 samples, 0 per second, 19 s left",
+        "10 of 10 samples, 1 per second, 0 s left",
+    ]

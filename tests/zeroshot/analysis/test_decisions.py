@@ -5,8 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
-from relpretrain.zeroshot.analysis.decisions import choice_correct, choice_tied, square_correct
+from relpretrain.zeroshot.analysis.decisions import (
+    auroc,
+    calibration_error,
+    choice_correct,
+    choice_tied,
+    square_correct,
+    threshold_correct,
+)
 
 
 def scores(seed, items, options, levels):
@@ -63,3 +71,66 @@ def test_what_is_not_finite_is_refused_by_item(bad, place):
     for rule in (choice_correct, lambda s: choice_correct(s, True), lambda s: square_correct(s.repeat(1, 2))):
         with pytest.raises(ValueError, match=r"1 of 5 scores are not finite numbers \(first: item 3"):
             rule(given)
+
+
+def labelled(levels, positives):
+    """Scores in [0, 1] of few levels, and labels."""
+    rng = np.random.default_rng([levels, int(100 * positives)])
+    return torch.from_numpy(rng.integers(0, levels + 1, 150) / levels), torch.from_numpy(rng.random(150) < positives)
+
+
+def naive_auroc(values, labels):
+    pairs = [(p, n) for p, true in zip(values, labels, strict=True) if true
+             for n, other in zip(values, labels, strict=True) if not other]  # fmt: skip
+    return sum((p > n) + (p == n) / 2 for p, n in pairs) / len(pairs) if pairs else math.nan
+
+
+def naive_calibration(values, labels, bins=10):
+    total = 0.0
+    for b in range(bins):
+        inside = [
+            value - label
+            for value, label in zip(values, labels, strict=True)
+            if b / bins <= value < (b + 1) / bins or (value == 1 and b == bins - 1)
+        ]
+        total += abs(sum(inside)) / len(values)
+    return total
+
+
+@pytest.mark.parametrize("levels", [1, 4, 1 << 20])
+@pytest.mark.parametrize("positives", [0.0, 0.4, 1.0])
+def test_figures_of_probabilities_are_those_of_a_loop(levels, positives):
+    values, labels = labelled(levels, positives)
+    expected = naive_auroc(values.tolist(), labels.tolist())
+    assert float(auroc(values, labels)) == pytest.approx(expected, nan_ok=True)
+    assert float(auroc(50 * values - 20, labels)) == pytest.approx(expected, nan_ok=True)  # knows no scale
+    assert float(calibration_error(values, labels)) == pytest.approx(
+        naive_calibration(values.tolist(), labels.tolist())
+    )
+
+
+@pytest.mark.parametrize("levels", [4, 1 << 20])
+def test_torchmetrics_says_the_same_of_probabilities_below_one(levels):
+    """It is no substitute: it takes the sigmoid of other scores, has 1 in a bin of its own, and knows no NaN."""
+    values, labels = labelled(levels, 0.4)
+    values = values.clamp(0.01, 0.99)
+    assert float(auroc(values, labels)) == pytest.approx(float(binary_auroc(values, labels.long())), abs=1e-6)
+    other = binary_calibration_error(values, labels.long(), n_bins=10)
+    assert float(calibration_error(values, labels)) == pytest.approx(float(other), abs=1e-6)
+
+
+def test_right_and_wrong_certainty_are_the_ends_of_calibration():
+    labels = torch.tensor([1, 0, 1])
+    assert calibration_error(labels.double(), labels) == 0
+    assert calibration_error(1 - labels.double(), labels) == 1
+
+
+def test_exactly_half_means_true():
+    assert threshold_correct(torch.tensor([0.5, 0.5]), torch.tensor([1, 0])).tolist() == [True, False]
+
+
+def test_logits_and_odd_labels_are_refused():
+    with pytest.raises(ValueError, match=r"between 0 and 1; found 1\.5"):
+        threshold_correct(torch.tensor([1.5]), torch.tensor([1]))
+    with pytest.raises(ValueError, match="Labels must be 0 or 1"):
+        threshold_correct(torch.tensor([0.5]), torch.tensor([2]))

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from relpretrain.zeroshot.analysis.statistics import (
     best_threshold,
@@ -35,6 +36,14 @@ def test_wilson_intervals_are_the_known_ones(right, n, low, high):
     found = wilson_interval(right / n, n)
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
     assert share_interval([1] * right + [0] * (n - right)) == pytest.approx(tuple(found))
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_intervals_are_those_of_scipy(level):
+    for n in (1, 7, 40):
+        for right in range(n + 1):
+            expected = binomtest(right, n).proportion_ci(level, "wilson")
+            assert tuple(wilson_interval(right / n, n, level))[1:] == pytest.approx(tuple(expected), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 18, 10_000])

@@ -1,14 +1,13 @@
 import io
 import json
 import math
-import subprocess
 
 import pytest
 from rich.console import Console
 
 from relpretrain.identity import folder_digest
 from relpretrain.zeroshot.analysis.table import Table, make_row
-from relpretrain.zeroshot.report.terminal import Report, commit, describe, hash_items, read_report, refuse_other_data
+from relpretrain.zeroshot.report.terminal import Report, hash_items, read_report, refuse_other_data
 from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
@@ -89,29 +88,6 @@ def test_hashes_tell_what_changed(tmp_path):
     assert hash_items({"": [item]}) == hash_items({"": [item]}) != hash_items({"": [other]})
 
 
-def test_the_commit_of_a_checkout_is_told(tmp_path):
-    assert commit(tmp_path) == ""
-
-    def git(*words):
-        settings = ("-c", "user.name=x", "-c", "user.email=x@example.org")
-        subprocess.run(["git", *settings, "-C", str(tmp_path), *words], check=True, capture_output=True)
-
-    git("init")
-    assert commit(tmp_path) == ""  # no commit yet
-    (tmp_path / "a").write_text("1")
-    git("add", "a")
-    git("commit", "-m", "one")
-    assert len(commit(tmp_path)) == 40
-    (tmp_path / "a").write_text("2")
-    assert commit(tmp_path)[40:] == "+"
-
-
-def test_what_it_takes_to_make_a_report_again_is_told():
-    told = describe(["zero_shot", "--seed", "3"], 3, "cpu")
-    assert {"relpretrain", "torch", "python", "hardware", "device", "seed", "command"} <= set(told)
-    assert (told["command"], told["seed"]) == ("zero_shot --seed 3", 3)
-
-
 def test_runs_on_different_annotations_are_not_compared(tmp_path):
     for name, digest in (("a", "1" * 64), ("b", "1" * 64), ("c", "2" * 64)):
         Report((), (), {"data vsr x/test": digest, f"data only {name}": name}).write(tmp_path / name)
@@ -120,7 +96,3 @@ def test_runs_on_different_annotations_are_not_compared(tmp_path):
     refuse_other_data(tmp_path / "a", tmp_path / "c", ["valse"])
     with pytest.raises(ValueError, match=r"different annotations of vsr x/test \(hashes 11111111 and 22222222\)"):
         refuse_other_data(tmp_path / "a", tmp_path / "c", ["vsr"])
-
-
-def test_a_report_without_a_model_names_no_device():
-    assert "device" not in describe(["zero_shot"], 0)

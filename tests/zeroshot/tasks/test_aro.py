@@ -206,5 +206,5 @@ def test_what_is_wrong_with_annotations_is_said(tmp_path):
     dump(tmp_path / "aro" / "visual_genome_relation.json", [{"image_path": "a"}])
     with pytest.raises(ValueError, match=r"Item 0 of .*visual_genome_relation.json lacks 'true_caption'"):
         ARO.items(Source(tmp_path, splits=("relation",)))
-    with pytest.raises(ValueError, match=r"Unknown split 'relations'. Did you mean 'relation'"):
+    with pytest.raises(ValueError, match=r"Unknown split 'relations'; did you mean 'relation'"):
         ARO.items(Source(tmp_path, splits=("relations",)))

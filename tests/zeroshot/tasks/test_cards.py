@@ -45,4 +45,4 @@ def test_the_command_lists_tasks_and_shows_cards(capsys):
 
 def test_a_misspelt_task_gets_a_suggestion(capsys):
     assert main(["--card", "winogrund"]) == 2
-    assert "Unknown task 'winogrund'. Did you mean 'winoground'?" in capsys.readouterr().err
+    assert "Unknown task 'winogrund'; did you mean 'winoground'?" in capsys.readouterr().err

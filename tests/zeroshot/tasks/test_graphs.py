@@ -5,7 +5,7 @@ import torch
 
 from relpretrain.checkpoints.checkpoint import load
 from relpretrain.zeroshot.scorers import ConstantScorer, MatchScorer
-from relpretrain.zeroshot.tasks.common.base import Source
+from relpretrain.zeroshot.tasks.common.source import Source
 from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes, _batch
 
 GRAPHS = GraphProbes()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from relpretrain.zeroshot.scorers import ConstantScorer
-from relpretrain.zeroshot.tasks.common.base import Source
+from relpretrain.zeroshot.tasks.common.source import Source
 from relpretrain.zeroshot.tasks.retrieval.paragraphs import Paragraphs
 from tests.zeroshot.helpers import write_images
 

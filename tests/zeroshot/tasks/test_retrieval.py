@@ -9,7 +9,8 @@ import torch
 from relpretrain.checkpoints.checkpoint import load
 from relpretrain.zeroshot.scorers import ConstantScorer, MatchScorer
 from relpretrain.zeroshot.tasks import TASKS
-from relpretrain.zeroshot.tasks.common.base import Source, read_image
+from relpretrain.zeroshot.tasks.common.base import read_image
+from relpretrain.zeroshot.tasks.common.source import Source
 from relpretrain.zeroshot.tasks.retrieval.karpathy import read_captions
 from relpretrain.zeroshot.tasks.retrieval.retrieval import COCO, RECALLS, Retrieval
 from tests.zeroshot.helpers import COLOURS, write_images

@@ -124,7 +124,7 @@ def test_an_unknown_relation_counts_overall_only(data):
 def test_splits_are_chosen_by_either_half_of_their_name(data):
     assert list(VSR.items(Source(data, splits=("test",)))) == ["synthetic/test"]
     assert list(VSR.items(Source(data, splits=("synthetic",)))) == ["synthetic/dev", "synthetic/test"]
-    with pytest.raises(ValueError, match=r"Unknown split 'syntetic'. Did you mean 'synthetic'\?"):
+    with pytest.raises(ValueError, match=r"Unknown split 'syntetic'; did you mean 'synthetic'\?"):
         VSR.items(Source(data, splits=("syntetic",)))
 
 
@@ -224,7 +224,7 @@ def test_what_is_wrong_with_annotations_is_said(tmp_path, data):
     with pytest.raises(ValueError, match=r"Line 1 of .*dev.jsonl lacks 'caption', 'label', 'relation'"):
         VSR.items(Source(data))
     (data / "valse" / "existence.json").write_text("{")
-    with pytest.raises(ValueError, match=r"existence.json is not valid JSON"):
+    with pytest.raises(ValueError, match=r"existence.json should hold annotations but is no JSON"):
         VALSE.items(Source(data))
     (data / "valse" / "existence.json").write_text('{"k": {"image_file": "a", "caption": "b", "foil": "c"}}')
     with pytest.raises(ValueError, match=r"Item 'k' of .*existence.json lacks 'mturk'"):

@@ -14,52 +14,7 @@ from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.scorers import match_probability
 from relpretrain.zeroshot.tasks.common.card import Card
-from relpretrain.zeroshot.tasks.common.source import (
-    Record,
-    Source,
-    find_files,
-    list_of_texts,
-    numbered_lines,
-    read_json,
-    read_lines,
-    require,
-    require_numbers,
-    require_texts,
-    select_splits,
-    suggest,
-    table_rows,
-    text_lines,
-)
-
-__all__ = [
-    "NO_THRESHOLD",
-    "BaseTask",
-    "Item",
-    "Outcome",
-    "PairTask",
-    "Record",
-    "Source",
-    "Task",
-    "UndecidedError",
-    "calibrated",
-    "find_files",
-    "list_of_texts",
-    "locate_images",
-    "numbered_lines",
-    "read_image",
-    "read_json",
-    "read_lines",
-    "require",
-    "require_numbers",
-    "require_texts",
-    "score_items",
-    "select_splits",
-    "show",
-    "suggest",
-    "table_rows",
-    "text_lines",
-    "without_groups",
-]
+from relpretrain.zeroshot.tasks.common.source import Record, Source
 
 NO_THRESHOLD = "these scores are not probabilities, so that a threshold of 0.5 means nothing: AUROC only"
 """The note of a table whose task needs a threshold that the scores lack."""
@@ -194,6 +149,22 @@ class PairTask(BaseTask):
         found, notes = locate_images(items, source, self.name)
         return found, (*notes, *self.missing_files(source))
 
+    def images(self, source: Source) -> dict[str, list[str]]:
+        """The file name of every item's image, by split; a split of several files counts by file."""
+        found: dict[str, list[str]] = {}
+        for split, items in self.items(source).items():
+            for item in items:
+                found.setdefault(split or self.category(item.records[0]), []).append(item.image)
+        return found
+
+    def category(self, record: Record) -> str:
+        """The category of a record's item, "" where there are none."""
+        return ""
+
+    @abstractmethod
+    def items(self, source: Source) -> dict[str, list[Item]]:
+        """The items by split (see `Task.items`)."""
+
     def missing_files(self, source: Source) -> tuple[str, ...]:
         """A note on annotation files that are not there, where that was allowed."""
         return ()
@@ -287,7 +258,7 @@ def show(path: str, box: tuple[float, float, float, float] | None = None) -> Any
 
 
 def read_image(path: str, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-    """Decode an image, or the part of it inside a box, to RGB, see `data.transforms.decode`.
+    """Decode an image, or the part of it inside a box, to RGB, see `relpretrain.pixels.decode`.
 
     Raises:
         ValueError: If it cannot be decoded.

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from relpretrain.zeroshot.analysis.decisions import choice_correct, choice_tied
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, images_of, make_share_row
-from relpretrain.zeroshot.tasks.common.base import Outcome, PairTask, Record, require
+from relpretrain.zeroshot.tasks.common.base import Outcome, PairTask
+from relpretrain.zeroshot.tasks.common.source import Record, require
 
 
 class Grouped(NamedTuple):

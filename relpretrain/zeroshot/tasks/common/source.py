@@ -1,21 +1,16 @@
-"""Where the files of benchmarks are, and reading them."""
+"""Where the files of benchmarks are, and checks of what they hold."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relpretrain.errors import suggest
+from relpretrain.reading import read_json, read_json_lines
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
-
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 Record = dict[str, Any]
 """A line of a score file: one text of an item with its score, or one answer of a probe."""
@@ -31,6 +26,7 @@ class Source:
         allow_missing: Whether items without their image are left out instead of refused.
         splits: The splits to use; empty for all there are.
         blind: Whether the scorer never looks at images, so that none need be there.
+        at: The folder of the one task that is read, where it is not called after the task.
     """
 
     path: Path
@@ -38,6 +34,7 @@ class Source:
     allow_missing: bool = False
     splits: tuple[str, ...] = ()
     blind: bool = False
+    at: Path | None = None
 
     @property
     def is_item_file(self) -> bool:
@@ -50,7 +47,7 @@ class Source:
         Raises:
             ValueError: If it is not there.
         """
-        folder = next((root / task for root in self._roots if (root / task).is_dir()), self.path / task)
+        folder = self.at or next((root / task for root in self._roots if (root / task).is_dir()), self.path / task)
         if not folder.is_dir():
             there = sorted(p.name for p in self.path.iterdir() if p.is_dir()) if self.path.is_dir() else []
             what = f"it holds {', '.join(there) or 'no folders'}" if self.path.is_dir() else "no such folder"
@@ -71,7 +68,7 @@ class Source:
 
     def listed_items(self, task: str) -> list[Record]:
         """The items of a task in an item file."""
-        items = read_json(self.path)
+        items = read_json(self.path, "items")
         if not isinstance(items, dict) or not isinstance(items.get(task), list):
             names = ", ".join(map(str, items)) if isinstance(items, dict) else "a list"
             raise ValueError(f"{self.path} holds no list of items called {task!r}, only {names}.")
@@ -89,7 +86,7 @@ def select_splits(splits: dict[str, list[Any]], wanted: Sequence[str]) -> dict[s
     for name in wanted:
         known = list(dict.fromkeys(n for split in splits for n in (split, *split.split("/"))))
         if name not in known:
-            raise ValueError(suggest(name, known, "split"))
+            raise ValueError(f"Unknown split {name!r}{suggest(name, known)}")
     return {name: items for name, items in splits.items() if {name, *name.split("/")} & set(wanted)}
 
 
@@ -109,7 +106,7 @@ def find_files(source: Source, task: str, names: Mapping[str, str]) -> tuple[dic
     """
     for name in source.splits:
         if name not in names:
-            raise ValueError(suggest(name, names, "split"))
+            raise ValueError(f"Unknown split {name!r}{suggest(name, names)}")
     wanted = {name: file for name, file in names.items() if not source.splits or name in source.splits}
     folder = source.folder(task)
     found = {name: folder / file for name, file in wanted.items() if (folder / file).is_file()}
@@ -123,98 +120,22 @@ def find_files(source: Source, task: str, names: Mapping[str, str]) -> tuple[dic
     return found, (what,)
 
 
-def read_text(path: Path) -> str:
-    """Read a text file, without a byte order mark.
-
-    Raises:
-        ValueError: If it is not UTF-8.
-    """
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path} is not UTF-8 (line {line}, byte 0x{data[error.start]:02x}): convert it, for example "
-                         "by iconv -t UTF-8.") from None  # fmt: skip
-
-
-def text_lines(path: Path) -> list[str]:
-    """Read the lines of a text file. They end at a line feed, with or without a carriage return, and nowhere else."""
-    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
-
-
-def parse_json(text: str) -> Any:
-    """What a JSON text says; half of a character, which no tokenizer takes, becomes U+FFFD.
-
-    Raises:
-        ValueError: If it is no JSON.
-    """
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    return _mended(content) if _HALF.search(text) else content
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: If it is not JSON.
-    """
-    text = read_text(path)
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-
-
-def read_lines(path: Path) -> list[Record]:
-    """Read the records of a file of JSON lines; empty lines are passed over.
+def numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
+    """The records of a file of JSON lines with the numbers of their lines; empty lines are passed over.
 
     Raises:
         ValueError: If the file is missing, or a line is not a JSON object.
     """
-    return [record for _, record in numbered_lines(path)]
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
-    """The records of a file of JSON lines with the numbers of their lines, see `read_lines`."""
     if not path.is_file():
         raise ValueError(f"There is no annotation file {path}.")
-    for number, line in enumerate(text_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = parse_json(line)
-        except ValueError as error:
-            raise ValueError(f"Line {number} of {path} is not valid JSON: {error}") from error
+    for number, record in read_json_lines(path):
         if not isinstance(record, dict):
             raise ValueError(f"Line {number} of {path} is not a JSON object.")
         yield number, record
 
 
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file by the names of its head, with the numbers of their last lines.
-
-    Raises:
-        ValueError: If a row does not fit the head, or a quote is never closed; names the line.
-    """
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    try:
-        head = next(rows, [])
-        for row in rows:
-            if row and len(row) != len(head):
-                raise ValueError(f"Line {rows.line_num} of {path} ends a row of {len(row)} cells under a head of "
-                                 f"{len(head)}: quote cells that hold commas, and close every quote.")  # fmt: skip
-            if row:
-                yield rows.line_num, dict(zip(head, row, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"Line {rows.line_num} of {path} is no row of a table: {error}.") from error
-
-
 def require(record: Record, keys: Iterable[str], where: str) -> None:
-    """Refuse a record that lacks a key.
+    """Check that a record has some keys.
 
     Raises:
         ValueError: Naming the keys that are missing.
@@ -227,7 +148,7 @@ def require(record: Record, keys: Iterable[str], where: str) -> None:
 
 
 def require_texts(record: Record, keys: Iterable[str], where: str) -> None:
-    """Refuse a record that lacks a text, or has something else in its place.
+    """Check that a record has non-empty texts under some keys.
 
     Raises:
         ValueError: Naming the key and the value.
@@ -240,7 +161,7 @@ def require_texts(record: Record, keys: Iterable[str], where: str) -> None:
 
 
 def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
-    """Refuse a record that lacks a number, or has something else in its place, such as NaN.
+    """Check that a record has finite numbers under some keys.
 
     Raises:
         ValueError: Naming the key and the value.
@@ -254,7 +175,7 @@ def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
 
 
 def list_of_texts(value: Any, where: str) -> list[str]:
-    """A list of texts, as it is.
+    """Check that a value is a list of texts, and return it.
 
     Raises:
         ValueError: If it is something else, such as one text, which a loop would take apart.
@@ -267,20 +188,3 @@ def list_of_texts(value: Any, where: str) -> list[str]:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
-
-
-def _mended(value: Any) -> Any:
-    """The value with U+FFFD for half characters in its texts."""
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, list):
-        return [_mended(part) for part in value]
-    return {_mended(k): _mended(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def suggest(name: str, known: Iterable[str], what: str) -> str:
-    """The error text for an unknown name, with the nearest known one."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from relpretrain.errors import counted
+from relpretrain.reading import read_json
 from relpretrain.zeroshot.analysis.decisions import choice_correct
 from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_macro_row
-from relpretrain.zeroshot.tasks.common.base import (
-    Item,
-    Outcome,
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome
+from relpretrain.zeroshot.tasks.common.card import Card, Version
+from relpretrain.zeroshot.tasks.common.choice import ChoiceTask, Grouped, group
+from relpretrain.zeroshot.tasks.common.source import (
     Record,
     Source,
     find_files,
     list_of_texts,
-    read_json,
     require,
     require_numbers,
     require_texts,
 )
-from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.choice import ChoiceTask, Grouped, group
 from relpretrain.zeroshot.tasks.composition.shuffles import Shuffler, clean, official_shuffler
 
 EXCLUDED = frozenset(
@@ -132,7 +131,16 @@ class ARO(ChoiceTask):
         """The items of each file of DIR/aro, a split each."""
         if source.is_item_file:
             raise ValueError(f"Task 'aro' reads a folder with the authors' files; {source.path} is a file.")
-        return {name: _read(name, path) for name, path in find_files(source, self.name, self._names(source))[0].items()}
+        return self._items(source, official_shuffler)
+
+    def images(self, source: Source) -> dict[str, list[str]]:
+        """The image of every item by set; any words will do, so that the Order sets need neither spaCy nor nltk."""
+        plain = Shuffler(lambda text: [(word, "") for word in text.split()], str.split)
+        return {name: [item.image for item in items] for name, items in self._items(source, lambda: plain).items()}
+
+    def _items(self, source: Source, shuffler: Callable[[], Shuffler]) -> dict[str, list[Item]]:
+        files, _ = find_files(source, self.name, self._names(source))
+        return {name: _read(name, path, shuffler) for name, path in files.items()}
 
     def missing_files(self, source: Source) -> tuple[str, ...]:
         """A note on files that are not there."""
@@ -222,12 +230,12 @@ def _counted(subset: str, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return kept, [row for row in rows if row not in kept]
 
 
-def _read(subset: str, path: Path) -> list[Item]:
-    rows = read_json(path)
+def _read(subset: str, path: Path, shuffler: Callable[[], Shuffler]) -> list[Item]:
+    rows = read_json(path, "annotations")
     if not isinstance(rows, list):
         raise ValueError(f"{path} is not an ARO file: expected a list.")
     if SUBSETS[subset].part == "" and path.name == SUBSETS[subset].file:
-        rows = order_cases(rows, official_shuffler(), str(path))
+        rows = order_cases(rows, shuffler(), str(path))
     return [_item(subset, number, row, f"Item {number} of {path}") for number, row in enumerate(rows)]
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
+from relpretrain.reading import read_json
 from relpretrain.zeroshot.analysis.decisions import choice_correct
 from relpretrain.zeroshot.analysis.table import Part, Table, images_of, make_macro_row
-from relpretrain.zeroshot.tasks.common.base import Item, Record, Source, find_files, read_json, require_texts
+from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import ChoiceTask
+from relpretrain.zeroshot.tasks.common.source import Record, Source, find_files, require_texts
 
 SIZES = {
     "replace_obj": 1652,
@@ -110,7 +112,7 @@ def numbered(path: Any) -> list[tuple[str, Record]]:
     Raises:
         ValueError: If it is neither.
     """
-    items = read_json(path)
+    items = read_json(path, "annotations")
     if isinstance(items, dict):
         return list(items.items())
     if isinstance(items, list):

@@ -12,9 +12,10 @@ from torch import Tensor
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.decisions import finite_rows
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, images_of, make_share_row
-from relpretrain.zeroshot.tasks.common.base import Item, Outcome, Record, score_items
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome, score_items
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import Grouped, group
+from relpretrain.zeroshot.tasks.common.source import Record
 from relpretrain.zeroshot.tasks.composition.sugarcrepe import SugarCrepe
 
 SIZES = {"swap_obj": 245, "swap_att": 666, "replace_obj": 1652, "replace_att": 788, "replace_rel": 1406}

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from relpretrain.zeroshot.tasks.common.base import (
-    Item,
-    Record,
-    Source,
-    read_json,
-    require,
-    require_numbers,
-    require_texts,
-)
+from relpretrain.reading import read_json
+from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import ChoiceTask, Grouped, group
+from relpretrain.zeroshot.tasks.common.source import Record, Source, require, require_numbers, require_texts
 
 PIECES = {
     "existence": "existence",
@@ -110,7 +104,7 @@ class VALSE(ChoiceTask):
             raise ValueError(f"{folder} holds no VALSE annotations (*.json).")
         number = -1
         for file in files:
-            annotations = read_json(file)
+            annotations = read_json(file, "annotations")
             if not isinstance(annotations, dict):
                 raise ValueError(f"{file} is not a VALSE file: expected an object of items by key.")
             for key, record in annotations.items():

@@ -12,18 +12,10 @@ from torch import Tensor
 
 from relpretrain.zeroshot.analysis.decisions import finite_rows, square_correct
 from relpretrain.zeroshot.analysis.table import Row, Table, make_share_row
-from relpretrain.zeroshot.tasks.common.base import (
-    Item,
-    Outcome,
-    PairTask,
-    Record,
-    Source,
-    read_lines,
-    require,
-    require_texts,
-)
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import Grouped, group
+from relpretrain.zeroshot.tasks.common.source import Record, Source, numbered_lines, require, require_texts
 
 CHANCE = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
 """What guessing gets: the four scores are in any order with equal chance."""
@@ -75,7 +67,7 @@ class Winoground(PairTask):
             examples, where = source.listed_items(self.name), source.path
         else:
             where = source.folder(self.name) / "examples.jsonl"
-            examples = read_lines(where)
+            examples = [row for _, row in numbered_lines(where)]
         items = []
         for number, example in enumerate(examples):
             keys = ("id", "caption_0", "caption_1", "image_0", "image_1")

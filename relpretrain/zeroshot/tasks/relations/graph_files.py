@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from relpretrain.reading import read_json
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.common.annotation import Annotation
 from relpretrain.sources.gqa import read_gqa
 from relpretrain.sources.vrd import read_vrd
-from relpretrain.zeroshot.tasks.common.base import list_of_texts, read_json, require
+from relpretrain.zeroshot.tasks.common.source import list_of_texts, require
 
 Box = tuple[float, float, float, float]
 
@@ -90,7 +91,7 @@ def _vrd(folder: Path) -> GraphSplit | None:
     dropped: Counter[str] = Counter()
     train = folder / "annotations_train.json"
     seen = read_vrd(folder, train, dropped=Counter()) if train.is_file() else None
-    names = tuple(list_of_texts(read_json(folder / "predicates.json"), str(folder / "predicates.json")))
+    names = tuple(list_of_texts(read_json(folder / "predicates.json", "annotations"), str(folder / "predicates.json")))
     return _split(read_vrd(folder, folder / "annotations_test.json", dropped=dropped), seen, names, dropped)
 
 
@@ -137,10 +138,10 @@ def _vg150(folder: Path) -> GraphSplit | None:
     dicts = next((folder / name for name in VG150_NAMES if (folder / name).is_file()), folder / VG150_NAMES[0])
     if not dicts.is_file() or not (folder / "image_data.json").is_file():
         raise ValueError(f"{path} needs {dicts.name} and image_data.json beside it.")
-    names = read_json(dicts)
+    names = read_json(dicts, "annotations")
     require(names, ("idx_to_label", "idx_to_predicate"), str(dicts))
     with h5py.File(path, "r") as table:
-        return _vg150_split(table, names, read_json(folder / "image_data.json"))
+        return _vg150_split(table, names, read_json(folder / "image_data.json", "annotations"))
 
 
 def _vg150_split(table: Any, names: dict[str, Any], images: list[dict[str, Any]]) -> GraphSplit:

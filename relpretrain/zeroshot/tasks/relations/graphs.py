@@ -21,8 +21,9 @@ from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
 from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
 from relpretrain.zeroshot.scorers import MatchScorer
-from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome, Record, Source, require
+from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome
 from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.source import Record, Source, require
 
 RELATIONS_PER_IMAGE = 4
 """Triplets taken from an image: its first ones."""

@@ -15,19 +15,9 @@ from relpretrain.features import Features
 from relpretrain.types import GraphBatch, Pairs, PairScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_image_mean_row, make_share_row
 from relpretrain.zeroshot.scorers import MatchScorer
-from relpretrain.zeroshot.tasks.common.base import (
-    BaseTask,
-    Item,
-    Outcome,
-    Record,
-    Source,
-    locate_images,
-    read_image,
-    require,
-    select_splits,
-    show,
-)
+from relpretrain.zeroshot.tasks.common.base import BaseTask, Item, Outcome, locate_images, read_image, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
+from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.relations.graph_files import GraphImage, read_splits
 from relpretrain.zeroshot.tasks.relations.recall import MAX_RANK, interchangeable, mean_recall, ranks
 

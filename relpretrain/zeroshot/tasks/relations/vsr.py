@@ -18,21 +18,16 @@ from relpretrain.zeroshot.analysis.decisions import (
 )
 from relpretrain.zeroshot.analysis.statistics import best_threshold
 from relpretrain.zeroshot.analysis.table import OVERALL, Table, images_of, make_bare_row, make_share_row
-from relpretrain.zeroshot.tasks.common.base import (
-    NO_THRESHOLD,
-    Item,
-    Outcome,
-    PairTask,
+from relpretrain.zeroshot.tasks.common.base import NO_THRESHOLD, Item, Outcome, PairTask, UndecidedError, calibrated
+from relpretrain.zeroshot.tasks.common.card import Card, Version
+from relpretrain.zeroshot.tasks.common.source import (
     Record,
     Source,
-    UndecidedError,
-    calibrated,
     numbered_lines,
     require,
     require_texts,
     select_splits,
 )
-from relpretrain.zeroshot.tasks.common.card import Card, Version
 
 CATEGORIES = {
     "Adjacency": "adjacent to, alongside, at the side of, at the right side of, at the left side of, attached to, "

@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from relpretrain.errors import counted
+from relpretrain.reading import read_json
 from relpretrain.zeroshot.analysis.decisions import choice_correct
 from relpretrain.zeroshot.analysis.table import Table, make_row
-from relpretrain.zeroshot.tasks.common.base import (
-    Item,
-    Record,
-    Source,
-    find_files,
-    list_of_texts,
-    read_json,
-    require,
-    require_texts,
-)
+from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import ChoiceTask, Grouped, group
+from relpretrain.zeroshot.tasks.common.source import Record, Source, find_files, list_of_texts, require, require_texts
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class WhatsUp(ChoiceTask):
         found, _ = find_files(source, self.name, {name: subset.file for name, subset in SUBSETS.items()})
         splits = {}
         for name, path in found.items():
-            rows = read_json(path)
+            rows = read_json(path, "annotations")
             if not isinstance(rows, list):
                 raise ValueError(f"{path} is not a What'sUp file: expected a list of items.")
             splits[name] = [_item(name, n, row, f"Item {n} of {path}") for n, row in enumerate(rows)]

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.tasks.common.base import (
-    list_of_texts,
-    read_json,
-    require,
-    require_texts,
-    text_lines,
-)
+from relpretrain.reading import read_json, read_lines
+from relpretrain.zeroshot.tasks.common.source import list_of_texts, require, require_texts
 
 Captions = dict[str, list[str]]
 """The captions of each image, by its file name."""
@@ -33,12 +28,22 @@ def read_captions(folder: Path) -> dict[str, Captions]:
     """
     lists = {split: sorted(folder.glob(f"*_{split}.json")) for split in SPLITS}
     if any(lists.values()):
-        return {split: read_listed(read_json(_only(found)), str(found[0])) for split, found in lists.items() if found}
+        return {
+            split: read_listed(read_json(_only(found), "captions"), str(found[0]))
+            for split, found in lists.items()
+            if found
+        }
     if found := sorted(folder.glob("dataset_*.json")):
-        return _karpathy(read_json(_only(found)), str(found[0]))
+        return _karpathy(read_json(_only(found), "captions"), str(found[0]))
     if found := sorted(folder.glob("captions_*.json")):
-        return _coco(found, {split: sorted(folder.glob(f"*_{split}_images.txt")) for split in SPLITS})
+        return _coco(found, image_lists(folder))
     raise ValueError(f"{folder} holds no captions (*_test.json, dataset_*.json or captions_*.json).")
+
+
+def image_lists(folder: Path) -> dict[str, dict[int, str]]:
+    """The images by id that the lists `*_test_images.txt` and `*_val_images.txt` of a folder name, by split."""
+    lists = {split: sorted(folder.glob(f"*_{split}_images.txt")) for split in SPLITS}
+    return {split: _ids(_only(found)) for split, found in lists.items() if found}
 
 
 def read_listed(records: Any, where: str) -> Captions:
@@ -78,11 +83,11 @@ def _karpathy(state: Any, where: str) -> dict[str, Captions]:
     return dict(sorted(splits.items()))
 
 
-def _coco(files: Sequence[Path], lists: dict[str, list[Path]]) -> dict[str, Captions]:
+def _coco(files: Sequence[Path], wanted: dict[str, dict[int, str]]) -> dict[str, Captions]:
     names: dict[int, str] = {}
     texts: dict[int, list[str]] = {}
     for file in files:
-        state = read_json(file)
+        state = read_json(file, "captions")
         _require_lists(state, ("images", "annotations"), str(file))
         for number, image in enumerate(state["images"]):
             require(image, ("id", "file_name"), f"Image {number} of {file}")
@@ -92,7 +97,6 @@ def _coco(files: Sequence[Path], lists: dict[str, list[Path]]) -> dict[str, Capt
             require_texts(record, ("caption",), f"Annotation {number} of {file}")
             texts.setdefault(record["image_id"], []).append(record["caption"])
     where = ", ".join(str(file) for file in files)
-    wanted = {split: _ids(_only(found)) for split, found in lists.items() if found}
     if not wanted:
         wanted = {
             files[0].stem if len(files) == 1 else "captions": {i: name for i, name in names.items() if i in texts}
@@ -124,7 +128,7 @@ def _require_lists(state: Any, keys: Sequence[str], where: str) -> None:
 def _ids(path: Path) -> dict[int, str]:
     """Images by id, of lines "path id"."""
     images: dict[int, str] = {}
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         name, _, text = line.strip().rpartition(" ")
         if line.strip():
             if not name or not text.isdecimal():

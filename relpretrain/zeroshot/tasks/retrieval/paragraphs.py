@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from relpretrain.zeroshot.tasks.common.base import Item, Source, read_json, require, require_texts
+from relpretrain.reading import read_json
+from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version
+from relpretrain.zeroshot.tasks.common.source import Source, require, require_texts
 from relpretrain.zeroshot.tasks.retrieval.karpathy import SPLITS, Captions
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
 
@@ -53,7 +55,7 @@ class Paragraphs(Retrieval):
             path = folder / f"{split}_split.json"
             if not path.is_file():
                 continue
-            listed = read_json(path)
+            listed = read_json(path, "annotations")
             if not isinstance(listed, list) or not all(isinstance(i, int | str) for i in listed):
                 raise ValueError(f"{path} is not a list of image ids.")
             ids = list(dict.fromkeys(listed))
@@ -86,7 +88,7 @@ def _paragraphs(folder: Path) -> dict[int, list[tuple[str, str]]]:
     if not path.is_file():
         raise ValueError(f"There is no {path}, which holds the paragraphs.")
     paragraphs: dict[int, list[tuple[str, str]]] = {}
-    records = read_json(path)
+    records = read_json(path, "annotations")
     if not isinstance(records, list):
         raise ValueError(f"{path} is not a list of paragraphs.")
     for number, record in enumerate(records):

@@ -6,17 +6,15 @@ of times larger, wait in files until their pairs are scored, so that each image 
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from relpretrain.data.build.progress import track
 from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 
@@ -132,8 +130,9 @@ def retrieve(
 def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Tensor:
     """Embeddings of images (images, dim); what re-ranking needs of them goes to numbered files in the folder."""
     vectors = []
-    for number, start in enumerate(progress(range(0, len(images), CHUNK), "encoding images")):
-        features = scorer.encode_images([images[i] for i in range(start, min(start + CHUNK, len(images)))])
+    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
+    for number, chunk in enumerate(track(chunks, len(images), "images encoded", len)):
+        features = scorer.encode_images([images[i] for i in chunk])
         vectors.append(_finite(scorer.embed_images(features), "image embeddings"))
         if scorer.fuses:
             torch.save(features, folder / f"{number}.pt")
@@ -160,11 +159,13 @@ def _match(scorer: EmbeddingScorer, pairs: Tensor, texts: Sequence[str], folder:
     """Raw match logits of pairs in ascending order, (pairs,), chunk by chunk of their images."""
     parts = []
     images = torch.div(pairs, len(texts), rounding_mode="floor")
-    for number in progress(range(len(list(folder.iterdir()))), "matching"):
+    chunks = len(list(folder.iterdir()))
+    ends = torch.searchsorted(images, CHUNK * torch.arange(chunks + 1)).tolist()  # each chunk's first pair
+    for number in track(range(chunks), len(pairs), "pairs matched", lambda i: ends[i + 1] - ends[i]):
         file = folder / f"{number}.pt"
         features = torch.load(file, weights_only=False)  # ours, of a moment ago
         file.unlink()
-        low, high = torch.searchsorted(images, torch.tensor([number * CHUNK, (number + 1) * CHUNK])).tolist()
+        low, high = ends[number], ends[number + 1]
         index = (images[low:high] - number * CHUNK).tolist()
         logits = scorer.score(features, index, [texts[i] for i in (pairs[low:high] % len(texts)).tolist()])
         parts.append(require_finite(logits[:, 1], "match logits").float())
@@ -176,9 +177,3 @@ def _finite(vectors: Tensor, what: str) -> Tensor:
     vectors = vectors.cpu().double()
     require_finite(vectors.flatten(), what)
     return vectors
-
-
-def progress(steps: Sequence[int], what: str) -> Iterator[int]:
-    """Go through steps, with a bar on the standard error if that is a terminal."""
-    console = Console(stderr=True)
-    return iter(track(steps, what, console=console, transient=True, disable=not sys.stderr.isatty()))

@@ -9,18 +9,10 @@ from typing import Any
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.scorers import EmbeddingScorer
-from relpretrain.zeroshot.tasks.common.base import (
-    Item,
-    Outcome,
-    PairTask,
-    Record,
-    Source,
-    require,
-    select_splits,
-    show,
-)
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, read_captions, read_listed
+from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
+from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, image_lists, read_captions, read_listed
 from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks, retrieve
 
 RECALLS = (1, 5, 10)
@@ -76,6 +68,11 @@ class Retrieval(PairTask):
     def read(self, source: Source) -> dict[str, Captions]:
         """The captions of the images by split."""
         return read_captions(source.folder(self.name))
+
+    def images(self, source: Source) -> dict[str, list[str]]:
+        """The images by split; lists of images are enough, without captions."""
+        lists = {} if source.is_item_file else image_lists(source.folder(self.name))
+        return {split: list(images.values()) for split, images in lists.items()} or super().images(source)
 
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Ranks, a line for each caption: that of its image for it, and that of the best caption of its image.
