@@ -154,7 +154,7 @@ class View:
     @cached_property
     def text(self) -> Tensor:
         """Text tokens (n, length, dim)."""
-        return self.backbone.encode_text(self._shown.text.ids, self._shown.text.mask)
+        return self.backbone.encode_text(self._shown.text.input_ids, self._shown.text.attention_mask)
 
     @cached_property
     def image_embedding(self) -> Tensor:
@@ -173,7 +173,7 @@ class View:
 
     def fuse(self, text: Tensor) -> Tensor:
         """Fuse tokens of the texts, or of other words in their places, (n, length, dim) with the image of each."""
-        mask, (image, image_mask) = self._shown.text.mask, self.image
+        mask, (image, image_mask) = self._shown.text.attention_mask, self.image
         if isinstance(self.backbone, CachedFusion):
             return self.backbone.fuse_cached(text, mask, self.begun_image, image_mask)
         return self.backbone.fuse(text, mask, image, image_mask)
@@ -187,7 +187,7 @@ class View:
     @cached_property
     def sizes(self) -> list[int]:
         """Number of pairs of each process, by rank. A collective call at first use."""
-        return gather_sizes(len(self), self.pairs.text_ids.device)
+        return gather_sizes(len(self), self.pairs.text_keys.device)
 
     @cached_property
     def image_ids(self) -> Tensor:

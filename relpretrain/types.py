@@ -62,19 +62,19 @@ class TextBatch(Movable):
     """Token ids of n texts, right-padded, beginning with the tokenizer's [CLS].
 
     Args:
-        ids: Token ids, (n, length), int64.
-        mask: True at real tokens, (n, length), bool.
-        masked_ids: `ids` with words masked for MLM, (n, length); None where no text is masked.
+        input_ids: Token ids, (n, length), int64.
+        attention_mask: True at real tokens, (n, length), bool.
+        masked_input_ids: `input_ids` with words masked for MLM, (n, length); None where no text is masked.
         labels: The original ids at masked positions and -100 elsewhere, (n, length); None likewise.
     """
 
-    ids: Tensor
-    mask: Tensor
-    masked_ids: Tensor | None = None
+    input_ids: Tensor
+    attention_mask: Tensor
+    masked_input_ids: Tensor | None = None
     labels: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.input_ids)
 
 
 @dataclass(repr=False)
@@ -84,14 +84,14 @@ class Pairs(Movable):
     Args:
         text: The n texts.
         image_index: Which image of the batch each text belongs to, (n,), int64.
-        text_ids: Identity of each text as the model sees it unmasked, (n,), int64; equal numbers mean the same text.
+        text_keys: Identity of each text as the model sees it unmasked, (n,), int64; equal numbers mean the same text.
         boxes: (cx, cy, w, h) as shares of the image, (n, 4); None when texts describe whole images.
         whole: True where a row of a region batch stands for its whole image, (n,), bool; None if none does.
     """
 
     text: TextBatch
     image_index: Tensor
-    text_ids: Tensor
+    text_keys: Tensor
     boxes: Tensor | None = None
     whole: Tensor | None = None
 
@@ -262,7 +262,7 @@ class Queue(Protocol):
     image: Tensor  # (embed_dim, size)
     text: Tensor  # (embed_dim, size)
     image_ids: Tensor  # (size,), -1 where unknown
-    text_ids: Tensor  # (size,), -1 where unknown
+    text_ids: Tensor  # (size,), of `Pairs.text_keys`; -1 where unknown
 
 
 class Teacher(Protocol):
@@ -281,7 +281,7 @@ class Teacher(Protocol):
         ...
 
     def enqueue(
-        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_keys: Tensor, sizes: list[int] | None = None
     ) -> None:
         """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
 

@@ -23,7 +23,7 @@ class EmbeddingQueue(nn.Module):
     image: Tensor
     text: Tensor
     image_ids: Tensor
-    text_ids: Tensor
+    text_ids: Tensor  # of `Pairs.text_keys`; the buffer keeps the name that checkpoints have
     pointer: Tensor
 
     def __init__(self, embed_dim: int, size: int) -> None:
@@ -38,7 +38,7 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def put(
-        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_keys: Tensor, sizes: list[int] | None = None
     ) -> None:
         """Overwrite the oldest entries by (n, embed_dim) embeddings of all processes; n may differ between them.
 
@@ -46,7 +46,7 @@ class EmbeddingQueue(nn.Module):
         """
         if sizes is None:
             sizes = gather_sizes(len(image), image.device)
-        columns = [gather(tensor, sizes)[-self.size :] for tensor in (image, text, image_ids, text_ids)]
+        columns = [gather(tensor, sizes)[-self.size :] for tensor in (image, text, image_ids, text_keys)]
         start = self.pointer + max(sum(sizes) - self.size, 0)
         where = (start + torch.arange(len(columns[0]), device=image.device)) % self.size
         for buffer, column in zip((self.image, self.text, self.image_ids, self.text_ids), columns, strict=True):
@@ -107,14 +107,14 @@ class MomentumTeacher(nn.Module):
         self.updates += 1
 
     def enqueue(
-        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_keys: Tensor, sizes: list[int] | None = None
     ) -> None:
         """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
 
         `sizes` is n by rank, if known.
         """
         if self.queue is not None:
-            self.queue.put(image, text, image_ids, text_ids, sizes)
+            self.queue.put(image, text, image_ids, text_keys, sizes)
 
     def get_extra_state(self) -> Tensor:
         """How many updates there were: kept off the device, so that reading it never waits."""

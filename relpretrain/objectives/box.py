@@ -68,7 +68,7 @@ class BOX(Objective):
             l1 = giou = features.zero[None]
         else:
             view = features.view(pairs)
-            fused = backbone.fuse(view.text, pairs.text.mask, *view.whole_image)
+            fused = backbone.fuse(view.text, pairs.text.attention_mask, *view.whole_image)
             predicted, target = predicted_boxes(backbone, fused), pairs.boxes
             if pairs.whole is not None:
                 predicted, target = predicted[~pairs.whole], target[~pairs.whole]

@@ -74,11 +74,11 @@ class ITC(ViewObjective):
         sizes = view.sizes
         positive = torch.arange(len(view), device=image.device) + sum(sizes[: rank()])
         own = positive[:, None]
-        image_ids, text_ids = view.image_ids, view.pairs.text_ids
-        key_image_ids, key_text_ids = gather(image_ids, sizes), gather(text_ids, sizes)
+        image_ids, text_keys = view.image_ids, view.pairs.text_keys
+        key_image_ids, key_text_keys = gather(image_ids, sizes), gather(text_keys, sizes)
         with full_precision(image):
             if view.teacher_view is None:
-                excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids).scatter(1, own, False)
+                excluded = same_pair(image_ids, text_keys, key_image_ids, key_text_keys).scatter(1, own, False)
                 to_text = image @ gather(text, sizes).T / temperature
                 to_image = text @ gather(image, sizes).T / temperature
                 losses = contrastive_losses(to_text, positive, excluded) + contrastive_losses(
@@ -97,8 +97,8 @@ class ITC(ViewObjective):
                         key_image = torch.cat([key_image, teacher.queue.image.T.float()])
                         key_text = torch.cat([key_text, teacher.queue.text.T.float()])
                         key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
-                        key_text_ids = torch.cat([key_text_ids, teacher.queue.text_ids])
-                    excluded = same_pair(image_ids, text_ids, key_image_ids, key_text_ids).scatter(1, own, False)
+                        key_text_keys = torch.cat([key_text_keys, teacher.queue.text_ids])
+                    excluded = same_pair(image_ids, text_keys, key_image_ids, key_text_keys).scatter(1, own, False)
                     teacher_to_text = teacher_image @ key_text.T / temperature
                     teacher_to_image = teacher_text @ key_image.T / temperature
                     soft_text = teacher_to_text.masked_fill(excluded, float("-inf")).softmax(dim=1)

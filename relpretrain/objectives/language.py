@@ -43,8 +43,8 @@ def masked_word_logits(view: View, positions: Tensor) -> Tensor:
         (positions, vocabulary); the vocabulary head runs nowhere else.
     """
     text = view.pairs.text
-    assert text.masked_ids is not None
-    fused = view.fuse(view.backbone.encode_text(text.masked_ids, text.mask))
+    assert text.masked_input_ids is not None
+    fused = view.fuse(view.backbone.encode_text(text.masked_input_ids, text.attention_mask))
     return view.backbone.word_logits(fused[positions])
 
 

@@ -42,7 +42,12 @@ def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) ->
     Returns:
         Three times (n, 2). With a backbone that has `CachedFusion`, images and texts do their own parts once for all.
     """
-    backbone, (image, image_mask), text, text_mask = view.backbone, view.image, view.text, view.pairs.text.mask
+    backbone, (image, image_mask), text, text_mask = (
+        view.backbone,
+        view.image,
+        view.text,
+        view.pairs.text.attention_mask,
+    )
     if isinstance(backbone, CachedFusion):
         begun, images = backbone.precompute_text(text, text_mask), view.begun_image
         others = tuple(part.index_select(0, other_image) for part in images)
@@ -79,7 +84,7 @@ class ITM(ViewObjective):
         """Compute the loss on n pairs; with n = 0 it is a zero of count 0."""
         if len(view) == 0:
             return nothing(view.features)
-        forbidden = same_pair(view.image_ids, view.pairs.text_ids, view.image_ids, view.pairs.text_ids)
+        forbidden = same_pair(view.image_ids, view.pairs.text_keys, view.image_ids, view.pairs.text_keys)
         to_text, to_image = view.similarities
         other_image, found_image = draw_hard_negatives(to_image, forbidden, view.features.generator)
         other_text, found_text = draw_hard_negatives(to_text, forbidden, view.features.generator)

@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 
-def same_pair(image_ids: Tensor, text_ids: Tensor, other_image_ids: Tensor, other_text_ids: Tensor) -> Tensor:
+def same_pair(image_ids: Tensor, text_keys: Tensor, other_image_ids: Tensor, other_text_keys: Tensor) -> Tensor:
     """True where two pairs share their image or their text, and so are never negatives of each other.
 
     Args:
         image_ids: Identity of the image of each of n pairs, (n,).
-        text_ids: Identity of the text, (n,).
+        text_keys: Identity of the text, (n,).
         other_image_ids: The same of m other pairs, (m,).
-        other_text_ids: (m,).
+        other_text_keys: (m,).
 
     Returns:
         (n, m), bool.
     """
-    return (image_ids[:, None] == other_image_ids) | (text_ids[:, None] == other_text_ids)
+    return (image_ids[:, None] == other_image_ids) | (text_keys[:, None] == other_text_keys)
 
 
 def draw_hard_negatives(

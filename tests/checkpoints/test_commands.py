@@ -43,8 +43,8 @@ def answers(loaded):
     model = loaded.backbone
     with torch.no_grad():
         image = model.encode_image(images)
-        text = model.encode_text(texts.ids, texts.mask)
-        fused = model.fuse(text, texts.mask, image.tokens, image.mask)
+        text = model.encode_text(texts.input_ids, texts.attention_mask)
+        fused = model.fuse(text, texts.attention_mask, image.tokens, image.mask)
         return torch.cat([model.match_logits(fused), model.project_image(image.tokens), model.project_text(text)], 1)
 
 

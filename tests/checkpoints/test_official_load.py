@@ -46,10 +46,10 @@ def test_texts_are_prepared_as_in_the_published_evaluations(folder, tokenizer):
     path, _ = official(folder)
     preprocess = relpretrain.load(path, tokenizer=tokenizer).preprocess
     batch = preprocess.texts(["A photo, of a RED-cat!", "cat"])
-    words = preprocess.tokenizer.convert_ids_to_tokens(batch.ids[0])
+    words = preprocess.tokenizer.convert_ids_to_tokens(batch.input_ids[0])
     assert words == ["[CLS]", "a", "photo", "of", "a", "red", "cat"]
-    assert batch.mask.sum(1).tolist() == [7, 2]
-    assert int(preprocess.texts(["cat " * 50]).mask.sum()) == 41
+    assert batch.attention_mask.sum(1).tolist() == [7, 2]
+    assert int(preprocess.texts(["cat " * 50]).attention_mask.sum()) == 41
     assert preprocess.images([Image.new("RGB", (9, 7))]).shape[-1] == preprocess.image_size
     assert preprocess.from_state(preprocess.state()).clean
 
