@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones import presets as sizes
 from relpretrain.backbones.encoders import Encoders, Temperature
 from relpretrain.backbones.momentum import MomentumTeacher
+from relpretrain.backbones.presets import from_preset
 
 
 class ALBEF(Encoders):
@@ -33,7 +33,7 @@ class ALBEF(Encoders):
         checkpointing: Recompute activations in the backward pass, for less memory.
         pretrained_image: Name of a timm model whose weights the image encoder starts from.
         pretrained_text: Name or folder of a Hugging Face BERT whose weights the text and fusion encoders start from.
-        overrides: Further numbers, see `relpretrain.backbones.presets.choose`.
+        overrides: Further numbers, see `relpretrain.backbones.presets.from_preset`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ALBEF(Encoders):
         pretrained_text: str | None = None,
         **overrides: Any,
     ) -> None:
-        chosen = sizes.choose(
+        config = from_preset(
             size=size,
             image_size=image_size,
             patch_size=patch_size,
@@ -61,15 +61,15 @@ class ALBEF(Encoders):
             dropout=dropout,
             **overrides,
         )
-        super().__init__(chosen, checkpointing)
-        self.itm_head = nn.Linear(chosen.text_width, 2)
+        super().__init__(config, checkpointing)
+        self.itm_head = nn.Linear(config.text_width, 2)
         self.scale = Temperature(temperature)
         self.load_pretrained(pretrained_image, pretrained_text)
         self.teacher: MomentumTeacher | None = None
         teaching = {"momentum": momentum, "queue_size": queue_size, "alpha": alpha, "alpha_steps": alpha_steps}
         if momentum is not None:
             self.teacher = MomentumTeacher(self, momentum, queue_size, alpha, alpha_steps)
-        self.init_args: dict[str, Any] = sizes.overrides(chosen) | teaching | {"checkpointing": checkpointing}
+        self.init_args: dict[str, Any] = config.arguments() | teaching | {"checkpointing": checkpointing}
 
     @property
     def temperature(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from relpretrain.backbones import text as text_module
 from relpretrain.backbones import vision as vision_module
 from relpretrain.backbones.bert_names import convert_bert
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
 
@@ -22,21 +22,21 @@ class Encoders(nn.Module):
     """An image, a text and a fusion encoder, the projections to the contrastive space and the word head.
 
     Args:
-        sizes: All numbers.
+        config: Numbers of the model.
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.vision = vision_module.build_vision(sizes, checkpointing)
-        self.text = text_module.TextEncoder(sizes, checkpointing)
-        self.fusion = text_module.FusionEncoder(sizes, checkpointing)
-        self.mlm_head = text_module.MLMHead(sizes)
-        self.image_projection = nn.Linear(sizes.vision_width, sizes.embed_dim)
-        self.text_projection = nn.Linear(sizes.text_width, sizes.embed_dim)
-        self.fusion_dim = sizes.text_width
-        self.patch_grid = sizes.patch_grid
+        self.config = config
+        self.vision = vision_module.build_vision(config, checkpointing)
+        self.text = text_module.TextEncoder(config, checkpointing)
+        self.fusion = text_module.FusionEncoder(config, checkpointing)
+        self.mlm_head = text_module.MLMHead(config)
+        self.image_projection = nn.Linear(config.vision_width, config.embed_dim)
+        self.text_projection = nn.Linear(config.text_width, config.embed_dim)
+        self.fusion_dim = config.text_width
+        self.patch_grid = config.patch_grid
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse another `fuse` alone.
@@ -123,7 +123,7 @@ class Encoders(nn.Module):
             vision_module.load_pretrained(self.vision, image)
         if text is None:
             return
-        state = convert_bert(_hugging_face_bert(text, self.sizes.text_heads), self.sizes.text_layers)
+        state = convert_bert(_hugging_face_bert(text, self.config.text_heads), self.config.text_layers)
         wanted = {
             key: value
             for key, value in self.state_dict().items()

@@ -85,11 +85,11 @@ class MomentumTeacher(nn.Module):
         self.final_alpha = alpha
         self.alpha_steps = alpha_steps
         self.updates = 0
-        self.model = Encoders(student.sizes)
+        self.model = Encoders(student.config)
         own = self.model.state_dict()
         self.model.load_state_dict({key: value for key, value in student.state_dict().items() if key in own})
         self.model.requires_grad_(False)
-        self.queue = EmbeddingQueue(student.sizes.embed_dim, queue_size) if queue_size else None
+        self.queue = EmbeddingQueue(student.config.embed_dim, queue_size) if queue_size else None
 
     @property
     def alpha(self) -> float:

@@ -1,4 +1,4 @@
-"""The sizes of our backbones: one table, of which every number can be overridden."""
+"""The configuration of our backbones: presets, of which every number can be overridden."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Positions = Literal["random", "sincos"]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ModelConfig:
     """Every number that a backbone is built from.
 
     Args:
@@ -130,6 +130,11 @@ class Sizes:
         side = self.image_size // self.stride
         return side, side
 
+    def arguments(self) -> dict[str, Any]:
+        """The same numbers as plain keyword arguments of `from_preset`."""
+        plain = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
 
 _TEXT: dict[str, dict[str, Any]] = {
     "tiny": {"text_width": 64, "text_heads": 4, "text_ffn": 256, "text_layers": 2, "fusion_layers": 2}
@@ -161,7 +166,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def choose(
+def from_preset(
     size: str = "base",
     vision: str = "vit",
     image_size: int = 224,
@@ -187,7 +192,7 @@ def choose(
     init_std: float | None = None,
     position_std: float | None = None,
     positions: Positions = "random",
-) -> Sizes:
+) -> ModelConfig:
     """Look up a size, and override numbers of it. None keeps the number of the table.
 
     Args:
@@ -229,13 +234,7 @@ def choose(
     if region_depth is None and isinstance(vision_depth, int) and vision != "swin":
         numbers["region_depth"] = min(numbers["region_depth"], vision_depth)
     numbers |= {name: value for name, value in given.items() if name != "size" and value is not None}
-    return Sizes(**numbers)
-
-
-def overrides(sizes: Sizes) -> dict[str, Any]:
-    """All numbers of a size as plain arguments of `choose`."""
-    plain = dataclasses.asdict(sizes)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+    return ModelConfig(**numbers)
 
 
 def _known(what: str, name: str, table: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 
 
 class SelfAttention(nn.Module):
@@ -70,20 +70,20 @@ class Layer(nn.Module):
     """A BERT layer: self-attention, cross-attention if `image_width` is given, two linear layers; norms come last.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
         image_width: Width of the image tokens; None for a layer of text alone.
     """
 
-    def __init__(self, sizes: Sizes, image_width: int | None = None) -> None:
+    def __init__(self, config: ModelConfig, image_width: int | None = None) -> None:
         super().__init__()
-        width, heads, dropout, eps = sizes.text_width, sizes.text_heads, sizes.dropout, sizes.text_norm_eps
+        width, heads, dropout, eps = config.text_width, config.text_heads, config.dropout, config.text_norm_eps
         self.attention = SelfAttention(width, heads, dropout)
         self.attention_norm = nn.LayerNorm(width, eps)
         if image_width is not None:
             self.cross = CrossAttention(width, image_width, heads, dropout)
             self.cross_norm = nn.LayerNorm(width, eps)
-        self.up = nn.Linear(width, sizes.text_ffn)
-        self.down = nn.Linear(sizes.text_ffn, width)
+        self.up = nn.Linear(width, config.text_ffn)
+        self.down = nn.Linear(config.text_ffn, width)
         self.ffn_norm = nn.LayerNorm(width, eps)
         self.drop = nn.Dropout(dropout)
 
@@ -106,20 +106,20 @@ class TextEncoder(nn.Module):
     """Embeddings and the first layers of BERT.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
         self.checkpointing = checkpointing
-        self.words = nn.Embedding(sizes.vocab_size, sizes.text_width)
-        self.positions = nn.Embedding(sizes.max_positions, sizes.text_width)
-        self.types = nn.Embedding(2, sizes.text_width)  # all tokens are of type 0, as in ALBEF and X-VLM
-        self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
-        self.drop = nn.Dropout(sizes.dropout)
-        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.text_layers))
-        init_weights(self, sizes.init_std)
+        self.words = nn.Embedding(config.vocab_size, config.text_width)
+        self.positions = nn.Embedding(config.max_positions, config.text_width)
+        self.types = nn.Embedding(2, config.text_width)  # all tokens are of type 0, as in ALBEF and X-VLM
+        self.norm = nn.LayerNorm(config.text_width, config.text_norm_eps)
+        self.drop = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.text_layers))
+        init_weights(self, config.init_std)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode ids (n, L) to tokens (n, L, D); `mask` (n, L) is True at real tokens."""
@@ -140,15 +140,15 @@ class FusionEncoder(nn.Module):
     """The remaining layers of BERT, each with cross-attention to image tokens.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
         self.checkpointing = checkpointing
-        self.layers = nn.ModuleList(Layer(sizes, sizes.vision_width) for _ in range(sizes.fusion_layers))
-        init_weights(self, sizes.init_std)
+        self.layers = nn.ModuleList(Layer(config, config.vision_width) for _ in range(config.fusion_layers))
+        init_weights(self, config.init_std)
 
     def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
         """What no text has a part in, of tokens (m, K, image width): keys and values for each layer, (m, K, 2 D).
@@ -193,15 +193,15 @@ class MLMHead(nn.Module):
     """BERT's head for masked language modelling; its last matrix is that of the word embeddings.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(sizes.text_width, sizes.text_width)
-        self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(sizes.vocab_size))
-        init_weights(self, sizes.init_std)
+        self.dense = nn.Linear(config.text_width, config.text_width)
+        self.norm = nn.LayerNorm(config.text_width, config.text_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        init_weights(self, config.init_std)
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of hidden states (positions, D); `words` is (vocabulary, D)."""

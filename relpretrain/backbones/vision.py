@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights, sincos_positions
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.types import ImageFeatures, Regions
 
 
@@ -28,38 +28,38 @@ class ViT(nn.Module):
     are the region's patches and [CLS] (X-VLM, official code: `local_attn_depth`). All tokens come out; the mask says
     which belong to the region.
 
-    With `sizes.vision` "clip" it is CLIP's: a norm before the blocks, QuickGELU, patches without bias.
+    With `config.vision` "clip" it is CLIP's: a norm before the blocks, QuickGELU, patches without bias.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
-        self.image_size = sizes.image_size
-        self.patch_grid = sizes.patch_grid
-        self.width = sizes.vision_width
+        self.image_size = config.image_size
+        self.patch_grid = config.patch_grid
+        self.width = config.vision_width
         self.checkpointing = checkpointing
-        clip = sizes.vision == "clip"
+        clip = config.vision == "clip"
         self.trunk = VisionTransformer(
-            img_size=sizes.image_size,
-            patch_size=sizes.patch_size,
+            img_size=config.image_size,
+            patch_size=config.patch_size,
             num_classes=0,
-            embed_dim=sizes.vision_width,
-            depth=sizes.vision_depth,
-            num_heads=sizes.vision_heads,
-            mlp_ratio=sizes.vision_mlp_ratio,
-            norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
+            embed_dim=config.vision_width,
+            depth=config.vision_depth,
+            num_heads=config.vision_heads,
+            mlp_ratio=config.vision_mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=config.vision_norm_eps),
             act_layer="quick_gelu" if clip else "gelu",
             pre_norm=clip,
-            drop_path_rate=sizes.drop_path,
+            drop_path_rate=config.drop_path,
         )
-        self.shared_depth = len(self.trunk.blocks) - sizes.region_depth
-        init_weights(self.trunk.blocks, sizes.init_std)
-        nn.init.normal_(self.trunk.pos_embed, std=sizes.position_std)
-        if sizes.positions == "sincos":
-            places = sincos_positions(sizes.patch_grid, sizes.vision_width, sizes.position_std)
+        self.shared_depth = len(self.trunk.blocks) - config.region_depth
+        init_weights(self.trunk.blocks, config.init_std)
+        nn.init.normal_(self.trunk.pos_embed, std=config.position_std)
+        if config.positions == "sincos":
+            places = sincos_positions(config.patch_grid, config.vision_width, config.position_std)
             self.trunk.pos_embed.data[0, 1:] = places
 
     def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
@@ -94,31 +94,31 @@ class Swin(nn.Module):
     whoever attends to them.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
         checkpointing: Recompute activations in the backward pass, for less memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
-        depths, heads = sizes.vision_depth, sizes.vision_heads
-        assert not isinstance(depths, int)  # `Sizes` has checked it
-        self.image_size = sizes.image_size
-        self.patch_grid = sizes.patch_grid
-        self.width = sizes.vision_width
+        depths, heads = config.vision_depth, config.vision_heads
+        assert not isinstance(depths, int)  # `ModelConfig` has checked it
+        self.image_size = config.image_size
+        self.patch_grid = config.patch_grid
+        self.width = config.vision_width
         self.trunk = SwinTransformer(
-            img_size=sizes.image_size,
-            patch_size=sizes.patch_size,
+            img_size=config.image_size,
+            patch_size=config.patch_size,
             num_classes=0,
-            embed_dim=sizes.vision_width >> (len(depths) - 1),
+            embed_dim=config.vision_width >> (len(depths) - 1),
             depths=depths,
             num_heads=heads,
-            window_size=sizes.window_size,
-            mlp_ratio=sizes.vision_mlp_ratio,
-            norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
-            drop_path_rate=sizes.drop_path,
+            window_size=config.window_size,
+            mlp_ratio=config.vision_mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=config.vision_norm_eps),
+            drop_path_rate=config.drop_path,
         )
         self.trunk.set_grad_checkpointing(checkpointing)
-        init_weights(self.trunk.layers, sizes.init_std)
+        init_weights(self.trunk.layers, config.init_std)
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
                 module.fused_attn = True  # timm leaves scaled_dot_product_attention off here by default
@@ -138,9 +138,9 @@ class Swin(nn.Module):
         return ImageFeatures(tokens, whole, torch.cat([cls, patches], 1), _with_cls(regions.patch_mask))
 
 
-def build_vision(sizes: Sizes, checkpointing: bool = False) -> ViT | Swin:
-    """Build the image encoder that `sizes.vision` names."""
-    return (Swin if sizes.vision == "swin" else ViT)(sizes, checkpointing)
+def build_vision(config: ModelConfig, checkpointing: bool = False) -> ViT | Swin:
+    """Build the image encoder that `config.vision` names."""
+    return (Swin if config.vision == "swin" else ViT)(config, checkpointing)
 
 
 def load_pretrained(encoder: ViT | Swin, name: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones import presets as sizes
 from relpretrain.backbones.encoders import Encoders, Temperature
+from relpretrain.backbones.presets import from_preset
 
 
 class XVLM(Encoders):
@@ -29,7 +29,7 @@ class XVLM(Encoders):
         checkpointing: Recompute activations in the backward pass, for less memory.
         pretrained_image: Name of a timm model whose weights the image encoder starts from.
         pretrained_text: Name or folder of a Hugging Face BERT whose weights the text and fusion encoders start from.
-        overrides: Further numbers, see `relpretrain.backbones.presets.choose`.
+        overrides: Further numbers, see `relpretrain.backbones.presets.from_preset`.
     """
 
     teacher: None = None
@@ -48,7 +48,7 @@ class XVLM(Encoders):
         pretrained_text: str | None = None,
         **overrides: Any,
     ) -> None:
-        chosen = sizes.choose(
+        config = from_preset(
             size=size,
             vision=vision,
             image_size=image_size,
@@ -57,12 +57,12 @@ class XVLM(Encoders):
             dropout=dropout,
             **overrides,
         )
-        super().__init__(chosen, checkpointing)
-        self.itm_head = _head(chosen.text_width, 2)
-        self.box_head = _head(chosen.text_width, 4)
+        super().__init__(config, checkpointing)
+        self.itm_head = _head(config.text_width, 2)
+        self.box_head = _head(config.text_width, 4)
         self.scale = Temperature(temperature)
         self.load_pretrained(pretrained_image, pretrained_text)
-        self.init_args: dict[str, Any] = sizes.overrides(chosen) | {"checkpointing": checkpointing}
+        self.init_args: dict[str, Any] = config.arguments() | {"checkpointing": checkpointing}
 
     @property
     def temperature(self) -> Tensor:

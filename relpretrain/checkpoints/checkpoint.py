@@ -258,13 +258,13 @@ def _load_official(
         words = load_tokenizer(tokenizer or OFFICIAL_TOKENIZER)
     except ValueError as error:
         raise CheckpointError(f"{path} holds no tokenizer; give one by `tokenizer`. {error}") from error
-    sizes = backbone.sizes
-    if len(words) != sizes.vocab_size:
+    config = backbone.config
+    if len(words) != config.vocab_size:
         raise CheckpointError(
             f"the tokenizer {str(tokenizer or OFFICIAL_TOKENIZER)!r} has {len(words)} words, but {path} has "
-            f"embeddings of {sizes.vocab_size}: give the tokenizer that it was trained with"
+            f"embeddings of {config.vocab_size}: give the tokenizer that it was trained with"
         )
-    preprocess = Preprocess(words, sizes.image_size, sizes.max_positions, separator=False, clean=True)
+    preprocess = Preprocess(words, config.image_size, config.max_positions, separator=False, clean=True)
     report = replace(report, notes=(*official.notes, *report.notes, *told))
     return Loaded(cast(Backbone, backbone), preprocess, heads, relation_vocabulary(heads), report, report.keys)
 

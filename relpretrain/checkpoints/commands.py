@@ -88,7 +88,7 @@ def write_official(loaded: Loaded, path: Path) -> None:
     backbone = loaded.backbone
     if not isinstance(backbone, (ALBEF, XVLM)):
         raise CheckpointError(f"a {type(backbone).__name__} has no official layout; only ALBEF and XVLM have")
-    state = to_official(backbone.state_dict(), backbone.sizes, isinstance(backbone, ALBEF), loaded.official_keys)
+    state = to_official(backbone.state_dict(), backbone.config, isinstance(backbone, ALBEF), loaded.official_keys)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"model": {key: value.clone() for key, value in state.items()}}, path)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.backbones.vision import check_weights
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.official.build import absent_heads, convert_official, resize_weights
@@ -39,9 +39,9 @@ def start_from(backbone: nn.Module, objectives: Mapping[str, nn.Module], path: s
     wanted = {key: value for key, value in backbone.state_dict().items() if isinstance(value, Tensor)}
     try:
         given = convert_official(official.state) if official else checkpoints.below(_own(content, path), "backbone.")
-        sizes = getattr(backbone, "sizes", None)
+        config = getattr(backbone, "config", None)
         before = {key: value.shape for key, value in given.items()}
-        given = resize_weights(given, sizes) if isinstance(sizes, Sizes) else given
+        given = resize_weights(given, config) if isinstance(config, ModelConfig) else given
         resized = sum(given[key].shape != shape for key, shape in before.items())
         given = _with_teacher(given, wanted)
         new = absent_heads(official.state, wanted, given) if official else ()

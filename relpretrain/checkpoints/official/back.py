@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.backbones.bert_names import BERT, COPIES, LAYER, State, with_bert
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.checkpoints.official.clip import POSITIONS, clip_names, clip_shape
 from relpretrain.checkpoints.official.names import HEADS, STAGE
 
@@ -73,14 +73,16 @@ def official_parts(
     return result
 
 
-def to_official(state: Mapping[str, Tensor], sizes: Sizes, albef: bool, keys: Iterable[str] | None = None) -> State:
+def to_official(
+    state: Mapping[str, Tensor], config: ModelConfig, albef: bool, keys: Iterable[str] | None = None
+) -> State:
     """Turn the weights of our `ALBEF` or `XVLM` into an official state dict: the inverse of the conversion.
 
     Tied copies, position numbers, Swin's index tables and masks are made anew; they follow from weights and sizes.
 
     Args:
         state: State dict of the model, teacher and queue included.
-        sizes: Numbers of the model.
+        config: Numbers of the model.
         albef: Whether it is an `ALBEF`.
         keys: Names of the official file that the weights came from: exactly these are given, in their order. None for
             all of a pretraining checkpoint.
@@ -90,8 +92,8 @@ def to_official(state: Mapping[str, Tensor], sizes: Sizes, albef: bool, keys: It
     """
     own = {key: value for key, value in state.items() if not key.startswith("teacher.")}
     taught = _below(state, "teacher.model.")
-    full = _complete(own, sizes, albef)
-    for key, value in _complete(taught, sizes, albef).items() if taught else ():
+    full = _complete(own, config, albef)
+    for key, value in _complete(taught, config, albef).items() if taught else ():
         head, _, rest = key.partition(".")
         full[f"{head}_m.{rest}"] = value
     queue = _below(state, "teacher.queue.")
@@ -109,17 +111,17 @@ def to_official(state: Mapping[str, Tensor], sizes: Sizes, albef: bool, keys: It
     return {key: full[place] for key, place in places.items()}
 
 
-def swin_tables(sizes: Sizes) -> State:
+def swin_tables(config: ModelConfig) -> State:
     """Index tables and shift masks of the official Swin, by their names inside the image encoder.
 
     The table (window^2, window^2) numbers the row of the bias table for each pair of patches; the mask (windows,
     window^2, window^2) of a block with shifted windows keeps patches of other regions apart by -100.
     """
     tables: State = {}
-    assert not isinstance(sizes.vision_depth, int)
-    for stage, depth in enumerate(sizes.vision_depth):
-        grid = sizes.image_size // (sizes.patch_size << stage)
-        window = min(sizes.window_size, grid)
+    assert not isinstance(config.vision_depth, int)
+    for stage, depth in enumerate(config.vision_depth):
+        grid = config.image_size // (config.patch_size << stage)
+        window = min(config.window_size, grid)
         for block in range(depth):
             name = f"layers.{stage}.blocks.{block}."
             tables[name + "attn.relative_position_index"] = _relative_positions(window)
@@ -128,17 +130,17 @@ def swin_tables(sizes: Sizes) -> State:
     return tables
 
 
-def _complete(own: Mapping[str, Tensor], sizes: Sizes, albef: bool) -> State:
+def _complete(own: Mapping[str, Tensor], config: ModelConfig, albef: bool) -> State:
     vision = "visual_encoder." if albef else "vision_encoder."
-    clip = sizes.vision == "clip"
-    full = official_parts(own, sizes.text_layers, vision, clip)
+    clip = config.vision == "clip"
+    full = official_parts(own, config.text_layers, vision, clip)
     for copy, original in COPIES.items():
         full[f"text_encoder.{copy}"] = full[f"text_encoder.{original}"]
-    full["text_encoder.bert.embeddings.position_ids"] = torch.arange(sizes.max_positions)[None]
+    full["text_encoder.bert.embeddings.position_ids"] = torch.arange(config.max_positions)[None]
     if clip:
-        full[vision + POSITIONS] = torch.arange(sizes.patch_grid[0] * sizes.patch_grid[1] + 1)[None]
-    if sizes.vision == "swin":
-        full |= {vision + name: table for name, table in swin_tables(sizes).items()}
+        full[vision + POSITIONS] = torch.arange(config.patch_grid[0] * config.patch_grid[1] + 1)[None]
+    if config.vision == "swin":
+        full |= {vision + name: table for name, table in swin_tables(config).items()}
     return full
 
 

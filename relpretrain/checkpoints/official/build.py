@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.backbones.bert_names import State, same
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.backbones.vision import check_weights
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.checkpoints.official.back import official_names, swin_tables
@@ -108,7 +108,7 @@ def build_official(
     with torch.device("meta"):  # weights that would only be replaced are not drawn
         model: ALBEF | XVLM = ALBEF(**found) if albef else XVLM(**found)
     before = converted
-    converted = resize_weights(converted, model.sizes)
+    converted = resize_weights(converted, model.config)
     wanted = _wanted(model)
     new = absent_heads(state, wanted, converted)
     check_weights("the official checkpoint", {k: v for k, v in wanted.items() if _head(k) not in new}, converted)
@@ -173,17 +173,17 @@ def _scaled(window: int, native: int, image_size: int) -> int:
     return window * image_size // native
 
 
-def resize_weights(weights: State, sizes: Sizes) -> State:
-    """Our weights with position embeddings and bias tables for the image size and window of `sizes`."""
+def resize_weights(weights: State, config: ModelConfig) -> State:
+    """Our weights with position embeddings and bias tables for the image size and window of `config`."""
     result = dict(weights)
     for key, value in weights.items():
         name = key.removeprefix("teacher.model.")
         table = _BIAS_TABLE.fullmatch(name)
         if name == "vision.trunk.pos_embed":
-            result[key] = resize_positions(value, sizes.patch_grid[0])
+            result[key] = resize_positions(value, config.patch_grid[0])
         elif table:
-            grid = sizes.image_size // (sizes.patch_size << int(table[1]))
-            result[key] = resize_bias_table(value, min(sizes.window_size, grid))
+            grid = config.image_size // (config.patch_size << int(table[1]))
+            result[key] = resize_bias_table(value, min(config.window_size, grid))
     return result
 
 
@@ -192,8 +192,8 @@ def _wanted(model: ALBEF | XVLM) -> State:
 
 
 def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALBEF | XVLM, albef: bool) -> LoadReport:
-    vision, text_layers = ("visual_encoder." if albef else "vision_encoder."), model.sizes.text_layers
-    clip = model.sizes.vision == "clip"
+    vision, text_layers = ("visual_encoder." if albef else "vision_encoder."), model.config.text_layers
+    clip = model.config.vision == "clip"
     places = {}
     if has_queue(state):
         places = {"queue_ptr": "teacher.queue.pointer", "idx_queue": "teacher.queue.image_ids"}
@@ -215,14 +215,14 @@ def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALB
         raise ValueError(f"{len(unused)} weights of the checkpoint have no place in the model: {', '.join(unused)}.")
     shapes = {key: (tuple(before[ours].shape), tuple(after[ours].shape)) for key, ours in names.items()}
     resized = {key: pair for key, pair in shapes.items() if pair[0] != pair[1]}
-    kind = "ALBEF" if albef else f"X-VLM ({model.sizes.vision})"
+    kind = "ALBEF" if albef else f"X-VLM ({model.config.vision})"
     notes = ("queue_ptr is missing: the queue begins at 0",) if has_queue(state) and "queue_ptr" not in state else ()
     return LoadReport(f"official {kind}", names, resized, skipped, tuple(state), notes=notes)
 
 
 def _check_tables(state: Mapping[str, Tensor], model: ALBEF | XVLM) -> None:
     """Index tables and masks are left out: they must be what the sizes give."""
-    for name, table in swin_tables(model.sizes).items():
+    for name, table in swin_tables(model.config).items():
         given = state.get(f"vision_encoder.{name}")
         if given is not None and not same(given, table):
             raise ValueError(f"vision_encoder.{name} is not what window and image size give: not an official Swin.")

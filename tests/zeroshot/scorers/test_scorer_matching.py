@@ -57,7 +57,7 @@ def one_at_a_time(backbone, preprocess, images, index, texts):
 
 @pytest.mark.parametrize("batch_size", [3, 32])
 def test_every_way_of_scoring_equals_one_pair_at_a_time(backbone, tokenizer, batch_size):
-    preprocess = Preprocess(tokenizer, image_size=backbone.sizes.image_size)
+    preprocess = Preprocess(tokenizer, image_size=backbone.config.image_size)
     images = pictures(5)
     index, texts = pairs(5, 60)
     logits, cosines = one_at_a_time(backbone.eval(), preprocess, images, index, texts)
