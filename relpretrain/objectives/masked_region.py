@@ -13,14 +13,14 @@ from relpretrain.types import Batch, RegionBatch
 
 
 class VMA(ViewSum):
-    """ITC + ITM + MLM between a region and its text, the rest of the image being masked (X-VLM, section 3.3).
+    """ITC + ITM + MLM between regions and their texts, with the rest of the image masked out (X-VLM, section 3.3).
 
-    Different regions of one image are negatives of each other, as in X-VLM; equal texts are not.
+    Different regions of an image are negatives of each other, as in X-VLM; pairs with equal texts are not.
 
     Args:
         itc: Weight of the contrastive loss.
         itm: Weight of the matching loss.
-        mlm: Weight of the masked words' loss.
+        mlm: Weight of the masked language modelling loss.
         weight: Factor of their sum.
     """
 

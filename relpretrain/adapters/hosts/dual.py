@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor, nn
 
 from relpretrain.adapters.hosts.base import HostAdapter
@@ -39,7 +40,7 @@ class DualEncoder(HostAdapter):
     @property
     def temperature(self) -> Tensor:
         """Divisor of the cosine similarities, a scalar tensor: the host's `logit_scale`, which is a logarithm."""
-        return torch.exp(-self.host.logit_scale).reshape(())
+        return torch.exp(-self.host.logit_scale).squeeze()
 
     @property
     def fusion_dim(self) -> int:
@@ -230,7 +231,7 @@ class HuggingFaceSigLIP(HuggingFaceCLIP):
         if visible is None:
             whole: Tensor = head(x)
             return whole
-        probe = head.probe.expand(len(x), -1, -1)
+        probe = repeat(head.probe, "1 1 d -> n 1 d", n=len(x))
         x = head.attention(probe, x, x, key_padding_mask=~visible, need_weights=False)[0]
         pooled: Tensor = x + head.mlp(head.layernorm(x))
         return pooled[:, 0]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor, nn
 
 from relpretrain.adapters.hosts.dual import DualEncoder, cut, filled
@@ -102,8 +103,8 @@ class OpenCLIPViT(OpenCLIP):
 
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
         """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
-        heads = block.attn.num_heads
-        x = block(x, attn_mask=additive(visible, x.dtype).expand(-1, heads, -1, -1).flatten(0, 1))
+        mask = repeat(additive(visible, x.dtype), "r 1 queries keys -> (r h) queries keys", h=block.attn.num_heads)
+        x = block(x, attn_mask=mask)
         return x
 
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:

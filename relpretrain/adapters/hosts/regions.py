@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from relpretrain.types import ImageFeatures, Regions
@@ -59,7 +60,7 @@ def all_visible(tokens: Tensor) -> Tensor:
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """0 at visible keys and minus infinity at others, (R, 1, K, K): for layers that add a mask to their scores."""
     mask = torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, float("-inf"))
-    return mask[:, None, None].expand(-1, -1, visible.shape[1], -1)
+    return repeat(mask, "r keys -> r 1 queries keys", queries=visible.shape[1])
 
 
 def attend(x: Tensor, visible: Tensor, qkv: nn.Module, out: nn.Module, heads: int, dropout: float = 0.0) -> Tensor:
@@ -73,9 +74,9 @@ def attend(x: Tensor, visible: Tensor, qkv: nn.Module, out: nn.Module, heads: in
         heads: Number of heads.
         dropout: Rate of dropout of the weights.
     """
-    q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    q, k, v = rearrange(qkv(x), "r k (part h d) -> part r h k d", part=3, h=heads)
     x = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None], dropout_p=dropout)
-    attended: Tensor = out(x.transpose(1, 2).flatten(2))
+    attended: Tensor = out(rearrange(x, "r h k d -> r k (h d)"))
     return attended
 
 
@@ -85,7 +86,7 @@ def encode_vit(vit: Any, images: Tensor, regions: Regions) -> ImageFeatures:
     That is the ViT of the official ALBEF and X-VLM code and of LAVIS. Its blocks take no mask.
     """
     x = vit.patch_embed(images)
-    x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], dim=1)
+    x = torch.cat([repeat(vit.cls_token, "1 1 d -> b 1 d", b=len(x)), x], dim=1)
     x = vit.pos_drop(x + vit.pos_embed[:, : x.shape[1]])
     tokens, mask, seen, visible = encode_with_regions(x, vit.blocks, regions, lambda b, t: b(t), _vit_block)
     return ImageFeatures(vit.norm(tokens), mask, vit.norm(seen), visible)

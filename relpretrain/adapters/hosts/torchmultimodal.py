@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from relpretrain.adapters.hosts.base import HostAdapter
@@ -68,8 +69,8 @@ class TorchMultimodalSimilarity(HostAdapter):
         if regions is None:
             x = vision(images)
             return ImageFeatures(x, all_visible(x))
-        x = vit.conv_proj(images).flatten(2).transpose(1, 2)
-        x = torch.cat([vit.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = rearrange(vit.conv_proj(images), "b d rows columns -> b (rows columns) d")
+        x = torch.cat([repeat(vit.class_token, "1 1 d -> b 1 d", b=len(x)), x], dim=1)
         x = vit.encoder.dropout(x + vit.encoder.pos_embedding)
         blocks = list(vit.encoder.layers.children())
         x, mask, seen, visible = encode_with_regions(x, blocks, regions, _block, _block)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from relpretrain.backbones.bert_names import BERT, COPIES, LAYER, State, with_bert
@@ -154,8 +155,7 @@ def _shift_mask(grid: int, window: int) -> Tensor:
     place = torch.arange(grid)
     band = (place >= grid - window).long() + (place >= grid - window // 2).long()
     region = 3 * band[:, None] + band  # (grid, grid)
-    side = grid // window
-    rows = region.view(side, window, side, window).transpose(1, 2).reshape(side * side, window * window)
+    rows = rearrange(region, "(rows a) (columns b) -> (rows columns) (a b)", a=window, b=window)
     return torch.where(rows[:, None] == rows[:, :, None], 0.0, -100.0)
 
 
