@@ -103,8 +103,8 @@ def _one_item_at_a_time(model: Model, items: Sequence[Item]) -> list[float]:
         image = backbone.encode_image(preprocess.images([read_image(item.image)]))
         for text in item.texts:
             words = preprocess.texts([text])
-            states = backbone.encode_text(words.ids, words.mask)
-            logits = backbone.match_logits(backbone.fuse(states, words.mask, image.tokens, image.mask))
+            states = backbone.encode_text(words.input_ids, words.attention_mask)
+            logits = backbone.match_logits(backbone.fuse(states, words.attention_mask, image.tokens, image.mask))
             scores.append(float(match_probability(logits)[0]))
     return scores
 
@@ -145,9 +145,9 @@ def _one_query_at_a_time(
     states, visible = [], []
     for part in _batches(len(texts)):
         words = preprocess.texts([texts[i] for i in part])
-        room = (0, TOKENS - words.ids.shape[1])
-        visible.append(torch.nn.functional.pad(words.mask, room))
-        states.append(backbone.encode_text(torch.nn.functional.pad(words.ids, room), visible[-1]))
+        room = (0, TOKENS - words.input_ids.shape[1])
+        visible.append(torch.nn.functional.pad(words.attention_mask, room))
+        states.append(backbone.encode_text(torch.nn.functional.pad(words.input_ids, room), visible[-1]))
     text, text_mask = torch.cat(states), torch.cat(visible)
     cosines = backbone.project_image(tokens) @ backbone.project_text(text).T
     logits = torch.full_like(cosines, torch.nan)
@@ -169,9 +169,11 @@ def _one_pair_at_a_time(model: Model, images: Sequence[Image.Image], texts: Sequ
     for i, t in pairs.tolist():
         image = model.backbone.encode_image(model.preprocess.images([images[i]]))
         words = model.preprocess.texts([texts[t]])
-        states = model.backbone.encode_text(words.ids, words.mask)
+        states = model.backbone.encode_text(words.input_ids, words.attention_mask)
         scores.append(
-            model.backbone.match_logits(model.backbone.fuse(states, words.mask, image.tokens, image.mask))[0, 1]
+            model.backbone.match_logits(model.backbone.fuse(states, words.attention_mask, image.tokens, image.mask))[
+                0, 1
+            ]
         )
     return torch.stack(scores)
 

@@ -1,4 +1,4 @@
-"""Rank, world size and collectives; everything is the identity without a process group."""
+"""Rank, world size and collectives; without a process group, all are the identity."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def is_distributed() -> bool:
 
 
 def has_group() -> bool:
-    """True inside an initialised process group, even of one process: DDP waits for all parameters there, too."""
+    """True inside an initialised process group, even of one process (where DDP waits for all parameters, too)."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """This process's number, 0 without a process group."""
+    """Rank of this process, 0 without a process group."""
     return dist.get_rank() if is_distributed() else 0
 
 
@@ -31,7 +31,7 @@ def world_size() -> int:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """What each process gives, by rank; it is pickled."""
+    """Gather a picklable value of each process, by rank."""
     if not is_distributed():
         return [value]
     everyone: list[Any] = [None] * world_size()
@@ -49,7 +49,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def gather_sizes(rows: int, device: torch.device) -> list[int]:
-    """How many rows each process has, by rank: one collective, and one wait for the device."""
+    """Gather each process's number of rows, by rank: one collective, and one synchronisation with the device."""
     if not is_distributed():
         return [rows]
     sizes = torch.zeros(world_size(), dtype=torch.long, device=device)
@@ -61,12 +61,12 @@ def gather_sizes(rows: int, device: torch.device) -> list[int]:
 def gather(tensor: Tensor, sizes: list[int]) -> Tensor:
     """Concatenate a tensor's rows over all processes, in rank order, with gradient.
 
-    The backward pass sums the gradients of all processes, so that each row receives what every process's loss
-    says of it. With a mean over processes afterwards (DDP) the gradient is that of the joint batch.
+    The backward pass sums each row's gradients over all processes. Averaged over processes afterwards (DDP), they are
+    the gradients of a loss on the joint batch.
 
     Args:
         tensor: (rows, ...), where the number of rows may differ between processes.
-        sizes: Rows by rank, from `gather_sizes`.
+        sizes: Number of rows by rank, from `gather_sizes`.
     """
     if not is_distributed() or max(sizes) == 0:
         return tensor
@@ -77,6 +77,7 @@ def gather(tensor: Tensor, sizes: list[int]) -> Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, sizes: list[int]) -> Tensor:
+        # Pad to the longest (all_gather wants equal shapes), gather, and cut the padding off: (sum of sizes, ...).
         ctx.sizes = sizes
         padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
         padded[: len(tensor)] = tensor
@@ -93,28 +94,28 @@ class _Gather(torch.autograd.Function):
 
 
 def mean_over_ranks(total: Tensor, count: Tensor | float) -> Tensor:
-    """Turn a process's sum of losses into its share of the mean over the joint batch.
+    """Turn a process's sum of losses into its part of the mean over the joint batch.
 
-    The mean of the returned values over processes (which DDP takes of their gradients) is sum of sums / sum of counts,
-    whatever the counts of the single processes. An empty joint batch gives a zero that keeps its graph.
+    Averaged over processes (as DDP averages gradients), the returned values give the sum of all losses over the sum of
+    all counts, however unequal the counts are. An empty joint batch gives a zero that keeps its graph.
     """
     number = torch.as_tensor(count, dtype=torch.float32, device=total.device)
     return total * world_size() / sum_over_ranks(number).clamp(min=1.0)
 
 
 def attach_unused_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """Tie parameters to a loss without changing its value or any gradient.
+    """Make a loss depend on parameters without changing its value or any gradient.
 
-    DDP waits for every parameter in every step (`find_unused_parameters=False`), and a step of one batch type leaves
-    the heads of the others alone. Their gradients stay undefined, which DDP counts as zeros. The result is a copy, so
+    DDP expects every parameter in every step (`find_unused_parameters=False`), but a step on one type of batch does not
+    use the heads of the others. Their gradients stay undefined, which DDP counts as zeros. The result is a copy, so
     that it may be changed in place (`loss /= 4`).
     """
-    wanted = [p for p in parameters if p.requires_grad]
-    tied: Tensor = _Touch.apply(loss, *wanted) if wanted else loss
-    return tied
+    trained = [p for p in parameters if p.requires_grad]
+    attached: Tensor = _Attach.apply(loss, *trained) if trained else loss
+    return attached
 
 
-class _Touch(torch.autograd.Function):
+class _Attach(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Tensor, *parameters: Tensor) -> Tensor:
         ctx.number = len(parameters)

@@ -13,23 +13,25 @@ from relpretrain.types import Backbone, Batch, CachedFusion, ImageFeatures, Pair
 
 
 def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Which patches a box touches; at least one.
+    """Mask of the patches that a box overlaps; at least one.
 
-    X-VLM's rule: columns floor(x_min / patch) to ceil(x_max / patch), kept inside the grid; rows likewise.
+    X-VLM's rule: columns floor(x_min / patch) to ceil(x_max / patch), clipped to the grid; rows likewise.
 
     Args:
-        boxes: (cx, cy, w, h) as shares of the image, (n, 4).
+        boxes: (cx, cy, w, h) as fractions of the image's size, (n, 4).
         grid: Rows and columns of patches.
 
     Returns:
         (n, rows * columns), bool, row by row from the top left.
     """
+    # First and last + 1 column and row of each box, (n, 2) each.
     rows, columns = grid
     centre, half = boxes[:, :2].double(), boxes[:, 2:].double() / 2
     size = boxes.new_tensor([columns, rows], dtype=torch.float64)
-    # Boxes that end on a patch border must not spill over it by rounding.
+    # 1e-4: rounding must not carry a box that ends on a patch's border over it.
     low = ((centre - half) * size + 1e-4).floor().clamp(min=0).minimum(size - 1)
     high = ((centre + half) * size - 1e-4).ceil().minimum(size).maximum(low + 1)
+    # Patches between them.
     x, y = torch.arange(columns, device=boxes.device), torch.arange(rows, device=boxes.device)
     in_x = (x >= low[:, :1]) & (x < high[:, :1])  # (n, columns)
     in_y = (y >= low[:, 1:]) & (y < high[:, 1:])  # (n, rows)
@@ -37,25 +39,25 @@ def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context in which similarities and boxes are computed in fp32, whatever the precision around it."""
+    """Context without autocast on the tensor's device: similarities and boxes are computed in fp32."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """CPU generator for the random choices of a step on this process, the same whenever the step is repeated."""
+    """CPU generator for a step's random choices on this process, a function of (seed, step, rank)."""
     mixed = (seed * 1_000_003 + step) * 1_000_003 + rank()
     return torch.Generator().manual_seed(mixed % 2**63)
 
 
 class Features:
-    """Lazy features of a batch under a backbone.
+    """Features of a batch, computed on first use and cached for all objectives of the step.
 
     Args:
         backbone: The model.
-        batch: What the step trains on.
-        wanted: The pairs that objectives of this step will view; their regions are encoded in one pass with the images.
-        generator: Where random choices of this step (negatives) are drawn from, on the CPU.
-        teacher: Momentum copy for distillation, or None.
+        batch: The step's batch.
+        wanted: All pairs that this step's objectives will view: their regions are encoded in one pass with the images.
+        generator: CPU generator of the step's random choices (hard negatives).
+        teacher: Momentum teacher for distillation, or None.
     """
 
     def __init__(
@@ -74,19 +76,20 @@ class Features:
         self._views: dict[int, View] = {}
 
     def view(self, pairs: Pairs) -> View:
-        """The features of texts and of the images or regions that they are paired with."""
+        """Features of the given pairs: texts, and the images or regions that they belong to."""
         if id(pairs) not in self._views:
             self._views[id(pairs)] = View(self, pairs)
         return self._views[id(pairs)]
 
     @cached_property
     def images(self) -> ImageFeatures:
-        """Tokens of the batch's images and of all regions wanted in this step; of a blank image if there are none."""
+        """Encode the batch's images and all regions wanted in this step (a blank image if the batch is empty)."""
         images = self.batch.images
         if len(images) == 0:
             images = images.new_zeros(1, *images.shape[1:])
         if not self._regions:
             return self.backbone.encode_image(images)
+        # The regions of all wanted pairs, one after the other: image of each (regions,), mask (regions, patches).
         regions = list(self._regions.values())
         index = torch.cat([p.image_index for p in regions])
         masks = [patch_mask(p.boxes, self.backbone.patch_grid) for p in regions if p.boxes is not None]
@@ -94,11 +97,15 @@ class Features:
 
     @property
     def zero(self) -> Tensor:
-        """A zero in the model's graph: the loss of a share of the batch that has nothing for it."""
+        """A zero that depends on the model's parameters: the loss of a process whose part of the batch is empty."""
         return self.images.tokens[:0].float().sum()
 
     def regions(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of the regions of `pairs`."""
+        """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of the regions of `pairs`.
+
+        Raises:
+            ValueError: If the pairs were not among those wanted, or the backbone encoded no regions.
+        """
         if id(pairs) not in self._regions:
             raise ValueError(
                 "These regions were not announced: an objective must name the pairs it views in `Objective.views`."
@@ -115,83 +122,83 @@ class Features:
 
     @cached_property
     def teacher_features(self) -> Features | None:
-        """The same batch under the teacher's model: of regions only the batch's own pairs, which are distilled."""
+        """Features of the same batch by the teacher; of regions, only those of `batch.pairs`, which are distilled."""
         if self.teacher is None:
             return None
         return Features(self.teacher.model, self.batch, [p for p in self._regions.values() if p is self.batch.pairs])
 
 
 class View:
-    """Texts paired with images or regions, as the backbone sees them: what ITC, ITM and MLM run on.
+    """Features of n texts and of the images or regions that they are paired with: the input of ITC, ITM and MLM.
 
-    n is the number of pairs. With n = 0 the embeddings are still part of the model's graph, so that collectives and
-    DDP's buckets come in the same order on all processes: the model, which may not take empty tensors, is shown one
-    stand-in row, and none of it is kept.
+    With n = 0 the embeddings are still connected to the model's parameters, so that collectives and DDP's buckets come
+    in the same order on all processes: the model, which may not accept empty tensors, encodes one placeholder pair, of
+    which no row is kept.
     """
 
     def __init__(self, features: Features, pairs: Pairs) -> None:
         self.features = features
         self.backbone = features.backbone
         self.pairs = pairs
-        self._shown = pairs if len(pairs) else _stand_in(features.batch.images.device)
+        self._encoded = pairs if len(pairs) else _placeholder(features.batch.images.device)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     @cached_property
     def image(self) -> tuple[Tensor, Tensor]:
-        """Image tokens (n, 1 + patches, dim) and mask (n, 1 + patches), regions visually masked."""
-        if self._shown.boxes is not None:
+        """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of each text's image, or region if it has a box."""
+        if self._encoded.boxes is not None:
             return self.features.regions(self.pairs)
         return self.whole_image
 
     @cached_property
     def whole_image(self) -> tuple[Tensor, Tensor]:
-        """Tokens and mask of each pair's whole image."""
-        images, index = self.features.images, self._shown.image_index
+        """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of each text's whole image."""
+        images, index = self.features.images, self._encoded.image_index
         return images.tokens[index], images.mask[index]
 
     @cached_property
     def text(self) -> Tensor:
         """Text tokens (n, length, dim)."""
-        return self.backbone.encode_text(self._shown.text.ids, self._shown.text.mask)
+        return self.backbone.encode_text(self._encoded.text.input_ids, self._encoded.text.attention_mask)
 
     @cached_property
     def image_embedding(self) -> Tensor:
-        """Unit vectors of the images (n, embed_dim)."""
+        """Unit-norm embeddings of the images or regions, (n, embed_dim)."""
         return self.backbone.project_image(self.image[0])[: len(self)]
 
     @cached_property
     def text_embedding(self) -> Tensor:
-        """Unit vectors of the texts (n, embed_dim)."""
+        """Unit-norm embeddings of the texts, (n, embed_dim)."""
         return self.backbone.project_text(self.text)[: len(self)]
 
     @cached_property
     def fused(self) -> Tensor:
-        """Text tokens fused with their own image (n, length, fusion_dim)."""
+        """Text tokens fused with their image or region, (n, length, fusion_dim)."""
         return self.fuse(self.text)[: len(self)]
 
     def fuse(self, text: Tensor) -> Tensor:
-        """Fuse tokens of the texts, or of other words in their places, (n, length, dim) with the image of each."""
-        mask, (image, image_mask) = self._shown.text.mask, self.image
+        """Fuse text tokens (n, length, dim), of the texts or of masked versions of them, with each one's image."""
+        mask, (image, image_mask) = self._encoded.text.attention_mask, self.image
         if isinstance(self.backbone, CachedFusion):
-            return self.backbone.fuse_cached(text, mask, self.begun_image, image_mask)
+            return self.backbone.fuse_cached(text, mask, self.image_kv, image_mask)
         return self.backbone.fuse(text, mask, image, image_mask)
 
     @cached_property
-    def begun_image(self) -> tuple[Tensor, ...]:
-        """The images' part of fusion, for a backbone that has `CachedFusion`."""
+    def image_kv(self) -> tuple[Tensor, ...]:
+        """Precomputed cross-attention keys and values of the images, for a backbone with `CachedFusion`."""
         assert isinstance(self.backbone, CachedFusion)
         return self.backbone.precompute_image_kv(self.image[0])
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Number of pairs of each process, by rank. A collective call at first use."""
-        return gather_sizes(len(self), self.pairs.text_ids.device)
+        """Number of pairs of each process, by rank; a collective call on first use."""
+        return gather_sizes(len(self), self.pairs.text_keys.device)
 
     @cached_property
     def image_ids(self) -> Tensor:
-        """Identity of what each text is paired with, (n,): the image, or the image with a box that is a part of it."""
+        """Identity of each text's image, or of image and box where the box is a part of it, (n,), int64."""
         images = self.features.batch.image_ids[self.pairs.image_index]
         if self.pairs.boxes is None:
             return images
@@ -202,31 +209,29 @@ class View:
 
     @cached_property
     def teacher_view(self) -> View | None:
-        """The same pairs under the teacher, without gradient; None without one."""
+        """The same pairs by the teacher, or None without one."""
         features = self.features.teacher_features
         return None if features is None else features.view(self.pairs)
 
     @cached_property
     def similarities(self) -> tuple[Tensor, Tensor]:
-        """Cosines over temperature inside this process, images to texts and texts to images, (n, n) each.
+        """Cosine similarities divided by the temperature within this process, image-to-text and text-to-image, (n, n).
 
-        With a teacher the other side is the teacher's, as in the official ALBEF code.
+        With a teacher, the columns are the teacher's embeddings, as in the official ALBEF code.
         """
         image, text = self.image_embedding.float(), self.text_embedding.float()
-        other_image, other_text = image, text
+        key_image, key_text = image, text
         if self.teacher_view is not None:
             with torch.no_grad():
-                other_image, other_text = (
-                    self.teacher_view.image_embedding.float(),
-                    self.teacher_view.text_embedding.float(),
-                )
+                key_image = self.teacher_view.image_embedding.float()
+                key_text = self.teacher_view.text_embedding.float()
         temperature = self.backbone.temperature.float()
         with full_precision(image):
-            return image @ other_text.T / temperature, text @ other_image.T / temperature
+            return image @ key_text.T / temperature, text @ key_image.T / temperature
 
 
-def _stand_in(device: torch.device) -> Pairs:
-    """One text, an unimportant word and padding, with the first image."""
+def _placeholder(device: torch.device) -> Pairs:
+    """One text (an arbitrary token and padding) with the first image."""
     ids, mask = torch.tensor([[2, 0]], device=device), torch.tensor([[True, False]], device=device)
     first = torch.zeros(1, dtype=torch.long, device=device)
     return Pairs(TextBatch(ids, mask), first, first)

@@ -1,4 +1,4 @@
-"""What travels between the rooms: typed batches, loss records and the protocols of a model."""
+"""Shared types: batches, outputs of objectives, and the protocols of a model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 _Record = TypeVar("_Record", bound="Movable")
 
 Kind = Literal["captions", "regions", "graphs"]
-"""What a stream is about, and so the type of its batches."""
+"""Kind of a stream's samples, which determines the type of its batches."""
 
 IGNORE = -100
-"""Label that a cross-entropy leaves out."""
+"""Label of positions that cross-entropy ignores."""
 
 
 def _empty(value: Any) -> bool:
@@ -43,7 +43,7 @@ class Movable:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def __repr__(self) -> str:
-        """One line: shapes instead of numbers, and only what is there."""
+        """One line with shapes instead of values, without empty fields."""
         values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         shown = (f"{name}={_brief(value)}" for name, value in values if not _empty(value))
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -59,22 +59,22 @@ class Movable:
 
 @dataclass(repr=False)
 class TextBatch(Movable):
-    """Token ids of n texts, right-padded, beginning with the tokenizer's [CLS].
+    """Token ids of n texts, beginning with the tokenizer's [CLS] and padded on the right.
 
     Args:
-        ids: Token ids, (n, length), int64.
-        mask: True at real tokens, (n, length), bool.
-        masked_ids: `ids` with words masked for MLM, (n, length); None where no text is masked.
-        labels: The original ids at masked positions and -100 elsewhere, (n, length); None likewise.
+        input_ids: Token ids, (n, length), int64.
+        attention_mask: True at real tokens, (n, length), bool.
+        masked_input_ids: `input_ids` with words masked for MLM, (n, length); None if no text is masked.
+        labels: The original ids at masked positions, -100 elsewhere, (n, length); None if no text is masked.
     """
 
-    ids: Tensor
-    mask: Tensor
-    masked_ids: Tensor | None = None
+    input_ids: Tensor
+    attention_mask: Tensor
+    masked_input_ids: Tensor | None = None
     labels: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.input_ids)
 
 
 @dataclass(repr=False)
@@ -83,15 +83,15 @@ class Pairs(Movable):
 
     Args:
         text: The n texts.
-        image_index: Which image of the batch each text belongs to, (n,), int64.
-        text_ids: Identity of each text as the model sees it unmasked, (n,), int64; equal numbers mean the same text.
-        boxes: (cx, cy, w, h) as shares of the image, (n, 4); None when texts describe whole images.
-        whole: True where a row of a region batch stands for its whole image, (n,), bool; None if none does.
+        image_index: Index in the batch of the image that each text belongs to, (n,), int64.
+        text_keys: Identity of each text before masking, (n,), int64; equal numbers mean the same text.
+        boxes: (cx, cy, w, h) as fractions of the image's size, (n, 4); None when texts describe whole images.
+        whole: True at rows of a region batch that stand for the whole image, (n,), bool; None if there are none.
     """
 
     text: TextBatch
     image_index: Tensor
-    text_ids: Tensor
+    text_keys: Tensor
     boxes: Tensor | None = None
     whole: Tensor | None = None
 
@@ -106,12 +106,13 @@ class Batch(Movable):
     Args:
         images: Normalised images, (batch, 3, height, width).
         image_ids: Identity of each image, (batch,), int64; equal numbers mean the same image.
-        pairs: The texts. Captions, region texts or verbalised graphs, by the type of the batch.
+        pairs: The texts: captions, region texts or verbalised graphs, depending on the type of the batch.
         stream: Name of the stream that the batch comes from.
         objectives: Names of the objectives that consume it.
-        step: The step that the batch belongs to.
-        keys: Where each sample comes from, as "dataset/shard/key".
-        skipped: What the batch lost, as (dataset, reason, "shard/key"); reasons of lost parts begin with "part: ".
+        step: The training step of the batch.
+        keys: Origin of each sample, as "dataset/shard/key".
+        skipped: Samples that were skipped, as (dataset, reason, "shard/key"); where only a part of a sample was, the
+            reason begins with "part: ".
     """
 
     images: Tensor
@@ -139,12 +140,12 @@ class RegionBatch(Batch):
 
 @dataclass(kw_only=True, repr=False)
 class GraphBatch(Batch):
-    """Images with scene graphs: `pairs` are verbalised graphs (VSG), the rest are triplets (MRC).
+    """Images with scene graphs: verbalised in `pairs` (VSG), and as triplets of entities (MRC).
 
     Args:
-        entities: Labels of entities paired with their boxes, e rows.
-        subjects: Row of `entities` of each triplet's subject, (triplets,), int64.
-        objects: Row of `entities` of each triplet's object, (triplets,), int64.
+        entities: Labels of entities, paired with their boxes.
+        subjects: Index in `entities` of each triplet's subject, (triplets,), int64.
+        objects: Index in `entities` of each triplet's object, (triplets,), int64.
         relations: Relation of each triplet, as annotated.
     """
 
@@ -155,14 +156,14 @@ class GraphBatch(Batch):
 
 
 class Regions(NamedTuple):
-    """Regions of a batch of images: which image, and which of its patches are visible."""
+    """Regions of a batch of images: the image of each, and a mask of the patches inside it."""
 
     image_index: Tensor  # (regions,), int64
     patch_mask: Tensor  # (regions, patches), bool, row by row from the top left
 
 
 class ImageFeatures(NamedTuple):
-    """Tokens of whole images, and of the regions that were asked for. Index 0 stands for all ([CLS])."""
+    """Tokens of images, and of regions if there were any. Token 0 represents the whole ([CLS])."""
 
     tokens: Tensor  # (batch, 1 + patches, dim)
     mask: Tensor  # (batch, 1 + patches), bool
@@ -172,7 +173,7 @@ class ImageFeatures(NamedTuple):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """What an objective needs of a model. Ours satisfy it; an adapter makes others satisfy it."""
+    """The interface of a model that objectives use: `ALBEF`, `XVLM`, and any model behind an adapter have it."""
 
     fusion_dim: int
     """Width of the fused tokens."""
@@ -185,31 +186,31 @@ class Backbone(Protocol):
         ...
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Encode (batch, 3, height, width) once, and the regions out of the same pass."""
+        """Encode images (batch, 3, height, width), and regions of them in the same pass."""
         ...
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode (n, length) ids to (n, length, dim)."""
+        """Encode token ids (n, length) with their attention mask (n, length) to text tokens (n, length, dim)."""
         ...
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim)."""
+        """Fuse text tokens (n, length, dim) with image tokens (n, 1 + patches, dim): (n, length, fusion_dim)."""
         ...
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
         ...
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of text tokens (n, length, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of text tokens (n, length, dim)."""
         ...
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        """Matching logits (n, 2) of fused tokens (n, length, fusion_dim); class 1 is "match"."""
         ...
 
     def word_logits(self, fused: Tensor) -> Tensor:
-        """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""
+        """Vocabulary logits (positions, vocabulary) of fused tokens (positions, fusion_dim)."""
         ...
 
 
@@ -218,28 +219,31 @@ class BoxBackbone(Backbone, Protocol):
     """A backbone that also predicts boxes."""
 
     def boxes(self, fused: Tensor) -> Tensor:
-        """(cx, cy, w, h) as shares of the image, (n, 4), of fused tokens (n, length, fusion_dim)."""
+        """Boxes (cx, cy, w, h) as fractions of the image's size, (n, 4), of fused tokens (n, length, fusion_dim)."""
         ...
 
 
 @runtime_checkable
 class CachedFusion(Protocol):
-    """A backbone whose images and texts do once what of fusion depends on them alone; ours do."""
+    """A backbone that caches the parts of fusion that depend on the image or the text alone (`ALBEF`, `XVLM`)."""
 
     def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The images' part of fusion, of tokens (m, 1 + patches, dim): tensors with a row for each image."""
+        """Precompute cross-attention keys and values per layer, of image tokens (m, 1 + patches, dim): m rows each."""
         ...
 
     def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """The texts' part of matching, of tokens (n, length, dim): a row for each text."""
+        """Precompute what of `match` depends on text tokens (n, length, dim) alone: a row for each text."""
         ...
 
     def fuse_cached(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """`fuse` text tokens (n, length, dim) with images that have begun, one for each: (n, length, fusion_dim)."""
+        """`fuse` text tokens (n, length, dim) with n images from `precompute_image_kv`: (n, length, fusion_dim)."""
         ...
 
     def match(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """Match logits (n, 2) of texts with m images, all of which have begun, each image for n / m texts in a row."""
+        """Match logits (n, 2) of n texts from `precompute_text` with m images from `precompute_image_kv`.
+
+        Each image belongs to n / m consecutive texts.
+        """
         ...
 
 
@@ -250,40 +254,40 @@ PARTS: dict[str, tuple[str, ...]] = {
     "regions": ("fuse",),
     "boxes": ("fuse", "boxes"),
 }
-"""What a backbone can serve beside encoding images and texts, and the methods that each part takes.
+"""Parts of a backbone beside its encoders, and the methods that each part consists of.
 
-A backbone that serves only some of them names those in an attribute `provides`; one without it must serve all.
+A backbone without some of them lists those it has in an attribute `provides`; without that attribute it must have all.
 """
 
 
 class Queue(Protocol):
-    """Embeddings of earlier steps that serve as further negatives (ALBEF, section 3.2)."""
+    """Embeddings of earlier steps, used as additional negatives (ALBEF, section 3.2)."""
 
     image: Tensor  # (embed_dim, size)
     text: Tensor  # (embed_dim, size)
     image_ids: Tensor  # (size,), -1 where unknown
-    text_ids: Tensor  # (size,), -1 where unknown
+    text_ids: Tensor  # (size,), of `Pairs.text_keys`; -1 where unknown
 
 
 class Teacher(Protocol):
-    """A momentum copy of a backbone and what distillation needs beside it (ALBEF, section 3.3)."""
+    """A momentum teacher: a slowly moving copy of a backbone, with an optional queue (ALBEF, section 3.3)."""
 
     model: Backbone
     queue: Queue | None
 
     @property
     def alpha(self) -> float:
-        """Share of the soft targets, in [0, 1]."""
+        """Weight of the soft targets, in [0, 1]."""
         ...
 
     def update(self, student: Any) -> None:
-        """Move the copy towards the student: once an optimizer step, before its features are computed."""
+        """Move the copy towards the student: once per optimizer step, before its features are computed."""
         ...
 
     def enqueue(
-        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_keys: Tensor, sizes: list[int] | None = None
     ) -> None:
-        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
+        """Add a batch's embeddings (n, embed_dim) to the queue, after the losses of its optimizer step.
 
         `sizes` is n by rank, if known.
         """
@@ -292,29 +296,29 @@ class Teacher(Protocol):
 
 @runtime_checkable
 class PairScorer(Protocol):
-    """Says how well texts match images: what the zero-shot benchmarks ask of a model."""
+    """The interface of a model that the zero-shot benchmarks use: scores how well texts match images."""
 
     def encode_images(self, images: Sequence[Any]) -> Any:
-        """Encode PIL images; the result is indexable by image and handed back to `score`."""
+        """Encode PIL images; the result can be indexed by image and is passed to `score`."""
         ...
 
     def score(self, image_features: Any, index: Sequence[int], texts: Sequence[str]) -> Tensor:
-        """Match logits (n, 2) of each text with image `index[i]` of the encoded ones; index 1 means match."""
+        """Match logits (n, 2) of `texts[i]` with encoded image `index[i]`; class 1 is "match"."""
         ...
 
 
 @dataclass
 class ObjectiveOutput:
-    """What an objective returns.
+    """Output of an objective.
 
     Args:
-        loss: Weighted sum of `parts`: the scalar to add.
+        loss: Weighted sum of `parts`, a scalar.
         parts: Each loss by name, scalars without the objective's own weight.
-        count: How many terms went into the loss on this process; 0 means that nothing happened and nothing is logged.
-        metrics: Further scalars worth logging, such as accuracies: means over as many terms on this process.
-        counts: The number of terms of those parts and metrics for which it is not `count`, by name.
-        classes: Which class each of n terms belongs to, -100 for none, (n,), and whether it was found, (n,), by the
-            name of what is logged of them: the mean over classes of the share that was found.
+        count: Number of terms in the loss on this process; with 0 nothing is logged.
+        metrics: Further scalars to log, such as accuracies: means over `count` terms on this process.
+        counts: Number of terms of those parts and metrics for which it is not `count`, by name.
+        classes: By name of a macro-averaged accuracy: the class of each of n terms (-100 for none), (n,), and whether
+            it was predicted correctly, (n,).
     """
 
     loss: Tensor

@@ -38,12 +38,12 @@ def rows(pairs, keep, shift=0):
     text = TextBatch(*(getattr(pairs.text, f.name)[keep] for f in dataclasses.fields(TextBatch)))
     boxes = None if pairs.boxes is None else pairs.boxes[keep]
     whole = None if pairs.whole is None else pairs.whole[keep]
-    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_ids[keep], boxes, whole)
+    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_keys[keep], boxes, whole)
 
 
 def share_of_captions(rank):
     batch = captions(5)
-    batch.pairs.text.labels[4, 2] = batch.pairs.text.ids[4, 2]  # ranks differ in masked words, too
+    batch.pairs.text.labels[4, 2] = batch.pairs.text.input_ids[4, 2]  # ranks differ in masked words, too
     if rank is None:
         return batch
     keep = slice(0, SPLIT) if rank == 0 else slice(SPLIT, 5)

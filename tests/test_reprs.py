@@ -14,8 +14,10 @@ from relpretrain.types import CaptionBatch, Pairs, TextBatch
 def test_a_batch_is_shown_by_its_shapes():
     pairs = Pairs(TextBatch(torch.zeros(3, 7), torch.ones(3, 7)), torch.zeros(3), torch.zeros(3))
     batch = CaptionBatch(images=torch.zeros(2, 3, 32, 32), image_ids=torch.zeros(2), pairs=pairs, keys=("k",) * 20)
-    text = "pairs=Pairs(text=TextBatch(ids=(3, 7), mask=(3, 7)), image_index=(3,), text_ids=(3,)), step=0, keys=<20>)"
-    assert repr(batch) == f"CaptionBatch(images=(2, 3, 32, 32), image_ids=(2,), {text}"
+    text = "TextBatch(input_ids=(3, 7), attention_mask=(3, 7))"
+    pairs = f"Pairs(text={text}, image_index=(3,), text_keys=(3,))"
+    expected = f"CaptionBatch(images=(2, 3, 32, 32), image_ids=(2,), pairs={pairs}, step=0, keys=<20>)"
+    assert repr(batch) == expected
 
 
 def test_a_loaded_model_is_one_line():

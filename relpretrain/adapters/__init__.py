@@ -1,4 +1,4 @@
-"""Relation objectives for models that exist."""
+"""Add relation objectives to models of other codebases: `hosts/` adapts each codebase to the backbone protocol."""
 
 from relpretrain.adapters.attach import add_relation_objectives, relation_parameters, remove_relation_objectives
 from relpretrain.adapters.hosts.base import HostAdapter

@@ -1,4 +1,4 @@
-"""Attaching relation objectives to a model that exists, and taking them away again."""
+"""Attach relation objectives to an existing model, and remove them again."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _Model = TypeVar("_Model", bound=nn.Module)
 
 @dataclass
 class Attachment:
-    """What a model remembers of its relation objectives, beside the objectives themselves.
+    """State of a model's relation objectives, beside the objectives themselves.
 
     Args:
-        found: The module that they are computed on, and how.
-        seed: Of the hard negatives' draw.
-        replaced: What the model itself had, in place of the class's own, under the names of methods that were replaced.
-        happened: Names of the losses of the last batch that something went into on this process.
-        drawn: The relations of the first batches, judged by MRC's vocabulary.
+        found: The backbone that they are computed on.
+        seed: Seed of the sampling of hard negatives.
+        replaced: The instance's own attribute under the name of each replaced method; None where it was the class's.
+        happened: Names of the losses with at least one term in the last batch on this process.
+        drawn: Counts of the first batches' relations, compared with MRC's vocabulary.
     """
 
     found: Found
@@ -57,38 +57,36 @@ def add_relation_objectives(
 ) -> _Model:
     """Attach VSG and MRC (arXiv 2305.14281) to a model of a known codebase, or to one of your own.
 
-    The same object comes back. It gains `relation_objectives` (the objectives, with MRC's head) and
-    `relation_losses(graph_batch)`, a dict of weighted scalars ready to add; the parameters it had keep their names. A
-    call of the model with nothing but a `GraphBatch` returns the same dict, so that a wrapper such as
-    DistributedDataParallel sees the step. A LightningModule instead adds these losses to its own in `training_step`,
-    whenever a batch is or contains a `GraphBatch` or a `loader` is given, and logs them under `relation/`.
+    The model is modified in place. It gains `relation_objectives` (the objectives, with MRC's head) and
+    `relation_losses(graph_batch)`, a dict of weighted scalars to add to its loss; its own parameters keep their names.
+    Called with only a `GraphBatch`, the model returns the same dict, so that wrappers such as DistributedDataParallel
+    see the step. A LightningModule instead adds these losses to its own in `training_step`, whenever a batch is or
+    contains a `GraphBatch` or a `loader` is given, and logs them under `relation/`.
 
-    VSG is the sum of those losses (contrast, matching, masked words) that the model can serve. MRC needs encodings of
-    regions.
+    VSG is the sum of the losses (ITC, ITM, MLM) that can be computed on the model. MRC needs region encodings.
 
-    Attach before the optimizer and before any wrapper, so that they see the new parameters.
+    Attach before building the optimizer and before wrapping the model, so that both see the new parameters.
 
     Args:
         model: A model of a known codebase (`relpretrain.adapters.hosts.known`), one that satisfies the `Backbone`
             protocol, or a module (such as a LightningModule) that holds exactly one.
-        objectives: What to attach; `[VSG(), MRC()]`, the paper's settings, if None.
-        seed: Of the hard negatives' draw, which also depends on the batch's step and on the rank.
-        adapter: How a model of your own is seen as a backbone.
-        loader: Graph batches for a LightningModule, one for each `training_step`: a `relpretrain.graph_loader`, or
-            anything that can be iterated over. Its position is part of the state dict.
+        objectives: The objectives to attach; `[VSG(), MRC()]`, the paper's settings, if None.
+        seed: Seed of the sampling of hard negatives, which also depends on the batch's step and on the rank.
+        adapter: Adapter class for a model of your own.
+        loader: Graph batches for a LightningModule, one per `training_step`: a `relpretrain.graph_loader`, or any
+            iterable. Its position is part of the state dict.
 
     Returns:
         `model`.
 
     Raises:
         TypeError: If no backbone, or more than one, is found in the model; the message names what is missing.
-        ValueError: If objectives are attached already, are named twice, or cannot be computed on the model, or if the
-            model is wrapped already. The model is left as it was.
+        ValueError: If objectives are attached already, are given twice, or cannot be computed on the model, or if the
+            model is wrapped already. The model is then unchanged.
 
     Warns:
-        UserWarning: If there is an optimizer of the model's parameters already, with what to add to it; or if more than
-            a third of the relations that `loader` holds are outside MRC's vocabulary. Of other loaders the first
-            hundred triplets are judged.
+        UserWarning: If an optimizer of the model's parameters exists already; or if more than a third of the relations
+            in `loader` are outside MRC's vocabulary (judged by the first hundred triplets where it has no counts).
     """
     if hasattr(model, "relation_objectives"):
         raise ValueError(f"This {type(model).__name__} has relation objectives already.")
@@ -138,10 +136,10 @@ def add_relation_objectives(
 
 
 def remove_relation_objectives(model: _Model) -> _Model:
-    """Take relation objectives away: the model has its own state dict, methods and outputs again.
+    """Remove relation objectives and restore the model's own state dict, methods and outputs.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If none are attached.
     """
     host: Any = model
     attachment = _attachment(host)
@@ -157,7 +155,7 @@ def remove_relation_objectives(model: _Model) -> _Model:
 def relation_parameters(model: nn.Module) -> list[nn.Parameter]:
     """List the parameters that attaching added: MRC's head.
 
-    An optimizer that exists takes them by `optimizer.add_param_group({"params": relation_parameters(model)})`.
+    To train them with an existing optimizer: `optimizer.add_param_group({"params": relation_parameters(model)})`.
 
     Raises:
         ValueError: If no relation objectives are attached.
@@ -169,10 +167,10 @@ def relation_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
-    """Weighted losses of the attached objectives on a graph batch, by name ("vsg_itc", ..., "mrc").
+    """Compute the weighted losses of the attached objectives on a graph batch, by name ("vsg_itc", ..., "mrc").
 
-    Each is tied to all parameters of the model (see `relpretrain.distributed.attach_unused_parameters`). A loss that
-    this process's share of the batch has nothing for is a zero; `relation_attachment.happened` names the others.
+    Each depends on all parameters of the model (`relpretrain.distributed.attach_unused_parameters`). A loss without any
+    term on this process is a zero; `relation_attachment.happened` names the others.
     """
     attachment = _attachment(model)
     attachment.drawn.look(batch.relations)
@@ -196,10 +194,10 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
 
 
 def _forward(model: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The host's forward, or the relation losses if all it is given is a graph batch.
+    """Run the host's forward, or compute the relation losses if the only argument is a graph batch.
 
-    DDP waits for the new parameters in the host's own steps, too, so its outputs are tied to them wherever there is a
-    process group, even of one process: the model cannot know whether it is wrapped, and a tie changes no value.
+    DDP waits for the new parameters in the host's own steps, too. So within a process group the host's outputs are made
+    to depend on them, which changes no value: the model cannot know whether it is wrapped.
     """
     if len(args) == 1 and not kwargs and isinstance(args[0], GraphBatch):
         return relation_losses(model, args[0])
@@ -210,7 +208,7 @@ def _forward(model: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 
 def _tied(output: Any, parameters: list[nn.Parameter]) -> Any:
-    """The same output, each tensor in it with a gradient tied to parameters."""
+    """The same output, in which each tensor with a gradient depends on the given parameters."""
 
     def tie(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
@@ -225,7 +223,7 @@ def _tied(output: Any, parameters: list[nn.Parameter]) -> Any:
 
 
 def _precision(model: nn.Module) -> torch.dtype:
-    """The precision of a model's parameters, in which images enter it; similarities and losses are fp32 in any case.
+    """Data type of a model's parameters, to which images are cast; similarities and losses are fp32 in any case.
 
     Raises:
         ValueError: If it is float16, in which gradients of new losses underflow and no loss scaling is possible.
@@ -248,16 +246,16 @@ def _attachment(model: Any) -> Attachment:
 
 
 def _forget(model: Any, name: str) -> None:
-    """Delete an attribute where it is: torch.compile's wrapper hands what it is given to the module inside."""
+    """Delete an attribute of the model or, since torch.compile's wrapper sets it there, of the module inside."""
     for owner in (model, getattr(model, "_orig_mod", None)):
         if owner is not None and (name in vars(owner) or name in owner._modules):
             delattr(owner, name)
 
 
 def _replace(model: Any, name: str, function: Callable[..., Any]) -> None:
-    """Let `function(model, own, ...)` stand for a method of the model, `own` being what was there.
+    """Replace a method of the model by `function(model, own, ...)`, where `own` is the original method.
 
-    A partial of plain functions: it is copied and pickled with the model, to the copy's own parameters.
+    It is a partial of plain functions, so that copies and pickles of the model refer to their own parameters.
     """
     own = getattr(model, name)
     model.relation_attachment.replaced[name] = vars(model).get(name)
@@ -275,7 +273,7 @@ def _call(model: Any, name: str, function: Callable[..., Any], *args: Any, **kwa
 
 
 def _said(backbone: Backbone, objectives: nn.ModuleDict) -> list[str]:
-    """What is computed on a host, for a person."""
+    """Lines that tell the user which losses are computed on a host."""
     served = []
     for name, objective in objectives.items():
         parts = [part.upper() for part in getattr(objective, "served", None) or ()]

@@ -1,4 +1,4 @@
-"""Optimizers and wrappers that were built before the relation objectives, and so do not know their parameters."""
+"""Find optimizers and wrappers that were built before the relation objectives and lack their parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Kind = TypeVar("_Kind")
 
 
 def check_wrappers(model: nn.Module, new: nn.Module) -> None:
-    """Raise a ValueError if DistributedDataParallel already wraps the model: it would not average the new gradients."""
+    """Raise a ValueError if DistributedDataParallel wraps the model already: it would not average the new gradients."""
     if not any(True for _ in new.parameters()):
         return
     own = {id(parameter) for parameter in model.parameters()}
@@ -27,7 +27,7 @@ def check_wrappers(model: nn.Module, new: nn.Module) -> None:
 
 
 def warn_optimizers(model: nn.Module, new: nn.Module) -> None:
-    """Warn of every optimizer that steps the model's parameters but not the new ones."""
+    """Warn about every optimizer that has parameters of the model but not the new ones."""
     wanted = {id(parameter) for parameter in new.parameters()}
     own = {id(parameter) for parameter in model.parameters()} - wanted
     for optimizer in _alive(Optimizer):
@@ -42,5 +42,5 @@ def warn_optimizers(model: nn.Module, new: nn.Module) -> None:
 
 
 def _alive(kind: type[_Kind]) -> Iterator[_Kind]:
-    """Objects of a class that exist now; by `type`, since `isinstance` would wake up lazy proxies."""
+    """All living objects of a class; by `type`, since `isinstance` would trigger lazy proxies."""
     return (thing for thing in gc.get_objects() if issubclass(type(thing), kind))

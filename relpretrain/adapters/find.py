@@ -1,4 +1,4 @@
-"""Finding the model that relation objectives are to be computed on, inside a module."""
+"""Find the backbone inside a module that relation objectives are to be attached to."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ PROTOCOL = tuple(name for name in (*vars(Backbone), *Backbone.__annotations__) i
 
 @dataclass(frozen=True)
 class Found:
-    """Where a model was found.
+    """A backbone that was found in a model.
 
     Args:
-        path: Of the module, as in `named_modules`; empty for the outermost.
-        adapter: How it is seen as a backbone; None if it satisfies the protocol itself.
+        path: Name of the module, as in `named_modules`; empty for the model itself.
+        adapter: The adapter for it; None if it implements the protocol itself.
     """
 
     path: str
     adapter: type[HostAdapter] | None
 
     def backbone(self, model: nn.Module) -> Backbone:
-        """The model as a backbone, made anew: it is the present state of `model` that counts."""
+        """The backbone in a model, with a new adapter each time, which uses the model's present modules."""
         module = model.get_submodule(self.path)
         return cast(Backbone, module if self.adapter is None else self.adapter(module))
 
 
 def find(model: nn.Module, adapter: type[HostAdapter] | None = None) -> Found:
-    """The one module in `model` that can be served, itself included.
+    """Find the one backbone in `model`, which may be the model itself.
 
-    The outermost counts where one lies in another; teachers and frozen copies do not, beside one that is trained.
+    Of nested ones the outermost is taken. Teachers, and frozen copies of a trained one, are ignored.
 
     Args:
-        model: Where to look.
-        adapter: The only adapter to look for; one that names no `needs` takes `model` itself. If None, the `Backbone`
-            protocol and the adapters of known codebases.
+        model: The module to search.
+        adapter: The only adapter to try; one without `needs` takes `model` itself. None tries the `Backbone` protocol
+            and the adapters of all known codebases.
 
     Raises:
         TypeError: If there is none, or more than one; the message names what is missing.
@@ -77,7 +77,7 @@ def _is_trained(module: nn.Module) -> bool:
 
 
 def _refusal(model: nn.Module, known: Sequence[type[HostAdapter]], protocol: bool) -> str:
-    """One line on what is missing, for the kind of host that the model comes closest to."""
+    """Error message that names what is missing for the closest kind of host."""
     share, closest, lacks = 0.0, "", ""
     for module in model.modules():
         judged = [(kind.name or kind.__name__, kind.missing(module), len(kind.needs)) for kind in known]

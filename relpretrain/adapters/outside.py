@@ -1,4 +1,4 @@
-"""Telling of relations that MRC's vocabulary lacks, where a host draws its graphs."""
+"""Warn about relations outside MRC's vocabulary in a host's graph batches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
 from relpretrain.scene_graph.coverage import TOO_MANY
 
 ENOUGH = 100
-"""Triplets of the first batches that are judged."""
+"""Number of first triplets that are judged."""
 
 
 class Drawn:
-    """The relations of a host's first triplets: whatever its loader is, many outside the vocabulary are told once.
+    """Counts the relations of the first triplets, and warns once if many are outside the vocabulary.
 
     Args:
-        objectives: Those attached.
-        loader: Of graph batches. One that counts what its shards hold, as `graph_loader` does, is judged at once.
+        objectives: The attached objectives.
+        loader: The loader of graph batches. One with `relation_counts`, such as `graph_loader`, is judged at once.
     """
 
     def __init__(self, objectives: Iterable[nn.Module], loader: Any = None) -> None:
@@ -36,7 +36,7 @@ class Drawn:
             self.judged = True
 
     def look(self, relations: Sequence[str]) -> None:
-        """Count a batch's relations; warns once if more than a third of the first 100 are outside the vocabulary."""
+        """Count a batch's relations; warn once if more than a third of the first 100 are outside the vocabulary."""
         if self.judged or torch.compiler.is_compiling():
             return
         assert self.vocabulary is not None

@@ -1,4 +1,4 @@
-"""How a LightningModule's own steps take up relation losses."""
+"""Add relation losses to a LightningModule's own training step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from relpretrain.types import GraphBatch
 
 
 def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
-    """The host's training step, with relation losses added to its loss.
+    """Run the host's training step, and add the relation losses to its loss.
 
-    Graph batches are those that the batch is or contains, and the next one of the attached loader. A batch that is
-    nothing but a `GraphBatch` is not given to the host. Under manual optimisation the losses join the first
+    They are computed on all graph batches in `batch`, and on the next one of the attached loader. If `batch` is itself
+    a `GraphBatch`, the host's step is skipped. Under manual optimisation the losses are added in the first
     `manual_backward` of the step.
 
     Raises:
-        RuntimeError: If the host optimises by hand, and its step had no backward pass that they could join.
+        RuntimeError: If the host uses manual optimisation and its step did not call `manual_backward`.
     """
     graphs = list(_graph_batches(batch))
     stream = getattr(model, "relation_stream", None)
@@ -35,7 +35,7 @@ def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, *
 
 
 def manual_backward(model: Any, own: Callable[..., Any], loss: Tensor, *args: Any, **kwargs: Any) -> None:
-    """The host's `manual_backward`: the first of a step takes up the relation losses that wait, or ties the head."""
+    """Run the host's `manual_backward`; the first one of a step adds the relation losses, or attaches the new head."""
     waiting: list[GraphBatch] | None = vars(model).pop("relation_waiting", None)
     for graph_batch in waiting or []:
         loss = loss + _total(model, graph_batch)
@@ -82,7 +82,7 @@ def _add(output: Any, loss: Tensor) -> Any:
 
 
 def _tied(output: Any, model: nn.Module) -> Any:
-    """The same output, tied to all parameters: DDP waits for those that this kind of step leaves alone."""
+    """The same output, made to depend on all parameters, which DDP waits for."""
     if isinstance(output, Tensor):
         return attach_unused_parameters(output, model.parameters())
     if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):

@@ -1,4 +1,4 @@
-"""A loader of graph batches that belongs to a model."""
+"""The loader of graph batches that is attached to a model."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from relpretrain.types import GraphBatch
 
 
 class GraphStream(nn.Module):
-    """Draws graph batches for ever, and keeps its position in the state dict.
+    """Endless iterator over a loader of graph batches, with its position in the state dict.
 
-    A loader that can `seek(step)` (as `relpretrain.graph_loader` does) goes on at the stored position; another one
-    begins anew. Copies of the model share the loader.
+    A loader with `seek(step)`, such as `relpretrain.graph_loader`, resumes at the stored position; others restart.
+    Copies of the model share the loader.
 
     Args:
-        loader: What to draw from; begun again when it ends.
+        loader: The loader, which is restarted when it ends.
     """
 
     def __init__(self, loader: Iterable[GraphBatch]) -> None:
@@ -47,11 +47,11 @@ class GraphStream(nn.Module):
         return batch
 
     def get_extra_state(self) -> Tensor:
-        """The step that comes next."""
+        """The next step."""
         return torch.tensor(self.next_step)
 
     def set_extra_state(self, state: Any) -> None:
-        """Go on at a stored step."""
+        """Resume at a stored step."""
         self.next_step = int(state)
         self._iterator = None
 

@@ -1,7 +1,7 @@
-"""The weight names of BERT, as in Hugging Face's BertForMaskedLM and the official text encoders, turned into ours.
+"""Conversion of BERT's weight names (Hugging Face's BertForMaskedLM, the official text encoders) to ours.
 
-Pure functions of state dicts. Nothing is dropped but what holds no information: copies of tied weights (they are
-compared first) and what no model here uses.
+Pure functions of state dicts. Only weights without information of their own are dropped: copies of tied weights, which
+are compared first, and those that no model here uses (pooler, next-sentence head).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 
-# Inside a layer: their name -> our name, and which of how many stacked parts it is.
+# Inside a layer: their name -> our name, and the index and number of the parts that are stacked in it.
 LAYER: dict[str, tuple[str, int, int]] = {
     "attention.self.query": ("attention.qkv", 0, 3),
     "attention.self.key": ("attention.qkv", 1, 3),
@@ -51,11 +51,11 @@ def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
     """Rename the weights of a BERT with its language modelling head.
 
     Args:
-        state: Names as in Hugging Face's BertForMaskedLM or the official text encoders.
-        text_layers: How many layers belong to the text encoder; the rest belong to the fusion encoder.
+        state: State dict of Hugging Face's BertForMaskedLM or an official text encoder.
+        text_layers: Number of layers of the text encoder; the rest belong to the fusion encoder.
 
     Raises:
-        ValueError: If a name is unknown, or the last matrix of the head is not the word embeddings.
+        ValueError: If a name is unknown, or the head's output matrix is not tied to the word embeddings.
     """
     state = {with_bert(key): value for key, value in state.items()}
     for copy, original in COPIES.items():
@@ -76,12 +76,12 @@ def convert_bert(state: Mapping[str, Tensor], text_layers: int) -> State:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether tensors are equal; on the meta device, where there are no values, whether their shapes are."""
+    """Whether tensors are equal; on the meta device, whether their shapes are."""
     return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a, b.to(a.dtype)))
 
 
 def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:
-    """Our name of a weight, and which of the stacked parts it is."""
+    """Our name of a weight, and its index among the parts stacked in it; None if unknown."""
     prefix, _, last = key.rpartition(".")
     layer = BERT_LAYER.fullmatch(prefix)
     if layer and layer[2] in LAYER:
@@ -94,18 +94,18 @@ def _bert_place(key: str, text_layers: int) -> tuple[str, int] | None:
 
 
 def count_text_layers(text: Mapping[str, Tensor]) -> int:
-    """The first layer that attends to images ends the text encoder."""
+    """Number of layers before the first one with cross-attention."""
     layers = {int(m[1]) for m in map(BERT_LAYER.match, text) if m}
     crossing = {int(m[1]) for m in map(BERT_LAYER.match, text) if m and m[2].startswith("crossattention.")}
     return min(crossing, default=len(layers))
 
 
 def with_bert(key: str) -> str:
-    """Fine-tuning checkpoints leave out "bert."."""
+    """Add the prefix "bert.", which fine-tuning checkpoints lack."""
     return f"bert.{key}" if key.startswith(("embeddings.", "encoder.")) else key
 
 
 def refuse_unknown(unknown: list[str]) -> None:
-    """Raise a ValueError that lists weights with unknown names, if there are any."""
+    """Raise a ValueError that lists the unknown weights, if there are any."""
     if unknown:
         raise ValueError(f"{len(unknown)} unknown weights in the checkpoint: {', '.join(sorted(unknown))}.")

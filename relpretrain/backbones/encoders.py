@@ -1,4 +1,4 @@
-"""What ALBEF, X-VLM and the momentum teacher have in common: encoders, projections and the word head."""
+"""The common part of ALBEF, X-VLM and the momentum teacher: encoders, projections and the MLM head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from relpretrain.backbones import text as text_module
 from relpretrain.backbones import vision as vision_module
 from relpretrain.backbones.bert_names import convert_bert
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
 
@@ -19,30 +19,30 @@ TEMPERATURE_RANGE = (0.001, 0.5)
 
 
 class Encoders(nn.Module):
-    """An image, a text and a fusion encoder, the projections to the contrastive space and the word head.
+    """An image, a text and a fusion encoder, the projections to the contrastive space and the MLM head.
 
     Args:
-        sizes: All numbers.
-        checkpointing: Recompute activations in the backward pass, for less memory.
+        config: Numbers of the model.
+        checkpointing: Recompute activations in the backward pass to save memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.vision = vision_module.build_vision(sizes, checkpointing)
-        self.text = text_module.TextEncoder(sizes, checkpointing)
-        self.fusion = text_module.FusionEncoder(sizes, checkpointing)
-        self.mlm_head = text_module.MLMHead(sizes)
-        self.image_projection = nn.Linear(sizes.vision_width, sizes.embed_dim)
-        self.text_projection = nn.Linear(sizes.text_width, sizes.embed_dim)
-        self.fusion_dim = sizes.text_width
-        self.patch_grid = sizes.patch_grid
+        self.config = config
+        self.vision = vision_module.build_vision(config, checkpointing)
+        self.text = text_module.TextEncoder(config, checkpointing)
+        self.fusion = text_module.FusionEncoder(config, checkpointing)
+        self.mlm_head = text_module.MLMHead(config)
+        self.image_projection = nn.Linear(config.vision_width, config.embed_dim)
+        self.text_projection = nn.Linear(config.text_width, config.embed_dim)
+        self.fusion_dim = config.text_width
+        self.patch_grid = config.patch_grid
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse another `fuse` alone.
+        """Check that a subclass which overrides `fuse` also overrides `fuse_cached`, which objectives call.
 
         Raises:
-            TypeError: If a subclass has another `fuse` and not another `fuse_cached`, which is what objectives call.
+            TypeError: If it does not.
         """
         super().__init_subclass__(**kwargs)
         if "fuse" in cls.__dict__ and "fuse_cached" not in cls.__dict__:
@@ -52,59 +52,59 @@ class Encoders(nn.Module):
             )
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Encode (batch, 3, height, width) once, and the regions out of the same pass."""
+        """Encode images (batch, 3, height, width), and regions of them in the same pass."""
         features: ImageFeatures = self.vision(images, regions)
         return features
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode (n, length) ids to (n, length, dim)."""
+        """Encode token ids (n, length) with their attention mask (n, length) to text tokens (n, length, dim)."""
         tokens: Tensor = self.text(ids, mask)
         return tokens
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
+        """Fuse text tokens (n, length, dim) with image tokens (m, 1 + patches, dim): (n, length, fusion_dim).
 
-        There may be fewer images, of which n is a multiple: each then serves as many texts in a row.
+        n is a multiple of m, and each image belongs to n / m consecutive texts.
         """
         return self.fuse_cached(text, text_mask, self.precompute_image_kv(image), image_mask)
 
     def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What of fusion depends on image tokens (m, 1 + patches, dim) alone: tensors of m rows, for all texts."""
+        """Precompute cross-attention keys and values per layer, of image tokens (m, 1 + patches, dim): m rows each."""
         return self.fusion.precompute_image_kv(image)
 
     def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What of matching depends on text tokens (n, length, dim) alone, in their shape, for all images."""
+        """Precompute the first fusion layer's self-attention of text tokens (n, length, dim), for `match`."""
         return self.fusion.precompute_text(text, text_mask)
 
     def fuse_cached(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """`fuse` texts (n, length, dim) with images of `precompute_image_kv`: (n, length, fusion_dim)."""
+        """`fuse` text tokens (n, length, dim) with images from `precompute_image_kv`: (n, length, fusion_dim)."""
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
         return tokens
 
     def match(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """Match logits (n, 2) of texts and images that were begun: those of `match_logits(fuse(...))`, sooner.
+        """Match logits (n, 2) of n texts from `precompute_text` with m images from `precompute_image_kv`.
 
-        Each image serves as many texts in a row as there are texts for an image; the last layer is computed for the
-        first token alone, which is all that the matching head looks at.
+        Equal to `match_logits(fuse(...))`, but faster: the last layer is computed for [CLS] only, which is all that the
+        matching head uses. Each image belongs to n / m consecutive texts.
         """
         first = self.fusion.first_token(text, text_mask, image, image_mask)
         with full_precision(first):
             return self.match_logits(first.float())
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        """Matching logits (n, 2) of fused tokens (n, length, fusion_dim); class 1 is "match"."""
         raise TypeError(f"{type(self).__name__} has no matching head.")
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
         return F.normalize(self.image_projection(tokens[:, 0]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of text tokens (n, length, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of text tokens (n, length, dim)."""
         return F.normalize(self.text_projection(tokens[:, 0]).float(), dim=-1)
 
     def word_logits(self, fused: Tensor) -> Tensor:
-        """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""
+        """Vocabulary logits (positions, vocabulary) of fused tokens (positions, fusion_dim)."""
         logits: Tensor = self.mlm_head(fused, self.text.words.weight)
         return logits
 
@@ -112,9 +112,9 @@ class Encoders(nn.Module):
         """Load image weights through timm and text weights through transformers.
 
         Args:
-            image: Name of a timm model; None leaves the image encoder new.
-            text: Name or folder of a Hugging Face BERT with its language modelling head; None leaves the text and
-                fusion encoders new. Cross-attention always stays new.
+            image: Name of a timm model; None keeps the image encoder's random weights.
+            text: Name or folder of a Hugging Face BERT with its language modelling head; None keeps the random weights
+                of the text and fusion encoders. Those of cross-attention are kept in any case.
 
         Raises:
             ValueError: If a weight is missing, unexpected or of another shape.
@@ -123,7 +123,7 @@ class Encoders(nn.Module):
             vision_module.load_pretrained(self.vision, image)
         if text is None:
             return
-        state = convert_bert(_hugging_face_bert(text, self.sizes.text_heads), self.sizes.text_layers)
+        state = convert_bert(_hugging_face_bert(text, self.config.text_heads), self.config.text_layers)
         wanted = {
             key: value
             for key, value in self.state_dict().items()
@@ -134,13 +134,13 @@ class Encoders(nn.Module):
 
 
 class Temperature(nn.Module):
-    """The learned divisor of the cosines, kept inside [0.001, 0.5].
+    """Learned temperature: the divisor of cosine similarities, clamped to [0.001, 0.5].
 
-    It is moved back into the range in place whenever it is used, as the official code does, so that its gradient does
-    not vanish at the border. One value in a vector: FSDP refuses scalars.
+    It is clamped in place whenever it is used, as in the official code, so that its gradient does not vanish at the
+    border. A vector of one element, since FSDP does not accept scalars.
 
     Args:
-        initial: Its first value.
+        initial: Initial value.
     """
 
     def __init__(self, initial: float = 0.07) -> None:

@@ -1,4 +1,4 @@
-"""New weights."""
+"""Initialisation of weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ EMBEDDING_STD = 0.02
 
 
 def init_weights(module: nn.Module, std: float) -> None:
-    """Draw new weights as BERT does: normal, biases 0.
+    """Initialise weights as BERT does: normal, with biases 0.
 
     Args:
-        module: Its embeddings and linear layers are drawn anew.
-        std: Deviation of the linear layers; embeddings, which a layer norm follows, have `EMBEDDING_STD`.
+        module: Its embeddings and linear layers are initialised.
+        std: Standard deviation of the linear layers; that of embeddings, which a layer norm follows, is 0.02.
     """
     for part in module.modules():
         if isinstance(part, nn.Embedding):
@@ -25,15 +25,15 @@ def init_weights(module: nn.Module, std: float) -> None:
 
 
 def sincos_positions(grid: tuple[int, int], width: int, std: float) -> Tensor:
-    """Position embeddings that are sines and cosines of row and column, (rows * columns, width).
+    """2D sine-cosine position embeddings, (rows * columns, width).
 
-    Those of MAE and MoCo v3, but about their mean and of a given deviation: near positions are near, and a linear map
-    reads off which of two is further left, wherever they are.
+    Those of MAE and MoCo v3, centred and scaled to a given standard deviation. Close positions have similar embeddings,
+    and a linear map tells which of two is further left, wherever they are.
 
     Args:
         grid: Rows and columns.
         width: Width of the tokens, a multiple of 4.
-        std: Deviation of all numbers; 0 for a single position.
+        std: Standard deviation of all numbers; a single position gets 0.
     """
     waves: Tensor = build_sincos2d_pos_embed(list(grid), width)
     waves = waves - waves.mean(dim=0)

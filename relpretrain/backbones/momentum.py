@@ -1,4 +1,4 @@
-"""The momentum teacher of ALBEF: a slow copy of the student, and a queue of its embeddings."""
+"""The momentum teacher of ALBEF: an exponential moving average of the student, and a queue of its embeddings."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from relpretrain.distributed import gather, gather_sizes
 
 
 class EmbeddingQueue(nn.Module):
-    """The latest embeddings of images and texts, first in, first out. All processes hold the same.
+    """First-in-first-out queue of embeddings of images and texts, equal on all processes.
 
     Args:
         embed_dim: Width of an embedding.
-        size: How many images and texts are kept.
+        size: Number of images and of texts that are kept.
     """
 
     image: Tensor
     text: Tensor
     image_ids: Tensor
-    text_ids: Tensor
+    text_ids: Tensor  # `Pairs.text_keys`, under the name that checkpoints have
     pointer: Tensor
 
     def __init__(self, embed_dim: int, size: int) -> None:
         super().__init__()
         self.size = size
-        # Random directions fill it at first, as in the official code.
+        # Initially random directions, as in the official code.
         self.register_buffer("image", F.normalize(torch.randn(embed_dim, size), dim=0))
         self.register_buffer("text", F.normalize(torch.randn(embed_dim, size), dim=0))
         self.register_buffer("image_ids", torch.full((size,), -1))
@@ -38,15 +38,17 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def put(
-        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_keys: Tensor, sizes: list[int] | None = None
     ) -> None:
-        """Overwrite the oldest entries by (n, embed_dim) embeddings of all processes; n may differ between them.
+        """Replace the oldest entries by all processes' embeddings (n, embed_dim), of which n may differ.
 
-        `sizes` is n by rank; the processes ask each other if None.
+        `sizes` is n by rank; it is gathered if None.
         """
+        # Gather the joint batch; of more than fit, the last `size` rows.
         if sizes is None:
             sizes = gather_sizes(len(image), image.device)
-        columns = [gather(tensor, sizes)[-self.size :] for tensor in (image, text, image_ids, text_ids)]
+        columns = [gather(tensor, sizes)[-self.size :] for tensor in (image, text, image_ids, text_keys)]
+        # Write them behind the pointer, around the end.
         start = self.pointer + max(sum(sizes) - self.size, 0)
         where = (start + torch.arange(len(columns[0]), device=image.device)) % self.size
         for buffer, column in zip((self.image, self.text, self.image_ids, self.text_ids), columns, strict=True):
@@ -55,17 +57,17 @@ class EmbeddingQueue(nn.Module):
 
 
 class MomentumTeacher(nn.Module):
-    """A copy of a student's encoders that follows it slowly (ALBEF, section 3.3), with an optional queue.
+    """Exponential moving average of a student's encoders (ALBEF, section 3.3), with an optional queue.
 
-    The copy has no gradients. It follows train() and eval() of the module that holds it, so that its dropout is on in
-    training, as in the official code.
+    It has no gradients, and follows train() and eval() of its parent module: dropout is on in training, as in the
+    official code.
 
     Args:
-        student: What is copied.
-        momentum: Share of itself that the copy keeps in an update.
-        queue_size: How many embeddings of earlier steps are kept; 0 for none.
-        alpha: Share of the soft targets at the end of the ramp.
-        alpha_steps: Updates, one an optimizer step, over which the share rises linearly from 0; 0 for all at once.
+        student: The model to average.
+        momentum: Weight of the average's previous value in an update.
+        queue_size: Number of embeddings of earlier steps that are kept; 0 for no queue.
+        alpha: Weight of the soft targets at the end of the ramp.
+        alpha_steps: Updates, one per optimizer step, over which the weight rises linearly from 0; 0 for no ramp.
     """
 
     def __init__(
@@ -85,21 +87,21 @@ class MomentumTeacher(nn.Module):
         self.final_alpha = alpha
         self.alpha_steps = alpha_steps
         self.updates = 0
-        self.model = Encoders(student.sizes)
+        self.model = Encoders(student.config)
         own = self.model.state_dict()
         self.model.load_state_dict({key: value for key, value in student.state_dict().items() if key in own})
         self.model.requires_grad_(False)
-        self.queue = EmbeddingQueue(student.sizes.embed_dim, queue_size) if queue_size else None
+        self.queue = EmbeddingQueue(student.config.embed_dim, queue_size) if queue_size else None
 
     @property
     def alpha(self) -> float:
-        """Share of the soft targets, in [0, 1]. 0 before the first update of a ramp, as in the official first epoch."""
+        """Weight of the soft targets, in [0, 1]."""
         ramp = 1.0 if not self.alpha_steps else min(1.0, max(self.updates - 1, 0) / self.alpha_steps)
         return self.final_alpha * ramp
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Move the copy towards the student: once an optimizer step, before its features are computed."""
+        """Move the average towards the student: once per optimizer step, before its features are computed."""
         theirs = dict(student.named_parameters())
         pairs = [(own, theirs[name].detach()) for name, own in self.model.named_parameters()]
         own, new = (list(column) for column in zip(*pairs, strict=True))
@@ -107,17 +109,17 @@ class MomentumTeacher(nn.Module):
         self.updates += 1
 
     def enqueue(
-        self, image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor, sizes: list[int] | None = None
+        self, image: Tensor, text: Tensor, image_ids: Tensor, text_keys: Tensor, sizes: list[int] | None = None
     ) -> None:
-        """Put a batch's embeddings (n, embed_dim) into the queue: after the losses of its optimizer step.
+        """Add a batch's embeddings (n, embed_dim) to the queue, after the losses of its optimizer step.
 
         `sizes` is n by rank, if known.
         """
         if self.queue is not None:
-            self.queue.put(image, text, image_ids, text_ids, sizes)
+            self.queue.put(image, text, image_ids, text_keys, sizes)
 
     def get_extra_state(self) -> Tensor:
-        """How many updates there were: kept off the device, so that reading it never waits."""
+        """Number of updates, kept on the CPU so that reading it never waits for the device."""
         return torch.tensor([self.updates])
 
     def set_extra_state(self, state: Any) -> None:

@@ -1,4 +1,4 @@
-"""The sizes of our backbones: one table, of which every number can be overridden."""
+"""The configuration of our backbones: presets, of which every number can be overridden."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Positions = Literal["random", "sincos"]
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Every number that a backbone is built from.
+class ModelConfig:
+    """All numbers that define a backbone.
 
     Args:
         vision: Kind of the image encoder; "clip" is a ViT as CLIP's, with a norm before its blocks and QuickGELU.
@@ -22,26 +22,26 @@ class Sizes:
         vision_width: Width of the image tokens. Swin: of its last stage; each stage doubles the width.
         vision_depth: Number of blocks. Swin: of each stage.
         vision_heads: Number of attention heads. Swin: of each stage.
-        vision_mlp_ratio: Width of the image encoder's hidden layers over its own.
+        vision_mlp_ratio: Width of the image encoder's MLPs divided by its own width.
         vision_norm_eps: Epsilon of the image encoder's layer norms.
         region_depth: How many of the last ViT blocks attend inside a region (X-VLM's `local_attn_depth`).
         window_size: Height and width of Swin's attention windows, in patches.
-        drop_path: Largest rate of stochastic depth in the image encoder.
+        drop_path: Largest probability of stochastic depth in the image encoder.
         text_width: Width of the text tokens.
         text_heads: Number of attention heads of the text and the fusion encoder.
-        text_ffn: Width of their hidden layers.
+        text_ffn: Width of their feed-forward layers.
         text_layers: Layers of the text encoder.
         fusion_layers: Layers of the fusion encoder.
         text_norm_eps: Epsilon of their layer norms.
-        vocab_size: Number of words.
-        max_positions: Longest text in tokens.
+        vocab_size: Size of the vocabulary.
+        max_positions: Maximum length of a text in tokens.
         embed_dim: Width of the contrastive embeddings.
-        dropout: Rate of dropout in the text and the fusion encoder.
-        init_std: Deviation of new matrices. BERT's and ViT's 0.02 is made for a width of 768; narrow models need more,
-            or images hardly reach the fused text at first.
-        position_std: Deviation of a new ViT's position embeddings.
-        positions: How these begin: "random", or "sincos" (waves of row and column, from which a young model soon reads
-            where things are). Both are learned from there.
+        dropout: Dropout probability in the text and the fusion encoder.
+        init_std: Standard deviation of initial matrices. BERT's and ViT's 0.02 is meant for a width of 768; narrow
+            models need more, or images have hardly any influence on the fused text at first.
+        position_std: Standard deviation of a ViT's initial position embeddings.
+        positions: Initial position embeddings: "random", or "sincos" (2D sine-cosine, from which a model learns sooner
+            where things are). Both are trained.
     """
 
     vision: Vision
@@ -70,7 +70,7 @@ class Sizes:
     positions: Positions
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit together."""
+        """Check that the numbers fit together."""
         for name in ("vision_depth", "vision_heads"):
             value = getattr(self, name)
             if not isinstance(value, int):
@@ -120,7 +120,7 @@ class Sizes:
 
     @property
     def stride(self) -> int:
-        """Pixels that a final patch is wide."""
+        """Width of a final patch in pixels."""
         stages = 1 if isinstance(self.vision_depth, int) else len(self.vision_depth)
         return self.patch_size << (stages - 1)
 
@@ -129,6 +129,11 @@ class Sizes:
         """Rows and columns of the final patches."""
         side = self.image_size // self.stride
         return side, side
+
+    def arguments(self) -> dict[str, Any]:
+        """The same numbers as plain keyword arguments of `from_preset`."""
+        plain = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
 _TEXT: dict[str, dict[str, Any]] = {
@@ -161,7 +166,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def choose(
+def from_preset(
     size: str = "base",
     vision: str = "vit",
     image_size: int = 224,
@@ -187,35 +192,35 @@ def choose(
     init_std: float | None = None,
     position_std: float | None = None,
     positions: Positions = "random",
-) -> Sizes:
-    """Look up a size, and override numbers of it. None keeps the number of the table.
+) -> ModelConfig:
+    """Build a configuration from a preset. Arguments other than None override its numbers.
 
     Args:
-        size: "tiny" (quickstarts on a CPU), "small", or "base" (ViT-B/16 or Swin-B, BERT-base split 6 + 6).
+        size: Preset, "tiny" (quickstarts on a CPU), "small", or "base" (ViT-B/16 or Swin-B, BERT-base split 6 + 6).
         vision: "vit", "clip" or "swin".
         image_size: Height and width of the images in pixels.
         patch_size: Height and width of a patch in pixels. Swin: of its first stage.
-        vocab_size: Number of words.
-        dropout: Rate of dropout in the text and the fusion encoder.
+        vocab_size: Size of the vocabulary.
+        dropout: Dropout probability in the text and the fusion encoder.
         embed_dim: Width of the contrastive embeddings.
         vision_width: Width of the image tokens. Swin: of its last stage; each stage doubles the width.
         vision_depth: Number of blocks. Swin: a list, one number for each stage.
         vision_heads: Number of attention heads. Swin: a list, one number for each stage.
-        vision_mlp_ratio: Width of the image encoder's hidden layers over its own.
+        vision_mlp_ratio: Width of the image encoder's MLPs divided by its own width.
         vision_norm_eps: Epsilon of the image encoder's layer norms.
         region_depth: How many of the last ViT blocks attend inside a region.
         window_size: Height and width of Swin's attention windows, in patches.
-        drop_path: Largest rate of stochastic depth in the image encoder.
+        drop_path: Largest probability of stochastic depth in the image encoder.
         text_width: Width of the text tokens.
         text_heads: Number of attention heads of the text and the fusion encoder.
-        text_ffn: Width of their hidden layers.
+        text_ffn: Width of their feed-forward layers.
         text_layers: Layers of the text encoder.
         fusion_layers: Layers of the fusion encoder.
         text_norm_eps: Epsilon of their layer norms.
-        max_positions: Longest text in tokens.
-        init_std: Deviation of new matrices.
-        position_std: Deviation of a new ViT's position embeddings.
-        positions: How these begin, "random" or "sincos".
+        max_positions: Maximum length of a text in tokens.
+        init_std: Standard deviation of initial matrices.
+        position_std: Standard deviation of a ViT's initial position embeddings.
+        positions: Initial position embeddings, "random" or "sincos".
 
     Raises:
         ValueError: If a name is unknown, or numbers do not fit together.
@@ -225,17 +230,11 @@ def choose(
     _known("size", size, _TEXT)
     _known("positions", positions, dict.fromkeys(get_args(Positions)))
     numbers = _DEFAULTS[vision] | _TEXT[size] | _VISION[vision][size]
-    # A depth below the table's leaves room for fewer region blocks.
+    # With fewer blocks than the preset, no more of them than there are can attend inside a region.
     if region_depth is None and isinstance(vision_depth, int) and vision != "swin":
         numbers["region_depth"] = min(numbers["region_depth"], vision_depth)
     numbers |= {name: value for name, value in given.items() if name != "size" and value is not None}
-    return Sizes(**numbers)
-
-
-def overrides(sizes: Sizes) -> dict[str, Any]:
-    """All numbers of a size as plain arguments of `choose`."""
-    plain = dataclasses.asdict(sizes)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+    return ModelConfig(**numbers)
 
 
 def _known(what: str, name: str, table: dict[str, Any]) -> None:

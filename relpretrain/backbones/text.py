@@ -1,6 +1,6 @@
-"""BERT split in two: a text encoder, and a fusion encoder that attends to image tokens.
+"""BERT split in two: a text encoder, and a fusion encoder with cross-attention to image tokens.
 
-n texts of L tokens, D their width, K image tokens.
+In shapes: n texts of L tokens, m images of K tokens, D the width of the text tokens.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of tokens to themselves, queries, keys and values out of one product."""
+    """Multi-head self-attention with one linear layer for queries, keys and values."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -28,18 +29,23 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor, queries: int | None = None) -> Tensor:
-        """Attend from the first `queries` of tokens (n, L, D) to the visible; `mask` is (n, 1, 1, L), True at those."""
+        """Self-attention of tokens (n, L, D), computed for the first `queries` of them only (None: for all).
+
+        `mask` (n, 1, 1, L) is True at the tokens that may be attended to.
+        """
+        # Project and split into heads: q (n, heads, queries, D / heads), k and v (n, heads, L, D / heads).
         if queries is None:
-            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        else:  # the other tokens' queries are not needed
+            q, k, v = rearrange(self.qkv(x), "n l (part h d) -> part n h l d", part=3, h=self.heads)
+        else:
             width, weight, bias = x.shape[-1], self.qkv.weight, self.qkv.bias
             first: Any = F.linear(x[:, :queries], weight[:width], bias[:width])
             both: Any = F.linear(x, weight[width:], bias[width:])
-            q = first.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            k, v = both.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+            q = rearrange(first, "n l (h d) -> n h l d", h=self.heads)
+            k, v = rearrange(both, "n l (part h d) -> part n h l d", part=2, h=self.heads)
+        # Attend, and merge the heads to (n, queries, D).
         p = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        return self.out(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.out(rearrange(x, "n h l d -> n l (h d)"))  # type: ignore[no-any-return]
 
 
 class CrossAttention(nn.Module):
@@ -54,49 +60,56 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, kv: Tensor, mask: Tensor) -> Tensor:
-        """Attend from (n, L, D) to the visible tokens of m images; `mask` is (m, 1, 1, K), True at visible ones.
+        """Cross-attention of text tokens (n, L, D) to the tokens of m images, n a multiple of m.
 
-        `kv` holds their keys and values, (m, K, 2 D): what `self.kv` makes of tokens (m, K, image width). n is a
-        multiple of m: each image serves n / m texts in a row, which stand side by side as queries.
+        Each image serves n / m consecutive texts, whose tokens are concatenated to one row of queries.
+
+        Args:
+            x: Text tokens, (n, L, D).
+            kv: Keys and values of the image tokens, `self.kv(image)`, (m, K, 2 D).
+            mask: True at the image tokens that may be attended to, (m, 1, 1, K).
         """
-        q = self.q(x).reshape(len(kv), -1, x.shape[-1]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = kv.reshape(*kv.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        # Split into heads: q (m, heads, n / m * L, D / heads), k and v (m, heads, K, D / heads).
+        texts, m = len(x), len(kv)
+        q = rearrange(self.q(x), "(m each) l (h d) -> m h (each l) d", m=m, h=self.heads)
+        k, v = rearrange(kv, "m k (part h d) -> part m h k d", part=2, h=self.heads)
+        # Attend, and merge the heads to (n, L, D).
         p = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        return self.out(attended.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+        return self.out(rearrange(attended, "m h (each l) d -> (m each) l (h d)", each=texts // m))  # type: ignore[no-any-return]
 
 
 class Layer(nn.Module):
-    """A BERT layer: self-attention, cross-attention if `image_width` is given, two linear layers; norms come last.
+    """A post-norm BERT layer: self-attention, cross-attention if `image_width` is given, and a feed-forward network.
 
     Args:
-        sizes: Its numbers.
-        image_width: Width of the image tokens; None for a layer of text alone.
+        config: Numbers of the model.
+        image_width: Width of the image tokens; None for a layer without cross-attention.
     """
 
-    def __init__(self, sizes: Sizes, image_width: int | None = None) -> None:
+    def __init__(self, config: ModelConfig, image_width: int | None = None) -> None:
         super().__init__()
-        width, heads, dropout, eps = sizes.text_width, sizes.text_heads, sizes.dropout, sizes.text_norm_eps
+        width, heads, dropout, eps = config.text_width, config.text_heads, config.dropout, config.text_norm_eps
         self.attention = SelfAttention(width, heads, dropout)
         self.attention_norm = nn.LayerNorm(width, eps)
         if image_width is not None:
             self.cross = CrossAttention(width, image_width, heads, dropout)
             self.cross_norm = nn.LayerNorm(width, eps)
-        self.up = nn.Linear(width, sizes.text_ffn)
-        self.down = nn.Linear(sizes.text_ffn, width)
+        self.up = nn.Linear(width, config.text_ffn)
+        self.down = nn.Linear(config.text_ffn, width)
         self.ffn_norm = nn.LayerNorm(width, eps)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, kv: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
-        """Turn tokens (n, L, D) into tokens (n, L, D); `kv` and masks as in the attentions."""
+        """Run the layer on text tokens (n, L, D); `kv` and masks as in `SelfAttention` and `CrossAttention`."""
         return self.finish(self.attend(x, mask), kv, image_mask)
 
     def attend(self, x: Tensor, mask: Tensor, queries: int | None = None) -> Tensor:
-        """The part before any image: self-attention of the first `queries` tokens, (n, queries or L, D)."""
+        """Run the self-attention, for the first `queries` tokens only if given: (n, queries or L, D)."""
         return self.attention_norm(x[:, :queries] + self.drop(self.attention(x, mask, queries)))  # type: ignore[no-any-return]
 
     def finish(self, x: Tensor, kv: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
-        """The rest: cross-attention and the two linear layers, each token by itself."""
+        """Run the cross-attention and the feed-forward network on what `attend` returned."""
         if kv is not None:
             x = self.cross_norm(x + self.drop(self.cross(x, kv, image_mask)))
         return self.ffn_norm(x + self.drop(self.down(F.gelu(self.up(x)))))  # type: ignore[no-any-return]
@@ -106,20 +119,20 @@ class TextEncoder(nn.Module):
     """Embeddings and the first layers of BERT.
 
     Args:
-        sizes: Its numbers.
-        checkpointing: Recompute activations in the backward pass, for less memory.
+        config: Numbers of the model.
+        checkpointing: Recompute activations in the backward pass to save memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
         self.checkpointing = checkpointing
-        self.words = nn.Embedding(sizes.vocab_size, sizes.text_width)
-        self.positions = nn.Embedding(sizes.max_positions, sizes.text_width)
-        self.types = nn.Embedding(2, sizes.text_width)  # all tokens are of type 0, as in ALBEF and X-VLM
-        self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
-        self.drop = nn.Dropout(sizes.dropout)
-        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.text_layers))
-        init_weights(self, sizes.init_std)
+        self.words = nn.Embedding(config.vocab_size, config.text_width)
+        self.positions = nn.Embedding(config.max_positions, config.text_width)
+        self.types = nn.Embedding(2, config.text_width)  # all tokens are of type 0, as in ALBEF and X-VLM
+        self.norm = nn.LayerNorm(config.text_width, config.text_norm_eps)
+        self.drop = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.text_layers))
+        init_weights(self, config.init_std)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode ids (n, L) to tokens (n, L, D); `mask` (n, L) is True at real tokens."""
@@ -140,49 +153,52 @@ class FusionEncoder(nn.Module):
     """The remaining layers of BERT, each with cross-attention to image tokens.
 
     Args:
-        sizes: Its numbers.
-        checkpointing: Recompute activations in the backward pass, for less memory.
+        config: Numbers of the model.
+        checkpointing: Recompute activations in the backward pass to save memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
         self.checkpointing = checkpointing
-        self.layers = nn.ModuleList(Layer(sizes, sizes.vision_width) for _ in range(sizes.fusion_layers))
-        init_weights(self, sizes.init_std)
+        self.layers = nn.ModuleList(Layer(config, config.vision_width) for _ in range(config.fusion_layers))
+        init_weights(self, config.init_std)
 
     def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What no text has a part in, of tokens (m, K, image width): keys and values for each layer, (m, K, 2 D).
+        """Precompute cross-attention keys and values per layer, (m, K, 2 D) each, of tokens (m, K, image width).
 
-        With checkpointing it is the tokens alone: a layer makes its keys and values when it runs, and keeps none.
+        With checkpointing, returns the tokens unchanged: each layer then recomputes its keys and values.
         """
         layers: list[Any] = list(self.layers)
         return (image,) if self.checkpointing else tuple(layer.cross.kv(image) for layer in layers)
 
     def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What no image has a part in, (n, L, D): the first layer's self-attention. Goes on in `first_token`."""
+        """Precompute the first layer's self-attention, (n, L, D), independent of any image, for `first_token`."""
         first: Any = self.layers[0]
         return run(first.attend, self.checkpointing, text, _wide(text_mask))
 
     def forward(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """Let texts (n, L, D) attend to m images of `precompute_image_kv`, n a multiple of m: (n, L, D)."""
+        """Fuse text tokens (n, L, D) with m images from `precompute_image_kv`, n a multiple of m: (n, L, D)."""
         for number, layer in enumerate(self.layers):
-            text = self._look(number, layer, image, image_mask, text, _wide(text_mask))
+            text = self._cross(number, layer, image, image_mask, text, _wide(text_mask))
         return text
 
-    def first_token(self, begun: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
-        """The first token of what `forward` returns, (n, 1, D), of texts that `precompute_text` prepared."""
+    def first_token(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+        """Compute only [CLS] of what `forward` returns, (n, 1, D), of texts from `precompute_text`."""
         layers: list[Any] = list(self.layers)
         last = len(layers) - 1
+        # First layer: its self-attention is done, (n, L, D).
         if last == 0:
-            return self._look(0, layers[0].finish, image, image_mask, begun[:, :1])
-        x = self._look(0, layers[0].finish, image, image_mask, begun)
+            return self._cross(0, layers[0].finish, image, image_mask, text[:, :1])
+        x = self._cross(0, layers[0].finish, image, image_mask, text)
+        # Middle layers, (n, L, D).
         for number in range(1, last):
-            x = self._look(number, layers[number], image, image_mask, x, _wide(text_mask))
+            x = self._cross(number, layers[number], image, image_mask, x, _wide(text_mask))
+        # Last layer: [CLS] is the only query, (n, 1, D).
         x = run(layers[last].attend, self.checkpointing, x, _wide(text_mask), 1)
-        return self._look(last, layers[last].finish, image, image_mask, x)
+        return self._cross(last, layers[last].finish, image, image_mask, x)
 
-    def _look(self, number: int, part: Any, image: tuple[Tensor, ...], image_mask: Tensor, *x: Tensor) -> Tensor:
-        """Run a layer, or the part of it that looks at images."""
+    def _cross(self, number: int, part: Any, image: tuple[Tensor, ...], image_mask: Tensor, *x: Tensor) -> Tensor:
+        """Run a layer, or the part of it that has cross-attention."""
         if not self.checkpointing:
             return part(*x, image[number], _wide(image_mask))  # type: ignore[no-any-return]
         layer: Any = self.layers[number]
@@ -193,15 +209,15 @@ class MLMHead(nn.Module):
     """BERT's head for masked language modelling; its last matrix is that of the word embeddings.
 
     Args:
-        sizes: Its numbers.
+        config: Numbers of the model.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(sizes.text_width, sizes.text_width)
-        self.norm = nn.LayerNorm(sizes.text_width, sizes.text_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(sizes.vocab_size))
-        init_weights(self, sizes.init_std)
+        self.dense = nn.Linear(config.text_width, config.text_width)
+        self.norm = nn.LayerNorm(config.text_width, config.text_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        init_weights(self, config.init_std)
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of hidden states (positions, D); `words` is (vocabulary, D)."""
@@ -209,12 +225,12 @@ class MLMHead(nn.Module):
 
 
 def run(part: Callable[..., Tensor], checkpointing: bool, *arguments: Any) -> Tensor:
-    """Run a layer or a part of one; with `checkpointing`, the backward pass runs it again instead of keeping it."""
+    """Run a layer or a part of one, with activation checkpointing if asked for."""
     if checkpointing and torch.is_grad_enabled():
         return checkpoint(part, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
     return part(*arguments)
 
 
 def _wide(mask: Tensor) -> Tensor:
-    """A mask (n, tokens) as attention takes it, (n, 1, 1, tokens)."""
+    """A mask (n, tokens) in the shape that attention expects, (n, 1, 1, tokens)."""
     return mask.bool()[:, None, None]

@@ -1,6 +1,6 @@
-"""Image encoders: timm's ViT and Swin, with regions out of the same pass.
+"""Image encoders: timm's ViT and Swin, which encode images and regions of them in one forward pass.
 
-B images, N patches, R regions, D the width of the tokens.
+In shapes: B images, N patches, R regions, D the width of the tokens.
 """
 
 from __future__ import annotations
@@ -11,72 +11,77 @@ from typing import Any
 
 import timm
 import torch
+from einops import repeat
 from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights, sincos_positions
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.types import ImageFeatures, Regions
 
 
 class ViT(nn.Module):
-    """A ViT whose last blocks run on whole images and, in the same pass, on copies that attend inside a region.
+    """A ViT whose last `region_depth` blocks also encode regions, by attention that is restricted to a region.
 
-    The copies begin as the tokens of their image, so they know its context. In the last `region_depth` blocks the keys
-    are the region's patches and [CLS] (X-VLM, official code: `local_attn_depth`). All tokens come out; the mask says
-    which belong to the region.
+    The first blocks run on whole images. A region then starts from the tokens of its image, so it knows its context;
+    in the last blocks its tokens attend to [CLS] and the patches inside the region (`local_attn_depth` in the official
+    X-VLM code). All patches are returned, with a mask of those inside.
 
-    With `sizes.vision` "clip" it is CLIP's: a norm before the blocks, QuickGELU, patches without bias.
+    `config.vision="clip"` builds CLIP's ViT: a layer norm before the blocks, QuickGELU, patch embedding without bias.
 
     Args:
-        sizes: Its numbers.
-        checkpointing: Recompute activations in the backward pass, for less memory.
+        config: Numbers of the model.
+        checkpointing: Recompute activations in the backward pass to save memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
-        self.image_size = sizes.image_size
-        self.patch_grid = sizes.patch_grid
-        self.width = sizes.vision_width
+        self.image_size = config.image_size
+        self.patch_grid = config.patch_grid
+        self.width = config.vision_width
         self.checkpointing = checkpointing
-        clip = sizes.vision == "clip"
+        clip = config.vision == "clip"
         self.trunk = VisionTransformer(
-            img_size=sizes.image_size,
-            patch_size=sizes.patch_size,
+            img_size=config.image_size,
+            patch_size=config.patch_size,
             num_classes=0,
-            embed_dim=sizes.vision_width,
-            depth=sizes.vision_depth,
-            num_heads=sizes.vision_heads,
-            mlp_ratio=sizes.vision_mlp_ratio,
-            norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
+            embed_dim=config.vision_width,
+            depth=config.vision_depth,
+            num_heads=config.vision_heads,
+            mlp_ratio=config.vision_mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=config.vision_norm_eps),
             act_layer="quick_gelu" if clip else "gelu",
             pre_norm=clip,
-            drop_path_rate=sizes.drop_path,
+            drop_path_rate=config.drop_path,
         )
-        self.shared_depth = len(self.trunk.blocks) - sizes.region_depth
-        init_weights(self.trunk.blocks, sizes.init_std)
-        nn.init.normal_(self.trunk.pos_embed, std=sizes.position_std)
-        if sizes.positions == "sincos":
-            places = sincos_positions(sizes.patch_grid, sizes.vision_width, sizes.position_std)
-            self.trunk.pos_embed.data[0, 1:] = places
+        self.shared_depth = len(self.trunk.blocks) - config.region_depth
+        init_weights(self.trunk.blocks, config.init_std)
+        nn.init.normal_(self.trunk.pos_embed, std=config.position_std)
+        if config.positions == "sincos":
+            waves = sincos_positions(config.patch_grid, config.vision_width, config.position_std)
+            self.trunk.pos_embed.data[0, 1:] = waves
 
     def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them."""
         _check_size(images, self.image_size)
         trunk = self.trunk
-        x = trunk.patch_embed(images)  # (B, N, D)
-        x = trunk.norm_pre(torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], 1) + trunk.pos_embed)
-        whole = _all(x)
+        # Embed: [CLS] and patches, (B, 1 + N, D).
+        x = trunk.patch_embed(images)
+        cls = repeat(trunk.cls_token, "1 1 d -> b 1 d", b=len(x))
+        x = trunk.norm_pre(torch.cat([cls, x], 1) + trunk.pos_embed)
+        image_mask = _all_visible(x)
         if regions is None:
-            return ImageFeatures(trunk.norm(self._run(x, 0, None, None)), whole)
+            return ImageFeatures(trunk.norm(self._run(x, 0, None, None)), image_mask)
+        # First blocks: whole images only, (B, 1 + N, D).
         x = self._run(x, 0, self.shared_depth, None)
-        visible = _with_cls(regions.patch_mask)
-        mask = torch.cat([whole, visible])[:, None, None]  # (B + R, heads, queries, keys)
+        # Last blocks: images and regions as one batch, (B + R, 1 + N, D), each with a mask of its keys.
+        region_mask = _with_cls(regions.patch_mask)
         x = torch.cat([x, x[regions.image_index]])
+        mask = torch.cat([image_mask, region_mask])[:, None, None]  # (B + R, heads, queries, keys)
         x = trunk.norm(self._run(x, self.shared_depth, None, mask))
-        return ImageFeatures(x[: len(images)], whole, x[len(images) :], visible)
+        return ImageFeatures(x[: len(images)], image_mask, x[len(images) :], region_mask)
 
     def _run(self, x: Tensor, start: int, end: int | None, mask: Tensor | None) -> Tensor:
         for block in self.trunk.blocks[start:end]:
@@ -88,37 +93,36 @@ class ViT(nn.Module):
 
 
 class Swin(nn.Module):
-    """A Swin encoder; [CLS] is the mean of the patches, and a region's [CLS] is the mean of its own (X-VLM).
+    """A Swin encoder with mean pooling: token 0 is the mean of the image's or the region's patches (X-VLM).
 
-    Region tokens are [mean of the region's patches ; all patches of the image]: the mask hides those outside it from
-    whoever attends to them.
+    A region has the same patches as its image; its mask hides those outside the region from cross-attention.
 
     Args:
-        sizes: Its numbers.
-        checkpointing: Recompute activations in the backward pass, for less memory.
+        config: Numbers of the model.
+        checkpointing: Recompute activations in the backward pass to save memory.
     """
 
-    def __init__(self, sizes: Sizes, checkpointing: bool = False) -> None:
+    def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
-        depths, heads = sizes.vision_depth, sizes.vision_heads
-        assert not isinstance(depths, int)  # `Sizes` has checked it
-        self.image_size = sizes.image_size
-        self.patch_grid = sizes.patch_grid
-        self.width = sizes.vision_width
+        depths, heads = config.vision_depth, config.vision_heads
+        assert not isinstance(depths, int)  # `ModelConfig` has checked it
+        self.image_size = config.image_size
+        self.patch_grid = config.patch_grid
+        self.width = config.vision_width
         self.trunk = SwinTransformer(
-            img_size=sizes.image_size,
-            patch_size=sizes.patch_size,
+            img_size=config.image_size,
+            patch_size=config.patch_size,
             num_classes=0,
-            embed_dim=sizes.vision_width >> (len(depths) - 1),
+            embed_dim=config.vision_width >> (len(depths) - 1),
             depths=depths,
             num_heads=heads,
-            window_size=sizes.window_size,
-            mlp_ratio=sizes.vision_mlp_ratio,
-            norm_layer=partial(nn.LayerNorm, eps=sizes.vision_norm_eps),
-            drop_path_rate=sizes.drop_path,
+            window_size=config.window_size,
+            mlp_ratio=config.vision_mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=config.vision_norm_eps),
+            drop_path_rate=config.drop_path,
         )
         self.trunk.set_grad_checkpointing(checkpointing)
-        init_weights(self.trunk.layers, sizes.init_std)
+        init_weights(self.trunk.layers, config.init_std)
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
                 module.fused_attn = True  # timm leaves scaled_dot_product_attention off here by default
@@ -126,33 +130,35 @@ class Swin(nn.Module):
     def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them."""
         _check_size(images, self.image_size)
+        # Images: the mean of the patches, then the patches, (B, 1 + N, D).
         patches = self.trunk.forward_features(images).flatten(1, 2)  # (B, N, D)
         tokens = torch.cat([patches.mean(1, keepdim=True), patches], 1)
-        whole = _all(tokens)
+        image_mask = _all_visible(tokens)
         if regions is None:
-            return ImageFeatures(tokens, whole)
+            return ImageFeatures(tokens, image_mask)
+        # Regions: the mean of the patches inside, then all patches of the image, (R, 1 + N, D).
         patches = patches[regions.image_index]  # (R, N, D)
-        share = regions.patch_mask.to(patches.dtype)
-        share = share / share.sum(1, keepdim=True).clamp(min=1)
-        cls = share[:, None] @ patches  # (R, 1, D)
-        return ImageFeatures(tokens, whole, torch.cat([cls, patches], 1), _with_cls(regions.patch_mask))
+        weights = regions.patch_mask.to(patches.dtype)
+        weights = weights / weights.sum(1, keepdim=True).clamp(min=1)  # (R, N)
+        mean = weights[:, None] @ patches  # (R, 1, D)
+        return ImageFeatures(tokens, image_mask, torch.cat([mean, patches], 1), _with_cls(regions.patch_mask))
 
 
-def build_vision(sizes: Sizes, checkpointing: bool = False) -> ViT | Swin:
-    """Build the image encoder that `sizes.vision` names."""
-    return (Swin if sizes.vision == "swin" else ViT)(sizes, checkpointing)
+def build_vision(config: ModelConfig, checkpointing: bool = False) -> ViT | Swin:
+    """Build the image encoder that `config.vision` names."""
+    return (Swin if config.vision == "swin" else ViT)(config, checkpointing)
 
 
 def load_pretrained(encoder: ViT | Swin, name: str) -> None:
-    """Load the weights of a pretrained timm model, its position embeddings resized to the encoder's image size.
+    """Load the weights of a pretrained timm model, with its position embeddings resized to the encoder's image size.
 
     Args:
-        encoder: What to load them into.
+        encoder: The image encoder to load the weights into.
         name: Name of a timm model, such as "vit_base_patch16_224.augreg_in21k".
 
     Raises:
-        ValueError: If the weights cannot be had, or one is missing, unexpected or of another shape; only the classifier
-            head may be left over.
+        ValueError: If the weights cannot be downloaded, or one is missing, unexpected (other than the classifier
+            head) or of another shape.
     """
     kwargs: dict[str, Any] = {"num_classes": 0, "img_size": encoder.image_size}
     try:
@@ -164,7 +170,7 @@ def load_pretrained(encoder: ViT | Swin, name: str) -> None:
 
 
 def unavailable(what: str, argument: str, error: Exception) -> str:
-    """One line on weights that could not be loaded, with the remedy."""
+    """Error message for pretrained weights that could not be loaded, in one line with the remedy."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
         f"The {what} could not be loaded ({reason}): check the name and the network, or start from new weights with "
@@ -179,9 +185,9 @@ def check_weights(
 
     Args:
         source: Where the weights come from, for the message.
-        wanted: Weights of the model.
-        given: Weights of the source.
-        ignored: Beginnings of names that the source may have beyond the model.
+        wanted: State dict of the model.
+        given: State dict to be loaded.
+        ignored: Prefixes of names in `given` that the model need not have.
     """
     missing = sorted(set(wanted) - set(given))
     unexpected = sorted(key for key in set(given) - set(wanted) if not key.startswith(ignored or ("\0",)))
@@ -199,7 +205,7 @@ def check_weights(
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the weights that hold NaN or an infinity."""
+    """Names of the weights that contain NaN or infinity."""
     return sorted(
         key
         for key, value in weights.items()
@@ -207,7 +213,7 @@ def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
     )
 
 
-def _all(tokens: Tensor) -> Tensor:
+def _all_visible(tokens: Tensor) -> Tensor:
     return tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
 
 

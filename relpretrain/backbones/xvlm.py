@@ -6,30 +6,30 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones import presets as sizes
 from relpretrain.backbones.encoders import Encoders, Temperature
+from relpretrain.backbones.presets import from_preset
 
 
 class XVLM(Encoders):
     """ALBEF's architecture for images and their regions, with a head that predicts boxes.
 
-    Satisfies `relpretrain.types.BoxBackbone`.
+    Implements `relpretrain.types.BoxBackbone`.
 
-    `init_args` holds plain arguments that build the same model again, without pretrained weights.
+    `init_args` are arguments of plain types that rebuild the same model, without pretrained weights.
 
     Args:
-        size: "tiny", "small" or "base"; further keywords override single numbers (`relpretrain.backbones.presets`).
+        size: Preset, "tiny", "small" or "base"; further keywords override single numbers of it.
         vision: "vit" (its last blocks attend inside a region), "clip" (the same with CLIP's layers, for CLIP's weights)
             or "swin" (a region is the mean of its patches).
         image_size: Height and width of the images in pixels.
-        patch_size: Height and width of a patch in pixels; None for the size's own.
-        vocab_size: Number of words of the tokenizer.
-        dropout: Rate of dropout in the text and fusion encoders.
-        temperature: Initial divisor of the cosines.
-        checkpointing: Recompute activations in the backward pass, for less memory.
-        pretrained_image: Name of a timm model whose weights the image encoder starts from.
-        pretrained_text: Name or folder of a Hugging Face BERT whose weights the text and fusion encoders start from.
-        overrides: Further numbers, see `relpretrain.backbones.presets.choose`.
+        patch_size: Height and width of a patch in pixels; None for the preset's own.
+        vocab_size: Size of the tokenizer's vocabulary.
+        dropout: Dropout probability in the text and fusion encoders.
+        temperature: Initial temperature, the divisor of cosine similarities.
+        checkpointing: Recompute activations in the backward pass to save memory.
+        pretrained_image: Name of a timm model to initialise the image encoder from.
+        pretrained_text: Name or folder of a Hugging Face BERT to initialise the text and fusion encoders from.
+        overrides: Further numbers, see `relpretrain.backbones.presets.from_preset`.
     """
 
     teacher: None = None
@@ -48,7 +48,7 @@ class XVLM(Encoders):
         pretrained_text: str | None = None,
         **overrides: Any,
     ) -> None:
-        chosen = sizes.choose(
+        config = from_preset(
             size=size,
             vision=vision,
             image_size=image_size,
@@ -57,28 +57,28 @@ class XVLM(Encoders):
             dropout=dropout,
             **overrides,
         )
-        super().__init__(chosen, checkpointing)
-        self.itm_head = _head(chosen.text_width, 2)
-        self.box_head = _head(chosen.text_width, 4)
+        super().__init__(config, checkpointing)
+        self.itm_head = _head(config.text_width, 2)
+        self.box_head = _head(config.text_width, 4)
         self.scale = Temperature(temperature)
         self.load_pretrained(pretrained_image, pretrained_text)
-        self.init_args: dict[str, Any] = sizes.overrides(chosen) | {"checkpointing": checkpointing}
+        self.init_args: dict[str, Any] = config.arguments() | {"checkpointing": checkpointing}
 
     @property
     def temperature(self) -> Tensor:
         """Divisor of the cosine similarities, a scalar tensor."""
-        scale: Tensor = self.scale()
-        return scale
+        temperature: Tensor = self.scale()
+        return temperature
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        """Matching logits (n, 2) of fused tokens (n, length, fusion_dim); class 1 is "match"."""
         logits: Tensor = self.itm_head(fused[:, 0])
         return logits
 
     def boxes(self, fused: Tensor) -> Tensor:
-        """(cx, cy, w, h) as shares of the image, (n, 4), of fused tokens (n, length, fusion_dim)."""
+        """Boxes (cx, cy, w, h) as fractions of the image's size, (n, 4), of fused tokens (n, length, fusion_dim)."""
         logits: Tensor = self.box_head(fused[:, 0])
-        return logits.float().sigmoid()  # coordinates need more digits than half precision has
+        return logits.float().sigmoid()  # coordinates need more precision than bf16 has
 
 
 def _head(width: int, outputs: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
-"""What a checkpoint says of itself, rebuilding a model from nothing but its file, and the Hugging Face layout.
+"""Checkpoints: self-describing files that `load` rebuilds a model from, and the Hugging Face layout.
 
-`checkpoint` loads and describes, `start` begins training from weights, `folder` and `card` are for the hub, `published`
-lists known checkpoints, `official/` reads and writes those of the official ALBEF and X-VLM code.
+`checkpoint` describes and loads, `start` initialises training from weights, `folder` and `card` are for the hub,
+`published` lists known checkpoints, `official/` reads and writes those of the official ALBEF and X-VLM code.
 """
 
 from relpretrain.checkpoints.checkpoint import Loaded, load

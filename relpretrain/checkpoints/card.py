@@ -38,13 +38,13 @@ Training data, intended use and results: to be filled in by whoever publishes th
 
 
 def card(name: str, backbone: nn.Module, preprocess: Preprocess, objectives: Iterable[str], official: bool) -> str:
-    """Text of the model card: what can be known from the weights; the rest is left to whoever publishes them.
+    """Text of the model card, as far as it follows from the weights; data and results are left to the publisher.
 
     Args:
-        name: What the weights are called.
+        name: Name of the weights.
         backbone: The model.
-        preprocess: What prepares images and texts for it.
-        objectives: Names of the objectives that come with it.
+        preprocess: Preprocessing of its images and texts.
+        objectives: Names of its objectives.
         official: Whether the weights came from a checkpoint of the official code.
     """
     return _CARD.format(

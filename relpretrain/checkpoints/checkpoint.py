@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and rebuilding a model from nothing but the file."""
+"""Describe a model in its checkpoint, and rebuild it from that file alone."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from relpretrain.types import Backbone
 from relpretrain.version import __version__
 
 KEY = "relpretrain"
-"""Entry of a checkpoint that holds `describe`'s result, beside Lightning's own."""
+"""Entry of a checkpoint with the result of `describe`, beside Lightning's own."""
 
 OFFICIAL_TOKENIZER = "bert-base-uncased"
-"""What the official checkpoints were trained with."""
+"""The tokenizer that the official checkpoints were trained with."""
 
 
 @dataclass
 class Loaded(ModelHubMixin):
-    """A model out of a checkpoint, in evaluation mode.
+    """A model from a checkpoint, in evaluation mode.
 
-    Through `huggingface_hub`'s mixin it goes to the Hugging Face hub and comes back: `save_pretrained(folder)`,
-    `push_to_hub("USER/NAME")`, `Loaded.from_pretrained("USER/NAME")`, which also takes a folder.
+    `huggingface_hub`'s mixin saves and shares it: `save_pretrained(folder)`, `push_to_hub("USER/NAME")`,
+    `Loaded.from_pretrained("USER/NAME")`, which also takes a folder.
 
     Args:
         backbone: The model.
-        preprocess: What prepares images and texts for it.
+        preprocess: Preprocessing of its images and texts.
         objectives: The objectives that it was trained with, by name, with their heads.
-        vocabulary: The relations that MRC tells apart; None without MRC.
-        report: What became of each weight of an official checkpoint; None for one of ours.
-        official_keys: Names in the official checkpoint that the weights came from, if they did.
-        name: What the weights are called, for the model card.
+        vocabulary: The relations that MRC classifies; None without MRC.
+        report: How each weight of an official checkpoint was converted; None for one of ours.
+        official_keys: Weight names of the official checkpoint that the weights came from; None for one of ours.
+        name: Name of the weights, for the model card.
     """
 
     backbone: Backbone
@@ -64,7 +64,7 @@ class Loaded(ModelHubMixin):
     name: str = "relpretrain"
 
     def __repr__(self) -> str:
-        """One line: what it is, not its weights."""
+        """One line, without the weights."""
         said = [f"{type(self.backbone).__name__}, {self._parameters():,} parameters"]
         said.append(
             f"images of {self.preprocess.image_size} pixels, texts of up to {self.preprocess.max_tokens} tokens"
@@ -78,7 +78,7 @@ class Loaded(ModelHubMixin):
         return sum(p.numel() for p in cast(nn.Module, self.backbone).parameters())
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the folder: what the mixin's `save_pretrained` and `push_to_hub` call."""
+        """Write the folder (called by the mixin's `save_pretrained` and `push_to_hub`)."""
         described = describe(self.backbone, self.objectives, self.preprocess)
         if self.official_keys is not None:
             described["official_keys"] = list(self.official_keys)
@@ -90,7 +90,7 @@ class Loaded(ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, device: torch.device | str = "cpu", **options: Any) -> Loaded:
-        """Load a folder, or a repository of the hub: what the mixin's `from_pretrained` calls."""
+        """Load a folder, or a repository of the hub (called by the mixin's `from_pretrained`)."""
         if Path(model_id).is_dir():
             return load(model_id, device)
         asked = {name: options[name] for name in _DOWNLOAD if options.get(name) is not None}
@@ -98,15 +98,14 @@ class Loaded(ModelHubMixin):
 
 
 _DOWNLOAD = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-"""What the mixin hands on of how to download."""
+"""Options of the download that the mixin passes on."""
 
 
 def record(part: Any) -> dict[str, Any]:
-    """Say how an object was built, as `class_path` and `init_args` of plain types.
+    """Describe how to rebuild an object, as `class_path` and `init_args` of plain types.
 
-    The arguments are its `config` (all numbers resolved, no pretrained weights) or else its `init_args` (see
-    `config_record.recorded`); None where it has neither, and then it cannot be rebuilt. A relation vocabulary is
-    kept itself, not the path that it was read from.
+    The arguments are its `config` if that is a dict, else its `init_args` (see `config_record.recorded`); None if it
+    has neither, and then it cannot be rebuilt. A relation vocabulary is stored itself, not the path of its file.
     """
     if isinstance(part, RelationVocabulary):
         arguments: Any = part.to_json()
@@ -122,7 +121,7 @@ def record(part: Any) -> dict[str, Any]:
 
 
 def describe(backbone: Any, objectives: Mapping[str, Objective], preprocess: Preprocess | None) -> dict[str, Any]:
-    """Everything that `load` needs beside the weights, as plain types."""
+    """Describe everything that `load` needs beside the weights, as plain types."""
     vocabulary = relation_vocabulary(objectives)
     return {
         "version": __version__,
@@ -144,7 +143,7 @@ def relation_vocabulary(objectives: Mapping[str, Any]) -> RelationVocabulary | N
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's tensors and plain types; code in it is not run.
+    """Read a checkpoint of relpretrain; code in it is not executed.
 
     Raises:
         CheckpointError: If the file is missing or is no checkpoint of relpretrain.
@@ -153,10 +152,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def read_any(path: str | Path) -> Any:
-    """Read whatever a file, or a folder of weights, holds, if it is tensors and plain types.
+    """Read any checkpoint file or folder of weights that contains only tensors and plain types.
 
     Raises:
-        CheckpointError: If the file is missing, cut off, or holds anything else.
+        CheckpointError: If the file is missing, truncated, or contains anything else.
     """
     path = Path(path)
     if is_folder(path):
@@ -197,22 +196,21 @@ def load(
     arguments: Mapping[str, Any] | None = None,
     vocabulary: str | RelationVocabulary | None = None,
 ) -> Loaded:
-    """Rebuild a trained model: from a checkpoint of ours, of which the file is all it takes, or from an official one.
+    """Load a trained model from a checkpoint of ours, or from an official one of ALBEF or X-VLM.
 
-    Official are pretraining checkpoints of ALBEF and X-VLM with a ViT or Swin, as `{"model": state}`, as the bare
-    state, or under the entries and prefixes of other scripts (`official_file`); what was taken off is in the report.
-    Their texts are prepared as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP]. A
-    relation head that was trained with them (`add_relation_objectives`) is loaded where its relations are known, and
-    else left aside.
+    A checkpoint of ours needs nothing beside the file. Official checkpoints (pretraining or retrieval, with a ViT or
+    Swin) may be `{"model": state}`, a bare state dict, or wrapped by other scripts (`official_file`). Their texts are
+    preprocessed as in their published evaluations: cleaned, at most 40 words, [CLS] without [SEP]. A relation head that
+    was trained with them (`add_relation_objectives`) is loaded if its vocabulary is known, and skipped otherwise.
 
     Args:
-        path: A checkpoint that training wrote, a folder that `relpretrain weights` wrote, or an official checkpoint.
-        device: Where the model goes.
-        tokenizer: Official checkpoints hold none: its name or folder (default: bert-base-uncased).
-        image_size: Official checkpoints: another side of the images in pixels, for which weights are resized.
-        arguments: Official checkpoints: keywords of the model that leave no trace in the weights (`build_official`).
-        vocabulary: Official checkpoints: the relations of the MRC that was trained with them, as of `MRC`; those of a
-            bundled vocabulary need none.
+        path: A checkpoint written by training, a folder written by `relpretrain weights`, or an official checkpoint.
+        device: Device of the model.
+        tokenizer: For official checkpoints: name or folder of the tokenizer (default: bert-base-uncased).
+        image_size: For official checkpoints: another image size in pixels, to which weights are resized.
+        arguments: For official checkpoints: keywords of the model that cannot be inferred from the weights
+            (`build_official`).
+        vocabulary: For official checkpoints: vocabulary of the relation head, as for `MRC`, unless it is a bundled one.
 
     Raises:
         CheckpointError: If the file is no such checkpoint, or its weights do not fit the model.
@@ -235,7 +233,7 @@ def load(
 
 
 def find_official(content: Any) -> OfficialFile | None:
-    """The official model that a file holds (`official_file`); None for a checkpoint of ours, or if there is none."""
+    """The official model in a file's content (`official_file`); None for a checkpoint of ours, or if there is none."""
     return None if isinstance(content, dict) and KEY in content else official_file(content)
 
 
@@ -258,13 +256,13 @@ def _load_official(
         words = load_tokenizer(tokenizer or OFFICIAL_TOKENIZER)
     except ValueError as error:
         raise CheckpointError(f"{path} holds no tokenizer; give one by `tokenizer`. {error}") from error
-    sizes = backbone.sizes
-    if len(words) != sizes.vocab_size:
+    config = backbone.config
+    if len(words) != config.vocab_size:
         raise CheckpointError(
             f"the tokenizer {str(tokenizer or OFFICIAL_TOKENIZER)!r} has {len(words)} words, but {path} has "
-            f"embeddings of {sizes.vocab_size}: give the tokenizer that it was trained with"
+            f"embeddings of {config.vocab_size}: give the tokenizer that it was trained with"
         )
-    preprocess = Preprocess(words, sizes.image_size, sizes.max_positions, separator=False, clean=True)
+    preprocess = Preprocess(words, config.image_size, config.max_positions, separator=False, clean=True)
     report = replace(report, notes=(*official.notes, *report.notes, *told))
     return Loaded(cast(Backbone, backbone), preprocess, heads, relation_vocabulary(heads), report, report.keys)
 
@@ -298,10 +296,10 @@ def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
 
 
 def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | None) -> None:
-    """Compare a checkpoint's relation vocabulary with a model's.
+    """Check that a checkpoint's relation vocabulary, if any, is the model's.
 
     Raises:
-        CheckpointError: If both have one and they number relations differently.
+        CheckpointError: If they number relations differently.
     """
     if own is None or described.get("vocabulary") is None or described.get("fingerprint") == own.fingerprint:
         return
@@ -319,9 +317,9 @@ def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | Non
 
 
 def build(state: Mapping[str, Any], base: type[Any]) -> Any:
-    """Build what `record` described.
+    """Build the object that `record` described.
 
-    Classes of relpretrain are imported; others must have been imported before, so that a file cannot name any code.
+    Only classes of relpretrain are imported; others must have been imported before, so that a file cannot run any code.
 
     Raises:
         CheckpointError: If the class is unknown, is not a `base`, or its arguments were not recorded.
@@ -364,5 +362,5 @@ def _plain(value: Any) -> Any:
 
 
 def below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The entries of a state dict below a prefix, without it."""
+    """The entries of a state dict with a prefix, which is removed from their names."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

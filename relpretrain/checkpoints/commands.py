@@ -77,18 +77,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def write_official(loaded: Loaded, path: Path) -> None:
-    """Write a model as `{"model": state}` under the names of the official code.
+    """Write a model as `{"model": state}` with the weight names of the official code.
 
     The names are those of the file that the weights came from, else all of a pretraining checkpoint. Heads of
-    objectives, such as MRC's, have no place there.
+    objectives, such as MRC's, are not written.
 
     Raises:
-        CheckpointError: If the model is neither an ALBEF nor an X-VLM of ours.
+        CheckpointError: If the model is neither our `ALBEF` nor our `XVLM`.
     """
     backbone = loaded.backbone
     if not isinstance(backbone, (ALBEF, XVLM)):
         raise CheckpointError(f"a {type(backbone).__name__} has no official layout; only ALBEF and XVLM have")
-    state = to_official(backbone.state_dict(), backbone.sizes, isinstance(backbone, ALBEF), loaded.official_keys)
+    state = to_official(backbone.state_dict(), backbone.config, isinstance(backbone, ALBEF), loaded.official_keys)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"model": {key: value.clone() for key, value in state.items()}}, path)
 

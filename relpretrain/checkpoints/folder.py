@@ -1,4 +1,4 @@
-"""Weights as a folder in the layout of the Hugging Face hub: safetensors, a config, a tokenizer, a model card."""
+"""Weights as a folder in the Hugging Face layout: safetensors, a config, a tokenizer and a model card."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenize
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is a folder that `write_folder` wrote."""
+    """Whether a folder was written by `write_folder`."""
     return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
 def write_folder(
     folder: Path, described: Mapping[str, Any], state: Mapping[str, Tensor], preprocess: Preprocess, card: str
 ) -> None:
-    """Write weights, and all that it takes to use them. Files of these names are replaced.
+    """Write weights, description, tokenizer and model card. Existing files of the same names are replaced.
 
-    The config comes last: a folder without one is none (`is_folder`).
+    The config is written last, so that a folder that is only partly written is not taken for one (`is_folder`).
 
     Args:
-        folder: Where to.
-        described: What the model is, in plain types (`checkpoint.describe`); the tokenizer in it goes to its own file.
+        folder: The folder, which is created if necessary.
+        described: Description of the model (`checkpoint.describe`); the tokenizer in it goes to a file of its own.
         state: The weights.
-        preprocess: Whose tokenizer is written.
+        preprocess: Preprocessing whose tokenizer is written.
         card: Text of README.md.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write_folder(
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read what `write_folder` was given: the description with the tokenizer, and the weights.
+    """Read the description, including the tokenizer, and the weights from a folder.
 
     Raises:
         CheckpointError: If a file is missing or cannot be read.

@@ -1,4 +1,4 @@
-"""Relation heads that lie in a file beside the weights of a model of another codebase."""
+"""Relation heads in checkpoints of models of other codebases."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from relpretrain.types import Backbone
 def stored_heads(
     state: Mapping[str, Tensor], backbone: Backbone, vocabulary: RelationVocabulary | None = None
 ) -> tuple[dict[str, Objective], list[str]]:
-    """Rebuild MRC from its stored head, where its relations are known.
+    """Rebuild MRC from its stored head, if its vocabulary is known.
 
-    The file has no names of relations but their fingerprint, which tells a bundled vocabulary, or the given one.
+    The file has no relation names, only the vocabulary's fingerprint, which is compared with the given vocabulary's or
+    with those of the bundled ones.
 
     Args:
         state: Weights of relation objectives, by "<objective>.<weight>".
-        backbone: What MRC is attached to.
-        vocabulary: The relations of the run that wrote the file; None looks at the bundled ones.
+        backbone: The backbone to attach MRC to.
+        vocabulary: Vocabulary of the run that wrote the file; None to try the bundled ones.
 
     Returns:
-        The objectives that could be rebuilt, by name, and a line on each that the file has.
+        The objectives that could be rebuilt, by name, and a line about each one in the file.
 
     Raises:
-        ValueError: If the file has no relation head for the given vocabulary, or one of other relations or sizes.
+        ValueError: If a vocabulary is given and the file has no relation head, or one of other relations or sizes.
     """
     stored = {key.removeprefix("mrc."): value for key, value in state.items() if key.startswith("mrc.")}
     others = sorted({key.partition(".")[0] for key in state} - {"mrc"})

@@ -10,11 +10,11 @@ class Known:
     """A published checkpoint.
 
     Args:
-        file: Its name as published.
-        model: What it is.
-        source: Where its authors publish it.
-        data: Images that it was trained on.
-        image_size: Side of its images in pixels.
+        file: File name as published.
+        model: Name and size of the model.
+        source: Address of the authors' repository.
+        data: Image data sets that it was trained on.
+        image_size: Height and width of its images in pixels.
         vsr: Zero-shot accuracy on VSR, random split, dev and test, in percent.
         valse: Zero-shot pairwise accuracy over all items of VALSE, in percent.
     """
@@ -49,7 +49,7 @@ Understanding" (Bugliarello et al., ACL 2023, arXiv 2305.07558), computed from i
 
 
 def table() -> str:
-    """The checkpoints as a table for a terminal."""
+    """The known checkpoints as a text table."""
     head = ("file", "model", "pixels", "VSR dev", "VSR test", "VALSE", "trained on", "source")
     rows = [head] + [
         (k.file, k.model, str(k.image_size), f"{k.vsr[0]:.1f}", f"{k.vsr[1]:.1f}", f"{k.valse:.1f}", k.data, k.source)

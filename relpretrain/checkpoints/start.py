@@ -1,4 +1,4 @@
-"""Weights to start a training from: of a checkpoint of ours, or of an official one."""
+"""Initialise training from the weights of a checkpoint, ours or an official one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.backbones.vision import check_weights
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.official.build import absent_heads, convert_official, resize_weights
@@ -18,30 +18,30 @@ State = dict[str, Tensor]
 
 
 def start_from(backbone: nn.Module, objectives: Mapping[str, nn.Module], path: str | Path) -> tuple[str, bool]:
-    """Load a model's weights from a checkpoint, and those of its objectives' heads where the checkpoint has the same.
+    """Load a model's weights from a checkpoint, and its objectives' heads where names, shapes and relations match.
 
-    Images of another size are served (positions and bias tables are resized). A teacher that the checkpoint does not
-    have begins as the student; one that the model does not have is left out, and so is a queue of another length.
+    Position embeddings and bias tables are resized to the model's image size. A teacher that the checkpoint lacks is
+    initialised from the student; one that the model lacks is skipped, and so is a queue of another length.
 
     Args:
         backbone: The model.
         objectives: The objectives by name.
-        path: A checkpoint of training, a folder in the hub's layout, or an official ALBEF or X-VLM checkpoint.
+        path: A checkpoint of training, a folder in the Hugging Face layout, or an official ALBEF or X-VLM checkpoint.
 
     Returns:
-        A line on what was loaded, and whether it was official.
+        A line about what was loaded, and whether the checkpoint was official.
 
     Raises:
-        CheckpointError: If a weight of the model is missing, or one of the checkpoint left over.
+        CheckpointError: If a weight is missing from the checkpoint, or one of it is not in the model.
     """
     content = checkpoints.read_any(path)
     official = checkpoints.find_official(content)
     wanted = {key: value for key, value in backbone.state_dict().items() if isinstance(value, Tensor)}
     try:
         given = convert_official(official.state) if official else checkpoints.below(_own(content, path), "backbone.")
-        sizes = getattr(backbone, "sizes", None)
+        config = getattr(backbone, "config", None)
         before = {key: value.shape for key, value in given.items()}
-        given = resize_weights(given, sizes) if isinstance(sizes, Sizes) else given
+        given = resize_weights(given, config) if isinstance(config, ModelConfig) else given
         resized = sum(given[key].shape != shape for key, shape in before.items())
         given = _with_teacher(given, wanted)
         new = absent_heads(official.state, wanted, given) if official else ()
@@ -69,7 +69,7 @@ def _own(content: Any, path: str | Path) -> Mapping[str, Any]:
 
 
 def _with_teacher(given: State, wanted: State) -> State:
-    """The given weights, with exactly the teacher that the model has."""
+    """The given weights, with the teacher's weights completed or dropped to match the model."""
     result = {key: value for key, value in given.items() if not key.startswith("teacher.")}
     taught = any(key.startswith("teacher.model.") for key in given)
     for key, value in wanted.items():
@@ -84,12 +84,12 @@ def _with_teacher(given: State, wanted: State) -> State:
 
 
 def _heads(state: Mapping[str, Any]) -> list[str]:
-    """Names of the objectives that a file has weights of, by keys "objectives.<name>.<weight>"."""
+    """Names of the objectives with weights in a state dict with keys "objectives.<name>.<weight>"."""
     return sorted({key.split(".")[1] for key in state})
 
 
 def _load_heads(objectives: Mapping[str, nn.Module], state: Mapping[str, Any]) -> list[str]:
-    """Load objectives that have parameters, where names, shapes and relations are the same."""
+    """Load the objectives whose names, shapes and relations match; return their names."""
     loaded = []
     for name, objective in objectives.items():
         own, stored = objective.state_dict(), checkpoints.below(state, f"objectives.{name}.")

@@ -1,4 +1,4 @@
-"""What every objective is."""
+"""Base classes of the objectives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relpretrain.types import PARTS, Backbone, Batch, CaptionBatch, ObjectiveOut
 
 
 def lacking(backbone: Backbone, parts: Iterable[str]) -> list[str]:
-    """What a backbone lacks of some parts: those not in its `provides`, or, without that attribute, methods."""
+    """Which of some parts (`PARTS`) a backbone lacks, by its `provides`; which methods, if it has no such attribute."""
     stated = getattr(backbone, "provides", None)
     if stated is not None:
         return [part for part in parts if part not in stated]
@@ -23,15 +23,15 @@ def lacking(backbone: Backbone, parts: Iterable[str]) -> list[str]:
 
 
 def title(backbone: Backbone) -> str:
-    """What a backbone is called in messages: the name that an adapter gives it, or its class."""
+    """Name of a backbone for messages: its adapter's `name`, or its class."""
     return str(getattr(backbone, "name", "") or type(backbone).__name__)
 
 
 class Objective(nn.Module):
-    """A loss plugin: says which batches it consumes, and turns features into a loss.
+    """A loss plugin that turns the features of a batch into a loss.
 
-    A subclass sets `consumes` and writes `forward`; `views`, `needs` and `attach` where the defaults do not fit.
-    It sees no config, trainer, dataset or concrete backbone.
+    A subclass sets `consumes` and defines `forward`; where the defaults do not fit, also `views`, `needs` and `attach`.
+    It has no access to configuration, trainer, dataset or the concrete class of the backbone.
 
     Args:
         weight: Factor of the loss.
@@ -46,7 +46,7 @@ class Objective(nn.Module):
         self.weight = weight
 
     def attach(self, backbone: Backbone) -> None:
-        """Build what depends on the model's sizes. Called once, before training.
+        """Check the backbone, and build layers whose shape depends on it. Called once, before training.
 
         Raises:
             ValueError: If the backbone lacks a part that the objective needs.
@@ -58,11 +58,11 @@ class Objective(nn.Module):
             )
 
     def views(self, batch: Batch) -> list[Pairs]:
-        """The pairs of a batch that this objective looks at."""
+        """The pairs of a batch whose features this objective uses."""
         return [batch.pairs]
 
     def forward(self, features: Features) -> ObjectiveOutput:
-        """Compute the loss of a step."""
+        """Compute the loss on a batch's features."""
         raise TypeError(f"{type(self).__name__} must define forward(features).")
 
     def output(
@@ -72,7 +72,7 @@ class Objective(nn.Module):
         metrics: dict[str, Tensor] | None = None,
         counts: dict[str, int | Tensor] | None = None,
     ) -> ObjectiveOutput:
-        """Add up named losses, weighted, tied to this objective's own parameters."""
+        """Sum up named losses with the objective's weight, and connect the sum to all parameters of the objective."""
         loss = self.weight * sum(parts.values(), start=next(iter(parts.values())).new_zeros(()))
         return ObjectiveOutput(
             attach_unused_parameters(loss, self.parameters()), parts, count, metrics or {}, counts or {}
@@ -84,10 +84,10 @@ class Term:
     """A loss on one view.
 
     Args:
-        loss: This process's share of the mean over the joint batch, a scalar.
-        count: Rows that went into it on this process.
-        metrics: Further scalars worth logging, means over `count`.
-        counts: What those metrics are means over for which it is not `count`, by name.
+        loss: This process's part of the mean over the joint batch (`mean_over_ranks`), a scalar.
+        count: Number of terms in it on this process.
+        metrics: Further scalars to log, means over `count` terms.
+        counts: Number of terms of those metrics for which it is not `count`, by name.
     """
 
     loss: Tensor
@@ -97,14 +97,14 @@ class Term:
 
 
 def nothing(features: Features) -> Term:
-    """The term of a view without pairs, on a process whose share of the batch is empty: the others may have some."""
+    """The term of a view without pairs, which takes part in the collectives of processes that have some."""
     return Term(mean_over_ranks(features.zero, 0), 0, {})
 
 
 class ViewObjective(Objective):
-    """A loss on texts paired with images: the same on captions, region texts and verbalised graphs.
+    """A loss on image-text pairs, the same for captions, region texts and verbalised graphs.
 
-    Consumes captions; `VMA` and `VSG` compute the same terms on regions and on graphs.
+    It consumes caption batches; `VMA` and `VSG` compute it on regions and on graphs.
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (CaptionBatch,)
@@ -123,7 +123,7 @@ class ViewObjective(Objective):
 
 
 class ViewSum(Objective):
-    """Several view losses on one type of batch, added up with a weight for each.
+    """A weighted sum of view losses on one type of batch.
 
     Args:
         terms: The losses by name.
@@ -136,7 +136,7 @@ class ViewSum(Objective):
         self.served = tuple(terms)  # those that are computed
 
     def attach(self, backbone: Backbone) -> None:
-        """Attach every term that is served."""
+        """Attach every loss in `served`."""
         for name in self.served:
             self.term(name).attach(backbone)
 
@@ -147,7 +147,7 @@ class ViewSum(Objective):
         return objective
 
     def forward(self, features: Features) -> ObjectiveOutput:
-        """Compute all terms on the batch's own pairs; each counts what went into it, such as masked words."""
+        """Compute all losses on the batch's own pairs, each with its own count (such as of masked tokens)."""
         view = features.view(features.batch.pairs)
         parts: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}

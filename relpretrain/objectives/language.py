@@ -1,4 +1,4 @@
-"""Masked language modelling (MLM) with the image in sight."""
+"""Masked language modelling (MLM) conditioned on the image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from relpretrain.types import IGNORE
 
 
 def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None, alpha: float = 0.0) -> Tensor:
-    """Cross-entropy of the words at masked positions (ALBEF, equation 3, and 7 with a teacher's soft targets).
+    """Cross-entropy at the masked positions (ALBEF, equation 3, and 7 with a teacher's soft targets).
 
     Args:
         logits: (positions, vocabulary).
-        labels: (positions,).
+        labels: Ids of the original tokens, (positions,).
         soft_targets: The teacher's distribution, (positions, vocabulary).
-        alpha: Share of the soft targets.
+        alpha: Weight of the soft targets.
 
     Returns:
         (positions,) losses in fp32.
@@ -33,25 +33,26 @@ def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = No
 
 
 def masked_word_logits(view: View, positions: Tensor) -> Tensor:
-    """Vocabulary logits at masked positions of a view's texts, fused with the view's images.
+    """Vocabulary logits at the masked positions of a view's texts, fused with its images.
 
     Args:
         view: n pairs with masked texts.
         positions: True at the masked positions, (n, length), bool.
 
     Returns:
-        (positions, vocabulary); the vocabulary head runs nowhere else.
+        (positions, vocabulary); the MLM head runs at these positions only.
     """
     text = view.pairs.text
-    assert text.masked_ids is not None
-    fused = view.fuse(view.backbone.encode_text(text.masked_ids, text.mask))
+    assert text.masked_input_ids is not None
+    # Encode the masked texts and fuse them, (n, length, fusion_dim), then predict at the masked positions.
+    fused = view.fuse(view.backbone.encode_text(text.masked_input_ids, text.attention_mask))
     return view.backbone.word_logits(fused[positions])
 
 
 class MLM(ViewObjective):
     """Predict masked words from the rest of the text and the image.
 
-    Which words are masked is decided where texts are tokenised: whole words, 25 % of the tokens by the paper's setting.
+    The data pipeline decides which words are masked: whole words, 25% of the tokens in the paper's setting.
 
     Args:
         weight: Factor of the loss.
@@ -70,9 +71,11 @@ class MLM(ViewObjective):
             return nothing(view.features)
         if text.labels is None:
             raise ValueError("MLM needs masked texts, but this batch has none: its collation must mask words.")
-        positions = text.labels != IGNORE
+        # Student: logits at the masked positions, (positions, vocabulary).
+        positions = text.labels != IGNORE  # (n, length)
         labels = text.labels[positions]
         logits = masked_word_logits(view, positions)
+        # Teacher: its distribution at the same positions, (positions, vocabulary).
         soft, alpha = None, 0.0
         if view.teacher_view is not None and view.features.teacher is not None:
             alpha = view.features.teacher.alpha

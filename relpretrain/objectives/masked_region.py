@@ -13,15 +13,15 @@ from relpretrain.types import Batch, RegionBatch
 
 
 class VMA(ViewSum):
-    """ITC + ITM + MLM between a region and its text, the rest of the image being masked (X-VLM, section 3.3).
+    """ITC + ITM + MLM between regions and their texts, with the rest of the image masked out (X-VLM, section 3.3).
 
-    Different regions of one image are negatives of each other, as in X-VLM; equal texts are not. A caption with its
-    whole image (`Pairs.whole`) is one of the pairs.
+    Different regions of an image are negatives of each other, as in X-VLM; pairs with equal texts are not. A caption
+    with its whole image (`Pairs.whole`) is one of the pairs.
 
     Args:
         itc: Weight of the contrastive loss.
         itm: Weight of the matching loss.
-        mlm: Weight of the masked words' loss.
+        mlm: Weight of the masked language modelling loss.
         weight: Factor of their sum.
     """
 

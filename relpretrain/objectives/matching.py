@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from relpretrain.config_record import recorded
@@ -16,39 +17,47 @@ from relpretrain.types import CachedFusion
 
 
 def matching_losses(positive: Tensor, image_negative: Tensor, text_negative: Tensor) -> Tensor:
-    """Binary cross-entropy of matched and mismatched pairs (ALBEF, equation 4); index 1 means match.
+    """Cross-entropy of matched and mismatched pairs (ALBEF, equation 4); class 1 is "match".
 
     Args:
-        positive: Logits of the pairs, (n, 2).
-        image_negative: Logits of each text with another image, (n, 2).
-        text_negative: Logits of each image with another text, (n, 2).
+        positive: Logits of the positive pairs, (n, 2).
+        image_negative: Logits of each text with its negative image, (n, 2).
+        text_negative: Logits of each image with its negative text, (n, 2).
 
     Returns:
         (3, n) losses in fp32, in this order.
     """
-    logits = torch.stack([positive, image_negative, text_negative]).float()
+    logits = torch.stack([positive, image_negative, text_negative]).float()  # (3, n, 2)
     losses = -logits.log_softmax(dim=-1)
     return torch.stack([losses[0, :, 1], losses[1, :, 0], losses[2, :, 0]])
 
 
 def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Match logits of a view's pairs, of each text with another image and of each image with another text.
+    """Match logits of the positive pairs, of each text with a negative image and of each image with a negative text.
+
+    A backbone with `CachedFusion` computes what depends on images or texts alone only once.
 
     Args:
         view: n pairs.
-        other_image: For each text, the pair whose image it is put to, (n,).
-        other_text: For each image, the pair whose text it is put to, (n,).
+        other_image: Index of the pair with the negative image of each text, (n,).
+        other_text: Index of the pair with the negative text of each image, (n,).
 
     Returns:
-        Three times (n, 2). With a backbone that has `CachedFusion`, images and texts do their own parts once for all.
+        Logits (n, 2) of the positives, of the negative images and of the negative texts.
     """
-    backbone, (image, image_mask), text, text_mask = view.backbone, view.image, view.text, view.pairs.text.mask
+    backbone, (image, image_mask) = view.backbone, view.image
+    text, text_mask = view.text, view.pairs.text.attention_mask
     if isinstance(backbone, CachedFusion):
-        begun, images = backbone.precompute_text(text, text_mask), view.begun_image
-        others = tuple(part.index_select(0, other_image) for part in images)
-        both = torch.stack([torch.arange(len(view), device=other_text.device), other_text], dim=1).flatten()
-        own = backbone.match(begun[both], text_mask[both], images, image_mask).reshape(-1, 2, 2)  # (n, 2, 2)
-        return own[:, 0], backbone.match(begun, text_mask, others, image_mask[other_image]), own[:, 1]
+        cached, image_kv = backbone.precompute_text(text, text_mask), view.image_kv
+        other_kv = tuple(part.index_select(0, other_image) for part in image_kv)
+        # Each image with its own text and its negative one, side by side: 2 n texts with n images.
+        both = rearrange([torch.arange(len(view), device=other_text.device), other_text], "pair n -> (n pair)")
+        logits = backbone.match(cached[both], text_mask[both], image_kv, image_mask)
+        positive, by_text = rearrange(logits, "(n pair) match -> pair n match", pair=2)
+        # Each text with its negative image.
+        by_image = backbone.match(cached, text_mask, other_kv, image_mask[other_image])
+        return positive, by_image, by_text
+    # Both kinds of negatives in one pass of 2 n pairs.
     negatives = backbone.fuse(
         torch.cat([text, text[other_text]]),
         torch.cat([text_mask, text_mask[other_text]]),
@@ -60,10 +69,10 @@ def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) ->
 
 
 class ITM(ViewObjective):
-    """Does the text match the image? Each pair, each text with a hard other image, each image with a hard other text.
+    """Binary classification of whether a text matches an image, with a hard negative image and text for each pair.
 
-    Hard negatives are drawn inside this process's batch by their contrastive similarity (ALBEF, section 3.2), never
-    among pairs that share the image or the text; a pair without an allowed negative contributes its positive alone.
+    Hard negatives are sampled within this process's batch by their contrastive similarity (ALBEF, section 3.2), never
+    from pairs that share the image or the text; a pair without an allowed negative contributes only its positive.
 
     Args:
         weight: Factor of the loss.
@@ -79,14 +88,15 @@ class ITM(ViewObjective):
         """Compute the loss on n pairs; with n = 0 it is a zero of count 0."""
         if len(view) == 0:
             return nothing(view.features)
-        forbidden = same_pair(view.image_ids, view.pairs.text_ids, view.image_ids, view.pairs.text_ids)
+        # Sample hard negatives by similarity, (n,) indices each.
+        forbidden = same_pair(view.image_ids, view.pairs.text_keys, view.image_ids, view.pairs.text_keys)
         to_text, to_image = view.similarities
         other_image, found_image = draw_hard_negatives(to_image, forbidden, view.features.generator)
         other_text, found_text = draw_hard_negatives(to_text, forbidden, view.features.generator)
-
+        # Losses of positives, negative images and negative texts, (3, n), where there is such a pair.
         losses = matching_losses(*match_with_negatives(view, other_image, other_text))
         counted = torch.stack([torch.ones_like(found_image), found_image, found_text])
         number = counted.sum()
         loss = mean_over_ranks((losses * counted).sum(), number)
-        right = (losses.detach() < math.log(2)) & counted  # a chance above 1/2 for the right answer
+        right = (losses.detach() < math.log(2)) & counted  # the right class has a probability above 1/2
         return Term(loss, len(view), {"accuracy": right.sum() / number}, {"accuracy": number})

@@ -1,4 +1,4 @@
-"""Which pairs may serve as negatives of each other, and the draw of hard ones."""
+"""Which pairs may be negatives of each other, and sampling of hard negatives."""
 
 from __future__ import annotations
 
@@ -6,43 +6,45 @@ import torch
 from torch import Tensor
 
 
-def same_pair(image_ids: Tensor, text_ids: Tensor, other_image_ids: Tensor, other_text_ids: Tensor) -> Tensor:
-    """True where two pairs share their image or their text, and so are never negatives of each other.
+def same_pair(image_ids: Tensor, text_keys: Tensor, other_image_ids: Tensor, other_text_keys: Tensor) -> Tensor:
+    """Find the pairs that share their image or their text, and so are never negatives of each other.
 
     Args:
         image_ids: Identity of the image of each of n pairs, (n,).
-        text_ids: Identity of the text, (n,).
-        other_image_ids: The same of m other pairs, (m,).
-        other_text_ids: (m,).
+        text_keys: Identity of the text of each, (n,).
+        other_image_ids: Identity of the image of each of m other pairs, (m,).
+        other_text_keys: Identity of the text of each, (m,).
 
     Returns:
-        (n, m), bool.
+        (n, m), bool, True where row and column share one.
     """
-    return (image_ids[:, None] == other_image_ids) | (text_ids[:, None] == other_text_ids)
+    return (image_ids[:, None] == other_image_ids) | (text_keys[:, None] == other_text_keys)
 
 
 def draw_hard_negatives(
     logits: Tensor, forbidden: Tensor, generator: torch.Generator | None = None, floor: float = 1e-5
 ) -> tuple[Tensor, Tensor]:
-    """Draw one column for each row with chances softmax(logits) + floor over the allowed columns.
+    """Sample a hard negative for each row, with probability proportional to softmax(logits) + floor.
 
-    ALBEF, section 3.2 ("hard negatives"), and the official X-VLM code, which adds the floor. Vectorised: one uniform
-    number a row, inverted through the cumulative chances, so that a row can never fail for lack of mass.
+    ALBEF, section 3.2 ("hard negatives"); the floor is that of the official X-VLM code. Sampled by inverting the
+    cumulative distribution, so that small probabilities never raise an error, as they do in `torch.multinomial`.
 
     Args:
         logits: Similarity of each row to each column, (n, m).
-        forbidden: True where a column must not be drawn, (n, m).
+        forbidden: True at columns that must not be drawn, (n, m), bool.
         generator: CPU generator of the uniform numbers.
-        floor: Added to each chance.
+        floor: Added to each probability, unnormalised.
 
     Returns:
-        The drawn columns (n,), int64, and whether the row had any allowed column (n,), bool; where it had none the
+        The sampled columns (n,), int64, and whether the row had any allowed column (n,), bool; without one the sampled
         column is meaningless.
     """
+    # Unnormalised probabilities over the allowed columns, (n, m).
     found = ~forbidden.all(dim=1)
-    chances = logits.detach().double().masked_fill(forbidden, float("-inf"))
-    chances = torch.where(found[:, None], chances, chances.new_zeros(())).softmax(dim=1) + floor
-    cumulative = chances.masked_fill(forbidden, 0.0).cumsum(dim=1)
+    scores = logits.detach().double().masked_fill(forbidden, float("-inf"))
+    weights = torch.where(found[:, None], scores, scores.new_zeros(())).softmax(dim=1) + floor
+    cumulative = weights.masked_fill(forbidden, 0.0).cumsum(dim=1)
+    # Inverse of the cumulative distribution at a uniform number for each row, (n,).
     uniform = torch.rand(len(logits), generator=generator, dtype=torch.float64).to(logits.device)
     target = uniform * cumulative[:, -1]
     drawn = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(1)

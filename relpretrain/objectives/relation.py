@@ -21,7 +21,7 @@ from relpretrain.types import IGNORE, Backbone, Batch, GraphBatch, ObjectiveOutp
 
 
 def relation_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of triplets' relations (arXiv 2305.14281, section 3.2).
+    """Cross-entropy of the triplets' relations (arXiv 2305.14281, section 3.2).
 
     Args:
         logits: (triplets, relations).
@@ -34,20 +34,20 @@ def relation_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_weights(counts: Tensor, kind: str, beta: float = 0.9999) -> Tensor:
-    """Factor of each relation's losses, by how often it occurs.
+    """Weight of each relation class in the loss, by its frequency.
 
     "inverse_frequency" is 1 / n. "effective_number" is (1 - beta) / (1 - beta ** n) (Cui et al., 2019, arXiv
     1901.05555, equation 7): 1 / n for rare relations, and constant from about 1 / (1 - beta) triplets on. Both are
-    scaled so that the mean factor of a triplet of the data is 1 (the paper's is that of a class): the loss keeps its
-    scale, and its gradient is unbiased in batches of any size.
+    scaled to a mean of 1 over the triplets of the data (in the paper: over the classes), so that the loss keeps its
+    scale and its gradient is unbiased in batches of any size.
 
     Args:
-        counts: Triplets of each relation in the data, (relations,).
+        counts: Number of triplets of each relation in the data, (relations,).
         kind: "none" (all 1), "inverse_frequency" or "effective_number".
-        beta: Of "effective_number", in [0, 1).
+        beta: Parameter of "effective_number", in [0, 1).
 
     Returns:
-        (relations,), fp32. A relation that was never counted weighs like one that was counted once.
+        (relations,), fp32. A relation with a count of 0 is weighted like one with a count of 1.
     """
     n = counts.double().clamp(min=1)
     if kind == "none":
@@ -57,38 +57,36 @@ def class_weights(counts: Tensor, kind: str, beta: float = 0.9999) -> Tensor:
 
 
 class MRC(Objective):
-    """Name the relation of two entities, each seen alone: subject and object masked out of the rest of the image.
+    """Classify the relation between two entities from their separately masked regions.
 
-    Each entity is encoded as its label with the image masked to its box; the two final [CLS] states, subject first,
-    go through a two-layer MLP with ReLU to V logits (arXiv 2305.14281, section 3.2). With 3,072 hidden units and GQA's
-    310 relations the head has the 5.7M parameters that the paper gives.
+    Each entity is its label fused with the image masked to its box. The final [CLS] states of subject and object are
+    concatenated and classified by a two-layer MLP with ReLU (arXiv 2305.14281, section 3.2). With 3,072 hidden units
+    and GQA's 310 relations the head has the 5.7M parameters that the paper reports.
 
-    A pair of entities has one label in a step: two relations of one (subject, object) are one input with two right
-    answers, which no softmax can give at once. Which of them it is, is drawn for each step
-    (`relpretrain.scene_graph.choose_relations`), so that over the steps the classes share the pair's probability, and
-    each input counts once in the loss and in the accuracies.
+    A pair of entities has one label per step. Where it has several relations, one is sampled in each step
+    (`relpretrain.scene_graph.choose_relations`): a softmax cannot be right about two, and so each input counts once in
+    the loss and in the accuracies.
 
-    Logged are `mrc_accuracy`, the share of triplets that were classified right, and `mrc_macro_accuracy`, the mean of
-    that share over the relations that occurred: what a model gains by knowing only the frequent ones shows in the
-    difference. A process whose share of a batch has no triplet of the vocabulary fuses nothing and counts none.
+    Logs `mrc_accuracy`, the fraction of triplets classified correctly, and `mrc_macro_accuracy`, the mean of that
+    fraction over the relations that occurred, which shows what a model knows beyond the frequent ones. A process
+    without any triplet of the vocabulary in its part of the batch fuses nothing and counts none.
 
     Args:
-        vocabulary: The relations: a bundled name ("gqa"), the path of a saved vocabulary, or the object itself.
-        relations_per_image: Triplets drawn from an image, unless a stream says otherwise.
+        vocabulary: The relations: name of a bundled vocabulary ("gqa"), path of a saved one, or a `RelationVocabulary`.
+        relations_per_image: Triplets sampled from an image, unless a stream says otherwise.
         hidden: Units of the hidden layer; 4 times the model's width if None.
-        masked: Whether each entity is seen alone. If not, both labels see the whole image, which then tells where the
-            other one stands (the paper's ablation of the masking).
+        masked: Whether the image is masked to each entity's box. If not, both labels are fused with the whole image
+            (the paper's ablation of the masking).
         weight: Factor of the loss.
-        class_weights: Balance of the relations, see the function `class_weights`: "none", "inverse_frequency" or
-            "effective_number". The paper's loss has none, which is the default, so that figures can be compared with
-            its own; where two relations make half of the data (GQA's left and right) the others may be worth more.
-        beta: Of "effective_number".
-        relation_counts: How often each relation occurs in the data: the numbers, or a folder of shards or its
-            index.json, which has them; the vocabulary's own if None. Used for `class_weights` alone.
+        class_weights: "none" (as in the paper), "inverse_frequency" or "effective_number", see the function
+            `class_weights`. Weights help rare relations where a few dominate, as left and right do in GQA.
+        beta: Parameter of "effective_number".
+        relation_counts: How often each relation occurs in the data, for `class_weights`: the counts, or a folder of
+            shards or its index.json that has them; None for the vocabulary's own.
 
     Raises:
-        ValueError: If `relations_per_image` is below 1, the vocabulary cannot be read, or class weights are unknown or
-            need counts that are nowhere.
+        ValueError: If `relations_per_image` is below 1, the vocabulary cannot be read, the class weights are unknown,
+            or they need counts and there are none.
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
@@ -127,7 +125,7 @@ class MRC(Objective):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What builds the same objective again: the counts themselves, not the file that they were read from."""
+        """Arguments that rebuild this objective, with the counts themselves instead of the file they were read from."""
         return {**self.init_args, "vocabulary": self.vocabulary, "relation_counts": None}
 
     def attach(self, backbone: Backbone) -> None:
@@ -138,7 +136,7 @@ class MRC(Objective):
         self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, len(self.vocabulary)))
 
     def views(self, batch: Batch) -> list[Pairs]:
-        """The labels of entities with their boxes; nothing if no triplet is of the vocabulary."""
+        """The entities' labels with their boxes; none if no relation of the batch is in the vocabulary."""
         assert isinstance(batch, GraphBatch)
         return [self._entities(batch)] if any(relation in self.vocabulary for relation in batch.relations) else []
 
@@ -146,32 +144,35 @@ class MRC(Objective):
         """Relation logits of the batch's triplets, (triplets, relations)."""
         batch = features.batch
         assert isinstance(batch, GraphBatch)
-        entity = features.view(self._entities(batch)).fused[:, 0]  # (entities, fusion_dim)
+        # [CLS] of each entity's label fused with its masked image, (entities, fusion_dim).
+        entity = features.view(self._entities(batch)).fused[:, 0]
+        # Subject and object side by side, (triplets, 2 * fusion_dim).
         return self._classify(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
 
     def _classify(self, states: Tensor) -> Tensor:
         if self.head is None:
             raise ValueError("MRC has no head yet: call attach(backbone) first, as the training module does.")
-        logits: Tensor = self.head(states)  # (triplets, 2 * fusion_dim) to (triplets, relations)
+        logits: Tensor = self.head(states)  # (triplets, relations)
         return logits
 
     def _entities(self, batch: GraphBatch) -> Pairs:
         return batch.entities if self.masked else replace(batch.entities, boxes=None)
 
     def labels(self, relations: Sequence[str]) -> list[int]:
-        """Index of each relation in the vocabulary, -100 where it is not in it."""
+        """Index of each relation in the vocabulary, or -100."""
         found = (self.vocabulary.index(relation) for relation in relations)
         return [IGNORE if index is None else index for index in found]
 
     def forward(self, features: Features) -> ObjectiveOutput:
-        """Compute the loss on a graph batch; relations outside the vocabulary are left out."""
+        """Compute the loss on a graph batch; relations outside the vocabulary are ignored."""
         batch = features.batch
         assert isinstance(batch, GraphBatch)
         numbers = self.labels(batch.relations)
         count = sum(number != IGNORE for number in numbers)
-        if count == 0:  # the head is part of the graph all the same, and the other processes may have triplets
-            nobody = next(self.parameters(), self.factors).new_zeros(0, 2 * features.backbone.fusion_dim)
-            return self.output({"mrc": mean_over_ranks(self._classify(nobody).float().sum(), 0)}, 0)
+        if count == 0:  # the head stays in the graph, as on the other processes, which may have triplets
+            empty = next(self.parameters(), self.factors).new_zeros(0, 2 * features.backbone.fusion_dim)
+            return self.output({"mrc": mean_over_ranks(self._classify(empty).float().sum(), 0)}, 0)
+        # Losses (triplets,), 0 outside the vocabulary.
         logits = self.logits(features)
         labels = torch.tensor(numbers, dtype=torch.long, device=logits.device)
         losses = relation_losses(logits, labels) * self.factors[labels.clamp(min=0)].float()

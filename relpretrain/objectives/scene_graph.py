@@ -15,14 +15,15 @@ from relpretrain.types import Backbone, Batch, GraphBatch
 class VSG(ViewSum):
     """ITC + ITM + MLM between an image and its verbalised scene graph (arXiv 2305.14281, section 3.1).
 
-    The text "[CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..." is treated exactly as a caption. No parameters of its own. On a
-    backbone that says what it `provides`, VSG is the sum of the losses that can be had there, named in `served`.
+    The text "[CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..." is treated exactly like a caption; there are no new parameters.
+    On a backbone that provides only some of the parts these losses need (`provides`), VSG is the sum of the losses that
+    can be computed, which `served` lists.
 
     Args:
-        max_relations: Triplets in one text, K; what the data side verbalises unless a stream says otherwise.
+        max_relations: Maximum number of triplets in a text, K; the data pipeline's default.
         itc: Weight of the contrastive loss.
         itm: Weight of the matching loss.
-        mlm: Weight of the masked words' loss.
+        mlm: Weight of the masked language modelling loss.
         weight: Factor of their sum.
 
     Raises:
@@ -41,10 +42,10 @@ class VSG(ViewSum):
         self.max_relations = max_relations
 
     def attach(self, backbone: Backbone) -> None:
-        """Attach the losses that the backbone provides.
+        """Attach the losses that can be computed on the backbone.
 
         Raises:
-            ValueError: If it provides none of them, or lacks any without saying what it `provides`.
+            ValueError: If none can be, or if a backbone that does not declare what it `provides` lacks a method.
         """
         if getattr(backbone, "provides", None) is not None:
             self.served = tuple(name for name in self.terms if not lacking(backbone, self.term(name).needs))

@@ -257,7 +257,7 @@ def _taught(features: Features) -> list[_Embeddings]:
         return []
     with torch.no_grad():
         embeddings = view.teacher_view.image_embedding, view.teacher_view.text_embedding
-        return [(*embeddings, view.image_ids, pairs.text_ids, view.sizes)]
+        return [(*embeddings, view.image_ids, pairs.text_keys, view.sizes)]
 
 
 def _seed_dropout(device: torch.device, seed: int, step: int) -> None:

@@ -129,24 +129,24 @@ def xvlm(folder, tokenizer, vision):
 
 def official_losses(model, batch):
     """The model's own forward on the verbalised texts, with given negatives and masked words, and no queue."""
-    text, mask = batch.pairs.text, batch.pairs.text.mask.long()
+    text, mask = batch.pairs.text, batch.pairs.text.attention_mask.long()
     drawn = iter([*NEGATIVE_IMAGE, *NEGATIVE_TEXT])
     with mock.patch("torch.multinomial", side_effect=lambda *args: next(drawn)[None]):
         if hasattr(model, "visual_encoder"):
-            model.mask = lambda *args, **kwargs: (text.masked_ids, text.labels)
+            model.mask = lambda *args, **kwargs: (text.masked_input_ids, text.labels)
             model._dequeue_and_enqueue = lambda *args: None
             queues = {"image_queue": torch.zeros(256, 0), "text_queue": torch.zeros(256, 0)}
             with mock.patch.dict(model._buffers, queues):
-                inputs = types.SimpleNamespace(input_ids=text.ids, attention_mask=mask)
+                inputs = types.SimpleNamespace(input_ids=text.input_ids, attention_mask=mask)
                 mlm, itc, itm = model(batch.images, inputs, alpha=0)
         else:
             masked = [(labels != -100).nonzero()[:, 0] for labels in text.labels]
             most = max(map(len, masked))
             places = torch.stack([torch.nn.functional.pad(m, (0, most - len(m))) for m in masked])
             there = torch.arange(most) < torch.tensor([len(m) for m in masked])[:, None]
-            ids = text.ids.gather(1, places).masked_fill(~there, -100)
-            words = {"text_ids_masked": text.masked_ids, "masked_pos": places, "masked_ids": ids}
-            itc, itm, mlm = model(batch.images, text.ids, mask, **words)
+            ids = text.input_ids.gather(1, places).masked_fill(~there, -100)
+            words = {"text_ids_masked": text.masked_input_ids, "masked_pos": places, "masked_ids": ids}
+            itc, itm, mlm = model(batch.images, text.input_ids, mask, **words)
     return {"vsg_itc": itc, "vsg_itm": itm, "vsg_mlm": mlm}
 
 
@@ -202,7 +202,7 @@ def main():
         model, size = build(folder, tokenizer, *vision)
         relations = str(world / "relations.json")
         loader = graph_loader(str(world / "graphs"), tokenizer, N, size, vocabulary=relations, separator=False)
-        batch = next(b for b in loader if len(set(b.pairs.text_ids.tolist())) == N and len(set(b.relations)) > 2)
+        batch = next(b for b in loader if len(set(b.pairs.text_keys.tolist())) == N and len(set(b.relations)) > 2)
         check(arguments.model, model, batch, relations)
         dist.destroy_process_group()
 

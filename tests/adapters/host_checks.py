@@ -55,9 +55,11 @@ def half(batch, rank):
     """Two of the four images with what belongs to them."""
 
     def part(pairs, keep):
-        text = dataclasses.replace(pairs.text, ids=pairs.text.ids[keep], mask=pairs.text.mask[keep])
+        text = dataclasses.replace(
+            pairs.text, input_ids=pairs.text.input_ids[keep], attention_mask=pairs.text.attention_mask[keep]
+        )
         boxes = None if pairs.boxes is None else pairs.boxes[keep]
-        return Pairs(text, pairs.image_index[keep] - 2 * rank, pairs.text_ids[keep], boxes)
+        return Pairs(text, pairs.image_index[keep] - 2 * rank, pairs.text_keys[keep], boxes)
 
     two, four = slice(2 * rank, 2 * rank + 2), slice(4 * rank, 4 * rank + 4)
     return dataclasses.replace(
@@ -214,7 +216,7 @@ def fusion_ignores_what_is_hidden(host, batch):
     """Text tokens attend to the visible image tokens alone, those of a region to its box."""
     attach(host)
     backbone = adapter_of(host)
-    text, mask = batch.pairs.text.ids[:1], batch.pairs.text.mask[:1]
+    text, mask = batch.pairs.text.input_ids[:1], batch.pairs.text.attention_mask[:1]
     words = backbone.encode_text(text, mask)
     tokens = backbone.encode_image(batch.images[:1]).tokens
     visible = torch.arange(tokens.shape[1])[None] < 6

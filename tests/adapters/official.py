@@ -215,7 +215,7 @@ HOSTS = {"ALBEF": HostALBEF, "X-VLM (Swin)": HostXVLM, "X-VLM (ViT)": xvlm_vit}
 def own_losses(host, seed=0):
     """The host's own losses on four captions, called as its training script does."""
     text, image = texts(4, seed), images(4, seed)
-    ids, mask = text.ids, text.mask.long()
+    ids, mask = text.input_ids, text.attention_mask.long()
     own = host.module if hasattr(host, "module") else host
     if hasattr(own, "visual_encoder"):
         return host(image, SimpleNamespace(input_ids=ids, attention_mask=mask), alpha=0.4)

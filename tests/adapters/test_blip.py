@@ -36,7 +36,11 @@ def texts(n, seed=0):
 
 def own_outputs(host):
     text = texts(4)
-    inputs = {"input_ids": text.ids, "attention_mask": text.mask.long(), "pixel_values": checks.images()}
+    inputs = {
+        "input_ids": text.input_ids,
+        "attention_mask": text.attention_mask.long(),
+        "pixel_values": checks.images(),
+    }
     return [host(**inputs, use_itm_head=matching).itm_score for matching in (True, False)]
 
 
@@ -76,10 +80,13 @@ def test_texts_that_change_places_are_matched_as_themselves():
     host = checks.attach(blip())
     backbone = checks.adapter_of(host)
     batch, order = checks.graph_batch(texts), torch.tensor([2, 0, 3, 1])
-    text, mask = backbone.encode_text(batch.pairs.text.ids, batch.pairs.text.mask), batch.pairs.text.mask
+    text, mask = (
+        backbone.encode_text(batch.pairs.text.input_ids, batch.pairs.text.attention_mask),
+        batch.pairs.text.attention_mask,
+    )
     image = backbone.encode_image(batch.images)
     scores = backbone.match_logits(backbone.fuse(text[order], mask[order], image.tokens, image.mask))
-    ids = batch.pairs.text.ids[order]
+    ids = batch.pairs.text.input_ids[order]
     expected = host(input_ids=ids, attention_mask=mask[order].long(), pixel_values=batch.images).itm_score
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
 

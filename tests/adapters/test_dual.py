@@ -77,12 +77,14 @@ def pooled(output):
 def own_features(name, host, images, text):
     """The features of the host's own methods, from texts padded as its own tokenizer does."""
     if name.startswith("openclip"):
-        full = torch.nn.functional.pad(text.ids, (0, CONTEXT - text.ids.shape[1]))
+        full = torch.nn.functional.pad(text.input_ids, (0, CONTEXT - text.input_ids.shape[1]))
         return host.encode_image(images), host.encode_text(full)
     if name == "siglip":
-        full = torch.nn.functional.pad(text.ids, (0, CONTEXT - text.ids.shape[1]), value=1)
+        full = torch.nn.functional.pad(text.input_ids, (0, CONTEXT - text.input_ids.shape[1]), value=1)
         return pooled(host.get_image_features(images)), pooled(host.get_text_features(full))
-    return pooled(host.get_image_features(images)), pooled(host.get_text_features(text.ids, text.mask.long()))
+    return pooled(host.get_image_features(images)), pooled(
+        host.get_text_features(text.input_ids, text.attention_mask.long())
+    )
 
 
 def own_outputs(name):
@@ -90,9 +92,14 @@ def own_outputs(name):
 
     def outputs(host):
         if name.startswith("openclip"):
-            full = torch.nn.functional.pad(text.ids, (0, CONTEXT - text.ids.shape[1]))
+            full = torch.nn.functional.pad(text.input_ids, (0, CONTEXT - text.input_ids.shape[1]))
             return list(host(checks.images(), full))
-        out = host(input_ids=text.ids, pixel_values=checks.images(), attention_mask=text.mask.long(), return_loss=True)
+        out = host(
+            input_ids=text.input_ids,
+            pixel_values=checks.images(),
+            attention_mask=text.attention_mask.long(),
+            return_loss=True,
+        )
         return [out.loss, out.logits_per_image]
 
     return outputs
@@ -225,11 +232,11 @@ class TestWhatOpenCLIPCannotServe:
         """SigLIP in OpenCLIP: a text encoder that attends both ways and pools at the last position."""
         host = checks.attach(openclip(kind="CustomTextCLIP", text={"no_causal_mask": True, "pool_type": "last"}))
         text = checks.padded([[5, 6, 7, 1], [8, 9, 1], [5, 1]], pad=1)
-        full = nn.functional.pad(text.ids, (0, CONTEXT - 4), value=1)
-        tokens = checks.adapter_of(host).encode_text(text.ids, text.mask)
+        full = nn.functional.pad(text.input_ids, (0, CONTEXT - 4), value=1)
+        tokens = checks.adapter_of(host).encode_text(text.input_ids, text.attention_mask)
         torch.testing.assert_close(tokens[:, 0], host.encode_text(full))
         with pytest.raises(ValueError, match=r"attends to its padding.* pad them to 20 tokens"):
-            checks.adapter_of(host).encode_text(text.ids[:1], text.mask[:1])
+            checks.adapter_of(host).encode_text(text.input_ids[:1], text.attention_mask[:1])
 
 
 @pytest.mark.parametrize("make", [clip, siglip])

@@ -51,7 +51,7 @@ def rows(pairs, keep, shift):
     parts = (getattr(pairs.text, f.name) for f in dataclasses.fields(TextBatch))
     text = TextBatch(*(None if part is None else part[keep] for part in parts))
     boxes = None if pairs.boxes is None else pairs.boxes[keep]
-    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_ids[keep], boxes)
+    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_keys[keep], boxes)
 
 
 def share(batch, rank, entities):
@@ -156,7 +156,7 @@ def group_of_one(tmp_path):
 def own_loss(name, module):
     """The host's own loss, called as its training script does."""
     text, images = HOSTS[name][1](4), checks.images()
-    ids, mask = text.ids, text.mask.long()
+    ids, mask = text.input_ids, text.attention_mask.long()
     if name in official.HOSTS:
         return sum(official.own_losses(module))
     if name.startswith("LAVIS"):

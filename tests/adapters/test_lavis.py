@@ -28,7 +28,10 @@ PARTS = {
 
 def written(text):
     """Ids without [CLS] and padding, as the stand-in's tokenizer reads them."""
-    return [" ".join(map(str, row[mask][1:].tolist())) for row, mask in zip(text.ids, text.mask, strict=True)]
+    return [
+        " ".join(map(str, row[mask][1:].tolist()))
+        for row, mask in zip(text.input_ids, text.attention_mask, strict=True)
+    ]
 
 
 def samples(seed=0):
@@ -65,7 +68,10 @@ def test_matching_scores_are_the_hosts_own(name):
 def test_texts_that_change_places_are_matched_as_themselves(name):
     host = checks.attach(HOSTS[name]().eval())
     backbone, batch, order = checks.adapter_of(host), checks.graph_batch(texts), torch.tensor([2, 0, 3, 1])
-    text, mask = backbone.encode_text(batch.pairs.text.ids, batch.pairs.text.mask), batch.pairs.text.mask
+    text, mask = (
+        backbone.encode_text(batch.pairs.text.input_ids, batch.pairs.text.attention_mask),
+        batch.pairs.text.attention_mask,
+    )
     image = backbone.encode_image(batch.images)
     scores = backbone.match_logits(backbone.fuse(text[order], mask[order], image.tokens, image.mask))
     moved = samples()
@@ -76,7 +82,7 @@ def test_texts_that_change_places_are_matched_as_themselves(name):
 def test_blip_marks_texts_that_meet_an_image():
     host = checks.attach(BlipPretrain().eval())
     batch = checks.graph_batch(texts)
-    text = checks.adapter_of(host).encode_text(batch.pairs.text.ids, batch.pairs.text.mask)
+    text = checks.adapter_of(host).encode_text(batch.pairs.text.input_ids, batch.pairs.text.attention_mask)
     marked = host.text_encoder.embeddings(torch.full((4, 1), ENC))
     torch.testing.assert_close(text[:, :1, text.shape[2] // 2 :], marked)
 

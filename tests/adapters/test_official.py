@@ -117,8 +117,11 @@ def test_boxes_are_those_of_the_head():
     host = HOSTS["X-VLM (Swin)"]().eval()
     batch = checks.graph_batch(texts)
     backbone = find(host).backbone(host)
-    text, image = backbone.encode_text(batch.pairs.text.ids, batch.pairs.text.mask), backbone.encode_image(batch.images)
-    fused = backbone.fuse(text, batch.pairs.text.mask, image.tokens, image.mask)
+    text, image = (
+        backbone.encode_text(batch.pairs.text.input_ids, batch.pairs.text.attention_mask),
+        backbone.encode_image(batch.images),
+    )
+    fused = backbone.fuse(text, batch.pairs.text.attention_mask, image.tokens, image.mask)
     torch.testing.assert_close(backbone.boxes(fused), host.bbox_head(fused[:, 0]).sigmoid())
 
 
@@ -128,8 +131,8 @@ def test_masked_words_are_the_hosts_own_loss():
     batch = checks.graph_batch(texts)
     text, seen = batch.pairs.text, host.visual_encoder(batch.images)
     fused = host.text_encoder.bert(
-        text.masked_ids,
-        attention_mask=text.mask.long(),
+        text.masked_input_ids,
+        attention_mask=text.attention_mask.long(),
         encoder_hidden_states=seen,
         encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long),
         return_dict=True,
@@ -256,7 +259,9 @@ def _steps(rank):
 
 def _with_words(batch, share, rank):
     text, keep = batch.pairs.text, slice(2 * rank, 2 * rank + 2)
-    words = dataclasses.replace(share.pairs.text, masked_ids=text.masked_ids[keep], labels=text.labels[keep])
+    words = dataclasses.replace(
+        share.pairs.text, masked_input_ids=text.masked_input_ids[keep], labels=text.labels[keep]
+    )
     return dataclasses.replace(share.pairs, text=words)
 
 

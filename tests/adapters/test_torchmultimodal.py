@@ -22,7 +22,7 @@ def parts(name, fused):
 
 def own_outputs(host):
     text = texts(4)
-    with_loss = host(checks.images(), text.ids, text.mask.long(), torch.arange(4))
+    with_loss = host(checks.images(), text.input_ids, text.attention_mask.long(), torch.arange(4))
     return [with_loss] if isinstance(with_loss, torch.Tensor) else [with_loss.sim_i2t, with_loss.fused]
 
 
@@ -43,9 +43,9 @@ def test_scores_are_the_hosts_own():
     batch = checks.graph_batch(texts)
     view = checks.features_of(host, batch).view(batch.pairs)
     text = batch.pairs.text
-    scores = host(batch.images, text.ids, text.mask.long(), is_train=False)
+    scores = host(batch.images, text.input_ids, text.attention_mask.long(), is_train=False)
     torch.testing.assert_close(checks.adapter_of(host).match_logits(view.fused)[:, 1], scores)
-    similarity = host.model_with_similarity(batch.images, text.ids, text.mask.long(), None).sim_i2t
+    similarity = host.model_with_similarity(batch.images, text.input_ids, text.attention_mask.long(), None).sim_i2t
     torch.testing.assert_close(view.similarities[0], similarity, rtol=1e-4, atol=1e-5)
 
 

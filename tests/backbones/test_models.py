@@ -27,7 +27,7 @@ def test_layer_norms_have_the_official_epsilons(model):
         return {m.eps for part in parts for m in part.modules() if isinstance(m, torch.nn.LayerNorm)}
 
     assert epsilons(model.text, model.fusion, model.mlm_head) == {1e-12}
-    assert epsilons(model.vision) == ({1e-5} if model.sizes.vision == "swin" else {1e-6})
+    assert epsilons(model.vision) == ({1e-5} if model.config.vision == "swin" else {1e-6})
     if isinstance(model, XVLM):
         assert epsilons(model.itm_head, model.box_head) == {1e-5}
 

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.backbones.presets import choose, overrides
+from relpretrain.backbones.presets import from_preset
 
 
 def trainable(model: nn.Module) -> int:
@@ -54,14 +54,14 @@ def test_rex_vlm_has_the_base_vit_and_two_mlp_heads():
 def test_impossible_sizes_are_refused_in_one_line(arguments, words):
     in_order = ".*".join(re.escape(word) for word in words)
     with pytest.raises(ValueError, match=f"^.*{in_order}.*$") as error:
-        choose(**arguments)
+        from_preset(**arguments)
     assert "\n" not in str(error.value)
 
 
 def test_a_number_overrides_the_table_and_the_rest_stays():
-    sizes = choose("tiny", image_size=32, patch_size=4, text_width=32, embed_dim=8)
-    assert (sizes.patch_grid, sizes.text_width, sizes.embed_dim, sizes.vision_width) == ((8, 8), 32, 8, 64)
-    assert choose(**overrides(sizes)) == sizes
+    config = from_preset("tiny", image_size=32, patch_size=4, text_width=32, embed_dim=8)
+    assert (config.patch_grid, config.text_width, config.embed_dim, config.vision_width) == ((8, 8), 32, 8, 64)
+    assert from_preset(**config.arguments()) == config
 
 
 def test_jsonargparse_sees_every_number_and_refuses_others():

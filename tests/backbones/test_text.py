@@ -155,6 +155,6 @@ def test_pretrained_bert_that_does_not_fit_is_refused(bert, tmp_path):
 
 
 def test_halves_have_the_layers_asked_for():
-    sizes = model(text_layers=3, fusion_layers=1).sizes
-    assert len(TextEncoder(sizes).layers) == 3
-    assert len(FusionEncoder(sizes).layers) == 1
+    config = model(text_layers=3, fusion_layers=1).config
+    assert len(TextEncoder(config).layers) == 3
+    assert len(FusionEncoder(config).layers) == 1

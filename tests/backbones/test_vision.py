@@ -5,7 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from relpretrain.backbones.presets import choose
+from relpretrain.backbones.presets import from_preset
 from relpretrain.backbones.vision import Swin, build_vision, load_pretrained
 from relpretrain.types import Regions
 
@@ -17,7 +17,7 @@ TINY["clip"] = TINY["vit"]
 
 
 def encoder(vision: str, **numbers):
-    return build_vision(choose(vision=vision, **TINY[vision]), **numbers).eval()
+    return build_vision(from_preset(vision=vision, **TINY[vision]), **numbers).eval()
 
 
 @pytest.fixture(params=["vit", "clip", "swin"])
@@ -126,7 +126,7 @@ def test_images_of_another_size_are_refused(vision):
 
 
 def test_sincos_positions_are_near_where_places_are():
-    vision = build_vision(choose("tiny", image_size=64, positions="sincos", position_std=0.7))
+    vision = build_vision(from_preset("tiny", image_size=64, positions="sincos", position_std=0.7))
     places = vision.trunk.pos_embed[0, 1:].detach()
     assert places.square().mean().sqrt() == pytest.approx(0.7)
     torch.testing.assert_close(places.mean(0), torch.zeros(64), atol=1e-5, rtol=0)
@@ -157,14 +157,14 @@ VIT_TINY = {"vision_width": 192, "vision_depth": 2, "vision_heads": 3, "patch_si
 
 
 def test_pretrained_weights_of_timm_give_its_tokens(timm_file):
-    vision = build_vision(choose("tiny", image_size=224, **VIT_TINY)).eval()
+    vision = build_vision(from_preset("tiny", image_size=224, **VIT_TINY)).eval()
     load_pretrained(vision, "vit_tiny_patch16_224")
     images = torch.randn(1, 3, 224, 224)
     torch.testing.assert_close(vision(images).tokens, timm_file.eval().forward_features(images))
 
 
 def test_pretrained_position_embeddings_are_resized(timm_file):
-    vision = build_vision(choose("tiny", image_size=64, **VIT_TINY))
+    vision = build_vision(from_preset("tiny", image_size=64, **VIT_TINY))
     load_pretrained(vision, "vit_tiny_patch16_224")
     grid = timm_file.pos_embed[:, 1:].transpose(1, 2).reshape(1, 192, 14, 14)
     small = F.interpolate(grid, size=(4, 4), mode="bicubic", antialias=True).flatten(2).transpose(1, 2)
@@ -173,12 +173,12 @@ def test_pretrained_position_embeddings_are_resized(timm_file):
 
 
 def test_pretrained_weights_that_do_not_fit_are_listed(timm_file):
-    deeper = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 3})))
+    deeper = build_vision(from_preset("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 3})))
     with pytest.raises(ValueError, match=r"12 missing: blocks\.2\.attn\.proj\.bias"):
         load_pretrained(deeper, "vit_tiny_patch16_224")
-    shallower = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 1})))
+    shallower = build_vision(from_preset("tiny", image_size=224, **(VIT_TINY | {"vision_depth": 1})))
     with pytest.raises(ValueError, match=r"12 unexpected: blocks\.1\.attn\.proj\.bias"):
         load_pretrained(shallower, "vit_tiny_patch16_224")
-    wider = build_vision(choose("tiny", image_size=224, **(VIT_TINY | {"vision_width": 96})))
+    wider = build_vision(from_preset("tiny", image_size=224, **(VIT_TINY | {"vision_width": 96})))
     with pytest.raises(ValueError, match=r"of another shape: .*cls_token \(1, 1, 192\) instead of \(1, 1, 96\)"):
         load_pretrained(wider, "vit_tiny_patch16_224")

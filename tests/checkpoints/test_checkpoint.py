@@ -48,7 +48,7 @@ def test_the_file_is_all_it_takes(cls, options, preprocess, tmp_path):
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, loaded.backbone.state_dict()[name]), name
     assert torch.equal(objectives["mrc"].head[0].weight, loaded.objectives["mrc"].head[0].weight)
-    assert torch.equal(loaded.preprocess.texts(["cat on mat"]).ids, preprocess.texts(["cat on mat"]).ids)
+    assert torch.equal(loaded.preprocess.texts(["cat on mat"]).input_ids, preprocess.texts(["cat on mat"]).input_ids)
 
 
 def text_file(path):

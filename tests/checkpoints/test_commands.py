@@ -43,8 +43,8 @@ def answers(loaded):
     model = loaded.backbone
     with torch.no_grad():
         image = model.encode_image(images)
-        text = model.encode_text(texts.ids, texts.mask)
-        fused = model.fuse(text, texts.mask, image.tokens, image.mask)
+        text = model.encode_text(texts.input_ids, texts.attention_mask)
+        fused = model.fuse(text, texts.attention_mask, image.tokens, image.mask)
         return torch.cat([model.match_logits(fused), model.project_image(image.tokens), model.project_text(text)], 1)
 
 
@@ -154,7 +154,7 @@ def test_a_relation_head_beside_official_weights_comes_along(tokenizer, tmp_path
     relations.save(tmp_path / "relations.json")
     mrc = MRC(relations)
     mrc.attach(model)
-    state = to_official(model.state_dict(), model.sizes, True)
+    state = to_official(model.state_dict(), model.config, True)
     state |= {f"relation_objectives.mrc.{key}": value for key, value in mrc.state_dict().items()}
     torch.save({"model": state}, tmp_path / "c.pth")
     common = ("--tokenizer", tokenizer, "--set", "text_heads=4", "--set", "vision_heads=4")

@@ -31,8 +31,8 @@ def answers(loaded):
     texts = loaded.preprocess.texts(["A cat, on the mat!"])
     model = loaded.backbone
     with torch.no_grad():
-        image, text = model.encode_image(images), model.encode_text(texts.ids, texts.mask)
-        return model.match_logits(model.fuse(text, texts.mask, image.tokens, image.mask))
+        image, text = model.encode_image(images), model.encode_text(texts.input_ids, texts.attention_mask)
+        return model.match_logits(model.fuse(text, texts.attention_mask, image.tokens, image.mask))
 
 
 def same(one, other):

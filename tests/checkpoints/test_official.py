@@ -101,8 +101,8 @@ def test_momentum_copies_and_queues_become_the_teacher():
 def test_sizes_are_read_off_the_weights():
     model = XVLM("tiny", image_size=64, vocab_size=50, patch_size=16, text_heads=1, vision_heads=1, fusion_layers=3)
     found = arguments_from_state(official_parts(model.state_dict(), 2, "vision_encoder."))
-    unseen = {"region_depth": 1, "init_std": model.sizes.init_std, "position_std": model.sizes.position_std}
-    assert XVLM(**found, **unseen).sizes == model.sizes.__class__(**vars(model.sizes) | {"window_size": 0})
+    unseen = {"region_depth": 1, "init_std": model.config.init_std, "position_std": model.config.position_std}
+    assert XVLM(**found, **unseen).config == model.config.__class__(**vars(model.config) | {"window_size": 0})
 
 
 def test_base_sizes_are_read_off_the_weights():

@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory):
 
 
 def official(model):
-    return to_official(model.state_dict(), model.sizes, isinstance(model, ALBEF))
+    return to_official(model.state_dict(), model.config, isinstance(model, ALBEF))
 
 
 def under(prefix, state):

@@ -46,10 +46,10 @@ def test_texts_are_prepared_as_in_the_published_evaluations(folder, tokenizer):
     path, _ = official(folder)
     preprocess = relpretrain.load(path, tokenizer=tokenizer).preprocess
     batch = preprocess.texts(["A photo, of a RED-cat!", "cat"])
-    words = preprocess.tokenizer.convert_ids_to_tokens(batch.ids[0])
+    words = preprocess.tokenizer.convert_ids_to_tokens(batch.input_ids[0])
     assert words == ["[CLS]", "a", "photo", "of", "a", "red", "cat"]
-    assert batch.mask.sum(1).tolist() == [7, 2]
-    assert int(preprocess.texts(["cat " * 50]).mask.sum()) == 41
+    assert batch.attention_mask.sum(1).tolist() == [7, 2]
+    assert int(preprocess.texts(["cat " * 50]).attention_mask.sum()) == 41
     assert preprocess.images([Image.new("RGB", (9, 7))]).shape[-1] == preprocess.image_size
     assert preprocess.from_state(preprocess.state()).clean
 
@@ -59,7 +59,7 @@ def test_weights_go_there_and_back_unchanged(folder, tokenizer):
     loaded = relpretrain.load(path, tokenizer=tokenizer, arguments=arguments)
     state = torch.load(path, weights_only=True)["model"]
     backbone = loaded.backbone
-    back = to_official(backbone.state_dict(), backbone.sizes, isinstance(backbone, relpretrain.ALBEF), state)
+    back = to_official(backbone.state_dict(), backbone.config, isinstance(backbone, relpretrain.ALBEF), state)
     assert list(back) == list(state)
     for key, value in state.items():
         assert back[key].dtype == value.dtype, key
@@ -99,7 +99,7 @@ def test_retrieval_classes_have_fewer_heads(folder, tokenizer, tmp_path):
     for key, value in expected.items():
         assert torch.equal(own[key], value) or any(head in key for head in heads), key
     assert all(own[key].isfinite().all() for key in own if "head" in key)
-    back = to_official(own, loaded.backbone.sizes, isinstance(loaded.backbone, relpretrain.ALBEF), given)
+    back = to_official(own, loaded.backbone.config, isinstance(loaded.backbone, relpretrain.ALBEF), given)
     assert all(torch.equal(back[key], value) for key, value in given.items())
 
 

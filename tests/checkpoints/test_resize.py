@@ -42,11 +42,14 @@ def test_recorded_values_of_a_spline():
     assert np.allclose(got.numpy().reshape(23, 23), expected, atol=1e-12)
 
 
-def test_positions_are_resized_bicubically_and_cls_kept():
-    positions = torch.randn(1, 1 + 16, 8)
-    got = resize_positions(positions, 6)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("side", [6, 3, 9, 2])
+def test_positions_are_resized_bicubically_and_cls_kept(side, dtype):
+    """To the last digit the official rule, F.interpolate without a filter, towards larger and smaller grids."""
+    positions = torch.randn(1, 1 + 16, 8).to(dtype)
+    got = resize_positions(positions, side)
     assert torch.equal(got[:, 0], positions[:, 0])
-    square = positions[:, 1:].reshape(1, 4, 4, 8).permute(0, 3, 1, 2)
-    expected = F.interpolate(square, size=(6, 6), mode="bicubic", align_corners=False)
-    assert torch.equal(got[0, 1:].reshape(6, 6, 8), expected[0].permute(1, 2, 0))
+    square = positions[:, 1:].reshape(1, 4, 4, 8).permute(0, 3, 1, 2).float()
+    expected = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=False).to(dtype)
+    assert torch.equal(got[0, 1:].reshape(side, side, 8), expected[0].permute(1, 2, 0))
     assert resize_positions(positions, 4) is positions

@@ -16,7 +16,7 @@ NAMES = RelationVocabulary(("on", "under"))
 
 
 def official(model, path, keys=None):
-    torch.save({"model": to_official(model.state_dict(), model.sizes, isinstance(model, ALBEF), keys)}, path)
+    torch.save({"model": to_official(model.state_dict(), model.config, isinstance(model, ALBEF), keys)}, path)
     return str(path)
 
 
@@ -89,7 +89,7 @@ def test_ours_bring_the_heads_whose_relations_are_the_same(tmp_path):
 
 def test_retrieval_weights_leave_the_word_head_new(tmp_path):
     source, model = ALBEF(**NUMBERS), ALBEF(**NUMBERS)
-    full = to_official(source.state_dict(), source.sizes, True)
+    full = to_official(source.state_dict(), source.config, True)
     bare = {key.replace("bert.", "", 1): value for key, value in full.items() if ".cls." not in key}
     torch.save(bare, tmp_path / "retrieval.pth")
     RelationModule(model, {"itc": ITC()}, weights=str(tmp_path / "retrieval.pth"))
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path):
 def test_official_weights_bring_the_head_that_was_attached_to_them(tmp_path, caplog):
     source, mrc = XVLM(**NUMBERS), MRC(NAMES)
     mrc.attach(source)
-    state = to_official(source.state_dict(), source.sizes, False)
+    state = to_official(source.state_dict(), source.config, False)
     state |= {f"relation_objectives.mrc.{key}": value for key, value in mrc.state_dict().items()}
     torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "c.th")
     same, other, none = {"mrc": MRC(NAMES)}, {"mrc": MRC(RelationVocabulary(("on", "beside")))}, {"itc": ITC()}

@@ -95,7 +95,7 @@ def test_a_sample_is_augmented_and_masked_anew_each_time(make):
     batches = _run(make({"captions": stream("captions", one, 1, color=False)}), 6)
     assert len({batch.keys for batch in batches}) == 1
     assert len({batch.images.sum().item() for batch in batches}) > 3
-    assert len({tuple(batch.pairs.text.masked_ids[0].tolist()) for batch in batches}) > 3
+    assert len({tuple(batch.pairs.text.masked_input_ids[0].tolist()) for batch in batches}) > 3
 
 
 def test_ranks_take_slices_of_the_joint_batch(make, monkeypatch):
@@ -109,7 +109,7 @@ def test_ranks_take_slices_of_the_joint_batch(make, monkeypatch):
         assert left.stream == right.stream == joint.stream
         assert left.keys + right.keys == joint.keys
         assert torch.equal(torch.cat([left.images, right.images]), joint.images)
-        assert torch.equal(torch.cat([left.pairs.text_ids, right.pairs.text_ids]), joint.pairs.text_ids)
+        assert torch.equal(torch.cat([left.pairs.text_keys, right.pairs.text_keys]), joint.pairs.text_keys)
         masked = [b.pairs.text.labels[b.pairs.text.labels >= 0] for b in (left, right, joint)]
         assert torch.equal(torch.cat(masked[:2]), masked[2])
         if isinstance(joint, GraphBatch):

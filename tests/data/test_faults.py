@@ -129,7 +129,7 @@ def test_empty_captions_beside_good_ones(fit_for):
     data = fit_for("captions", _sample("mixed", captions=["", "a red cat"]))
     batches = list(islice(iter(data.train_dataloader()), 10))
     assert {len(batch.pairs) for batch in batches} == {1}
-    assert {int((batch.pairs.text.ids != 0).sum()) for batch in batches} == {5}  # [CLS] a red cat [SEP]
+    assert {int((batch.pairs.text.input_ids != 0).sum()) for batch in batches} == {5}  # [CLS] a red cat [SEP]
 
 
 def test_a_graph_of_ten_thousand_triplets(fit_for):
@@ -139,7 +139,7 @@ def test_a_graph_of_ten_thousand_triplets(fit_for):
     batch = next(iter(data.train_dataloader()))
     assert time.process_time() - start < 5
     assert len(batch.relations) == 2
-    assert batch.pairs.text.ids.shape[1] <= 36
+    assert batch.pairs.text.input_ids.shape[1] <= 36
 
 
 def test_a_member_that_climbs_out_of_the_tar_writes_nothing(fit_for, tmp_path):

@@ -28,7 +28,7 @@ def same(one, two):
     assert one.keys == two.keys
     assert one.step == two.step
     assert torch.equal(one.images, two.images)
-    assert torch.equal(one.pairs.text.masked_ids, two.pairs.text.masked_ids)
+    assert torch.equal(one.pairs.text.masked_input_ids, two.pairs.text.masked_input_ids)
     assert torch.equal(one.entities.boxes, two.entities.boxes)
     assert one.relations == two.relations
 
@@ -90,7 +90,7 @@ def test_labels_end_with_a_separator_or_not_and_triplets_always_do(world):
     for separator in (True, False):
         batch = next(iter(graph_loader(*world, 4, 32, separator=separator)))
         for text, ends in ((batch.entities.text, separator), (batch.pairs.text, True)):
-            last = text.ids[torch.arange(len(text)), text.mask.sum(1) - 1]
+            last = text.input_ids[torch.arange(len(text)), text.attention_mask.sum(1) - 1]
             assert torch.all((last == words.sep_token_id) == ends)
 
 
@@ -98,7 +98,7 @@ def test_numbers_and_vocabulary(world):
     settings = {"relations_per_text": 1, "relations_per_image": 3, "vocabulary": RelationVocabulary(["on"])}
     batch = next(iter(graph_loader(*world, 4, 32, **STILL, **settings)))
     assert set(batch.relations) == {"on"}
-    assert (batch.pairs.text.ids == load_tokenizer(world[1]).sep_token_id).sum(1).tolist() == [1] * 4
+    assert (batch.pairs.text.input_ids == load_tokenizer(world[1]).sep_token_id).sum(1).tolist() == [1] * 4
     assert len(next(iter(graph_loader(*world, 4, 32, **STILL, relations_per_image=3))).relations) == 12
 
 
@@ -204,9 +204,9 @@ def test_openclips_loader_masks_no_words(world):
     theirs = pytest.importorskip("open_clip").get_tokenizer("ViT-B-32")
     batch = next(iter(graph_loader(world[0], theirs, 4, 32, max_tokens=77)))
     assert torch.all(batch.pairs.text.labels == -100)
-    assert torch.all(batch.pairs.text.ids[:, 0] == 49406)
-    assert torch.equal(batch.pairs.text.masked_ids, batch.pairs.text.ids)
-    ends = (batch.pairs.text.ids == 49407).sum(1)
+    assert torch.all(batch.pairs.text.input_ids[:, 0] == 49406)
+    assert torch.equal(batch.pairs.text.masked_input_ids, batch.pairs.text.input_ids)
+    ends = (batch.pairs.text.input_ids == 49407).sum(1)
     assert ends.tolist() == [1] * 4
 
 

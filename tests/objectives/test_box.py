@@ -45,7 +45,7 @@ def test_a_perfect_box_costs_nothing():
 def test_rows_for_whole_images_are_left_out():
     model, batch = StandIn(), regions()
     view = Features(model, batch, [batch.pairs]).view(batch.pairs)
-    predicted = model.boxes(model.fuse(view.text, batch.pairs.text.mask, *view.whole_image))
+    predicted = model.boxes(model.fuse(view.text, batch.pairs.text.attention_mask, *view.whole_image))
     l1, giou = box_losses(predicted, batch.pairs.boxes)
     batch.pairs.whole = torch.tensor([False, True, False, False])
     output = BOX()(Features(model, batch, [batch.pairs]))

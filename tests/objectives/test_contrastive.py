@@ -9,14 +9,14 @@ from relpretrain.objectives.contrastive import contrastive_losses
 from tests.objectives.standin import StandIn, captions
 
 
-def naive(image, text, temperature, image_ids, text_ids):
+def naive(image, text, temperature, image_ids, text_keys):
     """ALBEF's equations 1 and 2, one pair at a time."""
     n, total = len(image), 0.0
     for rows, columns in ((image, text), (text, image)):
         for i in range(n):
             scores = [float(rows[i] @ columns[j]) / temperature for j in range(n)]
             allowed = [
-                j for j in range(n) if j == i or not (image_ids[i] == image_ids[j] or text_ids[i] == text_ids[j])
+                j for j in range(n) if j == i or not (image_ids[i] == image_ids[j] or text_keys[i] == text_keys[j])
             ]
             total += math.log(sum(math.exp(scores[j]) for j in allowed)) - scores[i]
     return total / (2 * n)
@@ -28,14 +28,14 @@ def test_equals_a_loop_over_pairs(shared):
     if shared == "image":
         batch.image_ids[3] = batch.image_ids[1]
     if shared == "text":
-        batch.pairs.text_ids[0] = batch.pairs.text_ids[5]
+        batch.pairs.text_keys[0] = batch.pairs.text_keys[5]
     view = Features(StandIn(), batch, [batch.pairs]).view(batch.pairs)
     expected = naive(
         view.image_embedding,
         view.text_embedding,
         float(view.backbone.temperature),
         batch.image_ids.tolist(),
-        batch.pairs.text_ids.tolist(),
+        batch.pairs.text_keys.tolist(),
     )
     assert float(ITC().term(view).loss) == pytest.approx(expected, rel=1e-5)
 
@@ -44,8 +44,8 @@ def test_does_not_depend_on_the_order_of_pairs():
     batch, order = captions(6), torch.tensor([3, 1, 5, 0, 2, 4])
     loss = ITC()(Features(StandIn(), batch, [batch.pairs])).loss
     batch.pairs.image_index = batch.pairs.image_index[order]
-    batch.pairs.text_ids = batch.pairs.text_ids[order]
-    for name in ("ids", "mask"):
+    batch.pairs.text_keys = batch.pairs.text_keys[order]
+    for name in ("input_ids", "attention_mask"):
         setattr(batch.pairs.text, name, getattr(batch.pairs.text, name)[order])
     assert float(ITC()(Features(StandIn(), batch, [batch.pairs])).loss) == pytest.approx(float(loss), rel=1e-5)
 

@@ -13,8 +13,8 @@ def test_equals_a_loop_over_masked_words():
     text, total, count = batch.pairs.text, 0.0, 0
     for row in range(4):
         one = slice(row, row + 1)
-        hidden = model.encode_text(text.masked_ids[one], text.mask[one])
-        fused = model.fuse(hidden, text.mask[one], view.image[0][one], view.image[1][one])
+        hidden = model.encode_text(text.masked_input_ids[one], text.attention_mask[one])
+        fused = model.fuse(hidden, text.attention_mask[one], view.image[0][one], view.image[1][one])
         for position, label in enumerate(text.labels[row].tolist()):
             if label != -100:
                 total -= float(model.word_logits(fused[0, position]).log_softmax(-1)[label])

@@ -20,12 +20,12 @@ def test_equals_a_loop_over_pairs():
     model, batch = StandIn(), captions(5)
     loss = ITM().term(Features(model, batch, [batch.pairs], generator()).view(batch.pairs)).loss
     view = Features(model, batch, [batch.pairs]).view(batch.pairs)
-    forbidden = same_pair(view.image_ids, batch.pairs.text_ids, view.image_ids, batch.pairs.text_ids)
+    forbidden = same_pair(view.image_ids, batch.pairs.text_keys, view.image_ids, batch.pairs.text_keys)
     to_text, to_image = view.similarities
     draws = generator()
     other_image, _ = draw_hard_negatives(to_image, forbidden, draws)
     other_text, _ = draw_hard_negatives(to_text, forbidden, draws)
-    text, mask, (image, image_mask) = view.text, batch.pairs.text.mask, view.image
+    text, mask, (image, image_mask) = view.text, batch.pairs.text.attention_mask, view.image
 
     def negative_log(t, i, label):
         fused = model.fuse(text[t : t + 1], mask[t : t + 1], image[i : i + 1], image_mask[i : i + 1])

@@ -27,7 +27,7 @@ def features(batch, model=None):
 def test_equals_a_loop_over_triplets(mrc):
     model, batch = StandIn(), graphs()
     view = features(batch, model).view(batch.entities)
-    (image, mask), text, text_mask = view.image, view.text, batch.entities.text.mask
+    (image, mask), text, text_mask = view.image, view.text, batch.entities.text.attention_mask
 
     def alone(entity):
         row = slice(entity, entity + 1)

@@ -110,7 +110,11 @@ def empty(batch):
     text = TextBatch(*(getattr(batch.pairs.text, f.name)[:0] for f in dataclasses.fields(TextBatch)))
     boxes = None if batch.pairs.boxes is None else batch.pairs.boxes[:0]
     pairs = dataclasses.replace(
-        batch.pairs, text=text, image_index=batch.pairs.image_index[:0], text_ids=batch.pairs.text_ids[:0], boxes=boxes
+        batch.pairs,
+        text=text,
+        image_index=batch.pairs.image_index[:0],
+        text_keys=batch.pairs.text_keys[:0],
+        boxes=boxes,
     )
     return dataclasses.replace(batch, pairs=pairs)
 

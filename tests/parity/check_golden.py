@@ -203,7 +203,7 @@ def step(features: Features, expected: str, io: Io, with_boxes: bool) -> Iterato
     torch.stack(list(losses.values())).sum().backward()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     vision = "visual_encoder." if isinstance(model, ALBEF) else "vision_encoder."
-    ours = official_parts(gradients, model.sizes.text_layers, vision, model.sizes.vision == "clip")
+    ours = official_parts(gradients, model.config.text_layers, vision, model.config.vision == "clip")
     for key in sorted(key for key in io if key.startswith(f"outputs.{expected}.grad.")):
         name = key.removeprefix(f"outputs.{expected}.grad.")
         yield f"{expected}.grad.{name}", ours[name], io[key]

@@ -21,7 +21,7 @@ def test_every_key_is_converted_and_comes_back(name):
     given = state(name)
     model, report = build_official(given)
     assert len(given) == len(report.names) + len(report.skipped) == len(report.keys) == COUNTS[name]
-    back = to_official(model.state_dict(), model.sizes, isinstance(model, ALBEF))
+    back = to_official(model.state_dict(), model.config, isinstance(model, ALBEF))
     assert {key: (tuple(value.shape), value.dtype) for key, value in back.items()} == shapes(name)
     if name in TRAINABLE:
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == TRAINABLE[name]
@@ -55,4 +55,4 @@ def test_at_384_pixels_only_positions_and_bias_tables_change():
     model, report = build_official(state("xvlm_swin_224") | tables, image_size=384)
     assert report.resized.keys() == tables.keys()
     assert {new[0] for _, new in report.resized.values()} == {529}
-    assert model.sizes.window_size == 12
+    assert model.config.window_size == 12

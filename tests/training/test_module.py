@@ -169,7 +169,7 @@ def test_a_teacher_follows_before_a_step_and_learns_captions_after_it():
     assert torch.allclose(taught, before + 0.5)
     queue = backbone.teacher.queue
     assert int(queue.pointer) == 5
-    assert queue.text_ids[:5].tolist() == batch(0).pairs.text_ids.tolist()
+    assert queue.text_ids[:5].tolist() == batch(0).pairs.text_keys.tolist()
     model.training_step(dataclasses.replace(batch(2), objectives=("vsg",)))
     model.on_before_optimizer_step(None)
     assert int(queue.pointer) == 5  # graphs are no captions

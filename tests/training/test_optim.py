@@ -107,7 +107,7 @@ def test_the_groups_are_those_of_the_official_rules(kind, vision, rule):
     assert len(given) == sum(len(group["params"]) for group in groups)
     trainable = [p for p in module.parameters() if p.requires_grad]
     assert {id(p) for p in trainable} == given.keys()
-    prefix, layers = ("visual_encoder." if kind == "albef" else "vision_encoder."), backbone.sizes.text_layers
+    prefix, layers = ("visual_encoder." if kind == "albef" else "vision_encoder."), backbone.config.text_layers
     for name, parameter in backbone.named_parameters():
         if parameter.requires_grad:
             for theirs in official_names(name, layers, prefix, vision == "clip"):

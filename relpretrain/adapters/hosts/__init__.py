@@ -1,1 +1,1 @@
-"""What each foreign codebase looks like as a backbone: a file each, with what they share in `base` and `regions`."""
+"""Adapters from other codebases to the backbone protocol, one file each; `base` and `regions` are shared."""

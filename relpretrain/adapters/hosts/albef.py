@@ -15,7 +15,7 @@ from relpretrain.types import ImageFeatures, Regions
 
 
 class SplitBertAdapter(HostAdapter):
-    """What the official ALBEF and X-VLM share: a BERT split into text and fusion layers, projections and heads."""
+    """The common part of the official ALBEF and X-VLM: a split BERT, projections and heads."""
 
     def __init__(self, host: Any) -> None:
         super().__init__(host)
@@ -34,10 +34,10 @@ class SplitBertAdapter(HostAdapter):
 
     @property
     def temperature(self) -> Tensor:
-        """Divisor of the cosines, kept in [0.001, 0.5].
+        """Divisor of the cosine similarities, clamped to [0.001, 0.5].
 
-        The host clamps its parameter in place at every forward; here it stays as it is, so that losses of both can be
-        added up in any order. The copy is what the clamp's backward pass looks at.
+        The host clamps its parameter in place in every forward pass. Here a copy is clamped, so that the backward pass
+        does not see the parameter changed, in whatever order the losses are computed.
         """
         temperature: Tensor = self.host.temp.clone().clamp(0.001, 0.5)
         return temperature
@@ -60,20 +60,20 @@ class SplitBertAdapter(HostAdapter):
         return tokens
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors of [CLS]."""
+        """Unit-norm embeddings (n, embed_dim) from [CLS]."""
         return F.normalize(self.host.vision_proj(tokens[:, 0]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors of [CLS]."""
+        """Unit-norm embeddings (n, embed_dim) from [CLS]."""
         return F.normalize(self.host.text_proj(tokens[:, 0]).float(), dim=-1)
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """Logits of [CLS]; index 1 means match, as in both codebases."""
+        """Matching logits (n, 2) of [CLS]; class 1 is "match", as in both codebases."""
         logits: Tensor = self.host.itm_head(fused[:, 0])
         return logits
 
     def word_logits(self, fused: Tensor) -> Tensor:
-        """Logits of the vocabulary."""
+        """Vocabulary logits."""
         if self.mlm_head is None:
             self._lacks("word_logits")
         logits: Tensor = self.mlm_head(fused)
@@ -81,7 +81,7 @@ class SplitBertAdapter(HostAdapter):
 
 
 class OfficialALBEF(SplitBertAdapter):
-    """ALBEF, which has no regions of its own: its last four blocks attend inside a region, as in X-VLM's ViT."""
+    """The official ALBEF; for regions, attention in its last four ViT blocks is restricted to them, as in X-VLM."""
 
     name = "ALBEF of salesforce/ALBEF"
     needs: ClassVar[Mapping[str, str]] = {
@@ -100,12 +100,12 @@ class OfficialALBEF(SplitBertAdapter):
 
     @property
     def patch_grid(self) -> tuple[int, int]:
-        """The square that the position embeddings are for."""
+        """Rows and columns of patches, a square."""
         side = math.isqrt(self.host.visual_encoder.pos_embed.shape[1] - 1)
         return side, side
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Run the ViT; with regions, block by block."""
+        """Encode images, and regions of them in the same pass."""
         if regions is not None:
             return encode_vit(self.host.visual_encoder, images, regions)
         tokens: Tensor = self.host.visual_encoder(images)

@@ -1,4 +1,4 @@
-"""What every adapter is: a model of another codebase, seen as a `Backbone`."""
+"""Base class of the adapters."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from relpretrain.types import ImageFeatures, Regions
 
 
 class HostAdapter:
-    """A model that somebody else wrote (the host), seen as a `relpretrain.types.Backbone`.
+    """Adapts a model of another codebase (the host) to `relpretrain.types.Backbone`.
 
-    A subclass names the host's attributes in `needs`, says in `provides` what it can serve, and writes the methods of
-    that. It calls the host's own modules and imports nothing of the host's package. It is no `nn.Module` and keeps
-    nothing but the host: it is made anew wherever it is needed, so copies, moves and loaded weights of the host are
-    always the ones that are used, and no key of its state dict changes.
+    A subclass lists the host's attributes in `needs` and the parts that it implements in `provides`, and defines their
+    methods. It calls the host's own modules and imports nothing from the host's package. It is not an `nn.Module` and
+    has no state but the host: it is created whenever it is needed, so that it always uses the host's present modules
+    and weights and the host's state dict keys do not change.
 
-    Parts of `provides`, and the methods that each takes beside `encode_image` and `encode_text`:
+    Parts in `provides`, and the methods that each needs beside `encode_image` and `encode_text`:
 
     - "contrast": `project_image`, `project_text`, `temperature`;
     - "matching": `fuse`, `match_logits`;
-    - "words": `fuse`, `word_logits`, which predict masked words;
-    - "regions": `fuse`, `fusion_dim`, `patch_grid`, and `encode_image` with regions. `fuse(...)[:, 0]` then stands for
-      a region together with its label; a host without cross-attention may join the two in another way;
+    - "words": `fuse`, `word_logits`, for masked language modelling;
+    - "regions": `fuse`, `fusion_dim`, `patch_grid`, and `encode_image` with regions. `fuse(...)[:, 0]` must then
+      represent a region together with its label; a host without cross-attention may combine them in another way;
     - "boxes": `fuse`, `boxes`.
 
     Args:
-        host: The module that was recognised.
+        host: The host's module.
     """
 
     name: ClassVar[str] = ""
-    """What the host is called in messages, such as "ALBEF of salesforce/ALBEF"."""
+    """Name of the host in messages, such as "ALBEF of salesforce/ALBEF"."""
     needs: ClassVar[Mapping[str, str]] = {}
-    """Attributes by which a host is recognised, and what each is: {"visual_encoder.blocks": "image encoder"}."""
+    """Attributes by which a host is recognised, described: {"visual_encoder.blocks": "image encoder"}."""
     note: ClassVar[str] = ""
-    """Anything that a user should know of how the host is served, told once; one sentence, or empty."""
+    """A remark for the user on how the host is adapted, printed once; a sentence, or empty."""
     provides: frozenset[str] = frozenset()
-    """What this host can serve; set on the class, or in `__init__` where it depends on the host."""
+    """Parts that the adapter implements; set in `__init__` where they depend on the host."""
 
     def __init__(self, host: Any) -> None:
         self.host = host
 
     @classmethod
     def missing(cls, module: nn.Module) -> list[str]:
-        """What the module lacks to be such a host: attributes, each with what it is; none if it is one."""
+        """The attributes in `needs` that a module lacks, with their descriptions; empty if it is such a host."""
         return [f"{path} ({what})" for path, what in cls.needs.items() if not has(module, path)]
 
     @classmethod
     def recognises(cls, module: nn.Module) -> bool:
-        """True if the module is such a host, judged by its attributes."""
+        """Whether a module is such a host, by its attributes."""
         return bool(cls.needs) and not cls.missing(module)
 
     @property
@@ -70,59 +70,59 @@ class HostAdapter:
         self._lacks("temperature")
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Encode (batch, 3, height, width) once, and the regions out of the same pass.
+        """Encode images (batch, 3, height, width), and regions of them in the same pass.
 
         Args:
             images: Normalised images.
-            regions: Asked for only where "regions" is provided. Their `patch_mask` is bool, (regions, patches).
+            regions: Given only if "regions" is provided.
 
         Returns:
-            Tokens whose index 0 stands for the whole image or region, and bool masks of the tokens that may be seen.
+            Tokens, of which token 0 represents the whole image or region, and masks of those that may be attended to.
         """
         self._lacks("encode_image")
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode (n, length) ids to (n, length, dim).
+        """Encode token ids (n, length) to text tokens (n, length, dim).
 
         Args:
-            ids: Ids of the host's own tokenizer, padded as it pads: on the right, with few exceptions.
+            ids: Ids of the host's own tokenizer, padded as it pads (mostly on the right), (n, length), int64.
             mask: True at real tokens, (n, length), bool.
 
         Returns:
-            Tokens whose index 0 stands for the whole text: a host that pools elsewhere (at the end of the text) puts
-            that token first. Where nothing is fused, (n, 1, dim) is enough.
+            Tokens, of which token 0 represents the whole text: a host that pools at another position puts its token
+            first. Without fusion, (n, 1, dim) is enough.
         """
         self._lacks("encode_text")
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens (n, length, dim) attend to image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
+        """Fuse text tokens (n, length, dim) with image tokens (n, 1 + patches, dim): (n, length, fusion_dim).
 
         Args:
-            text: From `encode_text`.
+            text: Text tokens from `encode_text`.
             text_mask: (n, length), bool.
-            image: From `encode_image`, of whole images or of regions.
+            image: Tokens of whole images or of regions from `encode_image`.
             image_mask: (n, 1 + patches), bool.
         """
         self._lacks("fuse")
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
         self._lacks("project_image")
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of text tokens (n, length, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of text tokens (n, length, dim)."""
         self._lacks("project_text")
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """(n, 2) logits of fused tokens (n, length, fusion_dim); index 1 means that the pair matches."""
+        """Matching logits (n, 2) of fused tokens (n, length, fusion_dim); class 1 is "match"."""
         self._lacks("match_logits")
 
     def word_logits(self, fused: Tensor) -> Tensor:
-        """Vocabulary logits (positions, vocabulary) of fused tokens at those positions (positions, fusion_dim)."""
+        """Vocabulary logits (positions, vocabulary) of fused tokens (positions, fusion_dim)."""
         self._lacks("word_logits")
 
     def boxes(self, fused: Tensor) -> Tensor:
-        """(cx, cy, w, h) as shares of the image, (n, 4), of fused tokens (n, length, fusion_dim)."""
+        """Boxes (cx, cy, w, h) as fractions of the image's size, (n, 4), of fused tokens (n, length, fusion_dim)."""
         self._lacks("boxes")
 
     def _lacks(self, method: str) -> NoReturn:
@@ -130,7 +130,7 @@ class HostAdapter:
 
 
 def has(module: Any, path: str) -> bool:
-    """True if the attribute at a dotted path exists and is not None."""
+    """Whether the attribute at a dotted path exists and is not None."""
     try:
         return attrgetter(path)(module) is not None
     except AttributeError:

@@ -16,10 +16,10 @@ from relpretrain.types import ImageFeatures, Regions
 
 
 class TwoPassText(HostAdapter):
-    """What BLIP models have in common: a text passes through the same encoder twice, alone and then with an image.
+    """The common part of BLIP models, which encode a text twice: alone, and from its words again with an image.
 
-    The second pass starts again from the words. So what stands for a text here is, side by side, what the first pass
-    made of it and the embedded words that the second begins with: (n, length, 2 * width).
+    So the tokens of a text are the concatenation of the first pass's output and the word embeddings that the second
+    pass starts from, (n, length, 2 * width).
     """
 
     note = "BLIP has no head for masked words: VSG trains its contrastive and matching losses."
@@ -42,15 +42,15 @@ class TwoPassText(HostAdapter):
         return tokens
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
         return F.normalize(self.host.vision_proj(tokens[:, 0]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of text tokens (n, length, 2 * width)."""
+        """Unit-norm embeddings (n, embed_dim) of text tokens (n, length, 2 * width)."""
         return F.normalize(self.host.text_proj(tokens[:, 0, : self.fusion_dim]).float(), dim=-1)
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """(n, 2) logits of fused tokens (n, length, width); index 1 means that the pair matches."""
+        """Matching logits (n, 2) of fused tokens (n, length, width); class 1 is "match"."""
         logits: Tensor = self.host.itm_head(fused[:, 0])
         return logits
 
@@ -58,8 +58,8 @@ class TwoPassText(HostAdapter):
 class HuggingFaceBLIP(TwoPassText):
     """Hugging Face's `BlipForImageTextRetrieval`.
 
-    It has no temperature: cosines are divided by that of BLIP's configuration, 1 / exp(logit_scale_init_value) = 0.07,
-    which is not learned. As in the host's own forward pass, a text that meets an image begins with [CLS].
+    It has no learned temperature: that of BLIP's configuration is used, 1 / exp(logit_scale_init_value) = 0.07. As in
+    the host's own forward pass, a text that is fused with an image begins with [CLS].
     """
 
     name = "BLIP of Hugging Face transformers"
@@ -90,7 +90,7 @@ class HuggingFaceBLIP(TwoPassText):
         return torch.tensor(1 / scale, device=self.host.vision_proj.weight.device)
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Tokens of images (B, K, D), and of regions out of the same pass."""
+        """Encode images to tokens (B, K, D), and regions of them in the same pass."""
         vision = self.host.vision_model
         if regions is None:
             x = vision(pixel_values=images).last_hidden_state
@@ -108,8 +108,8 @@ class HuggingFaceBLIP(TwoPassText):
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """Encode the words again, with cross-attention to image tokens (n, K, D): (n, length, width).
 
-        Some versions of transformers (5.23) drop the mask of the cross-attention. So what lies outside a region is also
-        overwritten with the region's [CLS]: it cannot be seen, though [CLS] then weighs more.
+        Some versions of transformers (5.23) ignore the mask of the cross-attention. So patches outside a region are
+        also replaced by the region's [CLS], which then gets more weight, but hides them.
         """
         return super().fuse(text, text_mask, torch.where(image_mask[..., None], image, image[:, :1]), image_mask)
 

@@ -1,6 +1,6 @@
-"""Dual encoders, which compare an image and a text as one vector each and fuse nothing; those of Hugging Face.
+"""Dual encoders, which embed images and texts without fusion, and those of Hugging Face.
 
-B images, R regions, K tokens of an image, D the width of the image encoder.
+In shapes: B images, R regions, K tokens of an image, D the width of the image encoder.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor, nn
 
 from relpretrain.adapters.hosts.base import HostAdapter
@@ -20,14 +21,14 @@ from relpretrain.types import ImageFeatures, Regions
 
 
 class DualEncoder(HostAdapter):
-    """An image encoder and a text encoder that share a space, and nothing after it.
+    """An image and a text encoder with a common embedding space, without fusion.
 
-    VSG is its contrastive loss alone. An image, a region and a text are the vectors that the host itself compares,
-    before their length is made one: (n, 1, embed_dim).
+    VSG is its contrastive loss only. The one token of an image, region or text is the host's own embedding before
+    normalisation, (n, 1, embed_dim).
 
-    MRC needs entities that know their region and their label. Nothing fuses the two here, so an entity is the vector
-    of its region beside the vector of its label, 2 * embed_dim wide: `MRC`'s head is the first to see both. A region's
-    vector comes from the host's own blocks and pooling: in the last blocks its tokens attend inside its box.
+    For MRC, an entity is the concatenation of its region's and its label's embedding, 2 * embed_dim wide; MRC's head is
+    the first layer that combines them. A region's embedding comes from the host's own blocks and pooling, with
+    attention in the last blocks restricted to its box.
     """
 
     provides = frozenset({"contrast", "regions"})
@@ -38,21 +39,21 @@ class DualEncoder(HostAdapter):
 
     @property
     def temperature(self) -> Tensor:
-        """Divisor of the cosine similarities, a scalar tensor: the host's `logit_scale`, which is a logarithm."""
-        return torch.exp(-self.host.logit_scale).reshape(())
+        """Divisor of the cosine similarities, a scalar tensor: the inverse of the host's exp(`logit_scale`)."""
+        return torch.exp(-self.host.logit_scale).squeeze()
 
     @property
     def fusion_dim(self) -> int:
-        """Width of a region's vector beside its label's."""
+        """Width of an entity: a region's embedding and its label's."""
         return 2 * self.embed_dim
 
     @property
     @abstractmethod
     def embed_dim(self) -> int:
-        """Width of the space that images and texts share."""
+        """Width of the common embedding space."""
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Vectors of images (B, 1, embed_dim), and of regions (R, 1, embed_dim) out of the same pass."""
+        """Embed images (B, 1, embed_dim), and regions of them (R, 1, embed_dim) in the same pass."""
         if regions is None:
             return _vectors(self.image_vectors(images))
         x = self.embed_patches(images)
@@ -62,21 +63,21 @@ class DualEncoder(HostAdapter):
         return _vectors(self.pool(tokens, None), self.pool(seen, visible))
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Put the vectors of regions and of their labels side by side, (n, 1, 2 * embed_dim)."""
+        """Concatenate the embeddings of regions and of their labels, (n, 1, 2 * embed_dim)."""
         return torch.cat([image[:, :1], text[:, :1]], dim=-1)
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of (n, 1, embed_dim)."""
+        """Unit-norm embeddings (n, embed_dim) of (n, 1, embed_dim)."""
         return F.normalize(tokens[:, 0].float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of (n, 1, embed_dim)."""
+        """Unit-norm embeddings (n, embed_dim) of (n, 1, embed_dim)."""
         return F.normalize(tokens[:, 0].float(), dim=-1)
 
-    # What a host of a kind says of itself.
+    # Defined by each kind of host.
 
     first: ClassVar[int] = 1
-    """Tokens before the patches."""
+    """Number of tokens before the patches."""
 
     @property
     @abstractmethod
@@ -85,23 +86,23 @@ class DualEncoder(HostAdapter):
 
     @abstractmethod
     def image_vectors(self, images: Tensor) -> Tensor:
-        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        """Embeddings of whole images by the host's own method, (B, embed_dim)."""
 
     @abstractmethod
     def embed_patches(self, images: Tensor) -> Tensor:
-        """What enters the first block, (B, K, D)."""
+        """Input of the first block, (B, K, D)."""
 
     @abstractmethod
     def whole(self, block: Any, x: Tensor) -> Tensor:
-        """Run a block."""
+        """Run a block on whole images."""
 
     @abstractmethod
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
-        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        """Run a block on region tokens (R, K, D) with a mask (R, K) of those that may be attended to."""
 
     @abstractmethod
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Vectors (n, embed_dim) of the last block's tokens (n, K, D); `visible` (n, K) is given for regions."""
+        """Embeddings (n, embed_dim) of the last block's tokens (n, K, D); `visible` (n, K) is given for regions."""
 
 
 class HuggingFaceCLIP(DualEncoder):
@@ -122,7 +123,7 @@ class HuggingFaceCLIP(DualEncoder):
 
     @property
     def embed_dim(self) -> int:
-        """Width of the space that images and texts share."""
+        """Width of the common embedding space."""
         return int(self.host.visual_projection.out_features)
 
     @property
@@ -139,7 +140,7 @@ class HuggingFaceCLIP(DualEncoder):
         return layers
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Vectors of texts by the host's own method, (n, 1, embed_dim)."""
+        """Embeddings of texts by the host's own method, (n, 1, embed_dim)."""
         ids, mask = cut(ids, mask, int(self.host.text_model.embeddings.position_embedding.num_embeddings))
         seen = 1 + max(mask.any(dim=0).nonzero().flatten().tolist(), default=0)  # nothing sees the padding after that
         return _pooled(self.host.get_text_features(input_ids=ids[:, :seen], attention_mask=mask[:, :seen].long()))[
@@ -147,14 +148,14 @@ class HuggingFaceCLIP(DualEncoder):
         ]
 
     def image_vectors(self, images: Tensor) -> Tensor:
-        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        """Embeddings of whole images by the host's own method, (B, embed_dim)."""
         return _pooled(self.host.get_image_features(pixel_values=images))
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Vectors of images (B, 1, embed_dim), and of regions (R, 1, embed_dim) out of the same pass.
+        """Embed images (B, 1, embed_dim), and regions of them (R, 1, embed_dim) in the same pass.
 
         Raises:
-            ValueError: If there are regions, and the host computes attention in a way that takes no masks.
+            ValueError: If there are regions and the host's implementation of attention takes no masks.
         """
         attention = str(getattr(self.host.vision_model.config, "_attn_implementation", ""))
         if regions is not None and attention.startswith("flash"):
@@ -165,20 +166,20 @@ class HuggingFaceCLIP(DualEncoder):
         return super().encode_image(images, regions)
 
     def embed_patches(self, images: Tensor) -> Tensor:
-        """What enters the first block, (B, K, D)."""
+        """Input of the first block, (B, K, D)."""
         x: Tensor = self.host.vision_model.pre_layrnorm(self.host.vision_model.embeddings(images))
         return x
 
     def whole(self, block: Any, x: Tensor) -> Tensor:
-        """Run a block."""
+        """Run a block on whole images."""
         return run_layer(block, x, None)
 
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
-        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
+        """Run a block on region tokens (R, K, D) with a mask (R, K) of those that may be attended to."""
         return run_layer(block, x, additive(visible, x.dtype))
 
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Vectors (n, embed_dim) of the class token."""
+        """Embeddings (n, embed_dim) from the class token."""
         pooled: Tensor = self.host.visual_projection(self.host.vision_model.post_layernorm(x[:, 0]))
         return pooled
 
@@ -186,8 +187,8 @@ class HuggingFaceCLIP(DualEncoder):
 class HuggingFaceSigLIP(HuggingFaceCLIP):
     """Hugging Face's `SiglipModel`.
 
-    VSG contrasts a pair with the others of the joint batch by a softmax, at the host's own temperature. The host's own
-    loss, a sigmoid for each pair, is not used on graphs, and its `logit_bias` gets no gradient from them.
+    VSG is the softmax contrastive loss over the joint batch at the host's temperature, not the host's sigmoid loss; the
+    host's `logit_bias` gets no gradient from it.
     """
 
     name = "SigLIP of Hugging Face transformers"
@@ -206,31 +207,31 @@ class HuggingFaceSigLIP(HuggingFaceCLIP):
 
     @property
     def embed_dim(self) -> int:
-        """Width of the space that images and texts share."""
+        """Width of the common embedding space."""
         return int(self.host.text_model.head.out_features)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Vectors of texts by the host's own method, (n, 1, embed_dim).
+        """Embeddings of texts by the host's own method, (n, 1, embed_dim).
 
-        SigLIP attends to its padding and pools at the last position: texts are padded to its full length, with what the
-        tokenizer pads them with (its configuration need not say so: SigLIP 2).
+        SigLIP attends to its padding and pools at the last position: texts are padded to its full length with the
+        tokenizer's padding (that in SigLIP 2's configuration is another).
         """
         wanted = int(self.host.text_model.embeddings.position_embedding.num_embeddings)
         return _pooled(self.host.get_text_features(input_ids=filled(ids, mask, wanted)))[:, None]
 
     def embed_patches(self, images: Tensor) -> Tensor:
-        """What enters the first block, (B, K, D)."""
+        """Input of the first block, (B, K, D)."""
         x: Tensor = self.host.vision_model.embeddings(images)
         return x
 
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Vectors (n, embed_dim): the host's learned query attends to the tokens, of a region to those inside it."""
+        """Embeddings (n, embed_dim) by the host's attention pooling, of a region over the patches inside it."""
         head = self.host.vision_model.head
         x = self.host.vision_model.post_layernorm(x)
         if visible is None:
             whole: Tensor = head(x)
             return whole
-        probe = head.probe.expand(len(x), -1, -1)
+        probe = repeat(head.probe, "1 1 d -> n 1 d", n=len(x))
         x = head.attention(probe, x, x, key_padding_mask=~visible, need_weights=False)[0]
         pooled: Tensor = x + head.mlp(head.layernorm(x))
         return pooled[:, 0]
@@ -242,7 +243,7 @@ def run_layer(layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
     Args:
         layer: The layer.
         x: Tokens.
-        mask: What it adds to its scores, (n, 1, K, K), or None.
+        mask: Additive attention mask, (n, 1, K, K), or None.
     """
     # Versions 4 have one more argument and return tuples.
     more = {"causal_attention_mask": None} if "causal_attention_mask" in _arguments(layer) else {}
@@ -256,7 +257,7 @@ def _arguments(layer: nn.Module) -> set[str]:
 
 
 def _vectors(whole: Tensor, regions: Tensor | None = None) -> ImageFeatures:
-    """Vectors (n, embed_dim) as tokens (n, 1, embed_dim)."""
+    """Features with one token, (n, 1, embed_dim), of embeddings (n, embed_dim)."""
     mask = torch.ones(len(whole), 1, dtype=torch.bool, device=whole.device)
     if regions is None:
         return ImageFeatures(whole[:, None], mask)
@@ -265,16 +266,16 @@ def _vectors(whole: Tensor, regions: Tensor | None = None) -> ImageFeatures:
 
 
 def _pooled(output: Any) -> Tensor:
-    """The vectors: what versions 4 of transformers return as a tensor is a field in versions 5."""
+    """The embeddings: a tensor in versions 4 of transformers, a field in versions 5."""
     vectors: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return vectors
 
 
 def cut(ids: Tensor, mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask (n, any length) without the padding beyond a text encoder's length.
+    """Cut ids and mask (n, any length) to a text encoder's length, where there is only padding beyond it.
 
     Raises:
-        ValueError: If there is more than padding.
+        ValueError: If there is a real token beyond it.
     """
     beyond = ids.shape[1] - length
     if beyond > 0:
@@ -289,10 +290,10 @@ def cut(ids: Tensor, mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 def filled(ids: Tensor, mask: Tensor, length: int) -> Tensor:
-    """Ids (n, length) for a text encoder that attends to its padding; the texts (n, any length) show what that is.
+    """Pad ids (n, any length) to the length of a text encoder that attends to its padding, with the padding they have.
 
     Raises:
-        ValueError: If texts are longer, or if they are shorter and there is no padding to be seen.
+        ValueError: If texts are longer, or if they are shorter and none has padding to tell its id.
     """
     ids, mask = cut(ids, mask, length)
     missing = length - ids.shape[1]

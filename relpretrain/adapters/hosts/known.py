@@ -1,4 +1,4 @@
-"""The adapters of known codebases, chosen by looking at a model."""
+"""The adapters of known codebases."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ KNOWN: tuple[type[HostAdapter], ...] = (
     OpenCLIPViT,
     OpenCLIP,
 )
-"""In order of preference: a model that two of them recognise is served by the first."""
+"""In order of preference: of several that recognise a model, the first is used."""

@@ -14,9 +14,9 @@ from relpretrain.adapters.hosts.blip import TwoPassText
 
 
 class LavisALBEF(OfficialALBEF):
-    """LAVIS's `AlbefPretrain`, and `AlbefRetrieval` without masked words: the official ALBEF under the same names.
+    """LAVIS's `AlbefPretrain` and (without MLM) `AlbefRetrieval`, which have the attributes of the official ALBEF.
 
-    The momentum copies and queues of LAVIS's models serve their own losses alone.
+    The momentum copies and queues of LAVIS's models are used for their own losses only.
     """
 
     name = "ALBEF of LAVIS"
@@ -30,8 +30,8 @@ class LavisALBEF(OfficialALBEF):
 class LavisBLIP(TwoPassText, OfficialALBEF):
     """LAVIS's `BlipPretrain` and `BlipRetrieval`, whose ViT and temperature are those of its ALBEF.
 
-    A text that meets an image begins with the tokenizer's [ENC] instead of [CLS], as in the host's own loss. The
-    decoder is left to the host: it predicts the next word, and VSG has no such loss.
+    A text that is fused with an image begins with the tokenizer's [ENC] instead of [CLS], as in the host's own loss.
+    The decoder, which predicts the next word, is not used: VSG has no such loss.
     """
 
     name = "BLIP of LAVIS"
@@ -43,7 +43,7 @@ class LavisBLIP(TwoPassText, OfficialALBEF):
     }
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Tokens of texts alone beside their embedded words with [ENC] in front, (n, length, 2 * width)."""
+        """Tokens of the texts concatenated with the embeddings of their words after [ENC], (n, length, 2 * width)."""
         encoder = self.host.text_encoder
         alone = encoder.forward_text(SimpleNamespace(input_ids=ids, attention_mask=mask.long())).last_hidden_state
         marked = torch.cat([torch.full_like(ids[:, :1], self.host.tokenizer.enc_token_id), ids[:, 1:]], dim=1)

@@ -1,6 +1,6 @@
 """OpenCLIP.
 
-B images, R regions, K tokens of an image, D the width of the image encoder.
+In shapes: B images, R regions, K tokens of an image, D the width of the image encoder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor, nn
 
 from relpretrain.adapters.hosts.dual import DualEncoder, cut, filled
@@ -18,7 +19,7 @@ from relpretrain.adapters.hosts.regions import additive
 class OpenCLIP(DualEncoder):
     """OpenCLIP's `CLIP` and `CustomTextCLIP`, and OpenAI's `CLIP`, whatever the image encoder.
 
-    Without blocks that take masks there are no regions, and VSG is all that can be had.
+    Its blocks take no masks, so there are no regions and no MRC, only VSG.
     """
 
     name = "OpenCLIP with an image encoder that takes no masks"
@@ -33,20 +34,20 @@ class OpenCLIP(DualEncoder):
     provides = frozenset({"contrast"})
 
     def image_vectors(self, images: Tensor) -> Tensor:
-        """Vectors of whole images by the host's own method, (B, embed_dim)."""
+        """Embeddings of whole images by the host's own method, (B, embed_dim)."""
         vectors: Tensor = self.host.encode_image(images)
         return vectors
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Vectors of texts by the host's own method, (n, 1, embed_dim).
+        """Embeddings of texts by the host's own method, (n, 1, embed_dim).
 
         Args:
-            ids: Ids of the host's tokenizer, (n, length). Texts may be shorter than the host's context: they are filled
-                up with zeros where nothing sees what follows a text's end, and else (SigLIP) with their own padding.
+            ids: Ids of the host's tokenizer, (n, length), padded here to the host's context length: with zeros where
+                padding is not attended to, else (SigLIP) with the tokenizer's own padding.
             mask: True at real tokens, (n, length).
 
         Raises:
-            ValueError: If texts are longer than the host's context, or if it attends to padding and there is none.
+            ValueError: If texts are longer than the host's context, or if it attends to padding and its id is unknown.
         """
         wanted = int(self.host.context_length)
         ids, mask = cut(ids, mask, wanted)
@@ -70,12 +71,12 @@ class OpenCLIPViT(OpenCLIP):
 
     @classmethod
     def missing(cls, module: nn.Module) -> list[str]:
-        """What the module lacks to be such a host: attributes, each with what it is; none if it is one."""
+        """The attributes in `needs` that a module lacks, with their descriptions; empty if it is such a host."""
         return super().missing(module) or ([] if _is_plain_vit(module.visual) else ["visual (ViT with a class token)"])
 
     @property
     def embed_dim(self) -> int:
-        """Width of the space that images and texts share."""
+        """Width of the common embedding space."""
         return int(self.host.visual.proj.shape[1])
 
     @property
@@ -91,29 +92,29 @@ class OpenCLIPViT(OpenCLIP):
         return blocks
 
     def embed_patches(self, images: Tensor) -> Tensor:
-        """What enters the first block, (B, K, D)."""
+        """Input of the first block, (B, K, D)."""
         x: Tensor = self.host.visual._embeds(images)
         return x
 
     def whole(self, block: Any, x: Tensor) -> Tensor:
-        """Run a block."""
+        """Run a block on whole images."""
         x = block(x)
         return x
 
     def inside(self, block: Any, x: Tensor, visible: Tensor) -> Tensor:
-        """Run a block on tokens (R, K, D) whose keys are the visible among them, (R, K)."""
-        heads = block.attn.num_heads
-        x = block(x, attn_mask=additive(visible, x.dtype).expand(-1, heads, -1, -1).flatten(0, 1))
+        """Run a block on region tokens (R, K, D) with a mask (R, K) of those that may be attended to."""
+        mask = repeat(additive(visible, x.dtype), "r 1 queries keys -> (r h) queries keys", h=block.attn.num_heads)
+        x = block(x, attn_mask=mask)
         return x
 
     def pool(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Vectors (n, embed_dim) of the class token."""
+        """Embeddings (n, embed_dim) from the class token."""
         pooled: Tensor = self.host.visual._pool(x)[0] @ self.host.visual.proj
         return pooled
 
 
 def _is_plain_vit(visual: Any) -> bool:
-    """Whether an OpenCLIP image encoder's blocks take masks and its class token stands for the whole."""
+    """Whether an OpenCLIP image encoder is a ViT whose blocks take masks and which pools at its class token."""
     transformer = getattr(visual, "transformer", None)
     return (
         hasattr(visual, "_embeds")

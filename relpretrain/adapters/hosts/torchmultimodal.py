@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from relpretrain.adapters.hosts.base import HostAdapter
@@ -27,8 +28,8 @@ _ENCODERS = {
 class TorchMultimodalSimilarity(HostAdapter):
     """torchmultimodal's `ALBEFModelWithSimilarity`.
 
-    Masks are passed on as bool, on which all of its attentions agree. Its momentum copies and its queue serve its own
-    losses alone.
+    Masks are bool, the type that all of its attention layers accept. Its momentum copies and queue are used for its own
+    losses only.
     """
 
     name = "ALBEF with similarities of torchmultimodal"
@@ -63,34 +64,34 @@ class TorchMultimodalSimilarity(HostAdapter):
         return self.model.albef_model.vision_encoder.encoder
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Tokens of images (B, K, D), and of regions out of the same pass."""
+        """Encode images to tokens (B, K, D), and regions of them in the same pass."""
         vision, vit = self.model.albef_model.vision_encoder, self._vit
         if regions is None:
             x = vision(images)
             return ImageFeatures(x, all_visible(x))
-        x = vit.conv_proj(images).flatten(2).transpose(1, 2)
-        x = torch.cat([vit.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = rearrange(vit.conv_proj(images), "b d rows columns -> b (rows columns) d")
+        x = torch.cat([repeat(vit.class_token, "1 1 d -> b 1 d", b=len(x)), x], dim=1)
         x = vit.encoder.dropout(x + vit.encoder.pos_embedding)
         blocks = list(vit.encoder.layers.children())
         x, mask, seen, visible = encode_with_regions(x, blocks, regions, _block, _block)
         return ImageFeatures(vit.encoder.ln(x), mask, vit.encoder.ln(seen), visible)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode (n, length) ids to (n, length, width)."""
+        """Encode token ids (n, length) to text tokens (n, length, width)."""
         tokens: Tensor = self.model.albef_model.text_encoder(ids, mask).last_hidden_state
         return tokens
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """Let text tokens attend to image tokens (n, K, D): (n, length, width)."""
+        """Fuse text tokens with image tokens (n, K, D): (n, length, width)."""
         tokens: Tensor = self.model.albef_model.multimodal_encoder(text, text_mask, image, image_mask)
         return tokens
 
     def project_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
+        """Unit-norm embeddings (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
         return F.normalize(self.model.vision_proj(tokens[:, 0]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (n, embed_dim) of text tokens (n, length, width)."""
+        """Unit-norm embeddings (n, embed_dim) of text tokens (n, length, width)."""
         return F.normalize(self.model.text_proj(tokens[:, 0]).float(), dim=-1)
 
 
@@ -111,13 +112,13 @@ class TorchMultimodalRetrieval(TorchMultimodalSimilarity):
         return self.host.model_with_similarity
 
     def match_logits(self, fused: Tensor) -> Tensor:
-        """(n, 2) logits of fused tokens (n, length, width); index 1 means that the pair matches."""
+        """Matching logits (n, 2) of fused tokens (n, length, width); class 1 is "match"."""
         logits: Tensor = self.host.itm_head(fused[:, 0])
         return logits
 
 
 def _block(block: Any, x: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Run a block of torchvision's ViT part by part, for the host's extracted graph keeps only its parts."""
+    """Run a block of torchvision's ViT layer by layer: the host's extracted graph has only its layers."""
     y = block.ln_1(x)
     hidden = None if visible is None else ~visible
     y = block.self_attention(y, y, y, key_padding_mask=hidden, need_weights=False)[0]

@@ -16,7 +16,7 @@ from relpretrain.types import ImageFeatures, Regions
 
 
 class OfficialXVLM(SplitBertAdapter):
-    """X-VLM: regions through its own image encoder, boxes from its own head."""
+    """The official X-VLM; regions are encoded by its own image encoder, boxes predicted by its own head."""
 
     name = "X-VLM of zengyan-97/X-VLM"
     needs: ClassVar[Mapping[str, str]] = {
@@ -30,7 +30,7 @@ class OfficialXVLM(SplitBertAdapter):
 
     @property
     def patch_grid(self) -> tuple[int, int]:
-        """The patches of Swin's last stage, or the square that a ViT has positions for."""
+        """Rows and columns of patches, of Swin in its last stage."""
         encoder = self.host.vision_encoder
         if has(encoder, "num_patch_embed"):
             side = math.isqrt(encoder.num_patch_embed)
@@ -39,7 +39,7 @@ class OfficialXVLM(SplitBertAdapter):
         return int(rows), int(columns)
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Run the image encoder, with regions as its own pretraining does."""
+        """Encode images, and regions of them as in the host's own pretraining."""
         if regions is None:
             tokens: Tensor = self.host.vision_encoder(images)
             return ImageFeatures(tokens, all_visible(tokens))
@@ -50,6 +50,6 @@ class OfficialXVLM(SplitBertAdapter):
         return ImageFeatures(tokens, all_visible(tokens), seen, visible)
 
     def boxes(self, fused: Tensor) -> Tensor:
-        """(cx, cy, w, h) as shares of the image."""
+        """Boxes (cx, cy, w, h) as fractions of the image's size, (n, 4)."""
         boxes: Tensor = self.host.bbox_head(fused[:, 0]).float().sigmoid()
         return boxes

@@ -1,7 +1,7 @@
 """Checkpoints of the official ALBEF and X-VLM code.
 
-`names` and `clip` turn their weight names into ours, `back` ours into theirs; `build` makes a model of one, with
-`resize` at another image size.
+`file` finds the weights in a file, `names` and `clip` convert their names to ours and `back` ours to theirs, `build`
+builds a model, and `resize` adapts it to another image size.
 """
 
 from relpretrain.checkpoints.official.back import to_official

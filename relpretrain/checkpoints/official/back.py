@@ -1,4 +1,4 @@
-"""The way back: our weights under the names of the official ALBEF and X-VLM code."""
+"""Convert our weights back to the names of the official ALBEF and X-VLM code."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from relpretrain.backbones.bert_names import BERT, COPIES, LAYER, State, with_bert
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.checkpoints.official.clip import POSITIONS, clip_names, clip_shape
 from relpretrain.checkpoints.official.names import HEADS, STAGE
 
 UNKNOWN_IMAGE = -100
-"""Identity that the official queue gives to an embedding of no known image."""
+"""Image identity of queue entries without a known image in the official code."""
 
 _TEXT = re.compile(r"(text_encoder(?:_m)?\.)(.+)")
 _OURS: dict[str, list[str]] = {}
@@ -24,12 +25,12 @@ _NAMED = {ours: theirs for theirs, ours in HEADS.items()} | {o: f"text_encoder.{
 
 
 def official_names(key: str, text_layers: int, vision: str = "visual_encoder.", clip: bool = False) -> list[str]:
-    """Official names of the parts that one tensor of ours is stacked from, in their order.
+    """Official names of the tensors that one tensor of ours is stacked from, in order.
 
     Args:
         key: Our name of a weight outside the teacher.
         text_layers: Layers of the text encoder.
-        vision: How the official code calls the image encoder: "visual_encoder." (ALBEF) or "vision_encoder." (X-VLM).
+        vision: Official prefix of the image encoder: "visual_encoder." (ALBEF) or "vision_encoder." (X-VLM).
         clip: Whether the image encoder is X-VLM's CLIP-ViT.
     """
     prefix, _, last = key.rpartition(".")
@@ -53,7 +54,7 @@ def official_names(key: str, text_layers: int, vision: str = "visual_encoder.", 
 def official_parts(
     state: Mapping[str, Tensor], text_layers: int, vision: str = "visual_encoder.", clip: bool = False
 ) -> State:
-    """Give weights (or gradients) of our model without its teacher their official names.
+    """Convert a state dict (or gradients) of our model without its teacher to the official names and shapes.
 
     Args:
         state: Tensors by our names.
@@ -73,25 +74,27 @@ def official_parts(
     return result
 
 
-def to_official(state: Mapping[str, Tensor], sizes: Sizes, albef: bool, keys: Iterable[str] | None = None) -> State:
-    """Turn the weights of our `ALBEF` or `XVLM` into an official state dict: the inverse of the conversion.
+def to_official(
+    state: Mapping[str, Tensor], config: ModelConfig, albef: bool, keys: Iterable[str] | None = None
+) -> State:
+    """Convert the weights of our `ALBEF` or `XVLM` to an official state dict: the inverse of `convert_official`.
 
-    Tied copies, position numbers, Swin's index tables and masks are made anew; they follow from weights and sizes.
+    Tied copies, position ids, Swin's index tables and masks are computed anew from weights and configuration.
 
     Args:
         state: State dict of the model, teacher and queue included.
-        sizes: Numbers of the model.
+        config: Numbers of the model.
         albef: Whether it is an `ALBEF`.
-        keys: Names of the official file that the weights came from: exactly these are given, in their order. None for
+        keys: Weight names of the official file that the weights came from, to get exactly these in this order. None for
             all of a pretraining checkpoint.
 
     Raises:
-        ValueError: If one of the names cannot be made from the weights.
+        ValueError: If the model has no weight for one of the names.
     """
     own = {key: value for key, value in state.items() if not key.startswith("teacher.")}
     taught = _below(state, "teacher.model.")
-    full = _complete(own, sizes, albef)
-    for key, value in _complete(taught, sizes, albef).items() if taught else ():
+    full = _complete(own, config, albef)
+    for key, value in _complete(taught, config, albef).items() if taught else ():
         head, _, rest = key.partition(".")
         full[f"{head}_m.{rest}"] = value
     queue = _below(state, "teacher.queue.")
@@ -109,17 +112,17 @@ def to_official(state: Mapping[str, Tensor], sizes: Sizes, albef: bool, keys: It
     return {key: full[place] for key, place in places.items()}
 
 
-def swin_tables(sizes: Sizes) -> State:
+def swin_tables(config: ModelConfig) -> State:
     """Index tables and shift masks of the official Swin, by their names inside the image encoder.
 
-    The table (window^2, window^2) numbers the row of the bias table for each pair of patches; the mask (windows,
-    window^2, window^2) of a block with shifted windows keeps patches of other regions apart by -100.
+    An index table (window^2, window^2) has the row of the bias table for each pair of patches. The additive mask
+    (windows, window^2, window^2) of a block with shifted windows is -100 between patches joined by the shift alone.
     """
     tables: State = {}
-    assert not isinstance(sizes.vision_depth, int)
-    for stage, depth in enumerate(sizes.vision_depth):
-        grid = sizes.image_size // (sizes.patch_size << stage)
-        window = min(sizes.window_size, grid)
+    assert not isinstance(config.vision_depth, int)
+    for stage, depth in enumerate(config.vision_depth):
+        grid = config.image_size // (config.patch_size << stage)
+        window = min(config.window_size, grid)
         for block in range(depth):
             name = f"layers.{stage}.blocks.{block}."
             tables[name + "attn.relative_position_index"] = _relative_positions(window)
@@ -128,17 +131,17 @@ def swin_tables(sizes: Sizes) -> State:
     return tables
 
 
-def _complete(own: Mapping[str, Tensor], sizes: Sizes, albef: bool) -> State:
+def _complete(own: Mapping[str, Tensor], config: ModelConfig, albef: bool) -> State:
     vision = "visual_encoder." if albef else "vision_encoder."
-    clip = sizes.vision == "clip"
-    full = official_parts(own, sizes.text_layers, vision, clip)
+    clip = config.vision == "clip"
+    full = official_parts(own, config.text_layers, vision, clip)
     for copy, original in COPIES.items():
         full[f"text_encoder.{copy}"] = full[f"text_encoder.{original}"]
-    full["text_encoder.bert.embeddings.position_ids"] = torch.arange(sizes.max_positions)[None]
+    full["text_encoder.bert.embeddings.position_ids"] = torch.arange(config.max_positions)[None]
     if clip:
-        full[vision + POSITIONS] = torch.arange(sizes.patch_grid[0] * sizes.patch_grid[1] + 1)[None]
-    if sizes.vision == "swin":
-        full |= {vision + name: table for name, table in swin_tables(sizes).items()}
+        full[vision + POSITIONS] = torch.arange(config.patch_grid[0] * config.patch_grid[1] + 1)[None]
+    if config.vision == "swin":
+        full |= {vision + name: table for name, table in swin_tables(config).items()}
     return full
 
 
@@ -149,11 +152,12 @@ def _relative_positions(window: int) -> Tensor:
 
 
 def _shift_mask(grid: int, window: int) -> Tensor:
+    # Number the 3 x 3 regions that a shift joins at the border, (grid, grid).
     place = torch.arange(grid)
     band = (place >= grid - window).long() + (place >= grid - window // 2).long()
-    region = 3 * band[:, None] + band  # (grid, grid)
-    side = grid // window
-    rows = region.view(side, window, side, window).transpose(1, 2).reshape(side * side, window * window)
+    region = 3 * band[:, None] + band
+    # Window by window, (windows, window^2), patches of the same region may attend to each other.
+    rows = rearrange(region, "(rows a) (columns b) -> (rows columns) (a b)", a=window, b=window)
     return torch.where(rows[:, None] == rows[:, :, None], 0.0, -100.0)
 
 

@@ -1,4 +1,4 @@
-"""A model of ours from an official ALBEF or X-VLM state dict, and what became of each weight."""
+"""Build our `ALBEF` or `XVLM` from an official state dict, with a report on each weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.backbones.bert_names import State, same
-from relpretrain.backbones.presets import Sizes
+from relpretrain.backbones.presets import ModelConfig
 from relpretrain.backbones.vision import check_weights
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.checkpoints.official.back import official_names, swin_tables
@@ -33,16 +33,16 @@ _SKIPPED = {
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of the weights of an official checkpoint. Printed, it is a table.
+    """How the weights of an official checkpoint were converted. `str` gives a table.
 
     Args:
-        layout: What was recognised.
-        names: Name of ours by official name, for every weight that was loaded.
-        resized: Old and new shape, by official name.
-        skipped: Why a tensor was not needed, by official name.
+        layout: The recognised model.
+        names: Our name of every loaded weight, by official name.
+        resized: Old and new shape of every resized weight, by official name.
+        skipped: Reason for every skipped tensor, by official name.
         keys: All official names, in the order of the file.
-        new: Heads of ours that the official class does not have, with new weights.
-        notes: What was taken off around the weights, and what became of anything else in the file.
+        new: Our heads that the official class lacks, with random weights.
+        notes: Lines about removed wrappers and other contents of the file.
     """
 
     layout: str
@@ -74,21 +74,21 @@ class LoadReport:
 def build_official(
     state: Mapping[str, Tensor], image_size: int | None = None, arguments: Mapping[str, Any] | None = None
 ) -> tuple[ALBEF | XVLM, LoadReport]:
-    """Build a model with the weights of an official checkpoint, of the pretraining or the retrieval class.
+    """Build a model with the weights of an official checkpoint, of a pretraining or retrieval class.
 
-    The retrieval classes have no word head, X-VLM's no box head either: these are then new, and the report says so.
+    The retrieval classes lack the MLM head, and X-VLM's the box head: these get random weights (`LoadReport.new`).
 
-    Sizes come from the tensors, the rest is as in the official base models: heads of 64, four region blocks in X-VLM's
-    ViT, momentum 0.995. Momentum copies and queues become the teacher.
+    Sizes are inferred from the tensors; the rest is as in the official base models: heads of width 64, four region
+    blocks in X-VLM's ViT, momentum 0.995. Momentum copies and queues become the teacher.
 
     Args:
         state: The official state dict.
-        image_size: Side of the images in pixels: position embeddings are resized bicubically, Swin's bias tables by
-            BEiT's rule, its window along with the image (7 at 224 pixels, 12 at 384). None for the checkpoint's own.
-        arguments: Keywords of `ALBEF` or `XVLM` that leave no trace in the weights, such as text_heads.
+        image_size: Image size in pixels, None for the checkpoint's own. Position embeddings are resized bicubically,
+            Swin's bias tables by BEiT's rule, with the window in proportion to the image (7 at 224 pixels, 12 at 384).
+        arguments: Keywords of `ALBEF` or `XVLM` that cannot be inferred from the weights, such as text_heads.
 
     Returns:
-        The model, and what became of each weight.
+        The model, and the report.
 
     Raises:
         ValueError: If a weight is missing, unknown or of another shape.
@@ -108,7 +108,7 @@ def build_official(
     with torch.device("meta"):  # weights that would only be replaced are not drawn
         model: ALBEF | XVLM = ALBEF(**found) if albef else XVLM(**found)
     before = converted
-    converted = resize_weights(converted, model.sizes)
+    converted = resize_weights(converted, model.config)
     wanted = _wanted(model)
     new = absent_heads(state, wanted, converted)
     check_weights("the official checkpoint", {k: v for k, v in wanted.items() if _head(k) not in new}, converted)
@@ -122,18 +122,18 @@ def build_official(
 
 
 def convert_official(state: Mapping[str, Tensor]) -> State:
-    """Turn an official state dict (`official_file`) into weights of our `ALBEF` or `XVLM`."""
+    """Convert an official state dict (`official_file`) to the weights of our `ALBEF` or `XVLM`."""
     albef = any(key.startswith("visual_encoder.") for key in state)
     return (convert_albef if albef else convert_xvlm)(state)
 
 
 def absent_heads(state: Mapping[str, Tensor], wanted: State, converted: State) -> tuple[str, ...]:
-    """Heads that the official retrieval classes do not have. Their BERT is a bare one, whose names lack "bert.".
+    """Our heads that an official retrieval checkpoint lacks; it is told by its BERT's names, which lack "bert.".
 
     Args:
         state: The official state dict.
         wanted: Weights of our model.
-        converted: What was found for them.
+        converted: The weights after conversion.
     """
     if "text_encoder.embeddings.word_embeddings.weight" not in state:
         return ()
@@ -146,7 +146,7 @@ def _head(key: str) -> str:
 
 
 def _check_parts(state: Mapping[str, Tensor], albef: bool) -> None:
-    """Say in one line which classes are served, before a single name is looked at."""
+    """Raise a ValueError in one line for models of other classes, before names are compared one by one."""
     prefix = "visual_encoder." if albef else "vision_encoder."
     needed = [
         f"{prefix}patch_embed.weight" if f"{prefix}class_embedding" in state else f"{prefix}patch_embed.proj.weight",
@@ -173,17 +173,17 @@ def _scaled(window: int, native: int, image_size: int) -> int:
     return window * image_size // native
 
 
-def resize_weights(weights: State, sizes: Sizes) -> State:
-    """Our weights with position embeddings and bias tables for the image size and window of `sizes`."""
+def resize_weights(weights: State, config: ModelConfig) -> State:
+    """Resize position embeddings and bias tables to the image size and window of `config`."""
     result = dict(weights)
     for key, value in weights.items():
         name = key.removeprefix("teacher.model.")
         table = _BIAS_TABLE.fullmatch(name)
         if name == "vision.trunk.pos_embed":
-            result[key] = resize_positions(value, sizes.patch_grid[0])
+            result[key] = resize_positions(value, config.patch_grid[0])
         elif table:
-            grid = sizes.image_size // (sizes.patch_size << int(table[1]))
-            result[key] = resize_bias_table(value, min(sizes.window_size, grid))
+            grid = config.image_size // (config.patch_size << int(table[1]))
+            result[key] = resize_bias_table(value, min(config.window_size, grid))
     return result
 
 
@@ -192,8 +192,8 @@ def _wanted(model: ALBEF | XVLM) -> State:
 
 
 def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALBEF | XVLM, albef: bool) -> LoadReport:
-    vision, text_layers = ("visual_encoder." if albef else "vision_encoder."), model.sizes.text_layers
-    clip = model.sizes.vision == "clip"
+    vision, text_layers = ("visual_encoder." if albef else "vision_encoder."), model.config.text_layers
+    clip = model.config.vision == "clip"
     places = {}
     if has_queue(state):
         places = {"queue_ptr": "teacher.queue.pointer", "idx_queue": "teacher.queue.image_ids"}
@@ -215,14 +215,14 @@ def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALB
         raise ValueError(f"{len(unused)} weights of the checkpoint have no place in the model: {', '.join(unused)}.")
     shapes = {key: (tuple(before[ours].shape), tuple(after[ours].shape)) for key, ours in names.items()}
     resized = {key: pair for key, pair in shapes.items() if pair[0] != pair[1]}
-    kind = "ALBEF" if albef else f"X-VLM ({model.sizes.vision})"
+    kind = "ALBEF" if albef else f"X-VLM ({model.config.vision})"
     notes = ("queue_ptr is missing: the queue begins at 0",) if has_queue(state) and "queue_ptr" not in state else ()
     return LoadReport(f"official {kind}", names, resized, skipped, tuple(state), notes=notes)
 
 
 def _check_tables(state: Mapping[str, Tensor], model: ALBEF | XVLM) -> None:
-    """Index tables and masks are left out: they must be what the sizes give."""
-    for name, table in swin_tables(model.sizes).items():
+    """Check that the skipped index tables and masks are those that the configuration implies."""
+    for name, table in swin_tables(model.config).items():
         given = state.get(f"vision_encoder.{name}")
         if given is not None and not same(given, table):
             raise ValueError(f"vision_encoder.{name} is not what window and image size give: not an official Swin.")

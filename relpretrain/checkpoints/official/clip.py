@@ -1,4 +1,4 @@
-"""X-VLM's CLIP-ViT: its names for the weights of a ViT, which otherwise are called as in DeiT and timm."""
+"""Convert the weight names of X-VLM's CLIP-ViT to those of DeiT and timm, and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 POSITIONS = "position_ids"
-"""Counts positions; holds no information."""
+"""Position ids, which carry no information."""
 
 _PLACES = {
     "class_embedding": "cls_token",
@@ -26,15 +26,15 @@ _BACK = {ours: theirs for theirs, ours in (_PLACES | _NORMS | _PARTS).items()}
 
 
 def is_clip(vision: Mapping[str, Tensor]) -> bool:
-    """Whether an image encoder's weights carry CLIP's names."""
+    """Whether an image encoder's weights have CLIP's names."""
     return "class_embedding" in vision
 
 
 def from_clip(vision: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename an image encoder's weights as in DeiT; what is not CLIP's keeps its name.
+    """Convert an image encoder's weights to DeiT's names; unknown names are kept.
 
     Args:
-        vision: Weights by X-VLM's names inside `vision_encoder`.
+        vision: Weights by their names inside X-VLM's `vision_encoder`.
 
     Returns:
         Query, key and value stacked into one matrix; [CLS] (1, 1, width) and positions (1, 1 + patches, width).
@@ -61,7 +61,7 @@ def from_clip(vision: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def clip_names(key: str) -> list[str]:
-    """Names of the parts that a weight by its DeiT name is stacked from: `from_clip`'s way back."""
+    """CLIP's names of the tensors that a weight with DeiT's name is stacked from: the inverse of `from_clip`."""
     if key in _BACK:
         return [_BACK[key]]
     head, _, last = key.rpartition(".")
@@ -74,5 +74,5 @@ def clip_names(key: str) -> list[str]:
 
 
 def clip_shape(key: str, value: Tensor) -> Tensor:
-    """The shape in which CLIP keeps a weight: [CLS] as a vector, positions as a matrix."""
+    """A weight in CLIP's shape: [CLS] as a vector, positions as a matrix."""
     return value.flatten() if key == "cls_token" else value[0] if key == "pos_embed" else value

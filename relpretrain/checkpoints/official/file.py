@@ -1,4 +1,4 @@
-"""The weights of an official model out of a file: whatever wraps them is taken off, and told."""
+"""Find the weights of an official model in a checkpoint file, whatever entries and prefixes they are wrapped in."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DEPTH = 3  # entries in entries
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """What a file holds of an official model.
+    """The contents of an official checkpoint.
 
     Args:
         state: The model's weights by their official names, in fp32.
         relations: Weights of relation objectives that were attached to it (`add_relation_objectives`), by
             "<objective>.<weight>".
-        notes: What was taken off, and what was left aside; a line each.
+        notes: Lines about removed wrappers and skipped contents.
     """
 
     state: State
@@ -36,11 +36,11 @@ class OfficialFile:
 
 
 def official_file(content: Any) -> OfficialFile | None:
-    """Find the weights of an official ALBEF or X-VLM in what a checkpoint holds; None if there are none.
+    """Find the weights of an official ALBEF or X-VLM in a checkpoint's content; None if there are none.
 
-    They may lie in any entry ("model", "state_dict", "net", "model_ema") or be the content itself, under any prefix
-    ("module.", "model.") and inside the wrappers of torch.compile, FSDP and activation checkpointing. Where a file
-    holds several copies, a trained one comes before an averaged one, and else the first.
+    They may be in any entry ("model", "state_dict", "net", "model_ema") or at the top level, with any prefix
+    ("module.", "model.") and wrappers of torch.compile, FSDP and activation checkpointing. Of several copies the first
+    is taken that is not a moving average, else the first.
     """
     found = sorted(_models(content, ""), key=lambda model: bool(_AVERAGED.search(model[0] + model[1])))
     if not found:
@@ -78,7 +78,7 @@ def official_file(content: Any) -> OfficialFile | None:
 
 
 def _models(content: Any, place: str, depth: int = 0) -> Iterator[tuple[str, str, Mapping[Any, Any]]]:
-    """Where models are: the entry, the prefix of their names in it, and the entry itself."""
+    """Find models in nested entries: the path of the entry, the prefix of their names, and the entry itself."""
     if not isinstance(content, Mapping) or depth > _DEPTH:
         return
     parts: dict[str, set[str]] = {}

@@ -1,7 +1,7 @@
-"""The checkpoints of the official ALBEF and X-VLM code, and of BERT: their names for our weights.
+"""Convert the weight names of the official ALBEF and X-VLM code to ours.
 
-Pure functions of state dicts. Nothing is dropped but what holds no information: copies of tied weights (they are
-compared first) and index tables that are computed from the sizes.
+Pure functions of state dicts. Only tensors without information of their own are dropped: copies of tied weights, which
+are compared first, and index tables, which follow from the configuration.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _SWIN_TABLES = re.compile(r"layers\.\d+\.blocks\.\d+\.(attn\.relative_position_i
 STAGE = re.compile(r"layers\.(\d+)\.downsample\.")
 
 RAMP_DONE = 1 << 40
-"""Updates of a converted teacher: official checkpoints are written after the epoch of the ramp."""
+"""Number of updates of a converted teacher: the ramp of alpha, in the first epoch, is over."""
 
 
 def convert_albef(state: Mapping[str, Tensor]) -> State:
-    """Turn the weights of an official ALBEF pretraining checkpoint into those of our `ALBEF`.
+    """Convert an official ALBEF state dict to the weights of our `ALBEF`.
 
-    Momentum copies become the teacher's, and the queues its queue (their identities unknown).
+    Momentum copies become the teacher, and the queues its queue.
 
     Args:
         state: The official state dict.
@@ -78,27 +78,27 @@ def convert_albef(state: Mapping[str, Tensor]) -> State:
 
 
 def has_queue(state: Mapping[str, Tensor]) -> bool:
-    """Whether an official state dict holds both halves of a queue."""
+    """Whether an official state dict has the queues of both images and texts."""
     return "image_queue" in state and "text_queue" in state
 
 
 def convert_xvlm(state: Mapping[str, Tensor]) -> State:
-    """Turn the weights of an official X-VLM pretraining checkpoint (ViT, CLIP-ViT or Swin) into those of our `XVLM`.
+    """Convert an official X-VLM state dict (ViT, CLIP-ViT or Swin) to the weights of our `XVLM`.
 
     Args:
         state: The official state dict.
 
     Raises:
-        ValueError: If a name is unknown; the RoBERTa variant is not served.
+        ValueError: If a name is unknown; the RoBERTa variant is not supported.
     """
     return _convert(state, "vision_encoder.")
 
 
 def arguments_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read the arguments of our model off an official state dict.
+    """Infer the arguments of our model from an official state dict.
 
-    Heads of attention leave no trace in a ViT or a BERT: they are taken to be 64 wide, as in all official models. The
-    same holds for a Swin's image size where no block has shifted windows: it is then left to the caller.
+    The number of attention heads of a ViT or a BERT cannot be inferred: they are assumed to be 64 wide, as in all
+    official models. Nor can the image size of a Swin without shifted windows, which is then left to the caller.
 
     Args:
         state: The official state dict of an ALBEF ("visual_encoder.") or an X-VLM ("vision_encoder.").
@@ -170,7 +170,7 @@ def _swin_arguments(vision: State) -> dict[str, Any]:
 
 
 def _convert(state: Mapping[str, Tensor], vision: str) -> State:
-    """Convert the weights of one model; `vision` is the official prefix of its image encoder."""
+    """Convert the weights of a model without its teacher; `vision` is the official prefix of its image encoder."""
     text: State = {}
     ours: State = {}
     unknown = []
@@ -196,7 +196,7 @@ def _convert(state: Mapping[str, Tensor], vision: str) -> State:
 
 
 def _vision_weights(state: Mapping[str, Tensor], prefix: str) -> tuple[State, bool]:
-    """The image encoder's weights by the names of DeiT or Swin, and whether they had CLIP's."""
+    """The image encoder's weights by DeiT's or Swin's names, and whether they had CLIP's."""
     vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     clip = is_clip(vision)
     return (from_clip(vision) if clip else vision), clip

@@ -1,4 +1,4 @@
-"""Weights for another image size: position embeddings of a ViT, bias tables of a Swin."""
+"""Resize weights to another image size: position embeddings of a ViT, relative position biases of a Swin."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from einops import rearrange
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 Floats = np.ndarray
 
 
 def resize_positions(positions: Tensor, side: int) -> Tensor:
-    """Resize a ViT's position embeddings bicubically, as the official ALBEF code does; [CLS] keeps its own.
+    """Resize a ViT's position embeddings bicubically, as the official ALBEF code does; that of [CLS] stays.
 
     Args:
         positions: (1, 1 + old side^2, width).
@@ -22,24 +23,20 @@ def resize_positions(positions: Tensor, side: int) -> Tensor:
     Returns:
         (1, 1 + side^2, width)
     """
-    cls, grid = positions[:, :1], positions[:, 1:]
-    old = math.isqrt(grid.shape[1])
-    if old == side:
-        return positions
-    square = grid.reshape(1, old, old, -1).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=False)
-    return torch.cat([cls, resized.permute(0, 2, 3, 1).flatten(1, 2).to(grid.dtype)], 1)
+    # The official code does not filter (timm's default `antialias`) where it makes the grid smaller.
+    resized: Tensor = resample_abs_pos_embed(positions, [side, side], antialias=False)
+    return resized
 
 
 def resize_bias_table(table: Tensor, window: int) -> Tensor:
-    """Resize a Swin's table of relative position biases by BEiT's rule, which X-VLM follows.
+    """Resize a Swin's table of relative position biases by BEiT's rule, as X-VLM does.
 
-    The old distances are spread over the new ones in a geometric progression, so that near patches keep their biases;
-    a cubic spline through them is read at the new distances.
+    The old distances are placed among the new ones as a geometric progression, so that close patches keep their biases;
+    a cubic spline through them is evaluated at the new distances.
 
     Args:
         table: ((2 old window - 1)^2, heads).
-        window: The new window, in patches.
+        window: Width of the new window, in patches.
 
     Returns:
         ((2 window - 1)^2, heads)
@@ -47,18 +44,20 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
     source, target = math.isqrt(len(table)), 2 * window - 1
     if source == target:
         return table
+    # Weights of the old distances at each new one, along one axis, (target, source).
     old = spread(source, target)
     new = np.arange(target) - target // 2.0
-    weights = _spline_weights(old, new.clip(old[0], old[-1]))  # (target, source)
-    values = table.double().numpy().reshape(source, source, -1)
+    weights = _spline_weights(old, new.clip(old[0], old[-1]))
+    # The spline of both axes, for each head.
+    values = rearrange(table.double().numpy(), "(a b) heads -> a b heads", a=source)
     resized = np.einsum("ia,jb,abh->ijh", weights, weights, values)
-    return torch.from_numpy(resized.reshape(target * target, -1)).to(table.dtype)
+    return torch.from_numpy(rearrange(resized, "i j heads -> (i j) heads")).to(table.dtype)
 
 
 def spread(source: int, target: int) -> Floats:
-    """Where `source` distances lie among `target` ones: 0, +-1, +-(1 + q), +-(1 + q + q^2), ...
+    """Positions of `source` distances among `target` ones: 0, +-1, +-(1 + q), +-(1 + q + q^2), ...
 
-    The ratio q in [1.01, 1.5] is the one whose last distance is `target` // 2, found by bisection.
+    The ratio q in [1.01, 1.5] is found by bisection, so that the last distance is `target` // 2.
     """
     half, low, high = source // 2, 1.01, 1.5
     while high - low > 1e-6:
@@ -72,7 +71,7 @@ def spread(source: int, target: int) -> Floats:
 
 
 def _spline_weights(at: Floats, read: Floats) -> Floats:
-    """Weights (read, at) with which values at `at` make their cubic spline (ends "not a knot") at `read`."""
+    """Weights (read, at) of the values at `at` in their cubic spline ("not-a-knot" ends) evaluated at `read`."""
     degree = min(3, len(at) - 1)
     inner = at[2:-2] if degree == 3 else at[:0]
     knots = np.concatenate([[at[0]] * (degree + 1), inner, [at[-1]] * (degree + 1)])
@@ -81,19 +80,19 @@ def _spline_weights(at: Floats, read: Floats) -> Floats:
 
 
 def _splines(knots: Floats, degree: int, x: Floats) -> Floats:
-    """Values (x, splines) of the B-splines over some knots, by the recursion of Cox and de Boor."""
+    """Values (x, splines) of the B-splines over given knots, by the Cox-de Boor recursion."""
     last = len(knots) - degree - 2  # the interval that holds the right end
     interval = np.clip(np.searchsorted(knots, x, side="right") - 1, degree, last)
     values: Floats = (np.arange(len(knots) - 1) == interval[:, None]).astype(float)
     for order in range(1, degree + 1):
         count = len(knots) - 1 - order
         left, right = knots[:count], knots[order + 1 :]
-        rise = _share(x[:, None] - left, knots[order : order + count] - left)
-        fall = _share(right - x[:, None], right - knots[1 : 1 + count])
+        rise = _fraction(x[:, None] - left, knots[order : order + count] - left)
+        fall = _fraction(right - x[:, None], right - knots[1 : 1 + count])
         values = rise * values[:, :-1] + fall * values[:, 1:]
     return values
 
 
-def _share(part: Floats, whole: Floats) -> Floats:
-    share: Floats = np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), 0.0)
-    return share
+def _fraction(part: Floats, whole: Floats) -> Floats:
+    fraction: Floats = np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), 0.0)
+    return fraction

@@ -213,18 +213,22 @@ class Padding:
 
     def text(self, text: TextBatch) -> TextBatch:
         """Pad texts (n, any length) that are padded on the right."""
-        lengths = text.mask.sum(dim=1, keepdim=True)
+        lengths = text.attention_mask.sum(dim=1, keepdim=True)
         width = max(self.length, int(lengths.max()) if len(lengths) else 0)
         width += bool(len(lengths)) and bool((lengths == width).all())
         place = torch.arange(width)
         mask = place >= width - lengths if self.left else place < lengths
 
         def padded(rows: Tensor | None, value: int) -> Tensor | None:
-            return None if rows is None else rows.new_full(mask.shape, value).masked_scatter_(mask, rows[text.mask])
+            return (
+                None
+                if rows is None
+                else rows.new_full(mask.shape, value).masked_scatter_(mask, rows[text.attention_mask])
+            )
 
-        ids = padded(text.ids, self.id)
+        ids = padded(text.input_ids, self.id)
         assert ids is not None
-        return TextBatch(ids, mask, padded(text.masked_ids, self.id), padded(text.labels, IGNORE))
+        return TextBatch(ids, mask, padded(text.masked_input_ids, self.id), padded(text.labels, IGNORE))
 
 
 def _first(tokenizer: Any, *names: str) -> int | None:

@@ -300,8 +300,8 @@ def collate_texts(tokens: Sequence[Tokens], pad_id: int, masked: Sequence[Masked
     mask = torch.arange(longest) < lengths[:, None]
     if masked is None:
         return TextBatch(ids, mask)
-    masked_ids = _padded([m[0] for m in masked], longest, pad_id)
-    return TextBatch(ids, mask, masked_ids, _padded([m[1] for m in masked], longest, IGNORE))
+    masked_input_ids = _padded([m[0] for m in masked], longest, pad_id)
+    return TextBatch(ids, mask, masked_input_ids, _padded([m[1] for m in masked], longest, IGNORE))
 
 
 def _padded(rows: Sequence[list[int]], length: int, value: int) -> torch.Tensor:

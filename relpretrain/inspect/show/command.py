@@ -183,7 +183,7 @@ def _grid(args: argparse.Namespace, recipe: Any, size: int) -> tuple[int, int]:
 def _stride(model: Any) -> int | None:
     """Pixels that a patch of a recipe's backbone is wide, without building it; None if the recipe does not say."""
     from relpretrain import backbones
-    from relpretrain.backbones import presets as sizes
+    from relpretrain.backbones.presets import from_preset
 
     backbone = model.get("backbone") if isinstance(model, dict) else None
     if not isinstance(backbone, dict):
@@ -191,7 +191,7 @@ def _stride(model: Any) -> int | None:
     cls = getattr(backbones, str(backbone.get("class_path")).rpartition(".")[2], None)
     if not isinstance(cls, type):
         return None
-    known = inspect.signature(sizes.choose).parameters
+    known = inspect.signature(from_preset).parameters
     defaults = {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
     given = {n: v for n, v in (defaults | dict(backbone.get("init_args") or {})).items() if n in known}
-    return sizes.choose(**given).stride
+    return from_preset(**given).stride

@@ -94,7 +94,7 @@ def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple
         print(line, file=sys.stderr)
     preprocess = loaded.preprocess
     if args.max_tokens is not None:
-        positions = getattr(getattr(loaded.backbone, "sizes", None), "max_positions", args.max_tokens)
+        positions = getattr(getattr(loaded.backbone, "config", None), "max_positions", args.max_tokens)
         if not 3 <= args.max_tokens <= positions:
             raise ValueError(f"--max-tokens must be from 3 to {positions}, which the model has positions for, not "
                              f"{args.max_tokens}.")  # fmt: skip

@@ -180,10 +180,12 @@ class MatchScorer(CosineScorer):
         if not texts:
             return
         batch = self.preprocess.texts([self._clean(text) for text in texts])
-        lengths = batch.mask.sum(dim=1)
+        lengths = batch.attention_mask.sum(dim=1)
         self.note_lengths(texts, lengths.tolist())
         for numbers in torch.split(lengths.argsort(stable=True), _TEXTS):
-            ids, mask = (t[numbers, : int(lengths[numbers[-1]])].to(self.device) for t in (batch.ids, batch.mask))
+            ids, mask = (
+                t[numbers, : int(lengths[numbers[-1]])].to(self.device) for t in (batch.input_ids, batch.attention_mask)
+            )
             parts = []
             for few in torch.split(torch.arange(len(numbers)), 2 * self.batch_size):
                 longest = int(lengths[numbers[few[-1]]])

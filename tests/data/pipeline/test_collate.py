@@ -31,7 +31,7 @@ def write(tmp_path):
 
 
 def _texts(pairs, loaded):
-    return [loaded.decode(ids[mask]) for ids, mask in zip(pairs.text.ids, pairs.text.mask, strict=True)]
+    return [loaded.decode(ids[mask]) for ids, mask in zip(pairs.text.input_ids, pairs.text.attention_mask, strict=True)]
 
 
 def test_captions(write):
@@ -44,11 +44,11 @@ def test_captions(write):
     texts = _texts(batch.pairs, loaded)
     assert set(texts) == {"[CLS] a red cat sits beside the dog [SEP]", "[CLS] the dog on a tree [SEP]"}
     same = torch.tensor([[a == b for b in texts] for a in texts])
-    assert torch.equal(batch.pairs.text_ids[:, None] == batch.pairs.text_ids, same)
+    assert torch.equal(batch.pairs.text_keys[:, None] == batch.pairs.text_keys, same)
     assert len(set(batch.image_ids.tolist())) == 20
     masked = batch.pairs.text.labels >= 0
     assert masked.any(1).all()
-    assert torch.equal(batch.pairs.text.labels[masked], batch.pairs.text.ids[masked])
+    assert torch.equal(batch.pairs.text.labels[masked], batch.pairs.text.input_ids[masked])
     assert batch.pairs.boxes is None
 
 
@@ -123,9 +123,9 @@ def test_graphs(write):
     batch = collate("graphs", examples, loaded.pad_token_id)
     assert isinstance(batch, GraphBatch)
     assert set(_texts(batch.pairs, loaded)) == {"[CLS] cat beside dog [SEP] dog on tree [SEP] tree under cat [SEP]"}
-    assert len(set(batch.pairs.text_ids.tolist())) == 1  # whatever the order
+    assert len(set(batch.pairs.text_keys.tolist())) == 1  # whatever the order
     assert len(batch.relations) == 12
-    assert batch.entities.text.masked_ids is None
+    assert batch.entities.text.masked_input_ids is None
     assert len(batch.entities) == 18  # two triplets of this graph share an entity, which has one row
     words = [text.split()[1] for text in _texts(batch.entities, loaded)]
     true = {("cat", "beside", "dog"), ("dog", "on", "tree"), ("tree", "under", "cat")}

@@ -64,8 +64,8 @@ def test_texts_are_the_tokenizers_own(theirs):
         assert tokens.ids == [number for number, seen in pairs if seen]
         if len(tokens) < LENGTH:
             batch = encoder.padding.text(padded([tokens.ids], pad=77))
-            assert batch.ids[0].tolist() == expected["input_ids"]
-            assert batch.mask[0].long().tolist() == expected["attention_mask"]
+            assert batch.input_ids[0].tolist() == expected["input_ids"]
+            assert batch.attention_mask[0].long().tolist() == expected["attention_mask"]
 
 
 def test_triplets_that_fit_are_never_cut(theirs):
@@ -90,13 +90,13 @@ def test_the_loader_pads_as_the_tokenizer_does(theirs, shards):
     batch = next(iter(loader))
     length = min(40, theirs.model_max_length)
     for text in (batch.pairs.text, batch.entities.text):
-        assert text.ids.shape[1] == length
-        assert torch.all(text.ids[~text.mask] == theirs.pad_token_id)
-        first = text.mask[:, 0].all() if theirs.padding_side == "right" else text.mask[:, -1].all()
+        assert text.input_ids.shape[1] == length
+        assert torch.all(text.input_ids[~text.attention_mask] == theirs.pad_token_id)
+        first = text.attention_mask[:, 0].all() if theirs.padding_side == "right" else text.attention_mask[:, -1].all()
         assert first
-        if text.masked_ids is not None:
-            assert torch.equal(text.masked_ids, text.ids)
-    for row, mask in zip(batch.pairs.text.ids, batch.pairs.text.mask, strict=True):
+        if text.masked_input_ids is not None:
+            assert torch.equal(text.masked_input_ids, text.input_ids)
+    for row, mask in zip(batch.pairs.text.input_ids, batch.pairs.text.attention_mask, strict=True):
         words = theirs.decode(row[mask], skip_special_tokens=True).replace(" ##", "").replace(" .", ".")
         assert theirs(words, padding="max_length", max_length=length)["input_ids"] == row.tolist()
 
@@ -109,12 +109,12 @@ def test_siglip_sees_what_its_tokenizer_pads_with(theirs, shards, config_pad):
     add_relation_objectives(host, [VSG(), MRC(RelationVocabulary(["on"]))])
     batch = next(iter(graph_loader(shards, theirs, 4, 32, max_tokens=40, relations_per_text=1)))
     text = batch.entities.text
-    rows = [row[mask].tolist() for row, mask in zip(text.ids, text.mask, strict=True)]
+    rows = [row[mask].tolist() for row, mask in zip(text.input_ids, text.attention_mask, strict=True)]
     pad = theirs.pad_token_id
     fill = [[pad] * (LENGTH - len(row)) for row in rows]
     left = theirs.padding_side == "left"
     expected = torch.tensor([f + row if left else row + f for row, f in zip(rows, fill, strict=True)])
-    given = adapter_of(host).encode_text(text.ids, text.mask)[:, 0]
+    given = adapter_of(host).encode_text(text.input_ids, text.attention_mask)[:, 0]
     torch.testing.assert_close(given, dual.pooled(host.get_text_features(expected)))
 
 
@@ -122,9 +122,9 @@ def test_texts_that_fill_the_limit_still_show_the_padding():
     """SigLIP reads 20 tokens, and every text has the 4 that the loader was given: one column more says what follows."""
     host = add_relation_objectives(dual.siglip(), [VSG()])
     text = Padding(0, 4).text(padded([[5, 6, 7, 8], [9, 5, 6, 7]], pad=77))
-    assert text.ids.tolist() == [[5, 6, 7, 8, 0], [9, 5, 6, 7, 0]]
-    expected = torch.nn.functional.pad(text.ids, (0, LENGTH - 5))
-    given = adapter_of(host).encode_text(text.ids, text.mask)[:, 0]
+    assert text.input_ids.tolist() == [[5, 6, 7, 8, 0], [9, 5, 6, 7, 0]]
+    expected = torch.nn.functional.pad(text.input_ids, (0, LENGTH - 5))
+    given = adapter_of(host).encode_text(text.input_ids, text.attention_mask)[:, 0]
     torch.testing.assert_close(given, dual.pooled(host.get_text_features(expected)))
 
 
@@ -132,7 +132,7 @@ def test_clip_is_the_same_with_and_without_the_padding():
     host = add_relation_objectives(dual.clip(), [VSG()])
     text = dual.texts_for("clip")(4)
     long = Padding(dual.EOS, 30).text(text)
-    short, full = (adapter_of(host).encode_text(t.ids, t.mask) for t in (text, long))
+    short, full = (adapter_of(host).encode_text(t.input_ids, t.attention_mask) for t in (text, long))
     torch.testing.assert_close(short, full)
 
 
@@ -146,7 +146,7 @@ def test_openclips_own_siglip_tokenizers():
     encoder = text_encoder(wrapper, LENGTH)
     for text in ("A cat!", "a cat on a mat. dogs beside an old tree."):
         tokens = encoder.caption(text)
-        row = encoder.padding.text(padded([tokens.ids], pad=77)).ids[0].tolist()
+        row = encoder.padding.text(padded([tokens.ids], pad=77)).input_ids[0].tolist()
         assert row[:LENGTH] == wrapper([text])[0].tolist()
         assert tokens.ids[-1] == 1
 

@@ -22,8 +22,8 @@ def test_a_state_of_plain_types_rebuilds_it(preprocess):
     state = json.loads(json.dumps(preprocess.state()))
     twin = Preprocess.from_state(state)
     ours, theirs = preprocess.texts(TEXTS), twin.texts(TEXTS)
-    assert torch.equal(ours.ids, theirs.ids)
-    assert torch.equal(ours.mask, theirs.mask)
+    assert torch.equal(ours.input_ids, theirs.input_ids)
+    assert torch.equal(ours.attention_mask, theirs.attention_mask)
     assert twin.tokenizer.mask_token_id == preprocess.tokenizer.mask_token_id
     assert twin.state() == preprocess.state()
     assert (twin.image_size, twin.max_tokens, twin.separator) == (16, 9, False)
@@ -32,16 +32,16 @@ def test_a_state_of_plain_types_rebuilds_it(preprocess):
 def test_berts_tokenizer_survives_the_state(realdata):
     preprocess = Preprocess(load_tokenizer(realdata / "bert"), 32)
     twin = Preprocess.from_state(preprocess.state())
-    assert torch.equal(preprocess.texts(TEXTS).ids, twin.texts(TEXTS).ids)
-    assert preprocess.texts(["umbrella"]).ids.tolist() == [[101, 12977, 102]]
+    assert torch.equal(preprocess.texts(TEXTS).input_ids, twin.texts(TEXTS).input_ids)
+    assert preprocess.texts(["umbrella"]).input_ids.tolist() == [[101, 12977, 102]]
 
 
 def test_texts_end_without_separator_if_so_set(preprocess):
     batch = preprocess.texts(TEXTS)
-    assert batch.ids.shape == (3, 9)
-    assert preprocess.tokenizer.sep_token_id not in batch.ids
-    assert batch.masked_ids is None
-    assert batch.mask.sum(1).tolist() == [9, 9, 1]
+    assert batch.input_ids.shape == (3, 9)
+    assert preprocess.tokenizer.sep_token_id not in batch.input_ids
+    assert batch.masked_input_ids is None
+    assert batch.attention_mask.sum(1).tolist() == [9, 9, 1]
 
 
 def test_images_of_any_size_and_mode_are_prepared(preprocess):

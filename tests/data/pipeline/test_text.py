@@ -138,11 +138,11 @@ def test_collation_pads_on_the_right():
     texts = [Tokens([2, 7, 3], [-1, 0, -1]), Tokens([2, 3], [-1, -1])]
     masked = [([2, 4, 3], [IGNORE, 7, IGNORE]), ([2, 3], [IGNORE, IGNORE])]
     batch = collate_texts(texts, pad_id=0, masked=masked)
-    assert batch.ids.tolist() == [[2, 7, 3], [2, 3, 0]]
-    assert batch.mask.tolist() == [[True, True, True], [True, True, False]]
-    assert batch.masked_ids.tolist() == [[2, 4, 3], [2, 3, 0]]
+    assert batch.input_ids.tolist() == [[2, 7, 3], [2, 3, 0]]
+    assert batch.attention_mask.tolist() == [[True, True, True], [True, True, False]]
+    assert batch.masked_input_ids.tolist() == [[2, 4, 3], [2, 3, 0]]
     assert batch.labels.tolist() == [[IGNORE, 7, IGNORE], [IGNORE] * 3]
-    assert collate_texts([], pad_id=0).ids.shape == (0, 1)
+    assert collate_texts([], pad_id=0).input_ids.shape == (0, 1)
     assert collate_texts(texts, pad_id=0).labels is None
 
 

@@ -49,15 +49,15 @@ def one_at_a_time(backbone, preprocess, images, index, texts):
     for i, text in zip(index, texts, strict=True):
         image = backbone.encode_image(preprocess.images([images[i]]))
         words = preprocess.texts([text])
-        states = backbone.encode_text(words.ids, words.mask)
-        logits.append(backbone.match_logits(backbone.fuse(states, words.mask, image.tokens, image.mask))[0])
+        states = backbone.encode_text(words.input_ids, words.attention_mask)
+        logits.append(backbone.match_logits(backbone.fuse(states, words.attention_mask, image.tokens, image.mask))[0])
         cosines.append((backbone.project_image(image.tokens) * backbone.project_text(states)).sum())
     return torch.stack(logits), torch.stack(cosines)
 
 
 @pytest.mark.parametrize("batch_size", [3, 32])
 def test_every_way_of_scoring_equals_one_pair_at_a_time(backbone, tokenizer, batch_size):
-    preprocess = Preprocess(tokenizer, image_size=backbone.sizes.image_size)
+    preprocess = Preprocess(tokenizer, image_size=backbone.config.image_size)
     images = pictures(5)
     index, texts = pairs(5, 60)
     logits, cosines = one_at_a_time(backbone.eval(), preprocess, images, index, texts)

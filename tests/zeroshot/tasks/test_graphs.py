@@ -53,7 +53,7 @@ def test_exactly_the_words_of_the_relation_are_masked(scorer, items):
     tokenizer = scorer.preprocess.tokenizer
     triplets = [triplet for item in items for triplet in item.triplets]
     for row, (_, subject, relation, target) in enumerate(triplets):
-        words = tokenizer.decode(batch.pairs.text.ids[row][batch.pairs.text.mask[row]].tolist()).split()
+        words = tokenizer.decode(batch.pairs.text.input_ids[row][batch.pairs.text.attention_mask[row]].tolist()).split()
         masks = ["[MASK]"] * len(relation.split())
         assert words == ["[CLS]", *subject.label.split(), *masks, *target.label.split(), "[SEP]"]
         assert tokenizer.decode(labels[row][labels[row] >= 0].tolist()) == relation

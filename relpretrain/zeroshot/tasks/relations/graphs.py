@@ -257,7 +257,7 @@ def _batch(scorer: MatchScorer, items: Sequence[GraphItem]) -> tuple[GraphBatch,
         entities=Pairs(
             text=scorer.preprocess.texts([entity.label for _, _, entity in ends]),
             image_index=torch.tensor([i for i, _, _ in ends]),
-            text_ids=numbers,
+            text_keys=numbers,
             boxes=torch.tensor([_share(entity.box, *item.scale) for _, item, entity in ends]),
         ),
         subjects=numbers[::2],

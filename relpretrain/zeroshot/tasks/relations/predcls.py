@@ -177,7 +177,7 @@ def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
     entities = Pairs(
         text=scorer.preprocess.texts(list(graph.labels)),
         image_index=torch.zeros_like(numbers),
-        text_ids=numbers,
+        text_keys=numbers,
         boxes=torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1),
     )
     batch = GraphBatch(
