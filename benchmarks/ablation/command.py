@@ -22,7 +22,7 @@ from benchmarks.ablation.page import Context, write_page
 from benchmarks.ablation.recipe import base_recipe, parse_settings, with_options
 from benchmarks.ablation.results import write_results
 from benchmarks.ablation.runs import collect, train_all
-from relpretrain.zeroshot.report.terminal import commit
+from relpretrain.provenance import commit
 
 _PROGRAM = "ablation"
 _PACKAGES = ("torch", "lightning", "transformers", "timm")

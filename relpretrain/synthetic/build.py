@@ -94,8 +94,10 @@ def generate(
         if topics or not number:
             _write_probes(_Folder(out / _FOLDERS[number], world, options.seed, number, topics, meter), options)
     galleries = _write_galleries(_Folder(out / _FOLDERS[0], world, options.seed, meter=meter), options)
-    told = ("relational_captions", "counting_captions", "caption_noise", "label_noise", "relational_sentences")
-    told += ("omitted_relations", "one_corpus", "alike", "mirrored", "shard_size")
+    told = [
+        *("relational_captions", "counting_captions", "caption_noise", "label_noise", "relational_sentences"),
+        *("omitted_relations", "one_corpus", "alike", "mirrored", "shard_size"),
+    ]
     made = {
         "seed": options.seed,
         **counts,

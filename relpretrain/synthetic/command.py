@@ -58,7 +58,8 @@ def _synthetic(args: argparse.Namespace) -> None:
     from relpretrain.synthetic import generate  # draws and encodes images: loaded only where it is used
 
     given = {f.name: vars(args)[f.name] for f in fields(WorldOptions) if f.name in vars(args)}
-    options = WorldOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    options = WorldOptions(**values)
     if isinstance(options.objects, tuple) and len(options.objects) > 2:
         raise ValueError(f"--objects takes a number, or the smallest and the largest; got {options.objects}")
     if (args.out / "world.json").exists() and not args.overwrite:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.interpolate import RectBivariateSpline
 
 from relpretrain.checkpoints.official.resize import resize_bias_table, resize_positions, spread
 
@@ -32,12 +33,11 @@ def test_a_cubic_surface_is_read_at_the_new_distances(old, new):
     torch.testing.assert_close(got, torch.cat([expected, -expected], 1), rtol=1e-9, atol=1e-9)
 
 
-def test_recorded_values_of_a_spline():
-    """Of scipy's RectBivariateSpline over the same places."""
-    interpolate = pytest.importorskip("scipy.interpolate")
+def test_the_spline_is_that_of_both_axes_at_once():
+    """scipy's RectBivariateSpline over the same places, as in the official code; ours does one axis after the other."""
     table = np.random.default_rng(0).normal(size=(13, 13))
     places, wanted = spread(13, 23), np.arange(-11.0, 12.0)
-    expected = interpolate.RectBivariateSpline(places, places, table.T)(wanted, wanted).T
+    expected = RectBivariateSpline(places, places, table.T)(wanted, wanted).T
     got = resize_bias_table(torch.from_numpy(table).reshape(-1, 1), 12)
     assert np.allclose(got.numpy().reshape(23, 23), expected, atol=1e-12)
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 from einops import rearrange
+from scipy.interpolate import make_interp_spline
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
@@ -46,8 +47,8 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
         return table
     # Weights of the old distances at each new one, along one axis, (target, source).
     old = spread(source, target)
-    new = np.arange(target) - target // 2.0
-    weights = _spline_weights(old, new.clip(old[0], old[-1]))
+    new = (np.arange(target) - target // 2.0).clip(old[0], old[-1])
+    weights = make_interp_spline(old, np.eye(source), k=min(3, source - 1))(new)
     # The spline of both axes, for each head.
     values = rearrange(table.double().numpy(), "(a b) heads -> a b heads", a=source)
     resized = np.einsum("ia,jb,abh->ijh", weights, weights, values)
@@ -68,31 +69,3 @@ def spread(source: int, target: int) -> Floats:
             low = ratio
     distances = np.cumsum(ratio ** np.arange(half))
     return np.concatenate([-distances[::-1], [0.0], distances])
-
-
-def _spline_weights(at: Floats, read: Floats) -> Floats:
-    """Weights (read, at) of the values at `at` in their cubic spline ("not-a-knot" ends) evaluated at `read`."""
-    degree = min(3, len(at) - 1)
-    inner = at[2:-2] if degree == 3 else at[:0]
-    knots = np.concatenate([[at[0]] * (degree + 1), inner, [at[-1]] * (degree + 1)])
-    weights: Floats = np.linalg.solve(_splines(knots, degree, at).T, _splines(knots, degree, read).T).T
-    return weights
-
-
-def _splines(knots: Floats, degree: int, x: Floats) -> Floats:
-    """Values (x, splines) of the B-splines over given knots, by the Cox-de Boor recursion."""
-    last = len(knots) - degree - 2  # the interval that holds the right end
-    interval = np.clip(np.searchsorted(knots, x, side="right") - 1, degree, last)
-    values: Floats = (np.arange(len(knots) - 1) == interval[:, None]).astype(float)
-    for order in range(1, degree + 1):
-        count = len(knots) - 1 - order
-        left, right = knots[:count], knots[order + 1 :]
-        rise = _fraction(x[:, None] - left, knots[order : order + count] - left)
-        fall = _fraction(right - x[:, None], right - knots[1 : 1 + count])
-        values = rise * values[:, :-1] + fall * values[:, 1:]
-    return values
-
-
-def _fraction(part: Floats, whole: Floats) -> Floats:
-    fraction: Floats = np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), 0.0)
-    return fraction
