@@ -171,7 +171,7 @@ def _published(table: Table, published: PublishedTable) -> Section:
     for row in published.rows:
         lines.append((row.model, places[row.source, row.where, row.read, row.address], row.values))
     lines.sort(key=lambda line: -line[2].get(published.columns[0], 0.0))
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             Cell(model, aside=mark),
             *(f"{values[c]:.{published.digits}f}" if c in values else "-" for c in published.columns),
