@@ -112,6 +112,7 @@ def _split(
 
 
 def _image(annotation: Annotation, relations: set[str], dropped: Counter[str]) -> GraphImage:
+    assert isinstance(annotation.image, Path)
     triplets = []
     for subject, name, target in annotation.relations:
         if name in relations and subject != target:
@@ -125,7 +126,6 @@ def _image(annotation: Annotation, relations: set[str], dropped: Counter[str]) -
                 f"The box of {entity.label!r} in {annotation.image} must be four numbers, not {list(entity.box)!r}."
             )
     labels = tuple(str(entity.label) for entity in annotation.entities)
-    assert isinstance(annotation.image, Path)
     return GraphImage(annotation.image.name, labels, boxes, tuple(triplets))  # type: ignore[arg-type]
 
 
