@@ -181,7 +181,10 @@ VALUES = {
     "--data.streams.captions.batch_size=0": "Stream 'captions': batch_size=0 must be at least 1.",
     "--data.streams.captions.flip=2": "Stream 'captions': flip=2 must be a chance between 0 and 1.",
     "--data.mask_fraction=1.5": "mask_fraction=1.5 must be a share between 0 and 1.",
-    "--data.num_workers=many": "data.num_workers='many': expected int",
+    "--data.num_workers=-1": "num_workers=-1 must not be negative",
+    "--data.validation_batches=many": "data.validation_batches='many': expected int",
+    "--threads=0": "threads=0: expected a whole number from 1",
+    "--seed_everything=-3": "seed_everything=-3: expected a whole number from 0 to 4,294,967,295",
     "--data.exclude=gone.json": "cannot read the exclusion list gone.json",
     "--model.objectives.mrc.init_args.vocabulary=nowhere.json": "model.objectives.mrc: no relation vocabulary",
     "--model.optimizer.lr=-1": "optimizer: needs 0 < lr and 0 <= min_lr <= lr, got lr=-1.0",
@@ -200,6 +203,12 @@ def test_wrong_values_of_all_kinds_are_told_at_once(capsys, tmp_path, monkeypatc
         assert sum(message in line for line in lines) == 1, (message, lines)
     others = [line for line in lines if not any(message in line for message in VALUES.values())]
     assert all("Shard pattern" in line or line.startswith("data.tokenizer: ") for line in others), others
+
+
+def test_devices_that_are_no_number_are_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "-c", str(QUICKSTART), "--trainer.devices=two", "--trainer.accelerator=cpu"]) == 2
+    assert sum("`devices` selected with `CPUAccelerator` should be an int > 0" in line for line in errors(capsys)) == 1
 
 
 def test_sizes_that_differ_are_told_with_both(capsys, tmp_path, monkeypatch):

@@ -186,8 +186,6 @@ def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder
 
 def workers(num_workers: int, plan: Plan) -> list[str]:
     """More workers than the machine or the shards can serve."""
-    if num_workers < 0:
-        return [f"num_workers={num_workers} must not be negative."]
     most = 4 * (os.cpu_count() or 1)
     batches = sum(math.ceil(size / plan.streams[name].batch_size) for (name, _), size in plan.sizes().items())
     if num_workers > batches:

@@ -303,6 +303,8 @@ class RelationDataModule(LightningDataModule):
             problems.append(f"stop={self.stop!r} must be one of {', '.join(get_args(Stop))}.")
         if self.seed < 0:
             problems.append(f"seed={self.seed} must not be negative.")
+        if self.num_workers < 0:
+            problems.append(f"num_workers={self.num_workers} must not be negative.")
         for name in ("mask_fraction", "max_bad_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name}={getattr(self, name):g} must be a share between 0 and 1.")

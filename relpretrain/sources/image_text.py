@@ -38,7 +38,11 @@ def read_image_text(
         ValueError: If the table is absent, of another kind, or lacks a column.
     """
     check_folder(images)
-    table = _beside(images, dropped, meter) if captions is None else _grouped(_rows(captions, dropped, meter), meter)
+    table = (
+        _beside(images, dropped, meter)
+        if captions is None
+        else _grouped(_rows(captions, dropped, meter), dropped, meter)
+    )
     for name, texts in table:
         yield Annotation(images / name, mend(name), texts, other_ids=(Path(name).stem,))
 
@@ -60,7 +64,7 @@ def read_albef(
     check_folder(images)
     items = enumerate(json_items(annotations, "ALBEF's list of images and captions", meter=meter))
     rows = (_row(item, f"{annotations}, item {number}") for number, item in items)
-    for name, texts in _grouped(rows, meter):
+    for name, texts in _grouped(rows, dropped, meter):
         yield Annotation(images / name, name, texts, other_ids=(Path(name).stem,))
 
 
@@ -82,10 +86,15 @@ def _beside(images: Path, dropped: Counter[str], meter: Meter | None) -> Iterato
         yield path.relative_to(images).as_posix(), [line for line in lines if line.strip()]
 
 
-def _grouped(rows: Iterable[tuple[str, Any]], meter: Meter | None) -> Iterator[tuple[str, list[Any]]]:
+def _grouped(
+    rows: Iterable[tuple[str, Any]], dropped: Counter[str], meter: Meter | None
+) -> Iterator[tuple[str, list[Any]]]:
     join = Join()
     for name, texts in rows:
-        join.add(name, "captions", texts if isinstance(texts, list) else [texts])
+        if name.strip():
+            join.add(name, "captions", texts if isinstance(texts, list) else [texts])
+        else:
+            note(dropped, "entry_without_file_name", f"{texts!r:.60}")
     for name, pieces in join.images(meter):
         yield name, [text for texts in pieces.read()["captions"] for text in texts]
 
@@ -111,7 +120,7 @@ def _rows(path: Path, dropped: Counter[str], meter: Meter | None) -> Iterator[tu
 
 def _row(row: Any, where: str) -> tuple[str, Any]:
     if not isinstance(row, dict):
-        raise ValueError(f"{where} should be an object with an image and a caption, got {row!r}")
+        raise ValueError(f"{where} should be an object with an image and a caption, got {row!r:.60}")
     image = next((row[name] for name in IMAGE_NAMES if isinstance(row.get(name), str)), None)
     column = next((name for name in CAPTION_NAMES if name in row), None)
     if image is None or column is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,11 @@ def _file(images: Path, item: dict[str, Any]) -> Path:
     name = identity(item.get("image")) or identity(item.get("image_id"))
     if name is None:
         raise ValueError("expected the name of a file in 'image'")
-    found = next((path for suffix in ("", *SUFFIXES) if (path := images / f"{name}{suffix}").is_file()), None)
+    if not (images / name).is_relative_to(images):
+        raise ValueError(f"the image {name!r} is not in {images}: name it from there")
+    endings = ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
+    # not Path.is_file, which raises where a name is too long
+    found = next((path for ending in endings if os.path.isfile(path := images / f"{name}{ending}")), None)
     if found is None:
         there = [path.name for path in (images / name).parent.glob("*") if path.suffix.lower() in SUFFIXES]
         hint = suggest(Path(name).name, sorted(there)) if len(there) <= 10_000 else ""
@@ -137,6 +142,11 @@ def _entity(label: Any, box: Any, attributes: list[Any]) -> RawEntity:
         raise ValueError(
             f"the box of {label!r} is {box!r:.60}, expected [x_min, y_min, x_max, y_max] in pixels, with x_min < x_max "
             "and y_min < y_max"
+        )
+    if max(map(abs, sides)) <= 1:
+        raise ValueError(
+            f"the box of {label!r} is {box!r:.60}, less than a pixel: expected pixels, not shares of the image; "
+            "multiply x by its width and y by its height"
         )
     return RawEntity(label, sides, attributes)
 

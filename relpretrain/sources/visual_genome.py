@@ -145,7 +145,7 @@ class _Graph:
         try:
             subject, object_ = (self._entity(triplet[end]) for end in ("subject", "object"))
             self.relations.append((subject, triplet["predicate"], object_))
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             self._dropped["malformed_relation"] += 1
 
     def add_object(self, item: Any) -> None:

@@ -66,6 +66,11 @@ def test_counts_what_it_drops(folder):
     assert kept == {"a.jpg": ["a cat"]}
     assert dropped == {"empty_caption": 3, "image_without_annotation": 1, "missing_image": 1}
 
+    assert read(folder, table(folder, "t.csv", "image,caption\n,gone\na.jpg,x\n")) == (
+        {"a.jpg": ["x"]},
+        {"entry_without_file_name": 1},
+    )
+
     (folder / "a.txt").write_bytes(b"\xff\xfe\xfa")
     assert read(folder) == ({}, {"unreadable_caption_file": 1, "missing_caption_file": 1})
 

@@ -77,6 +77,9 @@ def test_names_and_numbers_with_and_without_captions(folder):
         ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, " ", 0]]}, "name of a relation"),
         ({"image": "a.jpg", "boxes": {"man": [9, 9, 0, 0]}}, r"the box of 'man' is \[9, 9, 0, 0\], expected \[x_min"),
         ({"image": "a.jpg", "boxes": {"man": [1, 2, 3, float("nan")]}}, "the box of 'man'"),
+        ({"image": "a.jpg", "boxes": {"man": [0.1, 0.2, 0.9, 1.0]}}, "less than a pixel: expected pixels, not shares"),
+        ({"image": "/elsewhere/a.jpg", "captions": "x"}, "'/elsewhere/a.jpg' is not in .*: name it from there"),
+        ({"image": "a" * 300, "captions": "x"}, "there is no image 'aaa"),
         ({"image": "a.jpg", "boxes": [[0, 0, 9, 9]]}, "expected boxes by name"),
         ({"image": "a.jpg", "entities": [{"label": "man"}]}, "an entity with 'label' and 'box'"),
         (
@@ -93,6 +96,12 @@ def test_each_mistake_is_a_line_with_its_place(folder, item, message):
         records(read_own, folder / "photos", lines(folder, good, item, item))
     assert all("\n" not in problem for problem in caught.value.problems)
     assert len(caught.value.problems) == 2  # of every line that has one
+
+
+def test_endings_in_capitals_are_found_too(folder):
+    write_image(folder / "photos/d.JPG", (64, 48))
+    found, _ = records(read_own, folder / "photos", lines(folder, {"image": "d", "captions": "x"}))
+    assert [record["image_id"] for record in found] == ["d.JPG"]
 
 
 def test_an_image_on_two_lines_is_refused(folder):

@@ -54,6 +54,19 @@ def test_rows_that_do_not_fit_the_head_are_counted_with_their_line(tmp_path):
     assert (dropped, dropped.examples) == ({"malformed_row": 2}, {"malformed_row": ["t.csv, line 2", "t.csv, line 3"]})
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected names of columns in its first line, got none"),
+        ("image,caption\ra.jpg,x\r", "ends its lines by carriage returns alone, expected line feeds"),
+        ("image,caption,caption\na.jpg,x,y\n", "several columns called caption"),
+    ],
+)
+def test_refuses_a_head_by_which_rows_would_vanish(tmp_path, text, message):
+    with pytest.raises(ValueError, match=rf"t\.csv .*{message}"):
+        list(table_rows(table(tmp_path, text), "things", Dropped()))
+
+
 def test_a_line_in_another_encoding_is_named(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"image,caption\n1.jpg,caf\xe9\n")
     with pytest.raises(ValueError, match=r"t\.csv, line 2 is not UTF-8"):

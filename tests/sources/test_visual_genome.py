@@ -114,6 +114,12 @@ def test_counts_what_it_drops(folder):
     }
 
 
+def test_an_end_that_is_no_object_is_counted(folder):
+    path = write_json(folder / "r.json", [{"image_id": 1, "relationships": [triplet(), triplet(object_="hat")]}])
+    (record,), dropped = records(read_visual_genome, folder, relationships=path)
+    assert (len(triplets(record)), dropped) == (1, {"malformed_relation": 1})
+
+
 def test_an_image_of_another_size_is_left_out(folder):
     data = write_json(folder / "d.json", [{"image_id": 1, "url": "x/1.jpg", "width": 41, "height": 30}])
     relations = write_json(folder / "r.json", [{"image_id": 1, "relationships": [triplet()]}])

@@ -131,6 +131,9 @@ def write(job: Job, args: argparse.Namespace) -> None:
         dropped.include(writer.dropped)
         if not writer.samples:
             places = "".join(f"; {line}" for line in _places(dropped))
+            if not dropped.total():
+                files = ", ".join(map(str, job.files[:3])) + (", ..." if len(job.files) > 3 else "")
+                places = f": there is none in {files}" if files else ""
             raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
         counts = {reason: count for reason, count in sorted(dropped.items()) if count}
         writer.publish({"dropped": counts, "source": job.source, "options": dict(job.options)})

@@ -190,7 +190,7 @@ def read_annotations(path: Path, join_by: str, dropped: Counter[str], meter: Met
 def _lines(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
     for number, record in json_lines(path, "annotations to join", meter):
         if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {number} should be an object in the sample format, got {record!r}")
+            raise ValueError(f"{path}, line {number} should be an object in the sample format, got {record!r:.60}")
         yield f"{path.name}, line {number}", identity(record.get(join_by)), record
 
 

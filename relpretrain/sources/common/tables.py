@@ -96,11 +96,21 @@ def table_rows(
         meter: Told how much was read.
 
     Raises:
-        ValueError: If the file is absent, or not UTF-8, or lacks a column.
+        ValueError: If the file is absent, or not UTF-8, or has no head, or its head lacks or repeats a column.
     """
     rows = csv_rows(path, what, delimiter, meter)
     _, first = next(rows, (0, []))
     head = [name.strip() for name in first or ()]
+    if not head:
+        raise ValueError(f"{path} should hold {what}: expected names of columns in its first line, got none")
+    if any("\r" in name for name in head):
+        raise ValueError(
+            f"{path} ends its lines by carriage returns alone, expected line feeds: convert it (tr '\\r' '\\n')"
+        )
+    if twice := [name for name, number in Counter(head).items() if name and number > 1]:
+        raise ValueError(
+            f"{path} has several columns called {', '.join(twice)}, and one would count: rename or remove the others"
+        )
     if missing := [column for column in columns if column not in head]:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; its first line is {','.join(head)}")
     for number, row in rows:

@@ -37,6 +37,10 @@ def wrong_values(recipe: Mapping[str, Any], backbone: type[Any] | None, objectiv
         objectives: Classes of the objectives by name.
         files: Whether to look for files, and to build what may need them.
     """
+    for name, least, most in (("threads", 1, 2**10), ("seed_everything", 0, 2**32 - 1)):
+        value = recipe.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:
+            yield f"{name}={value}: expected a whole number from {least} to {most:,}"
     model, data = _mapping(recipe.get("model")), _mapping(recipe.get("data"))
     values, lines = typed("model.optimizer", Optimizer, _mapping(model.get("optimizer")))
     yield from lines
@@ -197,6 +201,8 @@ def _quiet_trainer(**values: Any) -> Trainer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Trainer(**{**values, "logger": False, "enable_checkpointing": False})
+    except TypeError as error:  # its word on devices that are no number
+        raise ValueError(str(error)) from error
     finally:
         logging.disable(shown)
 

@@ -57,6 +57,8 @@ def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
     Raises:
         ValueError: If two folders have none in common.
     """
+    if missing := [path for path in (first, second) if not path.exists()]:
+        raise ValueError(f"There is no score file or folder {missing[0]}.")
     if first.is_dir() != second.is_dir():
         folder, file = (first, second) if first.is_dir() else (second, first)
         raise ValueError(f"{folder} is a folder and {file} is not: compare two score files, or two --out folders.")
@@ -88,6 +90,10 @@ def read_scores(path: Path) -> list[Record]:
         ValueError: If it does not exist, is empty, or a line is not a JSON object.
     """
     if not path.is_file():
+        if path.is_dir():
+            raise ValueError(
+                f"{path} is a folder: name a score file, as those in the folder scores of an --out folder."
+            )
         raise ValueError(f"There is no score file {path}.")
     records: list[Record] = []
     for number, record in numbered_lines(path):

@@ -397,3 +397,11 @@ def test_places_of_what_is_left_out_are_told(tmp_path, capsys):
         (tmp_path / "photos" / f"{number}.jpg").unlink()
     assert main([*words, "--workers", "1", "--out", str(tmp_path / "none")]) != 0
     assert f"missing_image, such as {tmp_path}/photos/0.jpg" in capsys.readouterr().err
+
+
+def test_a_file_of_nothing_is_named(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "none.jsonl").write_text("\n")
+    files = ["--images", str(tmp_path / "images"), "--graphs", str(tmp_path / "none.jsonl")]
+    assert main(["data", "convert", "own", *files, "--out", str(tmp_path / "out")]) == 2
+    assert f"so nothing is written: there is none in {tmp_path / 'none.jsonl'}\n" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from relpretrain.zeroshot.results.scores import (
     find_split,
     read_scores,
     score_file_name,
+    shared_files,
     split_of,
     task_of,
     tell_apart,
@@ -116,7 +117,7 @@ def test_scores_of_other_data_are_refused(tmp_path, data):
     ("text", "message"),
     [
         ("", "holds no scores"),
-        ('{"id": 1\n', "Line 1 of .* is not valid JSON"),
+        ('{"id": 1\n', "line 1 is no JSON"),
         ("[1]\n", "Line 1 of .* is not a JSON object"),
         ('{"score": "high"}\n', "the score must be a number, not 'high'"),
     ],
@@ -127,6 +128,10 @@ def test_what_is_wrong_with_a_score_file_is_said(tmp_path, text, message):
         read_scores(tmp_path / "s.jsonl")
     with pytest.raises(ValueError, match="There is no score file"):
         read_scores(tmp_path / "other.jsonl")
+    with pytest.raises(ValueError, match="is a folder: name a score file"):
+        read_scores(tmp_path)
+    with pytest.raises(ValueError, match=r"no score file or folder .*absent"):
+        shared_files(tmp_path, tmp_path / "absent")
     with pytest.raises(ValueError, match="no score file of a known task: its lines have winner"):
         task_of([{"winner": 1}], tmp_path / "s.jsonl")
 

@@ -320,3 +320,21 @@ def test_no_known_files_is_an_error(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({}))
     with pytest.raises(ValueError, match="reads a folder"):
         PREDCLS.items(Source(tmp_path / "x.json"))
+
+
+@pytest.mark.parametrize(
+    ("predicates", "side", "message"),
+    [
+        (["on", "next to"], None, r"The box of 'thing \d+' in .* must be four numbers, not \[.*(None|nan)"),
+        ([], 4, "has a relation with a known name; left out: "),
+    ],
+)
+def test_annotations_without_boxes_or_known_relations_are_refused(tmp_path, predicates, side, message):
+    write_predcls(tmp_path)
+    dump(tmp_path / "predcls" / "predicates.json", predicates)
+    path = tmp_path / "predcls" / "annotations_test.json"
+    triplets = json.loads(path.read_text())
+    next(iter(triplets.values()))[0]["object"]["bbox"][3] = side
+    dump(path, triplets)
+    with pytest.raises(ValueError, match=message):
+        PREDCLS.items(Source(tmp_path))

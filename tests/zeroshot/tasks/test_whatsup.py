@@ -93,6 +93,9 @@ def test_what_is_wrong_with_annotations_is_said(tmp_path):
     dump(tmp_path / "whatsup" / "coco_qa_one_obj.json", [[1, "a"]])
     with pytest.raises(ValueError, match=r"Item 0 of .*coco_qa_one_obj.json must be a list of an image and 2 texts"):
         WHATSUP.items(Source(tmp_path))
+    dump(tmp_path / "whatsup" / "coco_qa_one_obj.json", [[1, " ", "a"]])
+    with pytest.raises(ValueError, match=r"Item 0 of .*coco_qa_one_obj.json: the right text is empty"):
+        WHATSUP.items(Source(tmp_path))
     bad = [{"image_path": "x.jpeg", "caption_options": ["a", "b", "c", "d"]}]
     dump(tmp_path / "whatsup" / "controlled_images_dataset.json", bad)
     with pytest.raises(ValueError, match=r"'x.jpeg' is not called <thing>_<preposition>_<thing>.jpeg"):

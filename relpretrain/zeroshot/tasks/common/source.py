@@ -50,8 +50,8 @@ class Source:
         folder = self.at or next((root / task for root in self._roots if (root / task).is_dir()), self.path / task)
         if not folder.is_dir():
             there = sorted(p.name for p in self.path.iterdir() if p.is_dir()) if self.path.is_dir() else []
-            what = f"it holds {', '.join(there) or 'no folders'}" if self.path.is_dir() else "no such folder"
-            raise ValueError(f"Task {task!r} expects its annotations in {folder}, but {self.path}: {what}.")
+            what = f"holds {', '.join(there) or 'no folders'}" if self.path.is_dir() else "is no folder"
+            raise ValueError(f"Task {task!r} expects its annotations in {folder}, but {self.path} {what}.")
         return folder
 
     def finder(self, task: str) -> ImageFinder:

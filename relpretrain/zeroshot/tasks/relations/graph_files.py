@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 from relpretrain.reading import read_json
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.common.annotation import Annotation
+from relpretrain.sources.common.values import as_number
 from relpretrain.sources.gqa import read_gqa
 from relpretrain.sources.vrd import read_vrd
 from relpretrain.zeroshot.tasks.common.source import list_of_texts, require
@@ -110,15 +112,20 @@ def _split(
 
 
 def _image(annotation: Annotation, relations: set[str], dropped: Counter[str]) -> GraphImage:
+    assert isinstance(annotation.image, Path)
     triplets = []
     for subject, name, target in annotation.relations:
         if name in relations and subject != target:
             triplets.append((subject, target, str(name)))
         else:
             dropped["relation of itself" if subject == target else "relation outside the vocabulary"] += 1
-    boxes = tuple(tuple(float(side) for side in entity.box) for entity in annotation.entities)
+    boxes = tuple(tuple(as_number(side) for side in entity.box) for entity in annotation.entities)
+    for box, entity in zip(boxes, annotation.entities, strict=True):
+        if len(box) != 4 or not all(map(math.isfinite, box)):
+            raise ValueError(
+                f"The box of {entity.label!r} in {annotation.image} must be four numbers, not {list(entity.box)!r}."
+            )
     labels = tuple(str(entity.label) for entity in annotation.entities)
-    assert isinstance(annotation.image, Path)
     return GraphImage(annotation.image.name, labels, boxes, tuple(triplets))  # type: ignore[arg-type]
 
 

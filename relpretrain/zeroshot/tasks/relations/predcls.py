@@ -109,6 +109,8 @@ class PredCls(BaseTask):
             raise ValueError(f"Task 'predcls' reads a folder with the authors' files; {source.path} is a file.")
         splits = {}
         for name, split in read_splits(source.folder(self.name)).items():
+            if not split.images:
+                raise ValueError(f"No image of {name} has a relation with a known name{'; '.join(['', *split.notes])}.")
             for pairs in (ALL, ANNOTATED):
                 first, items = 0, []
                 for graph in split.images:

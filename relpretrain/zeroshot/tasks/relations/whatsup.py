@@ -135,6 +135,8 @@ def _item(subset: str, number: int, row: Any, where: str) -> Item:
         if not str(row[0]).isdecimal():
             raise ValueError(f"{where}: an image is a number, not {row[0]!r}.")
         image, texts = kind.image(row[0]), list_of_texts(row[1:], where)
+        if not texts[0].strip():
+            raise ValueError(f"{where}: the right text is empty.")
         shared = {"preposition": _stated(subset, texts[0])}
     if len(texts) != kind.options:
         raise ValueError(f"{where} has {len(texts)} texts instead of {kind.options}.")
