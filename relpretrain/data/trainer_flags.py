@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 
 
 def overfit_batches(trainer: Any) -> int:
@@ -25,18 +25,18 @@ def problems(trainer: Any) -> list[str]:
     return found
 
 
-def notices(trainer: Any, stop: str, plan: Plan, validates: bool) -> list[str]:
+def notices(trainer: Any, stop: str, schedule: BatchSchedule, validates: bool) -> list[str]:
     """What a user might expect otherwise: a line each.
 
     Args:
         trainer: Lightning's.
         stop: When the data ends, as the datamodule takes it.
-        plan: The batches of training.
+        schedule: The samples of every training step.
         validates: Whether there are validation streams.
     """
     found = []
     if repeated := overfit_batches(trainer):
-        streams = ", ".join(dict.fromkeys(plan.stream_of(step) for step in range(repeated)))
+        streams = ", ".join(dict.fromkeys(schedule.stream_of(step) for step in range(repeated)))
         found.append(f"overfit_batches={repeated}: every epoch repeats the first {repeated} batches (of {streams})")
     endless = stop == "max_steps" and not isinstance(trainer.limit_train_batches, int)  # an epoch
     if endless and (trainer.max_epochs or 0) > 0:
