@@ -57,14 +57,20 @@ def singular(nouns: str) -> str:
     return nouns[:-3] + "y" if nouns.endswith("ies") else nouns.removesuffix("s")
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """End of a line about an unknown name: the nearest known one, else all of them."""
+def suggest(name: str, known: Iterable[str], list_all: bool = True) -> str:
+    """End of an error line about an unknown name: "; did you mean ...?" with the nearest known name.
+
+    Args:
+        name: The unknown name.
+        known: The valid names.
+        list_all: Whether to list the valid names if none is near.
+    """
     names = list(known)
     by_lower = {other.lower(): other for other in names}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     if close:
         return f"; did you mean {by_lower[close[0]]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    return f"; known: {', '.join(names)}" if names and list_all else ""
 
 
 def positive(text: str) -> int:

@@ -174,7 +174,7 @@ def test_a_wrong_override_is_one_line(argument, message, capsys):
 
 
 VALUES = {
-    "--model.backbone.size=tinny": "Unknown size 'tinny'; known: tiny, small, base. Did you mean 'tiny'?",
+    "--model.backbone.size=tinny": "Unknown size 'tinny'; did you mean 'tiny'?",
     "--model.backbone.image_size=31": "model.backbone: image_size=31 is not a multiple of ",
     "--model.backbone.dropout=2": "model.backbone: dropout=2.0 must be at least 0 and below 1.",
     "--data.streams.graphs.ratio=-1": "Ratios must be finite and not negative: captions 1, regions 0.5, graphs -1.",

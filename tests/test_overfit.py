@@ -12,9 +12,9 @@ from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
+from relpretrain.objectives.base import log_name
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
-from relpretrain.training.metric_buffer import log_name
 from tests.data.small import picture, tokenizer
 
 RELATIONS = ("beside", "on", "under", "left of")

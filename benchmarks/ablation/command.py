@@ -22,6 +22,7 @@ from benchmarks.ablation.page import Context, write_page
 from benchmarks.ablation.recipe import base_recipe, parse_settings, with_options
 from benchmarks.ablation.results import write_results
 from benchmarks.ablation.runs import collect, train_all
+from relpretrain.errors import positive
 from relpretrain.provenance import commit
 
 _PROGRAM = "ablation"
@@ -119,13 +120,6 @@ def _hardware() -> str:
     return f"{os.cpu_count()} cores of {(names or [platform.processor() or platform.machine()])[0]}, no GPU"
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         _PROGRAM,
@@ -143,10 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     seeds = "other seeds than the preset's; some runs have the first two or three only"
     add("--seeds", type=int, nargs="+", metavar="N", help=seeds)
     add("--only", **several, metavar="PART", help="runs whose names hold one of these")
-    add("--steps", type=_positive, metavar="N", help="other lengths than the preset's, to try the command")
+    add("--steps", type=positive, metavar="N", help="other lengths than the preset's, to try the command")
     add("--set", **several, metavar="KEY=VALUE", help="of the recipe, as model.optimizer.lr=2e-3")
     add("--dial", **several, metavar="NAME=VALUE", help="of the generated worlds, as label_noise=0.1")
-    add("--processes", type=_positive, metavar="N", help="runs side by side (default: the preset's)")
+    add("--processes", type=positive, metavar="N", help="runs side by side (default: the preset's)")
     add("--list", action="store_true", help="the names of the runs")
     add("--report", action="store_true", help="write the page of what is there, train nothing")
     return parser

@@ -22,7 +22,7 @@ from relpretrain.adapters.stream import GraphStream
 from relpretrain.distributed import attach_unused_parameters, has_group, rank
 from relpretrain.features import Features, step_generator
 from relpretrain.objectives import MRC, VSG, Objective
-from relpretrain.objectives.base import title
+from relpretrain.objectives.base import log_name, title
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone, GraphBatch
 
@@ -185,7 +185,7 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     for name, objective in objectives:
         output = objective(features)
         for part, value in output.parts.items():
-            loss = name if part == name else f"{name}_{part}"
+            loss = log_name(name, part)
             losses[loss] = attach_unused_parameters(objective.weight * value, parameters)
             if output.counts.get(part, output.count):
                 happened.add(loss)

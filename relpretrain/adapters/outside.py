@@ -45,5 +45,5 @@ class Drawn:
             return
         self.judged = True
         part = coverage(self.counts, self.vocabulary)
-        if part.share > TOO_MANY:
+        if part.unknown_fraction > TOO_MANY:
             tell_outside({"the graphs' first triplets": part})

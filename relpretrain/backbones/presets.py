@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
+
+from relpretrain.errors import suggest
 
 Vision = Literal["vit", "clip", "swin"]
 Positions = Literal["random", "sincos"]
@@ -238,8 +239,5 @@ def from_preset(
 
 
 def _known(what: str, name: str, table: dict[str, Any]) -> None:
-    if name in table:
-        return
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"Unknown {what} {name!r}; known: {', '.join(cast(list[str], list(table)))}.{hint}")
+    if name not in table:
+        raise ValueError(f"Unknown {what} {name!r}{suggest(name, table)}")

@@ -1,4 +1,4 @@
-"""Keeps account of bad samples, and stops a run that has too many."""
+"""Counts bad samples, and stops a run that has too many."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
 
 ENOUGH = 200
-"""Samples of a dataset after which the share of bad ones is judged; a whole pass if that is less."""
+"""Samples of a dataset before its fraction of bad ones is checked; one epoch if that is less."""
 
 JUDGED_EVERY = 16
-"""Batches after which several processes put their counts together and judge them, waiting for each other."""
+"""Batches between two checks with several processes, which then add up their counts (a collective call)."""
 
 
 class BadSampleTracker:
-    """Bad samples by dataset, reason and shard; a bad one that another took the place of counts as one drawn.
+    """Counts bad samples by dataset, reason and shard; a bad sample and its substitute count as one drawn.
 
     Args:
-        max_bad_fraction: Share of a dataset's samples that may be bad.
-        sizes: Samples of each dataset in one pass.
+        max_bad_fraction: Largest fraction of a dataset's samples that may be bad.
+        sizes: Samples per epoch of each dataset.
     """
 
     def __init__(self, max_bad_fraction: float, sizes: Mapping[str, int] | None = None) -> None:
@@ -37,15 +37,15 @@ class BadSampleTracker:
         self.batches = 0
 
     def add_index(self, dataset: str, index: ShardIndex) -> None:
-        """Count what an index had to leave out."""
+        """Count the samples that indexing a shard had to leave out."""
         for reason, key in index.problems:
             self.indexed[dataset, reason, index.name] += 1
             self.first.setdefault((dataset, reason), f"{index.name}/{key}")
 
     def add(self, batch: Batch) -> None:
-        """Count a batch, and judge: alone after each batch, several processes together after some.
+        """Count a batch, and check the limit: each time on one process, every `JUDGED_EVERY` batches on several.
 
-        A collective call: all processes make it for the same batches, and all of them raise or none.
+        A collective call: all processes make it for the same batches, and either all of them raise or none.
 
         Raises:
             TooManyBadSamples: If a dataset has more bad samples than tolerated.
@@ -66,14 +66,14 @@ class BadSampleTracker:
     def _judge(self, seen: Mapping[str, int], bad: Mapping[str, int]) -> None:
         for dataset in sorted(dataset for dataset, number in bad.items() if number):
             size = self.sizes.get(dataset, 0)
-            # After the first pass by whole passes: their bad samples may stand at their beginning.
+            # After the first epoch by whole epochs: the bad samples of an epoch may all come at its beginning.
             whole = max(seen[dataset], -(-seen[dataset] // size) * size if 0 < size < seen[dataset] else 0)
             enough = seen[dataset] >= min(ENOUGH, size or ENOUGH)
             if enough and bad[dataset] > self.max_bad_fraction * whole:
                 raise TooManyBadSamples(self._sentence(dataset, seen[dataset]))
 
     def _sentence(self, dataset: str, seen: int) -> str:
-        """Say what is wrong with a dataset, with the counts of all processes: a collective call."""
+        """The error line for a dataset, from the counts of all processes: a collective call."""
         everyone = gather_objects((self.lost, self.first))
         lost = sum((counts for counts, _ in everyone), Counter[tuple[str, str, str]]())
         first = {where: place for _, places in reversed(everyone) for where, place in places.items()}
@@ -81,7 +81,7 @@ class BadSampleTracker:
         return too_many(dataset, bad, first, seen, self.max_bad_fraction)
 
     def report(self) -> dict[str, dict[str, int]]:
-        """What was lost: counts by dataset and reason."""
+        """Counts of bad samples by dataset and reason."""
         counts: dict[str, dict[str, int]] = {}
         for (dataset, reason, _), number in sorted((self.indexed + self.lost).items()):
             reasons = counts.setdefault(dataset, {})
@@ -89,7 +89,7 @@ class BadSampleTracker:
         return counts
 
     def lines(self) -> list[str]:
-        """The report for a person."""
+        """The report as lines of text."""
         lines = []
         for dataset, reasons in self.report().items():
             for reason, number in reasons.items():
@@ -106,7 +106,7 @@ def too_many(
     seen: int,
     max_bad_fraction: float,
 ) -> str:
-    """One line on a dataset with too many bad samples, counted by dataset, reason and shard."""
+    """The error line for a dataset with too many bad samples, counted by dataset, reason and shard."""
     total = sum(bad.values())
     (_, reason, shard), number = max(bad.items(), key=lambda item: item[1])
     reasons: Counter[str] = Counter()

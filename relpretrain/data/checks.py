@@ -1,4 +1,4 @@
-"""What can be known of a recipe's data before training: every problem one line."""
+"""Checks of a recipe's data before training; each returns its problems, one line each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relpretrain.data.bad_samples import too_many
 from relpretrain.data.loading import uneven
 from relpretrain.data.pipeline.collate import BATCH_TYPES
 from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.data.sampling.schedule import Plan, wrong_neighbours, wrong_ratios
+from relpretrain.data.sampling.schedule import BatchSchedule, wrong_neighbours, wrong_ratios
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import index_shards
@@ -22,13 +22,13 @@ from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
 from relpretrain.types import Kind
 
-_LOOK = 64  # graphs looked at for the text limit
-_TOLD = 3  # broken shards of a dataset
+_LOOK = 64  # graphs examined for the text limit
+_TOLD = 3  # broken shards of a dataset that are named one by one
 _NEEDS: dict[Kind, str] = {"captions": "captions", "regions": "entities", "graphs": "relations"}
 
 
 def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
-    """Values that no data could satisfy."""
+    """Report settings of streams that are invalid whatever the data."""
     problems = []
     for name, stream in streams.items():
         where = f"Stream {name!r}"
@@ -58,7 +58,7 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
 
 
 def resolve(streams: Mapping[str, Stream], problems: list[str]) -> dict[str, dict[str, list[str]]]:
-    """Find the shards of all streams, by stream and dataset; what matches nothing is noted in `problems`."""
+    """Find the shards of all streams, by stream and dataset; patterns without a match are added to `problems`."""
     found: dict[str, dict[str, list[str]]] = {}
     noted: set[str] = set()
     for name, stream in streams.items():
@@ -81,8 +81,8 @@ def find(
 
     Args:
         streams: The streams.
-        problems: Where what is missing or broken is noted, three shards of a dataset at most.
-        workers: Processes that make the indexes.
+        problems: Error lines are added to it, for at most three broken shards of a dataset.
+        workers: Processes that index shards.
     """
     resolved = resolve(streams, problems)
     shards = [shard for datasets in resolved.values() for shards in datasets.values() for shard in shards]
@@ -106,13 +106,13 @@ def find(
 def holdings(
     streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]], max_bad_fraction: float
 ) -> list[str]:
-    """Streams that ask for what their shards do not hold, and shards with too many bad samples."""
+    """Report datasets with no eligible samples, and datasets with too many bad ones."""
     problems = []
     judged = set()
     for name, stream in streams.items():
         for dataset, indexes in shards[name].items():
             if not indexes or stream.kind not in BATCH_TYPES:
-                continue  # noted before
+                continue  # reported by `find` or `settings`
             have = [sum(len(index.eligible(kind)) for index in indexes) for kind in BATCH_TYPES]
             if not sum(len(index.eligible(stream.kind)) for index in indexes):
                 names = indexes[0].name if len(indexes) == 1 else f"{indexes[0].name} ... {indexes[-1].name}"
@@ -136,7 +136,7 @@ def holdings(
 
 
 def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[str]:
-    """Streams that name objectives which are not there, or which consume another type of batch.
+    """Report streams without objectives, with unknown ones, or with ones that consume another type of batch.
 
     Args:
         streams: The streams.
@@ -163,7 +163,7 @@ def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[
 
 
 def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder: TextEncoder) -> list[str]:
-    """A text limit into which not one triplet of a graph fits."""
+    """Report a `max_tokens` too small for a single triplet of some graph."""
     shortest: list[tuple[int, str]] = []
     for index in indexes:
         for row in index.eligible("graphs")[: _LOOK - len(shortest)].tolist():
@@ -184,10 +184,10 @@ def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder
     ]
 
 
-def workers(num_workers: int, plan: Plan) -> list[str]:
-    """More workers than the machine or the shards can serve."""
+def workers(num_workers: int, schedule: BatchSchedule) -> list[str]:
+    """Report more workers than the machine or the shards can serve."""
     most = 4 * (os.cpu_count() or 1)
-    batches = sum(math.ceil(size / plan.streams[name].batch_size) for (name, _), size in plan.sizes().items())
+    batches = sum(math.ceil(size / schedule.streams[name].batch_size) for (name, _), size in schedule.sizes().items())
     if num_workers > batches:
         return [
             f"num_workers={num_workers} is more workers than the shards can serve: one pass over all streams is "
@@ -202,7 +202,7 @@ def workers(num_workers: int, plan: Plan) -> list[str]:
 
 
 def image_size(size: int, backbone: Any) -> list[str]:
-    """An image size other than the model's."""
+    """Report an image size other than the model's."""
     if size < 1:
         return [f"image_size={size} must be at least 1."]
     expected = getattr(backbone, "image_size", None)

@@ -1,4 +1,4 @@
-"""The data of a run, for Lightning."""
+"""The LightningDataModule of a run: mixes streams, checks settings, and resumes at the next batch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
-from relpretrain.data.sampling.summary import plan_lines
+from relpretrain.data.sampling.summary import schedule_lines
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.distributed import rank, world_size
@@ -34,30 +34,30 @@ from relpretrain.identity import fingerprint
 from relpretrain.scene_graph import Coverage, warn_outside
 from relpretrain.types import Batch
 
-_VALIDATION_SEED = 0  # the same batches in every run
+_VALIDATION_SEED = 0  # fixed, so that every run validates on the same batches
 
 
 class RelationDataModule(LightningDataModule):
     """Streams of captions, regions and scene graphs, mixed by ratio.
 
-    Which samples a step holds, and every random choice on them, is a pure function of (seed, step), whatever the
-    number of workers and processes. A resumed run goes on with exactly the next batch.
+    The samples of a step and all random choices on them are a pure function of (seed, step), for any number of workers
+    and processes, so a resumed run continues with exactly the next batch.
 
     Args:
-        streams: Where training batches come from; one with ratio 0 is off.
+        streams: Sources of training batches by name; one with ratio 0 is off.
         tokenizer: A Hugging Face tokenizer by name, or a folder.
         image_size: Side of the images that the model sees, in pixels.
-        seed: Of all random choices.
-        num_workers: Processes that index shards, and then prepare batches; 0 does so in this one.
-        validation: Streams that validation batches come from.
-        validation_batches: Batches of each, at most one pass; not augmented, and the same in every run.
-        mask_fraction: Share of the tokens masked for MLM.
+        seed: Seed of all random choices.
+        num_workers: Processes that index shards, and then prepare batches; 0 for the main process.
+        validation: Sources of validation batches by name.
+        validation_batches: Batches of each, at most one epoch; not augmented, and the same in every run.
+        mask_fraction: Fraction of tokens masked for MLM.
         separator: Whether a text ends with [SEP].
         clean: Whether texts are cleaned as in the official ALBEF and X-VLM code: lower case, most punctuation removed.
-        max_bad_fraction: Share of a dataset's samples that may be bad; beyond it the run stops.
-        prefetch: Batches that each worker prepares ahead.
+        max_bad_fraction: Largest fraction of a dataset's samples that may be bad; the run stops above it.
+        prefetch: Batches that each worker prepares in advance.
         stop: When training ends before the trainer's `max_steps`: "first_exhausted" before a dataset would begin its
-            second pass, "all_exhausted" when every dataset has been passed once.
+            second epoch, "all_exhausted" when every dataset has completed its first.
         exclude: A list of images never to train on, as `relpretrain data audit` writes it.
     """
 
@@ -96,26 +96,26 @@ class RelationDataModule(LightningDataModule):
         self.prefetch = prefetch
         self.stop = stop
         self.exclude = exclude
-        self._left: dict[tuple[str, str], dict[str, int]] = {}
+        self._never_drawn: dict[tuple[str, str], dict[str, int]] = {}
         self._outside: dict[tuple[str, str], Coverage] = {}
-        self.plan: Plan | None = None
+        self.schedule: BatchSchedule | None = None
         self.bad_samples = BadSampleTracker(max_bad_fraction)
         self._tokenizer: Any = None
         self._train: StepDataset | None = None
         self._val: list[StepDataset] = []
         self._next = 0
-        self._window: tuple[int, int] | None = None  # the optimizer step that is under way, and its first batch
+        self._accumulation: tuple[int, int] | None = None  # current optimizer step, and its first batch
         self._resumed: dict[str, Any] | None = None
 
     @property
     def preprocess(self) -> Preprocess:
-        """What turns images and texts into the model's input in evaluation; a checkpoint keeps it."""
+        """Turns images and texts into the model's input in evaluation; saved in checkpoints."""
         limits = [stream.max_tokens for stream in (*self.streams.values(), *self.validation.values())]
         limit = max(limits, default=40)
         return Preprocess(self._load_tokenizer(), self.image_size, limit, self.separator, clean=self.clean)
 
     def prepare_data(self) -> None:
-        """Copy remote shards and store indexes, on one process of each machine. Problems are told by `setup`."""
+        """Copy remote shards and store indexes, on one process per machine. `setup` reports the problems."""
         found = checks.resolve(self._all_streams(), [])
         shards = [shard for datasets in found.values() for shards in datasets.values() for shard in shards]
         index_shards(shards, self.num_workers)
@@ -126,7 +126,7 @@ class RelationDataModule(LightningDataModule):
         Raises:
             ConfigError: All problems together, one line each.
         """
-        if self.plan is not None:
+        if self.schedule is not None:
             return
         problems: list[str] = []
         streams = self._all_streams()
@@ -144,10 +144,10 @@ class RelationDataModule(LightningDataModule):
                 problems += self._check_texts(name, stream, shards[name], tokenizer)
         if problems:
             raise ConfigError(problems)
-        self._plan(shards, exclusion)
-        assert self.plan is not None
-        if problems := checks.workers(self.num_workers, self.plan):
-            self.plan = None
+        self._build_datasets(shards, exclusion)
+        assert self.schedule is not None
+        if problems := checks.workers(self.num_workers, self.schedule):
+            self.schedule = None
             raise ConfigError(problems)
         if stage in (None, "fit"):
             self._end_by_rule()
@@ -155,32 +155,32 @@ class RelationDataModule(LightningDataModule):
             print("\n".join(self.describe()), flush=True)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
         if stage == "fit" and self.trainer is not None:
-            for line in trainer_flags.notices(self.trainer, self.stop, self.plan, bool(self._val)):
+            for line in trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val)):
                 rank_zero_warn(line)
 
     def describe(self) -> list[str]:
-        """The plan for a person: what a step holds, how many steps there are, how often each dataset is passed."""
-        if self.plan is None or self._train is None:
+        """Lines of text: number of batches, and for each stream and dataset its batches, samples and epochs."""
+        if self.schedule is None or self._train is None:
             return []
         accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
-        return plan_lines(self.plan, *self._steps(), accumulate, world_size(), self._left, self._outside)
+        return schedule_lines(self.schedule, *self._steps(), accumulate, world_size(), self._never_drawn, self._outside)
 
     def counters(self) -> dict[str, float]:
-        """Samples dealt so far by all processes together, and passes over each dataset, under the names of the logs."""
-        if self.plan is None or trainer_flags.overfit_batches(self.trainer):
+        """Samples taken so far by all processes together, and epochs of each dataset, by the names of the logs."""
+        if self.schedule is None or trainer_flags.overfit_batches(self.trainer):
             return {}
-        sizes, found = self.plan.sizes(), {}
-        for (stream, dataset), samples in self.plan.dealt(self._next).items():
+        sizes, found = self.schedule.sizes(), {}
+        for (stream, dataset), samples in self.schedule.taken(self._next).items():
             found[f"data/{stream}/{dataset}_samples"] = float(samples)
             found[f"data/{stream}/{dataset}_passes"] = samples / sizes[stream, dataset]
         return found
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches for ever, from the next step on."""
-        if self._train is None or self.plan is None:
+        """Batches from the next step on, up to the step at which the stopping rule ends the run, if any."""
+        if self._train is None or self.schedule is None:
             raise ConfigError("There is no training data: call setup() first.")
         if self._resumed is not None:
-            if self._resumed["plan"] != self.plan.fingerprint:
+            if self._resumed["plan"] != self.schedule.fingerprint:
                 warnings.warn(
                     f"The data differs from the checkpoint's (seed, streams or shards): step {self._next} goes on with "
                     "the new plan, and samples of the running pass may come again or not at all.",
@@ -191,9 +191,9 @@ class RelationDataModule(LightningDataModule):
         return self._loader(self._train, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """The validation batches, stream after stream; `Batch.stream` says which one it is.
+        """The validation batches, one stream after another; `Batch.stream` is its name.
 
-        A trainer that limits validation batches gets a loader for each stream, so that it takes as many of each.
+        With `limit_val_batches` as a number, a loader per stream, as the trainer's limit is per loader.
         """
         if not self._val:
             return []
@@ -203,40 +203,40 @@ class RelationDataModule(LightningDataModule):
         return self._loader(chained, min(self.num_workers, 1))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Note bad samples, and the step that comes next."""
+        """Count bad samples, and record the next step."""
         if isinstance(batch, Batch):
             if self._train is None or not self._train.repeat or batch.step < self._train.repeat:
                 self.bad_samples.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
                 under_way = getattr(self.trainer, "global_step", 0)
-                if self._window is None or self._window[0] != under_way:
-                    self._window = under_way, batch.step
+                if self._accumulation is None or self._accumulation[0] != under_way:
+                    self._accumulation = under_way, batch.step
                 if self._train is not None:
                     self._train.upcoming = self._next
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: inside a gradient accumulation it begins again with the first batch of that."""
+        """What a resumed run needs; within a gradient accumulation it restarts from the first batch of that."""
         upcoming = self._next
-        if self._window is not None and self._window[0] == getattr(self.trainer, "global_step", None):
-            upcoming = self._window[1]
-        if self.plan is None:
+        if self._accumulation is not None and self._accumulation[0] == getattr(self.trainer, "global_step", None):
+            upcoming = self._accumulation[1]
+        if self.schedule is None:
             return {"next_step": upcoming, "plan": ""}
-        dealt = {"/".join(source): samples for source, samples in self.plan.dealt(upcoming).items()}
-        return {"next_step": upcoming, "plan": self.plan.fingerprint, "dealt": dealt}
+        taken = {"/".join(source): samples for source, samples in self.schedule.taken(upcoming).items()}
+        return {"next_step": upcoming, "plan": self.schedule.fingerprint, "dealt": taken}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on after the last batch of a checkpoint."""
-        self._next, self._window = int(state_dict["next_step"]), None
+        """Continue after the last batch of a checkpoint."""
+        self._next, self._accumulation = int(state_dict["next_step"]), None
         self._resumed = dict(state_dict)
 
     def report(self) -> dict[str, dict[str, int]]:
-        """What this process lost so far: counts by dataset and reason."""
+        """Counts of this process's bad samples so far, by dataset and reason."""
         return self.bad_samples.report()
 
     def teardown(self, stage: str | None = None) -> None:
-        """Report what was lost."""
+        """Print the report of bad samples."""
         lines = self.bad_samples.lines()
         if lines and stage in (None, "fit"):
             where = f" (process {rank()})" if world_size() > 1 else ""
@@ -246,7 +246,7 @@ class RelationDataModule(LightningDataModule):
         return {**{f"validation {name}": stream for name, stream in self.validation.items()}, **self.streams}
 
     def _steps(self) -> tuple[int | None, str]:
-        """How many batches there will be, if that is known, and what says so."""
+        """Number of batches of the run, None if it has no end, and what decides it."""
         assert self._train is not None
         if repeated := self._train.repeat:
             return repeated, "overfit_batches, again and again"
@@ -259,15 +259,15 @@ class RelationDataModule(LightningDataModule):
         return limit, "max_steps"
 
     def _end_by_rule(self) -> None:
-        """Let the stopping rule be a number of steps, which the learning rate's schedule then knows, too."""
-        assert self.plan is not None
+        """Turn the stopping rule into the trainer's `max_steps`, which the learning-rate schedule also reads."""
+        assert self.schedule is not None
         assert self._train is not None
         self._train.repeat = trainer_flags.overfit_batches(self.trainer)
         if self._train.repeat:
             return
-        end = self._train.stop = self.plan.end(self.stop)
+        end = self._train.stop = self.schedule.end(self.stop)
         if end == 0:
-            short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.plan.sizes().items())
+            short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.schedule.sizes().items())
             raise ConfigError(
                 f"stop='first_exhausted' leaves no step: the first dataset drawn has fewer samples than a batch; "
                 f"samples per pass: {short}. Reduce batch_size, or choose another rule."
@@ -329,18 +329,20 @@ class RelationDataModule(LightningDataModule):
         found = [checks.text_limit(name, stream, indexes, encoder) for indexes in shards.values()]
         return [problem for problems in found for problem in problems][:1]
 
-    def _plan(self, shards: Mapping[str, Mapping[str, list[ShardIndex]]], exclusion: Exclusion | None) -> None:
+    def _build_datasets(
+        self, shards: Mapping[str, Mapping[str, list[ShardIndex]]], exclusion: Exclusion | None
+    ) -> None:
         own = {name: shards[name] for name in self.streams}
         held = {name: shards[f"validation {name}"] for name in self.validation}
         self._train = StepDataset(self._batches(self.streams, own, self.seed, exclusion), self._next)
-        self.plan = self._train.batches.plan
+        self.schedule = self._train.batches.schedule
         self._val = []
         for name, stream in self.validation.items():
             batches = self._batches({name: dataclasses.replace(stream, ratio=1.0)}, held, _VALIDATION_SEED)
-            whole = sum(batches.plan.sizes().values()) // stream.batch_size
+            whole = sum(batches.schedule.sizes().values()) // stream.batch_size
             self._val.append(StepDataset(batches, stop=min(self.validation_batches, max(whole, 1))))
         sizes: dict[str, int] = {}
-        for (_, dataset), size in self.plan.sizes().items():
+        for (_, dataset), size in self.schedule.sizes().items():
             sizes[dataset] = max(size, sizes.get(dataset, 0))
         self.bad_samples = BadSampleTracker(self.max_bad_fraction, sizes)
         noted = set()
@@ -367,12 +369,12 @@ class RelationDataModule(LightningDataModule):
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
             writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary_of(stream, objectives))
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
-        eligible, left = eligible_rows(streams, shards, exclusion)
+        eligible, never_drawn = eligible_rows(streams, shards, exclusion)
         if streams is self.streams:
-            self._left, self._outside = left, outside(streams, shards, objectives)
+            self._never_drawn, self._outside = never_drawn, outside(streams, shards, objectives)
         listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
-        plan = Plan(streams, eligible, seed, "" if listed is None else fingerprint(listed))
-        return Batches(plan, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
+        schedule = BatchSchedule(streams, eligible, seed, "" if listed is None else fingerprint(listed))
+        return Batches(schedule, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:
         return StepLoader(

@@ -22,7 +22,7 @@ from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, normalis
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.distributed import rank, world_size
@@ -72,21 +72,21 @@ def graph_loader(
         relations_per_image: Triplets drawn from an image for MRC.
         vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
             are outside it is printed, and a warning if it is more than a third.
-        max_tokens: Limit of a text's length, special tokens included.
+        max_tokens: Maximum length of a text, special tokens included.
         separator: Whether labels end with [SEP] (the official ALBEF and X-VLM texts do not); None for what the
             tokenizer itself does. Triplets always do.
-        mask_fraction: Share of the tokens masked; a tokenizer without [MASK] masks none.
+        mask_fraction: Fraction of tokens masked; a tokenizer without [MASK] masks none.
         mean: Of the host's colour channels, in [0, 1]; CLIP's if not given.
         std: Of the host's colour channels.
         transform: The host's own transform of an image of `image_size` pixels to a tensor, in place of `mean` and
             `std`: its evaluation transform or a Hugging Face image processor. It must not move anything in the image.
-        min_scale: Smallest share of the area that a random crop keeps; 1 switches cropping off.
-        flip: Chance of a horizontal flip, taken only where texts stay true.
+        min_scale: Smallest fraction of the area that a random crop keeps; 1 switches cropping off.
+        flip: Probability of a horizontal flip, applied only where texts stay true.
         color: Whether colours are jittered.
         exclude: An exclusion list, see `relpretrain.data.sampling.exclusion`.
-        max_bad_fraction: Share of bad samples beyond which loading stops.
-        endless: Whether an iteration goes on for ever; else it ends after a pass, and the next one begins the next.
-        seed: Of all random choices.
+        max_bad_fraction: Fraction of bad samples above which loading stops.
+        endless: Whether an iteration never ends; else each iteration is one epoch.
+        seed: Seed of all random choices.
         num_workers: Processes that prepare batches.
 
     Raises:
@@ -136,14 +136,14 @@ def graph_loader(
     host = None if transform is None else HostTransform(image_size, transform)
     pipeline = Pipeline(stream, image_size, writer, exclusion, host or partial(normalise, mean=mean, std=std))
     rows, _ = eligible_rows(streams, found, exclusion)
-    plan = Plan(streams, rows, seed, "" if exclude is None else str(exclude))
-    if problems := checks.workers(num_workers, plan):
+    schedule = BatchSchedule(streams, rows, seed, "" if exclude is None else str(exclude))
+    if problems := checks.workers(num_workers, schedule):
         raise ConfigError(problems)
-    loader = GraphLoader(plan, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
+    loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
     if isinstance(encoder, SentenceEncoder):
         loader.padding = encoder.padding
     loader.bad_samples = BadSampleTracker(
-        max_bad_fraction, {dataset: size for (_, dataset), size in plan.sizes().items()}
+        max_bad_fraction, {dataset: size for (_, dataset), size in schedule.sizes().items()}
     )
     for dataset, indexes in found[_NAME].items():
         for index in indexes:
@@ -156,27 +156,27 @@ def graph_loader(
 class GraphLoader:
     """Batches of graphs in the order of their steps; made by `graph_loader`.
 
-    It can be iterated over again and again: each iteration goes on where the last batch was taken.
+    Each iteration continues after the last batch that was taken.
 
     Args:
-        plan: Which samples a step holds.
+        schedule: The samples of every step.
         shards: Indexes of the shards of each dataset.
-        pipeline: The way of a sample.
+        pipeline: From a stored sample to an example.
         pad_id: Id of the padding token.
-        endless: Whether an iteration goes on for ever.
+        endless: Whether an iteration never ends; else it is one epoch.
         num_workers: Processes that prepare batches.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        schedule: BatchSchedule,
         shards: Mapping[str, Sequence[ShardIndex]],
         pipeline: Pipeline,
         pad_id: int,
         endless: bool = True,
         num_workers: int = 0,
     ) -> None:
-        self.plan = plan
+        self.schedule = schedule
         self.shards = shards
         self.pipeline = pipeline
         self.pad_id = pad_id
@@ -187,23 +187,25 @@ class GraphLoader:
         self.padding: Padding | None = None
 
     def __len__(self) -> int:
-        """Batches of a pass.
+        """Batches of an epoch.
 
         Raises:
             TypeError: If the loader is endless.
         """
         if self.endless:
             raise TypeError("An endless graph_loader has no length: give endless=False for passes.")
-        return self._pass()
+        return self._epoch_batches()
 
     def __iter__(self) -> Iterator[GraphBatch]:
-        """Go on from the next step.
+        """Continue from the next step.
 
         Raises:
             TooManyBadSamples: If more samples are bad than `max_bad_fraction` tolerates.
         """
-        stop = None if self.endless else (self.next_step // self._pass() + 1) * self._pass()
-        batches = Batches(self.plan, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size())
+        stop = None if self.endless else (self.next_step // self._epoch_batches() + 1) * self._epoch_batches()
+        batches = Batches(
+            self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size()
+        )
         loader: DataLoader[Batch] = DataLoader(
             StepDataset(batches, self.next_step, stop),
             batch_size=None,
@@ -228,11 +230,11 @@ class GraphLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, for a checkpoint."""
-        return {"next_step": self.next_step, "plan": self.plan.fingerprint}
+        return {"next_step": self.next_step, "plan": self.schedule.fingerprint}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on after the last batch of a checkpoint; warns if the data differs from the checkpoint's."""
-        if state_dict["plan"] != self.plan.fingerprint:
+        """Continue after the last batch of a checkpoint; warns if the data differs from the checkpoint's."""
+        if state_dict["plan"] != self.schedule.fingerprint:
             warnings.warn(
                 f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
                 "goes on with the new plan, and samples of the running pass may come again or not at all.",
@@ -241,11 +243,12 @@ class GraphLoader:
         self.seek(int(state_dict["next_step"]))
 
     def report(self) -> dict[str, dict[str, int]]:
-        """What was lost so far on this process: counts by dataset and reason."""
+        """Counts of this process's bad samples so far, by dataset and reason."""
         return self.bad_samples.report()
 
-    def _pass(self) -> int:
-        return max(sum(self.plan.sizes().values()) // self.plan.streams[_NAME].batch_size, 1)
+    def _epoch_batches(self) -> int:
+        """Number of whole batches in an epoch, at least 1."""
+        return max(sum(self.schedule.sizes().values()) // self.schedule.streams[_NAME].batch_size, 1)
 
 
 def _same(batch: Batch) -> Batch:

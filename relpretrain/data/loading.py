@@ -1,4 +1,4 @@
-"""Batches by step: what data workers run."""
+"""Builds the batch of any step, in the data workers, and the loader over them."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from relpretrain.data.pipeline.collate import Example, collate
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.sampling.schedule import Plan, Row
+from relpretrain.data.sampling.schedule import BatchSchedule, Row
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.identity import number_of
 from relpretrain.types import Batch
 
 TRIES = 1000
-"""How many other samples are looked at to fill the place of a bad one."""
+"""How many substitutes are tried for a bad sample before the run stops."""
 
 WATCH_SECONDS = 2.0
-"""How often a worker looks whether its run is still there."""
+"""Seconds between two checks of a worker that the process it works for is alive."""
 
 
 class Batches:
-    """Makes the batch of any step.
+    """Builds the batch of any step.
 
-    In the place of a bad sample comes another one of its dataset, drawn by (seed, step, slot): a batch is always full,
-    and the joint one is the same whatever the number of processes and workers.
+    A bad sample is replaced by another one of its dataset, drawn by (seed, step, slot), so batches are always full and
+    the global batch does not depend on the number of processes and workers.
 
     Args:
-        plan: Which samples a step holds.
+        schedule: The samples of every step.
         shards: Indexes of the shards of each dataset, by stream.
-        pipelines: By stream.
+        pipelines: Each stream's pipeline from a stored sample to an example.
         pad_id: Id of the padding token.
-        rank: Number of this process.
-        world_size: Number of processes; each makes its slice of the joint batch.
+        rank: Rank of this process.
+        world_size: Number of processes; each builds its slice of the global batch.
 
     Raises:
-        ValueError: If a joint batch cannot be divided evenly.
+        ValueError: If a stream's batch size is not a multiple of the number of processes.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        schedule: BatchSchedule,
         shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
         pipelines: Mapping[str, Pipeline],
         pad_id: int,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        for name, stream in plan.streams.items():
+        for name, stream in schedule.streams.items():
             if stream.batch_size % world_size:
                 raise ValueError(uneven(name, stream.batch_size, world_size))
-        self.plan = plan
+        self.schedule = schedule
         self.shards = shards
         self.pipelines = pipelines
         self.pad_id = pad_id
@@ -69,25 +69,25 @@ class Batches:
         self.world_size = world_size
 
     def __getitem__(self, step: int) -> Batch:
-        """This process's batch of a step: a pure function of the plan, the step and the slice.
+        """This process's batch of a step: a pure function of schedule, step and rank.
 
         Raises:
-            TooManyBadSamples: If of the samples drawn for one place none is good.
+            TooManyBadSamples: If every substitute tried for a bad sample is bad, too.
         """
-        name = self.plan.stream_of(step)
-        stream = self.plan.streams[name]
-        rows = self.plan.rows(step)
+        name = self.schedule.stream_of(step)
+        stream = self.schedule.streams[name]
+        rows = self.schedule.rows(step)
         size = len(rows) // self.world_size
         examples: list[Example] = []
         skipped: list[tuple[str, str, str]] = []
         for slot in range(self.rank * size, (self.rank + 1) * size):
             example, lost = self._example(name, rows[slot], [step, slot])
             skipped += lost
-            others = self.plan.others(step, slot)
-            for row in islice(others, TRIES) if example is None else ():
+            substitutes = self.schedule.substitutes(step, slot)
+            for row in islice(substitutes, TRIES) if example is None else ():
                 example, lost = self._example(name, row, [step, slot, 1])
                 if example is not None:
-                    skipped += lost  # parts of it; a further bad sample in this place is not counted again
+                    skipped += lost  # of the substitute's parts; bad substitutes are not counted
                     break
             if example is None:
                 _, reason, place = skipped[-1]
@@ -107,16 +107,16 @@ class Batches:
         )
 
     def _example(self, stream: str, row: Row, numbers: list[int]) -> tuple[Example | None, list[tuple[str, str, str]]]:
-        """Lead a sample through its stream's pipeline, its random choices drawn by some numbers."""
+        """Run a sample through its stream's pipeline, seeded by `numbers`; returns the example and what was lost."""
         dataset, shard, number = row
-        rng = np.random.default_rng([self.plan.seed, number_of("sample", stream), *numbers])
+        rng = np.random.default_rng([self.schedule.seed, number_of("sample", stream), *numbers])
         index = self.shards[stream][dataset][shard]
         example, lost = self.pipelines[stream](dataset, index, number, rng)
         return example, [(dataset, reason, index.place(number)) for reason in lost]
 
 
 def uneven(stream: str, batch_size: int, world_size: int) -> str:
-    """One line on a batch that does not divide by the number of processes."""
+    """The error line for a batch size that is not a multiple of the number of processes."""
     return (
         f"Stream {stream!r}: batch_size={batch_size} is the joint batch of all processes and must be a multiple of "
         f"their number, {world_size}."
@@ -124,16 +124,16 @@ def uneven(stream: str, batch_size: int, world_size: int) -> str:
 
 
 class StepDataset(IterableDataset[Batch]):
-    """Batches in the order of their steps; worker w of W makes every W-th of them.
+    """Batches in the order of their steps; of W workers, worker w builds the steps start + w, start + w + W, ...
 
     Args:
-        batches: Makes a step's batch.
+        batches: Builds the batch of a step.
         start: First step.
-        stop: Step before which to end, or None to go on for ever.
+        stop: Step before which to end; None for an endless stream of batches.
     """
 
     repeat: int = 0
-    """If not 0: steps repeat the batches of the first so many."""
+    """Number of batches to repeat (the trainer's `overfit_batches`); 0 for no repetition."""
 
     def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:
         self.batches = batches
@@ -144,9 +144,9 @@ class StepDataset(IterableDataset[Batch]):
         self._start.share_memory_()  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
-        """Let the next iteration, and all its workers, begin at `upcoming`.
+        """Let the next iteration, in all workers, begin at `upcoming`.
 
-        Only this moves the start: a worker may look at it late, when others have made batches already.
+        Nothing else changes the shared start: a worker may read it late, when others have built batches already.
         """
         self._start.fill_(self.upcoming)
 
@@ -160,15 +160,15 @@ class StepDataset(IterableDataset[Batch]):
 
 
 class StepLoader(DataLoader[Batch]):
-    """A loader over a `StepDataset`; each iteration begins at the step that is then upcoming.
+    """A loader over a `StepDataset`; each iteration begins at the dataset's `upcoming` step.
 
-    `waited` counts the seconds for which its batches were waited for.
+    `waited` is the total time in seconds that training waited for batches.
     """
 
     waited = 0.0
 
     def __iter__(self) -> Any:
-        """Begin."""
+        """Iterate from the upcoming step on."""
         if isinstance(self.dataset, StepDataset):
             self.dataset.begin()
         return self._timed(self._batches())
@@ -193,10 +193,10 @@ class StepLoader(DataLoader[Batch]):
 
 
 def leave_with_parent(worker: int) -> None:
-    """Let a worker end when the process that it works for was killed.
+    """End a worker when the process that it works for is killed.
 
-    torch's own watch does not end a worker whose last batch nobody takes: it would wait, and hold its memory, for ever.
-    Nor does it see the run end where a server forks the workers, for that is then their parent.
+    torch's own watchdog does not end a worker that is blocked on handing over a batch; it would keep its memory for
+    ever. Nor does it notice with the "forkserver" start method, where the server is the workers' parent.
     """
     parent, forked_by = multiprocessing.parent_process(), os.getppid()
 

@@ -1,20 +1,23 @@
-"""What the trainer's own flags mean for batches that are counted in steps and have no end."""
+"""Checks of Lightning's trainer flags against endless data that is counted in steps.
+
+An epoch is Lightning's here: the batches between two calls of its end-of-epoch hooks, not one of a dataset.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 
 
 def overfit_batches(trainer: Any) -> int:
-    """How many batches every epoch repeats (`trainer.overfit_batches`); 0 for none."""
+    """Number of batches that every epoch repeats (`trainer.overfit_batches`); 0 for none."""
     asked = getattr(trainer, "overfit_batches", 0)
     return asked if isinstance(asked, int) else 0
 
 
 def problems(trainer: Any) -> list[str]:
-    """Flags of Lightning's trainer that cannot be served: a line each."""
+    """Report unsupported values of the trainer's flags, one line each."""
     found = []
     for name in ("overfit_batches", "limit_train_batches", "limit_val_batches"):
         value = getattr(trainer, name, 0)
@@ -25,18 +28,18 @@ def problems(trainer: Any) -> list[str]:
     return found
 
 
-def notices(trainer: Any, stop: str, plan: Plan, validates: bool) -> list[str]:
-    """What a user might expect otherwise: a line each.
+def notices(trainer: Any, stop: str, schedule: BatchSchedule, validates: bool) -> list[str]:
+    """Warnings about flags whose effect may surprise, one line each.
 
     Args:
-        trainer: Lightning's.
-        stop: When the data ends, as the datamodule takes it.
-        plan: The batches of training.
+        trainer: Lightning's trainer.
+        stop: The data module's stopping rule.
+        schedule: The samples of every training step.
         validates: Whether there are validation streams.
     """
     found = []
     if repeated := overfit_batches(trainer):
-        streams = ", ".join(dict.fromkeys(plan.stream_of(step) for step in range(repeated)))
+        streams = ", ".join(dict.fromkeys(schedule.stream_of(step) for step in range(repeated)))
         found.append(f"overfit_batches={repeated}: every epoch repeats the first {repeated} batches (of {streams})")
     endless = stop == "max_steps" and not isinstance(trainer.limit_train_batches, int)  # an epoch
     if endless and (trainer.max_epochs or 0) > 0:

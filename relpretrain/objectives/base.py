@@ -27,6 +27,11 @@ def title(backbone: Backbone) -> str:
     return str(getattr(backbone, "name", "") or type(backbone).__name__)
 
 
+def log_name(objective: str, part: str) -> str:
+    """Name of an objective's part in logs and in the losses of an attached model: "itc", "vsg_itc", "mrc_accuracy"."""
+    return part if part == objective or part.startswith(f"{objective}_") else f"{objective}_{part}"
+
+
 class Objective(nn.Module):
     """A loss plugin that turns the features of a batch into a loss.
 

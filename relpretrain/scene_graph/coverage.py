@@ -1,4 +1,4 @@
-"""How many relations of some data a vocabulary has, and how that is told."""
+"""Coverage of a dataset's relations by a vocabulary, and the lines that report it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relpretrain.scene_graph.geometry import normalise
 from relpretrain.scene_graph.vocabulary import RelationVocabulary
 
 TOO_MANY = 1 / 3
-"""Share of relations outside the vocabulary above which there is a warning."""
+"""Fraction of relations outside the vocabulary above which there is a warning."""
 
 WIDTH = 110
 """Columns of a line."""
@@ -20,12 +20,12 @@ REMEDY = "MRC never learns these: give it a vocabulary that has them (relations.
 
 
 class Coverage(NamedTuple):
-    """Relations of some data, counted by whether a vocabulary has them.
+    """Number of triplets of a dataset inside and outside a vocabulary.
 
     Args:
-        known: Triplets whose relation it has.
-        unknown: Triplets whose relation it lacks: MRC learns nothing from these.
-        most_common: The relations that it lacks, each with its count, the most frequent first.
+        known: Triplets whose relation is in the vocabulary.
+        unknown: Triplets whose relation is not: MRC learns nothing from these.
+        most_common: Relations outside the vocabulary with their counts, the most frequent first.
     """
 
     known: int
@@ -33,13 +33,13 @@ class Coverage(NamedTuple):
     most_common: tuple[tuple[str, int], ...] = ()
 
     @property
-    def share(self) -> float:
-        """Share of the triplets that are outside the vocabulary; 0 without triplets."""
+    def unknown_fraction(self) -> float:
+        """Fraction of the triplets whose relation is outside the vocabulary; 0 without triplets."""
         return self.unknown / max(self.known + self.unknown, 1)
 
 
 def coverage(counts: Mapping[str, int], vocabulary: RelationVocabulary) -> Coverage:
-    """Count what a vocabulary has and lacks, by its own rules for spelling and aliases.
+    """Count triplets inside and outside a vocabulary, by its own rules for spelling and aliases.
 
     Args:
         counts: How often each relation occurs, in any spelling.
@@ -75,13 +75,13 @@ def coverage_lines(
 
 
 def warn_outside(found: Mapping[str, Coverage], stacklevel: int = 3) -> None:
-    """Warn of data of which more than a third of the relations are outside MRC's vocabulary.
+    """Warn of datasets with more than a third of their relations outside MRC's vocabulary.
 
     Warns:
         UserWarning: A line for each data set.
     """
     for name, part in found.items():
-        if part.share > TOO_MANY:
+        if part.unknown_fraction > TOO_MANY:
             said = f"MRC never learns {_percent(part)} % of the relations of {name}: "
             warnings.warn(said + "give it a vocabulary that has them, or aliases", stacklevel=stacklevel)
 
@@ -94,7 +94,7 @@ def tell_outside(found: Mapping[str, Coverage]) -> None:
 
 
 def _percent(part: Coverage) -> str:
-    percent = 100 * part.share
+    percent = 100 * part.unknown_fraction
     return f"{percent:.0f}" if percent >= 1 else f"{percent:.1g}"
 
 

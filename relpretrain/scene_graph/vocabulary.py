@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from relpretrain.errors import suggest
 from relpretrain.identity import fingerprint
 from relpretrain.reading import read_json
 from relpretrain.scene_graph.errors import FlipRefused
@@ -122,7 +122,8 @@ class RelationVocabulary:
         if not path.is_file():
             bundled = {p.stem: p for p in sorted(BUNDLED.glob("*.json"))}
             if str(path_or_name) not in bundled:
-                raise ValueError(_not_found(str(path_or_name), list(bundled)))
+                name = str(path_or_name)
+                raise ValueError(f"no relation vocabulary {name!r}, bundled or as a JSON file{suggest(name, bundled)}")
             path = bundled[str(path_or_name)]
         try:
             return cls.from_json(read_json(path, "a relation vocabulary"))
@@ -171,8 +172,7 @@ class RelationVocabulary:
 
     def _known(self, name: str) -> str:
         if normalise(name) not in self._index:
-            close = difflib.get_close_matches(normalise(name), self.names)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            hint = suggest(normalise(name), self.names, list_all=False)
             raise ValueError(f"relation {name!r} is not in the vocabulary of {len(self)} names{hint}")
         return normalise(name)
 
@@ -219,9 +219,3 @@ def evident_inverse(name: str) -> str | None:
     except FlipRefused:
         return None
     return mirrored if mirrored != name else None
-
-
-def _not_found(name: str, bundled: list[str]) -> str:
-    close = difflib.get_close_matches(name, bundled)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"no relation vocabulary {name!r}: {hint}expected a JSON file or one of {', '.join(map(repr, bundled))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Collection, Sequence
@@ -12,6 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
+from relpretrain.errors import suggest
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
 from relpretrain.synthetic.hold_out import NOTHING, Combination, HeldOut, canonical
 from relpretrain.synthetic.layout import NEVER_BY_CHANCE, Wanted, layouts
@@ -358,8 +358,6 @@ class World:
 def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"There is no {what} {name!r}; expected some of {', '.join(known)}.{hint}")
+            raise ValueError(f"There is no {what} {name!r}{suggest(name, known)}")
     if not names or len(set(names)) < len(names):
         raise ValueError(f"The {what}s must be named, each once; got {list(names)}.")

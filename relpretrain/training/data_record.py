@@ -1,4 +1,4 @@
-"""The plan of a run's data, kept in the run's folder."""
+"""Callback that keeps a description of the run's data in the run's folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from relpretrain.distributed import world_size
 
 
 class DataRecord(pl.Callback):
-    """Writes what the data module says of its data: before training the plan, after it also what was left out.
+    """Writes `data.txt`: the data module's batch schedule before training, and the bad samples after it.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / RECORD
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Write the plan."""
+        """Write the schedule."""
         self._write(trainer, [])
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Add what the first process left out."""
+        """Add the bad samples of the first process."""
         bad_samples = getattr(trainer.datamodule, "bad_samples", None)
         lines = [] if bad_samples is None else bad_samples.lines()
         where = " (process 0)" if world_size() > 1 else ""

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from relpretrain.distributed import is_distributed, world_size
+from relpretrain.objectives.base import log_name
 from relpretrain.types import IGNORE, ObjectiveOutput
 
 
@@ -80,8 +81,8 @@ class MetricBuffer:
             if any(row.samples for row in same):
                 total = sum(row.value * row.samples for row in same if row.samples)
                 found[name].append(total / sum(row.samples for row in same))
-        for name, shares in _by_class(classes).items():
-            found[name].extend(shares)
+        for name, fractions in _by_class(classes).items():
+            found[name].extend(fractions)
         return {name: sum(values) / len(values) for name, values in found.items()}
 
 
@@ -102,15 +103,10 @@ def _read(rows: list[_Kind]) -> list[_Kind]:
 
 
 def _by_class(rows: list[_Class]) -> dict[str, list[float]]:
-    """By name, the share that was right of each class that occurred."""
+    """By name, the fraction of correct predictions of each class that occurred."""
     right: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for label, hit in zip(row.label, row.right, strict=True):
             if label != IGNORE:
                 right[row.name][label].append(hit)
     return {name: [sum(hits) / len(hits) for hits in of.values()] for name, of in right.items()}
-
-
-def log_name(objective: str, part: str) -> str:
-    """Name of an objective's part in the logs: "itc", "vsg_itc", "mrc_accuracy"."""
-    return part if part == objective or part.startswith(f"{objective}_") else f"{objective}_{part}"

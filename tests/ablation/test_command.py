@@ -186,4 +186,4 @@ def test_mistakes_are_told_in_a_line(preset, tmp_path, capsys, monkeypatch):
     assert "none.md" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         command.main(["--preset", "cpu", "--out", str(tmp_path), "--steps", "0"])
-    assert "must be at least 1, not 0" in capsys.readouterr().err
+    assert "must be at least 1, got 0" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_lost_parts_are_reported_but_not_bad():
 
 
 def test_a_bad_sample_that_comes_once_a_pass_is_never_too_many():
-    """One of thirty: early in the second pass it has been two of thirty-one."""
+    """One of thirty: early in the second epoch it has been two of thirty-one."""
     bad_samples = BadSampleTracker(0.05, {"d": 30})
     bad_samples.add(_batch(29, 1))
     for _ in range(5):

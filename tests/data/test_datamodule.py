@@ -121,7 +121,7 @@ def test_start_at_any_step(make, workers):
     expected = _run(make(), 12)
     data = make(num_workers=workers)
     data.setup()
-    data.load_state_dict({"next_step": 7, "plan": data.plan.fingerprint})
+    data.load_state_dict({"next_step": 7, "plan": data.schedule.fingerprint})
     for a, b in zip(expected[7:], islice(iter(data.train_dataloader()), 5), strict=True):
         _equal(a, b)
 

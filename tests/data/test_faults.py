@@ -226,7 +226,7 @@ def test_excluded_images_are_never_dealt(tmp_path, capsys):
     keys, lost = _after(bound, 7)
     assert keys == [f"k{i:03d}" for i in range(24) if i not in (3, 11, 12)]
     assert not lost
-    assert bound.plan.fingerprint != free.plan.fingerprint
+    assert bound.schedule.fingerprint != free.schedule.fingerprint
     with pytest.raises(ConfigError, match=r"exclude: cannot read the exclusion list nowhere\.json"):
         data(exclude="nowhere.json")
 

@@ -34,7 +34,7 @@ def same(one, two):
 
 
 def test_batches_for_ever(world):
-    batches = list(itertools.islice(graph_loader(*world, 4, 32), 9))  # more than a pass of six
+    batches = list(itertools.islice(graph_loader(*world, 4, 32), 9))  # more than an epoch of six
     assert [batch.step for batch in batches] == list(range(9))
     assert all(isinstance(batch, GraphBatch) and batch.images.shape == (4, 3, 32, 32) for batch in batches)
     keys = [key for batch in batches[:6] for key in batch.keys]

@@ -12,12 +12,12 @@ from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.inspect.common import survey
 from relpretrain.inspect.doctor.command import Longer
 from relpretrain.inspect.doctor.counts import field_of
-from relpretrain.inspect.doctor.judge import examine, plain_judges, plain_plan, recipe_judges
+from relpretrain.inspect.doctor.judge import examine, plain_judges, plain_schedule, recipe_judges
 from relpretrain.inspect.doctor.shuffle import mixing
 from tests.data.small import picture, record, stream, tokenizer, write_shards
 
@@ -224,7 +224,7 @@ def test_the_order_of_training_is_judged(tmp_path):
             writer.write(f"k{i:03d}", picture(0), "png", record(i // 10))
     shards = sorted(map(str, (tmp_path / "s").glob("*.tar")))
     found = examine("d", shards, plain_judges())
-    told = found.mixing(plain_plan(found))
+    told = found.mixing(plain_schedule(found))
     assert told["in the shards"]["image id"].shared == 270
     assert not told["in the shards"]["image id"].is_random
     assert told["graphs, as dealt"]["image id"].is_random
@@ -238,7 +238,7 @@ def test_streams_over_different_shards_of_a_dataset_are_told_apart(tmp_path):
     found = examine("small", [first, second], plain_judges())
     streams = {"captions": stream("captions", first), "graphs": stream("graphs", second)}
     rows = {"captions": {"small": [np.arange(9)]}, "graphs": {"small": [np.arange(9)]}}
-    told = found.mixing(Plan(streams, rows, 0))
+    told = found.mixing(BatchSchedule(streams, rows, 0))
     assert told["captions, as dealt"]["caption"].shared == 8
     assert told["graphs, as dealt"]["caption"].shared == 0
     assert told["graphs, as dealt"]["caption"].expected == 0

@@ -12,8 +12,8 @@ def test_counts_go_by_the_vocabularys_own_rules():
     found = coverage({"on": 3, "On  Top of": 2, " LEFT of": 1, "wear": 4, "Wear": 1, "has": 9, "hold": 5}, VOCABULARY)
     assert (found.known, found.unknown) == (6, 19)
     assert found.most_common == (("has", 9), ("hold", 5), ("wear", 5))
-    assert found.share == pytest.approx(19 / 25)
-    assert coverage({}, VOCABULARY).share == 0
+    assert found.unknown_fraction == pytest.approx(19 / 25)
+    assert coverage({}, VOCABULARY).unknown_fraction == 0
 
 
 def test_the_line():

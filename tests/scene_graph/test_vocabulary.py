@@ -24,7 +24,7 @@ def test_index_normalises_and_applies_aliases():
         (([],), "needs names"),
         ((["on", " "],), "none of them empty"),
         ((["on", "ON"],), "more than once"),
-        ((["on"], {"upon": "onn"}), "did you mean on"),
+        ((["on"], {"upon": "onn"}), "did you mean 'on'"),
         ((["on", "upon"], {"upon": "on"}), "both names and aliases"),
         ((["a", "b", "c"], {}, {"a": "b", "b": "c"}), "two inverses"),
         ((["a"], {}, {"a": "b"}), "not in the vocabulary"),

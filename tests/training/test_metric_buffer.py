@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from relpretrain.objectives.base import log_name
 from relpretrain.training import metric_buffer as buffer_file
-from relpretrain.training.metric_buffer import MetricBuffer, log_name
+from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.types import ObjectiveOutput
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 OPERATIONS, CHANCE = 2, 0.5
-"""How many are drawn, with replacement, and the chance that each is applied."""
+"""How many are drawn, with replacement, and the probability that each is applied."""
 
 ENHANCEMENT = 1.36  # level 7 of 10: 0.7 * 1.8 + 0.1
 SHEAR = 0.21  # 0.7 * 0.3

@@ -133,7 +133,7 @@ class Pipeline:
         stream: The stream.
         size: Side of the image that the model sees, in pixels.
         writer: Of the stream's texts.
-        exclusion: Images to leave out by their perceptual hashes; those listed by id are left out of the plan already.
+        exclusion: Images to leave out by their perceptual hashes; those listed by id are never scheduled.
         normalise: Makes the model's input, (3, size, size), of augmented pixels, (size, size, 3) in [0, 255].
     """
 

@@ -1,11 +1,11 @@
-"""Which samples make up step t: streams, their eligible rows, lists of images left out, and the schedule.
+"""Which samples make up step t: streams, eligible rows, exclusion lists and the batch schedule.
 
-Nothing here opens an image: the schedule is computed from what shards say of themselves.
+Nothing here opens an image: everything is computed from the shards' row indexes.
 """
 
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stop, Stream
 
-__all__ = ["Exclusion", "Plan", "Stop", "Stream", "eligible_rows"]
+__all__ = ["BatchSchedule", "Exclusion", "Stop", "Stream", "eligible_rows"]

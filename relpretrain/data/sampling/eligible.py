@@ -1,4 +1,4 @@
-"""Which samples a stream may draw: those with something for it, and not on the exclusion list."""
+"""Which samples a stream may draw: those with annotations of its kind that are not on the exclusion list."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from relpretrain.errors import ConfigError
 from relpretrain.types import Kind
 
 Rows = dict[str, dict[str, list[NDArray[np.int64]]]]
-"""Rows of the index of each shard, by stream and dataset."""
+"""Row numbers of each shard's index, by stream and dataset."""
 
 
-_LACKS: dict[Kind, str] = {"captions": "without caption", "regions": "without entity", "graphs": "without relation"}
+_MISSING: dict[Kind, str] = {"captions": "without caption", "regions": "without entity", "graphs": "without relation"}
 
 
 def eligible_rows(
@@ -26,13 +26,21 @@ def eligible_rows(
     shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
     exclusion: Exclusion | None = None,
 ) -> tuple[Rows, dict[tuple[str, str], dict[str, int]]]:
-    """Rows that may be drawn; and how many samples may not, by stream and dataset, and by reason.
+    """Find the rows that each stream may draw.
+
+    Args:
+        streams: The streams by name.
+        shards: Indexes of the shards, by stream and dataset.
+        exclusion: Images to leave out by their ids; hashes are compared later, when images are decoded.
+
+    Returns:
+        The rows, and how many samples are never drawn, by stream and dataset, and by reason.
 
     Raises:
-        ConfigError: If the list leaves a stream nothing of a dataset.
+        ConfigError: If all samples of a dataset are on the exclusion list.
     """
     rows: Rows = {}
-    left: dict[tuple[str, str], dict[str, int]] = {}
+    never_drawn: dict[tuple[str, str], dict[str, int]] = {}
     listed: dict[Path, NDArray[np.bool_]] = {}
     for name, stream in streams.items():
         rows[name] = {}
@@ -50,7 +58,7 @@ def eligible_rows(
                 raise ConfigError(
                     f"Stream {name!r}, dataset {dataset!r}: all {had:,} samples are on the exclusion list."
                 )
-            reasons = {_LACKS[stream.kind]: sum(map(len, indexes)) - had, "on the exclusion list": had - kept}
-            left[name, dataset] = {reason: count for reason, count in reasons.items() if count}
+            reasons = {_MISSING[stream.kind]: sum(map(len, indexes)) - had, "on the exclusion list": had - kept}
+            never_drawn[name, dataset] = {reason: count for reason, count in reasons.items() if count}
             rows[name][dataset] = found
-    return rows, left
+    return rows, never_drawn

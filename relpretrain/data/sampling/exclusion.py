@@ -1,6 +1,6 @@
-"""Images that must not be trained on: a list of ids and of perceptual hashes.
+"""Images that must not be trained on, as a list of ids and perceptual hashes.
 
-`relpretrain data audit` writes such lists; converting and training leave out what they name.
+`relpretrain data audit` writes such lists; `convert` and training skip the images on them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from relpretrain.pixels import to_rgb
 from relpretrain.reading import read_json
 
 DISTANCE = 6
-"""Bits in which the hashes of one image may differ.
+"""Largest Hamming distance, in bits, at which two hashes count as the same image.
 
 Measured on 299 photos of COCO and VRD. Of different photos no pair of 44,551 comes closer than 14 bits. The same photo
 moves by at most 4 as JPEG of quality 10, as WebP, shrunk to 128 pixels, squashed to 224 x 224 or doubled in size, by at
@@ -41,9 +41,9 @@ class Exclusion:
     """A list of images to leave out.
 
     Args:
-        image_ids: Ids as samples carry them (`image_id`), compared as they stand.
+        image_ids: The samples' `image_id`, compared exactly.
         phashes: Perceptual hashes, see `phash`.
-        distance: Bits in which a hash may differ from a listed one.
+        distance: Largest Hamming distance from a listed hash, in bits.
     """
 
     image_ids: frozenset[str] = frozenset()
@@ -64,7 +64,7 @@ class Exclusion:
 
         Args:
             image_id: The sample's id.
-            phash: Hash of its image; None leaves hashes aside, as where `phashes` is empty and none need be computed.
+            phash: Perceptual hash of its image; None to compare only the id.
         """
         if image_id in self.image_ids:
             return "excluded_id"
@@ -78,10 +78,10 @@ class Exclusion:
 
         Args:
             path: The file.
-            distance: Bits in which a hash may differ from a listed one.
+            distance: Largest Hamming distance from a listed hash, in bits.
 
         Raises:
-            ValueError: If it cannot be read or is no such list; says what is wrong.
+            ValueError: If the file cannot be read or is not a valid list.
         """
         content = read_json(Path(path), "the exclusion list")
         if not isinstance(content, dict) or content.get("version") != VERSION:
@@ -104,7 +104,7 @@ class Exclusion:
         return cls(frozenset(ids), tuple(hashes), distance)
 
     def save(self, path: str | Path) -> None:
-        """Write the list as `load` reads it, sorted, whole or not at all."""
+        """Write the list, sorted, in the format of `load`; atomically."""
         content = {
             "version": VERSION,
             "image_ids": sorted(self.image_ids),

@@ -1,4 +1,4 @@
-"""Relations that data sets hold and MRC's vocabulary lacks."""
+"""Relations of the data that MRC's vocabulary lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def relation_counts(shards: Iterable[ShardIndex]) -> Counter[str]:
 
 
 def vocabulary_of(stream: Stream, objectives: Mapping[str, Any]) -> RelationVocabulary | None:
-    """The vocabulary of what a stream's batches go to; None where nothing has one.
+    """The relation vocabulary of a stream's objectives; None if none of them has one.
 
     Args:
         stream: The stream.
@@ -35,11 +35,11 @@ def outside(
     shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
     objectives: Mapping[str, Any],
 ) -> dict[tuple[str, str], Coverage]:
-    """What the vocabularies have of the relations of each stream's data sets.
+    """How much of each dataset's relations the vocabulary of its stream's objectives covers.
 
     Args:
-        streams: The streams; those whose objectives have no vocabulary are left out.
-        shards: Indexes by stream and data set.
+        streams: The streams; those without a vocabulary are skipped.
+        shards: Indexes by stream and dataset.
         objectives: The model's objectives by name.
     """
     return {

@@ -1,4 +1,4 @@
-"""What a recipe says of its data."""
+"""The data section of a recipe: streams and the stopping rule."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal
 from relpretrain.types import Kind
 
 Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
-"""When a run ends: with the trainer's `max_steps` alone, or also before the first data set begins its second pass, or
-after the last one has ended its first. The names are those of `datasets.interleave_datasets`."""
+"""When a run ends: at the trainer's `max_steps` alone, or earlier: before any dataset begins its second epoch, or once
+all datasets have completed their first. The names are those of `datasets.interleave_datasets`."""
 
 
 @dataclass
@@ -18,13 +18,13 @@ class Stream:
     """A source of batches of one type.
 
     Args:
-        kind: Type of its batches.
+        kind: Type of its batches: captions, regions or graphs.
         datasets: Shards by dataset name: a path, glob, brace pattern, folder, address, or a list of these. A batch is
             of one dataset, drawn by `dataset_ratios`.
-        batch_size: Images in a step's batch, over all processes together.
+        batch_size: Images in a step's global batch, that of all processes together.
         objectives: Names of the objectives that consume the batches.
         ratio: How often the stream is drawn, relative to the others.
-        max_tokens: Limit of a text's length, special tokens included.
+        max_tokens: Maximum length of a text, special tokens included.
         entities_per_image: Entities drawn from an image, each with its box (regions).
         image_rows: Whether an image that has captions puts one of them in the place of an entity, with the whole image
             for its box, as the official X-VLM code does (regions). VMA learns from it, BOX does not.
@@ -34,14 +34,14 @@ class Stream:
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
         sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
             stand in random order (graphs, VSG).
-        min_scale: Smallest share of the image's area that a random crop keeps; 1 switches cropping off.
-        flip: Chance of a horizontal flip, taken only where it leaves every text true.
+        min_scale: Smallest fraction of the image's area that a random crop keeps; 1 switches cropping off.
+        flip: Probability of a horizontal flip, applied only where it leaves every text true.
         color: Whether colours are jittered; "randaugment" for the random operations of the official ALBEF and X-VLM
             code instead, which on captions also shear, shift and turn.
         dataset_ratios: How often each dataset is drawn: "uniform", "size" (by what it holds for the stream, as if all
             were one dataset), or a number for each by name, relative to the others.
-        replacement: Whether samples are drawn independently of each other, instead of each once per pass.
-        neighbours: How many neighbouring samples of a shard are dealt one after the other. Where neighbours are alike,
+        replacement: Whether samples are drawn with replacement, instead of each once per epoch.
+        neighbours: How many neighbouring samples of a shard are drawn one after the other. Where neighbours are alike,
             as the frames of a video are, a batch then holds hard negatives; not with `replacement`.
     """
 
@@ -65,10 +65,10 @@ class Stream:
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
-    """The stream with the numbers that it leaves to its objectives.
+    """The stream with `relations_per_text` and `relations_per_image` filled in from its objectives.
 
     Args:
-        stream: As the recipe has it.
+        stream: The stream as written in the recipe.
         objectives: The model's objectives by name.
     """
     consumers = [objectives[name] for name in stream.objectives if name in objectives]

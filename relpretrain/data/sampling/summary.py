@@ -1,54 +1,54 @@
-"""The plan of a run in words."""
+"""The batch schedule of a run as lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.errors import counted
 from relpretrain.scene_graph import Coverage, coverage_lines
 
 RECORD = "data.txt"
-"""File of a run's folder that keeps these lines."""
+"""Name of the file in a run's folder that keeps these lines."""
 
 
-def plan_lines(
-    plan: Plan,
+def schedule_lines(
+    schedule: BatchSchedule,
     batches: int | None,
     why: str,
     accumulate: int,
     processes: int,
-    left: Mapping[tuple[str, str], Mapping[str, int]],
+    never_drawn: Mapping[tuple[str, str], Mapping[str, int]],
     outside: Mapping[tuple[str, str], Coverage] | None = None,
 ) -> list[str]:
-    """What a step holds, how many steps there are, how often each dataset is passed: a line each.
+    """Describe the schedule: number of batches, then per stream its batches, and per dataset its samples and epochs.
 
     Args:
-        plan: The plan.
-        batches: How many batches there will be; None if nothing says so.
-        why: What says so: a stopping rule.
+        schedule: The samples of every step.
+        batches: Number of batches of the run; None if it has no end.
+        why: What decides that number, such as "max_steps".
         accumulate: Batches in an optimizer step.
         processes: Number of processes.
-        left: Samples that are never drawn, by stream and dataset, and by reason.
-        outside: What MRC's vocabulary has of the relations, by stream and dataset.
+        never_drawn: Number of samples that are never drawn, by stream and dataset, and by reason.
+        outside: How much of the relations MRC's vocabulary covers, by stream and dataset.
     """
-    head = f"Data plan, seed {plan.seed}: "
+    head = f"Data plan, seed {schedule.seed}: "
     head += "batches without end" if batches is None else f"{counted(batches, 'batch', 'batches')} (stop: {why})"
     head += f", {accumulate} to an optimizer step" if accumulate > 1 else ""
     lines = [head + (f", on {processes} processes" if processes > 1 else "")]
-    dealt = plan.dealt(batches or 0)
-    for name, stream in plan.streams.items():
-        sizes = {dataset: size for (of, dataset), size in plan.sizes().items() if of == name}
+    taken = schedule.taken(batches or 0)
+    for name, stream in schedule.streams.items():
+        sizes = {dataset: size for (of, dataset), size in schedule.sizes().items() if of == name}
         held = ", ".join(f"{dataset} {size:,}" for dataset, size in sizes.items())
         lines.append(
-            f"  {name}: {100 * plan.shares[name]:.1f} % of the steps, {stream.batch_size} images each "
+            f"  {name}: {100 * schedule.probabilities[name]:.1f} % of the steps, {stream.batch_size} images each "
             f"({stream.kind}), samples per pass: {held}; for {', '.join(stream.objectives) or 'no objective'}"
         )
         for dataset, size in sizes.items():
-            samples = dealt[name, dataset]
+            samples = taken[name, dataset]
             said = f"{counted(samples // stream.batch_size, 'batch', 'batches')}, {counted(samples, 'sample')}"
             said += f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} passes"
-            never = ", ".join(f"{count:,} {reason}" for reason, count in left.get((name, dataset), {}).items())
+            never = ", ".join(f"{count:,} {reason}" for reason, count in never_drawn.get((name, dataset), {}).items())
             parts = [said] * (batches is not None) + [f"never drawn: {never}"] * bool(never)
             lines += [f"    {dataset}: {'; '.join(parts)}"] if parts else []
         lacking = {dataset: of for (of_stream, dataset), of in (outside or {}).items() if of_stream == name}

@@ -80,7 +80,7 @@ class RecipeData:
         self.module.streams = {name: stream for name, stream in self.streams.items() if name in names}
 
     def set_up(self) -> list[str]:
-        """Let the data module find its shards and make its plan; returns what keeps it from that, a line each."""
+        """Set up the data module (shards, schedule); returns the problems that prevent it, one line each."""
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 self.module.setup()

@@ -19,7 +19,7 @@ from relpretrain.inspect.doctor.judge import (
     Judge,
     examine,
     plain_judges,
-    plain_plan,
+    plain_schedule,
     recipe_judges,
 )
 from relpretrain.inspect.doctor.report import print_examination, serving, to_json
@@ -51,14 +51,14 @@ def doctor(args: argparse.Namespace) -> int:
     if recipe is not None and shards:  # they need not serve all of the recipe's streams
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
     problems += [] if recipe is None else recipe.set_up()
-    plan = plain_plan(found[0]) if recipe is None else recipe.module.plan
+    schedule = plain_schedule(found[0]) if recipe is None else recipe.module.schedule
     for examination in found:
-        print_examination(examination, plan, size)
-    state: dict[str, Any] = {"datasets": {f.name: to_json(f, plan, size) for f in found}}
-    if recipe is not None and plan is not None:
+        print_examination(examination, schedule, size)
+    state: dict[str, Any] = {"datasets": {f.name: to_json(f, schedule, size) for f in found}}
+    if recipe is not None and schedule is not None:
         steps = recipe.max_steps if args.steps is None else args.steps
         own = recipe.module.num_workers if args.num_workers is None else args.num_workers
-        lines, unserved = serving(plan, args.ranks, own, steps)
+        lines, unserved = serving(schedule, args.ranks, own, steps)
         print("\nTraining\n  " + "\n  ".join(lines))
         problems += unserved
         state["training"] = lines

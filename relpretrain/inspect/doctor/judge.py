@@ -19,7 +19,7 @@ from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, decode, 
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.row_index import ShardIndex
@@ -31,7 +31,7 @@ from relpretrain.inspect.doctor.shuffle import Mixing, mixing
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
 from relpretrain.types import Kind
 
-_DEALT = 50_000  # samples of a pass whose order is judged
+_TAKEN = 50_000  # samples of an epoch whose order is judged
 _BATCH = 64  # of the order that is judged where there is no recipe
 
 
@@ -132,11 +132,11 @@ class Examination:
 
     @property
     def bad_share(self) -> float:
-        """The worst share of samples that cannot be used: of all, or of those that a stream would draw."""
+        """The worst fraction of samples that cannot be used: of all, or of those that a stream would draw."""
         places = {(bad.shard, bad.key, bad.streams == ()) for bad in self.bad}
         by_stream = Counter(stream for bad in self.bad for stream in bad.streams)
-        shares = [by_stream[name] / count for name, count in self.eligible.items() if count]
-        return max(len(places) / max(self.samples, 1), *shares, 0.0)
+        fractions = [by_stream[name] / count for name, count in self.eligible.items() if count]
+        return max(len(places) / max(self.samples, 1), *fractions, 0.0)
 
     def duplicates(self) -> dict[str, int]:
         """How many samples repeat another one's key, image id or image file."""
@@ -148,21 +148,21 @@ class Examination:
             "caption of another image": _repeats(self._caption_pairs()),
         }
 
-    def mixing(self, plan: Plan | None) -> dict[str, dict[str, Mixing]]:
-        """How often neighbours share something, by order (in the shards, or as a stream deals them) and trait."""
+    def mixing(self, schedule: BatchSchedule | None) -> dict[str, dict[str, Mixing]]:
+        """How often neighbours share something, by order (in the shards, or in which a stream takes them) and trait."""
         counts = self.counts
         captions, numbers = np.array(counts.caption_ids, np.int64), np.array(counts.caption_numbers, np.int64)
         orders: dict[str, NDArray[np.int64] | None] = {"in the shards": None}
         firsts = np.cumsum([0, *map(len, self.indexes)])
-        streams = [] if plan is None else [n for n, s in plan.streams.items() if self.name in s.datasets]
+        streams = [] if schedule is None else [n for n, s in schedule.streams.items() if self.name in s.datasets]
         for stream in streams:
-            assert plan is not None
+            assert schedule is not None
             numbers_of = [
-                self.shards.index(shard) for shard in resolve_shards(plan.streams[stream].datasets[self.name])
+                self.shards.index(shard) for shard in resolve_shards(schedule.streams[stream].datasets[self.name])
             ]
-            places = first_pass(plan, stream, self.name)
-            dealt = [firsts[numbers_of[shard]] + row for shard, row in places]
-            orders[f"{stream}, as dealt"] = np.array(dealt, np.int64)
+            places = first_epoch(schedule, stream, self.name)
+            taken = [firsts[numbers_of[shard]] + row for shard, row in places]
+            orders[f"{stream}, as dealt"] = np.array(taken, np.int64)
         return {
             name: {
                 "image id": mixing(np.array(counts.image_ids, np.int64), None, order),
@@ -246,26 +246,28 @@ def examine(
     return found
 
 
-def first_pass(plan: Plan, stream: str, dataset: str) -> list[tuple[int, int]]:
-    """Shards and rows of a stream's first pass over a dataset, in the order in which they are dealt."""
-    size = min(plan.sizes()[stream, dataset], _DEALT)
+def first_epoch(schedule: BatchSchedule, stream: str, dataset: str) -> list[tuple[int, int]]:
+    """Shards and rows of a stream's first epoch over a dataset, in the order in which they are taken."""
+    size = min(schedule.sizes()[stream, dataset], _TAKEN)
     places: list[tuple[int, int]] = []
     step = 0
     while len(places) < size:
-        if plan.stream_of(step) == stream and plan.dataset_of(step) == dataset:
-            places += [(row.shard, row.row) for row in plan.rows(step)]
+        if schedule.stream_of(step) == stream and schedule.dataset_of(step) == dataset:
+            places += [(row.shard, row.row) for row in schedule.rows(step)]
         step += 1
     return places[:size]
 
 
-def plain_plan(examination: Examination, seed: int = 0) -> Plan | None:
-    """The plan of streams of each kind over a dataset, where there is no recipe; None if it holds nothing."""
+def plain_schedule(examination: Examination, seed: int = 0) -> BatchSchedule | None:
+    """The schedule of one stream of each kind over a dataset, for use without a recipe; None if no kind has samples."""
     rows = {kind: [index.eligible(kind) for index in examination.indexes] for kind in BATCH_TYPES}
     held = {kind: found for kind, found in rows.items() if sum(map(len, found))}
     if not held:
         return None
     streams = {kind: Stream(kind, {examination.name: examination.shards}, _BATCH) for kind in held}
-    return Plan({str(k): s for k, s in streams.items()}, {k: {examination.name: f} for k, f in held.items()}, seed)
+    return BatchSchedule(
+        {str(k): s for k, s in streams.items()}, {k: {examination.name: f} for k, f in held.items()}, seed
+    )
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 
 from relpretrain.data.checks import workers as workers_problems
 from relpretrain.data.loading import uneven
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.errors import counted, singular
 from relpretrain.inspect.common.tables import print_table
 from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
@@ -22,9 +22,9 @@ from relpretrain.scene_graph import coverage_lines
 _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
 
 
-def print_examination(found: Examination, plan: Plan | None, image_size: int) -> None:
+def print_examination(found: Examination, schedule: BatchSchedule | None, image_size: int) -> None:
     """Print the tables of a dataset."""
-    state = to_json(found, plan, image_size)
+    state = to_json(found, schedule, image_size)
     totals = ", ".join(counted(count, singular(name), name) for name, count in state["totals"].items())
     print(f"\n{found.name}: {totals}")
     print_table(
@@ -66,7 +66,7 @@ def print_examination(found: Examination, plan: Plan | None, image_size: int) ->
     print_table("Shuffling", header, rows, left=2)
 
 
-def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str, Any]:
+def to_json(found: Examination, schedule: BatchSchedule | None, image_size: int) -> dict[str, Any]:
     """Everything about a dataset as plain types."""
     counts = found.counts
     graphs = np.concatenate([np.zeros((1, 3), np.int64), *(index.counts for index in found.indexes)])
@@ -115,20 +115,20 @@ def to_json(found: Examination, plan: Plan | None, image_size: int) -> dict[str,
                 trait: {"pairs": m.pairs, "shared": m.shared, "expected": m.expected, "as_random": m.is_random}
                 for trait, m in traits.items()
             }
-            for order, traits in found.mixing(plan).items()
+            for order, traits in found.mixing(schedule).items()
         },
     }
 
 
-def serving(plan: Plan, ranks: int, workers: int, steps: int | None) -> tuple[list[str], list[str]]:
-    """Whether ranks and workers can be served, and how many samples passes and steps are.
+def serving(schedule: BatchSchedule, ranks: int, workers: int, steps: int | None) -> tuple[list[str], list[str]]:
+    """Whether ranks and workers can be served, and how many samples an epoch and the steps take.
 
     Returns:
         What holds, and what does not: a line each.
     """
-    lines, problems = [], workers_problems(workers, plan)
-    for (name, dataset), size in plan.sizes().items():
-        batch = plan.streams[name].batch_size
+    lines, problems = [], workers_problems(workers, schedule)
+    for (name, dataset), size in schedule.sizes().items():
+        batch = schedule.streams[name].batch_size
         line = f"{name} from {dataset}: a pass is {counted(size, 'sample')}, "
         line += f"{counted(math.ceil(size / batch), 'batch', 'batches')} of {batch:,}"
         if batch % ranks:
@@ -136,8 +136,8 @@ def serving(plan: Plan, ranks: int, workers: int, steps: int | None) -> tuple[li
         elif ranks > 1:
             line += f", {batch // ranks:,} on each of {ranks} ranks"
         if steps is not None:
-            dealt = plan.dealt(steps)[name, dataset]
-            line += f"; {counted(steps, 'step')} take {counted(dealt, 'sample')}, {dealt / size:.2f} passes"
+            taken = schedule.taken(steps)[name, dataset]
+            line += f"; {counted(steps, 'step')} take {counted(taken, 'sample')}, {taken / size:.2f} passes"
         lines.append(line)
     if not problems:
         lines.append(f"{ranks} rank{'s' * (ranks > 1)} with {workers} worker{'s' * (workers != 1)} each can be served.")

@@ -28,9 +28,9 @@ class Mixing:
 
     @property
     def is_random(self) -> bool:
-        """Whether a random order would show as many, within `SIGMAS` deviations."""
-        deviation = math.sqrt(self.expected * (1 - self.expected / self.pairs)) if self.pairs else 0.0
-        return self.shared <= self.expected + SIGMAS * max(deviation, 0.5)
+        """Whether a random order would show as many, within `SIGMAS` standard deviations."""
+        std = math.sqrt(self.expected * (1 - self.expected / self.pairs)) if self.pairs else 0.0
+        return self.shared <= self.expected + SIGMAS * max(std, 0.5)
 
 
 def mixing(

@@ -38,7 +38,7 @@ from relpretrain.training.progress import ProgressLine
 from relpretrain.version import __version__
 
 TRAINER_DEFAULTS: dict[str, Any] = {
-    "use_distributed_sampler": False,  # the plan of batches already knows rank and world size
+    "use_distributed_sampler": False,  # the batch schedule already knows rank and world size
     "check_val_every_n_epoch": None,  # validation is counted in steps
 }
 

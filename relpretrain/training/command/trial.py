@@ -222,7 +222,7 @@ def _hint(cls: type[Any], name: str) -> Any:
 def _spoken(hint: Any, value: Any) -> str:
     options = list(_choices(hint))
     if options:
-        return f"one of {', '.join(map(str, options))}{suggest(str(value), map(str, options))}".partition("; known")[0]
+        return f"one of {', '.join(map(str, options))}{suggest(str(value), map(str, options), list_all=False)}"
     return str(getattr(hint, "__name__", hint) if get_origin(hint) is None else hint).replace("typing.", "")
 
 

@@ -1,4 +1,4 @@
-"""Every sample once a pass, whatever shards, workers and ranks; ratios, replacement and ends as they are promised."""
+"""Every sample once an epoch, whatever shards, workers and ranks; ratios, replacement and ends as they are promised."""
 
 import hashlib
 from collections import Counter
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relpretrain.data import datamodule as module_file
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.sampling.schedule import Plan
+from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stream
 from tests import two_ranks
 from tests.data.small import stream, tokenizer, write_shards
@@ -46,14 +46,14 @@ ALL = {f"small/p{p}-000000/k{i:03d}" for p, count in enumerate(UNEQUAL) for i in
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_every_key_exactly_once_a_pass(shards, monkeypatch, workers, ranks):
-    passes, steps = 2, sum(UNEQUAL) // BATCH
+    epochs, steps = 2, sum(UNEQUAL) // BATCH
     seen = []
     for rank in range(ranks):
         monkeypatch.setattr(module_file, "rank", lambda rank=rank: rank)
         monkeypatch.setattr(module_file, "world_size", lambda: ranks)
-        seen.append(_keys(_data(shards, workers), passes * steps))
+        seen.append(_keys(_data(shards, workers), epochs * steps))
     assert {len(keys) for of_rank in seen for keys in of_rank} == {BATCH // ranks}  # equal steps, equal batches
-    for number in range(passes):
+    for number in range(epochs):
         part = [keys for of_rank in seen for keys in of_rank[number * steps : (number + 1) * steps]]
         assert Counter(key for keys in part for key in keys) == dict.fromkeys(ALL, 1)
 
@@ -70,14 +70,14 @@ def test_two_real_processes_share_a_pass(shards):
     assert Counter(key for keys in left + right for key in keys) == dict.fromkeys(ALL, 1)
 
 
-def _plan(sizes, batch=8, seed=0, **options):
-    """A plan over datasets of one shard each."""
+def _schedule(sizes, batch=8, seed=0, **options):
+    """A schedule over datasets of one shard each."""
     of = Stream("captions", {name: name for name in sizes}, batch, **options)
-    return Plan({"s": of}, {"s": {name: [np.arange(size)] for name, size in sizes.items()}}, seed)
+    return BatchSchedule({"s": of}, {"s": {name: [np.arange(size)] for name, size in sizes.items()}}, seed)
 
 
-def _shares(plan, steps=20_000):
-    counts = Counter(plan.dataset_of(step) for step in range(steps))
+def _fractions(schedule, steps=20_000):
+    counts = Counter(schedule.dataset_of(step) for step in range(steps))
     return {name: count / steps for name, count in counts.items()}
 
 
@@ -90,65 +90,65 @@ def _shares(plan, steps=20_000):
     ],
 )
 def test_datasets_are_drawn_by_their_ratios(ratios, expected):
-    shares = _shares(_plan({"a": 100, "b": 300}, dataset_ratios=ratios))
-    for name, share in expected.items():
-        # four deviations of a count of 20,000 independent draws
-        assert abs(shares[name] - share) < 4 * (share * (1 - share) / 20_000) ** 0.5
+    fractions = _fractions(_schedule({"a": 100, "b": 300}, dataset_ratios=ratios))
+    for name, fraction in expected.items():
+        # four standard deviations of a count of 20,000 independent draws
+        assert abs(fractions[name] - fraction) < 4 * (fraction * (1 - fraction) / 20_000) ** 0.5
 
 
 @pytest.mark.parametrize("ratios", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, "sizes"])
 def test_ratios_must_name_each_dataset(ratios):
     with pytest.raises(ValueError, match=r"Stream 's': dataset_ratios"):
-        _plan({"a": 100, "b": 300}, dataset_ratios=ratios)
+        _schedule({"a": 100, "b": 300}, dataset_ratios=ratios)
 
 
 def test_with_replacement_each_sample_is_drawn_by_itself():
-    plan = _plan({"a": 50}, batch=10, replacement=True)
-    drawn = [row.row for step in range(1000) for row in plan.rows(step)]
+    schedule = _schedule({"a": 50}, batch=10, replacement=True)
+    drawn = [row.row for step in range(1000) for row in schedule.rows(step)]
     counts = np.bincount(drawn, minlength=50)
     chi2 = float(((counts - 200) ** 2 / 200).sum())
     assert 23 < chi2 < 86  # 0.1 % and 99.9 % of 49 degrees of freedom
     assert len(set(drawn[:50])) < 50  # not each once
-    again = _plan({"a": 50}, batch=10, replacement=True)
+    again = _schedule({"a": 50}, batch=10, replacement=True)
     assert [row.row for row in again.rows(777)] == drawn[7770:7780]  # any step by itself
-    other = _plan({"a": 50}, batch=10, seed=1, replacement=True)
+    other = _schedule({"a": 50}, batch=10, seed=1, replacement=True)
     assert [row.row for row in other.rows(777)] != drawn[7770:7780]
 
 
 def test_rows_with_replacement_are_the_eligible_ones():
     of = Stream("captions", {"d": "d"}, 16, replacement=True)
     rows = [np.array([3, 5]), np.array([], int), np.array([0, 7, 9])]
-    plan = Plan({"s": of}, {"s": {"d": rows}}, 0)
-    found = {(row.shard, row.row) for step in range(600) for row in plan.rows(step)}  # over two blocks of draws
+    schedule = BatchSchedule({"s": of}, {"s": {"d": rows}}, 0)
+    found = {(row.shard, row.row) for step in range(600) for row in schedule.rows(step)}  # over two blocks of draws
     assert found == {(0, 3), (0, 5), (2, 0), (2, 7), (2, 9)}
 
 
 def test_neighbours_stay_together_and_come_once_a_pass():
     of = Stream("captions", {"d": "d"}, 4, neighbours=4)
     rows = [np.arange(12), np.array([0, 2, 3, 5]), np.arange(40, 44)]  # of the second shard some are not eligible
-    plan = Plan({"s": of}, {"s": {"d": rows}}, 3)
-    first, second = ([(r.shard, r.row) for step in range(k, k + 5) for r in plan.rows(step)] for k in (0, 5))
+    schedule = BatchSchedule({"s": of}, {"s": {"d": rows}}, 3)
+    first, second = ([(r.shard, r.row) for step in range(k, k + 5) for r in schedule.rows(step)] for k in (0, 5))
     together = [
         [(0, 0), (0, 1), (0, 2), (0, 3)],
         [(1, 0), (1, 2), (1, 3)],
         [(1, 5)],
         [(2, 40), (2, 41), (2, 42), (2, 43)],
     ]
-    for dealt in (first, second):
-        assert sorted(dealt) == [(shard, row) for shard, of_shard in enumerate(rows) for row in of_shard.tolist()]
+    for taken in (first, second):
+        assert sorted(taken) == [(shard, row) for shard, of_shard in enumerate(rows) for row in of_shard.tolist()]
         for group in together:
-            start = dealt.index(group[0])
-            assert dealt[start : start + len(group)] == group
+            start = taken.index(group[0])
+            assert taken[start : start + len(group)] == group
     assert first != second
-    dealt = [(r.shard, r.row) for step in range(100) for r in plan.rows(step)]
-    followers = {dealt[i + 1] for i, place in enumerate(dealt[:-1]) if place == (0, 3)}
+    taken = [(r.shard, r.row) for step in range(100) for r in schedule.rows(step)]
+    followers = {taken[i + 1] for i, place in enumerate(taken[:-1]) if place == (0, 3)}
     assert followers > {(0, 4), (0, 8)}  # whatever comes next: groups are shuffled one by one
 
 
 @pytest.mark.parametrize("options", [{"neighbours": 0}, {"neighbours": 2, "replacement": True}])
 def test_neighbours_are_refused_where_there_are_none(options):
     with pytest.raises(ValueError, match=f"Stream 's': neighbours={options['neighbours']} (must be|needs)"):
-        _plan({"a": 50}, **options)
+        _schedule({"a": 50}, **options)
 
 
 sizes = st.dictionaries(st.sampled_from("abcd"), st.integers(8, 150), min_size=1)
@@ -157,29 +157,31 @@ sizes = st.dictionaries(st.sampled_from("abcd"), st.integers(8, 150), min_size=1
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(sizes, st.integers(1, 8), st.integers(0, 3))
 def test_a_run_ends_by_its_rule(sizes, batch, seed):
-    plan = _plan(sizes, batch, seed)
-    assert plan.end("max_steps") is None
-    first, last = plan.end("first_exhausted"), plan.end("all_exhausted")
-    dealt = {name: [] for name in sizes}
+    schedule = _schedule(sizes, batch, seed)
+    assert schedule.end("max_steps") is None
+    first, last = schedule.end("first_exhausted"), schedule.end("all_exhausted")
+    taken = {name: [] for name in sizes}
     for step in range(last):
-        rows = plan.rows(step)
-        dealt[rows[0].dataset] += [row.row for row in rows]
+        rows = schedule.rows(step)
+        taken[rows[0].dataset] += [row.row for row in rows]
         if step == first - 1:
-            assert all(len(set(rows)) == len(rows) for rows in dealt.values())  # nothing came twice,
-            ahead = plan.dataset_of(first)
-            assert len(dealt[ahead]) + batch > sizes[ahead]  # and the next step would need more than is left
+            assert all(len(set(rows)) == len(rows) for rows in taken.values())  # nothing came twice,
+            ahead = schedule.dataset_of(first)
+            assert len(taken[ahead]) + batch > sizes[ahead]  # and the next step would need more than is left
         if step == last - 2:
-            assert any(set(rows) != set(range(sizes[name])) for name, rows in dealt.items())
-    assert all(set(rows) == set(range(sizes[name])) for name, rows in dealt.items())
-    assert plan.dealt(last) == {("s", name): len(rows) for name, rows in dealt.items()}
+            assert any(set(rows) != set(range(sizes[name])) for name, rows in taken.items())
+    assert all(set(rows) == set(range(sizes[name])) for name, rows in taken.items())
+    assert schedule.taken(last) == {("s", name): len(rows) for name, rows in taken.items()}
 
 
 def test_an_end_beyond_one_block_of_steps():
-    plan = _plan({"a": 100_000, "b": 10}, dataset_ratios={"a": 0.99, "b": 0.01})
-    end = plan.end("all_exhausted")
+    schedule = _schedule({"a": 100_000, "b": 10}, dataset_ratios={"a": 0.99, "b": 0.01})
+    end = schedule.end("all_exhausted")
     assert end > 3 * 4096
-    assert plan.dealt(end)["s", "a"] >= 100_000 > plan.dealt(end - 1)["s", "a"]
-    assert plan.end("first_exhausted") == min(step for step in range(end) if plan.dealt(step + 1)["s", "b"] > 10)
+    assert schedule.taken(end)["s", "a"] >= 100_000 > schedule.taken(end - 1)["s", "a"]
+    assert schedule.end("first_exhausted") == min(
+        step for step in range(end) if schedule.taken(step + 1)["s", "b"] > 10
+    )
 
 
 def test_plans_without_new_options_are_those_of_before():
@@ -189,10 +191,13 @@ def test_plans_without_new_options_are_those_of_before():
         "y": Stream("graphs", {d: d for d in ("a", "c")}, 6, ratio=0.7),
         "z": Stream("regions", {"b": "b"}, 5, ratio=0.3),
     }
-    plan = Plan(streams, {name: {d: held[d] for d in s.datasets} for name, s in streams.items()}, 7)
-    assert plan.fingerprint == "19d3675a74600190"  # of version 0.1
+    schedule = BatchSchedule(streams, {name: {d: held[d] for d in s.datasets} for name, s in streams.items()}, 7)
+    assert schedule.fingerprint == "19d3675a74600190"  # of version 0.1
     steps = (*range(200), 5000, 20_000)
-    rows = [(plan.stream_of(t), [(row.dataset, int(row.shard), int(row.row)) for row in plan.rows(t)]) for t in steps]
+    rows = [
+        (schedule.stream_of(t), [(row.dataset, int(row.shard), int(row.row)) for row in schedule.rows(t)])
+        for t in steps
+    ]
     assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == "6d7307e046d8f079"
 
 
@@ -200,4 +205,4 @@ def test_plans_without_new_options_are_those_of_before():
     "change", [{"replacement": True}, {"neighbours": 2}, {"dataset_ratios": "size"}, {"dataset_ratios": {"a": 1.0}}]
 )
 def test_new_options_change_the_fingerprint(change):
-    assert _plan({"a": 100}, **change).fingerprint != _plan({"a": 100}).fingerprint
+    assert _schedule({"a": 100}, **change).fingerprint != _schedule({"a": 100}).fingerprint

@@ -1,4 +1,4 @@
-"""Relations outside MRC's vocabulary are counted, and told by plan, doctor and graph_loader, and at the end."""
+"""Relations outside MRC's vocabulary are counted, and told by schedule, doctor and graph_loader, and at the end."""
 
 import itertools
 import json
