@@ -20,7 +20,7 @@ ALBEF_JUMPS, ALBEF_JUMP_STEPS = 20, 100
 """The official warm-up of ALBEF: so many jumps, one every so many steps."""
 
 _NEW = re.compile(
-    r"backbone\.(fusion\.layers\.\d+\.cross|(image|text)_projection\.|(match|box)_head\.|scale\.)|objectives\."
+    r"backbone\.(fusion\.layers\.\d+\.cross|(image|text)_projection\.|(itm|box)_head\.|scale\.)|objectives\."
 )
 _UNDECAYED_IN_XVLM = re.compile(r"bias|norm\w*\.weight")
 
