@@ -29,6 +29,13 @@ def _brief(value: Any) -> str:
     return f"<{len(value)}>" if isinstance(value, tuple) and len(value) > 8 else repr(value)
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device without waiting for it, through page-locked memory."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 class Movable:
     """A dataclass of tensors that moves to a device (or into pinned memory) as one."""
 
@@ -66,15 +73,23 @@ class TextBatch(Movable):
         attention_mask: True at real tokens, (n, length), bool.
         masked_input_ids: `input_ids` with words masked for MLM, (n, length); None if no text is masked.
         labels: The original ids at masked positions, -100 elsewhere, (n, length); None if no text is masked.
+        positions: Where `labels` are not -100: flat indices into (n * length), (masked,), int64. None: not yet known.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     masked_input_ids: Tensor | None = None
     labels: Tensor | None = None
+    positions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def located(self) -> TextBatch:
+        """The same texts with `positions`. Found before the texts leave the CPU, they cost no wait for the device."""
+        if self.labels is None or self.positions is not None:
+            return self
+        return dataclasses.replace(self, positions=(self.labels.flatten() != IGNORE).nonzero().squeeze(1))
 
 
 @dataclass(repr=False)
@@ -314,7 +329,8 @@ class ObjectiveOutput:
     Args:
         loss: Weighted sum of `parts`, a scalar.
         parts: Each loss by name, scalars without the objective's own weight.
-        count: Number of terms in the loss on this process; with 0 nothing is logged.
+        count: Number of terms in the loss on this process; with 0 nothing is logged. A tensor where the CPU does not
+            know it, so that nobody waits for the device.
         metrics: Further scalars to log, such as accuracies: means over `count` terms on this process.
         counts: Number of terms of those parts and metrics for which it is not `count`, by name.
         classes: By name of a macro-averaged accuracy: the class of each of n terms (-100 for none), (n,), and whether
@@ -323,7 +339,7 @@ class ObjectiveOutput:
 
     loss: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
+    count: int | Tensor = 0
     metrics: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int | Tensor] = field(default_factory=dict)
     classes: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)

@@ -35,7 +35,8 @@ class Step(torch.nn.Module):
 
 
 def rows(pairs, keep, shift=0):
-    text = TextBatch(*(getattr(pairs.text, f.name)[keep] for f in dataclasses.fields(TextBatch)))
+    names = ("input_ids", "attention_mask", "masked_input_ids", "labels")
+    text = TextBatch(*(getattr(pairs.text, name)[keep] for name in names))
     boxes = None if pairs.boxes is None else pairs.boxes[keep]
     whole = None if pairs.whole is None else pairs.whole[keep]
     return Pairs(text, pairs.image_index[keep] - shift, pairs.text_keys[keep], boxes, whole)

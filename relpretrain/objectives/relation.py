@@ -17,7 +17,7 @@ from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import Features
 from relpretrain.objectives.base import Objective
 from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.types import IGNORE, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs
+from relpretrain.types import IGNORE, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs, send
 
 
 def relation_losses(logits: Tensor, labels: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class MRC(Objective):
             return self.output({"mrc": mean_over_ranks(self._classify(empty).float().sum(), 0)}, 0)
         # Losses (triplets,), 0 outside the vocabulary.
         logits = self.logits(features)
-        labels = torch.tensor(numbers, dtype=torch.long, device=logits.device)
+        labels = send(torch.tensor(numbers, dtype=torch.long), logits.device)
         losses = relation_losses(logits, labels) * self.factors[labels.clamp(min=0)].float()
         right = logits.detach().argmax(dim=1) == labels
         output = self.output(
