@@ -195,7 +195,7 @@ class View:
     @cached_property
     def sizes(self) -> list[int]:
         """Number of pairs of each process, by rank; a collective call on first use."""
-        return gather_sizes(len(self), self.pairs.text_keys.device)
+        return gather_sizes(len(self))
 
     @cached_property
     def image_ids(self) -> Tensor:

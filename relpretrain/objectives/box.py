@@ -14,7 +14,6 @@ from relpretrain.features import Features, full_precision
 from relpretrain.objectives.base import Objective
 from relpretrain.types import Batch, BoxBackbone, ObjectiveOutput, RegionBatch
 
-
 EPSILON = 1e-7
 """Keeps empty boxes from dividing by 0, as in torchvision."""
 

@@ -10,7 +10,6 @@ from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective, nothing
-from relpretrain.types import IGNORE
 
 
 def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None, alpha: float = 0.0) -> Tensor:
@@ -37,7 +36,7 @@ def masked_word_logits(view: View, positions: Tensor) -> Tensor:
 
     Args:
         view: n pairs with masked texts.
-        positions: True at the masked positions, (n, length), bool.
+        positions: The masked positions, flat indices into (n * length), (positions,).
 
     Returns:
         (positions, vocabulary); the MLM head runs at these positions only.
@@ -46,7 +45,7 @@ def masked_word_logits(view: View, positions: Tensor) -> Tensor:
     assert text.masked_input_ids is not None
     # Encode the masked texts and fuse them, (n, length, fusion_dim), then predict at the masked positions.
     fused = view.fuse(view.backbone.encode_text(text.masked_input_ids, text.attention_mask))
-    return view.backbone.word_logits(fused[positions])
+    return view.backbone.word_logits(fused.flatten(0, 1).index_select(0, positions))
 
 
 class MLM(ViewObjective):
@@ -72,8 +71,9 @@ class MLM(ViewObjective):
         if text.labels is None:
             raise ValueError("MLM needs masked texts, but this batch has none: its collation must mask words.")
         # Student: logits at the masked positions, (positions, vocabulary).
-        positions = text.labels != IGNORE  # (n, length)
-        labels = text.labels[positions]
+        positions = text.located().positions  # (positions,)
+        assert positions is not None
+        labels = text.labels.flatten()[positions]
         logits = masked_word_logits(view, positions)
         # Teacher: its distribution at the same positions, (positions, vocabulary).
         soft, alpha = None, 0.0

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.start import start_from
-from relpretrain.distributed import attach_unused_parameters
+from relpretrain.distributed import attach_unused_parameters, rank
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.features import Features, step_generator
+from relpretrain.identity import number_of
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
@@ -102,9 +103,15 @@ class RelationModule(pl.LightningModule):
         """The backbone's momentum copy; None if it has none."""
         return cast("Teacher | None", getattr(self.backbone, "teacher", None))
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Copy a batch without waiting for it; Lightning itself does so with single tensors only."""
+        if isinstance(batch, Batch):
+            return batch.to(device, non_blocking=device.type == "cuda")
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """Sum of the weighted losses of the objectives that the batch names."""
-        _seed_dropout(self.device, self.seed, batch.step)
+        _seed_dropout(batch.images.device, self.seed, batch.step)
         teacher = self.teacher
         self._accumulated += 1
         if teacher is not None and not self._teacher_moved:
@@ -261,7 +268,7 @@ def _taught(features: Features) -> list[_Embeddings]:
 
 
 def _seed_dropout(device: torch.device, seed: int, step: int) -> None:
-    mixed = int(torch.empty((), dtype=torch.int64).random_(generator=step_generator(seed, step)))
+    mixed = number_of("dropout", seed, step, rank())
     if device.type == "cuda":
         torch.cuda.manual_seed(mixed)
     else:

@@ -228,7 +228,7 @@ class Padding:
 
         ids = padded(text.input_ids, self.id)
         assert ids is not None
-        return TextBatch(ids, mask, padded(text.masked_input_ids, self.id), padded(text.labels, IGNORE))
+        return TextBatch(ids, mask, padded(text.masked_input_ids, self.id), padded(text.labels, IGNORE)).located()
 
 
 def _first(tokenizer: Any, *names: str) -> int | None:

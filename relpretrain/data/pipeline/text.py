@@ -301,7 +301,7 @@ def collate_texts(tokens: Sequence[Tokens], pad_id: int, masked: Sequence[Masked
     if masked is None:
         return TextBatch(ids, mask)
     masked_input_ids = _padded([m[0] for m in masked], longest, pad_id)
-    return TextBatch(ids, mask, masked_input_ids, _padded([m[1] for m in masked], longest, IGNORE))
+    return TextBatch(ids, mask, masked_input_ids, _padded([m[1] for m in masked], longest, IGNORE)).located()
 
 
 def _padded(rows: Sequence[list[int]], length: int, value: int) -> torch.Tensor:

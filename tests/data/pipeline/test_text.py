@@ -142,6 +142,7 @@ def test_collation_pads_on_the_right():
     assert batch.attention_mask.tolist() == [[True, True, True], [True, True, False]]
     assert batch.masked_input_ids.tolist() == [[2, 4, 3], [2, 3, 0]]
     assert batch.labels.tolist() == [[IGNORE, 7, IGNORE], [IGNORE] * 3]
+    assert batch.positions.tolist() == [1]
     assert collate_texts([], pad_id=0).input_ids.shape == (0, 1)
     assert collate_texts(texts, pad_id=0).labels is None
 
