@@ -56,9 +56,8 @@ def waits(name, stream, device):
     batch = dataclasses.replace(batch, images=images, pairs=pairs)._map(mode.from_tensor)
     trained = fake(module(BACKBONES[name]()), mode, device)
     with mode:
-        batch = batch.to(device)
         with log:
-            loss = trained.training_step(batch)
+            loss = trained.training_step(trained.transfer_batch_to_device(batch, torch.device(device), 0))
             MetricBuffer().add(0, stream, *trained.last)
             if device == "cpu":
                 loss.backward()
