@@ -21,6 +21,7 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
 from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
+from relpretrain.training.compiling import compile_regions
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
@@ -51,6 +52,7 @@ class RelationModule(pl.LightningModule):
         optimizer: AdamW's numbers and the learning rate's schedule.
         seed: Of dropout and negatives.
         weights: A checkpoint to start from: of ours, or an official one of ALBEF or X-VLM (`training.start`).
+        compile: Compile the backbone's parts when training begins (`training.compiling`).
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
@@ -64,6 +66,7 @@ class RelationModule(pl.LightningModule):
         optimizer: Optimizer = Optimizer(),  # noqa: B008  (frozen)
         seed: int = 0,
         weights: str | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if not objectives:
@@ -74,6 +77,7 @@ class RelationModule(pl.LightningModule):
         self.objectives = nn.ModuleDict(objectives)
         self.optimizer = optimizer
         self.seed = seed
+        self.compiles = compile
         self.validation = MetricBuffer()
         self.starts_official = False
         if weights is not None:
@@ -90,6 +94,7 @@ class RelationModule(pl.LightningModule):
                 "objectives": {name: checkpoints.record(objective) for name, objective in objectives.items()},
                 "optimizer": {**asdict(optimizer), "betas": list(optimizer.betas)},
                 "seed": seed,
+                "compile": compile,
             }
         )
 
@@ -191,6 +196,9 @@ class RelationModule(pl.LightningModule):
         """Begin with no batch accumulated; check the precision, and that the data gives what the model takes."""
         self._begin()
         check_precision(self.trainer.precision)
+        if self.compiles and stage == "fit":
+            compile_regions(self.backbone)
+            self.compiles = False  # once
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
         if preprocess is None:
             return

@@ -55,13 +55,12 @@ def waits(name, stream, device):
     pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
     batch = dataclasses.replace(batch, images=images, pairs=pairs)._map(mode.from_tensor)
     trained = fake(module(BACKBONES[name]()), mode, device)
-    with mode:
-        with log:
-            loss = trained.training_step(trained.transfer_batch_to_device(batch, torch.device(device), 0))
-            MetricBuffer().add(0, stream, *trained.last)
-            if device == "cpu":
-                loss.backward()
-            trained.on_before_optimizer_step(None)
+    with mode, log:
+        loss = trained.training_step(trained.transfer_batch_to_device(batch, torch.device(device), 0))
+        MetricBuffer().add(0, stream, *trained.last)
+        if device == "cpu":
+            loss.backward()
+        trained.on_before_optimizer_step(None)
     return log.found
 
 
