@@ -21,6 +21,13 @@ def has_group() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
+def is_sharded(module: Any) -> bool:
+    """Whether a module's parameters are sharded over the processes (FSDP2): all of them then run the same parts."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(module, FSDPModule)
+
+
 def rank() -> int:
     """Rank of this process, 0 without a process group."""
     return dist.get_rank() if is_distributed() else 0

@@ -55,9 +55,10 @@ class Movable:
         shown = (f"{name}={_brief(value)}" for name, value in values if not _empty(value))
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def to(self: _Record, device: torch.device | str, non_blocking: bool = False) -> _Record:
-        """Return a copy whose tensors are on `device`."""
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+    def to(self: _Record, device: torch.device | str, non_blocking: bool | None = None) -> _Record:
+        """Return a copy whose tensors are on `device`; to a GPU without waiting, unless told otherwise."""
+        waits = torch.device(device).type != "cuda" if non_blocking is None else not non_blocking
+        return self._map(lambda t: t.to(device, non_blocking=not waits))
 
     def pin_memory(self: _Record) -> _Record:
         """Return a copy whose tensors are in page-locked memory."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.start import start_from
-from relpretrain.distributed import attach_unused_parameters, rank
+from relpretrain.distributed import attach_unused_parameters, is_sharded, rank
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.features import Features, step_generator
 from relpretrain.identity import number_of
@@ -25,6 +25,7 @@ from relpretrain.training.compiling import compile_regions
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
+from relpretrain.training.sharding import begin_step, data_mesh, shard
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
@@ -78,6 +79,7 @@ class RelationModule(pl.LightningModule):
         self.optimizer = optimizer
         self.seed = seed
         self.compiles = compile
+        self._compiled = False
         self.validation = MetricBuffer()
         self.starts_official = False
         if weights is not None:
@@ -108,14 +110,20 @@ class RelationModule(pl.LightningModule):
         """The backbone's momentum copy; None if it has none."""
         return cast("Teacher | None", getattr(self.backbone, "teacher", None))
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Copy a batch without waiting for it; Lightning itself does so with single tensors only."""
-        if isinstance(batch, Batch):
-            return batch.to(device, non_blocking=device.type == "cuda")
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+    def configure_model(self) -> None:
+        """Shard the model over the processes where the strategy is Lightning's `ModelParallelStrategy`."""
+        mesh = getattr(self, "_device_mesh", None)
+        if mesh is None or is_sharded(self.backbone):
+            return
+        if self._compiled:
+            raise ConfigError("model.compile=true and ModelParallelStrategy do not go together: leave out one of them")
+        shard(self.backbone, self.objectives, data_mesh(mesh))
 
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """Sum of the weighted losses of the objectives that the batch names."""
+        if is_sharded(self.backbone):
+            begin_step(self)
+            _ = cast(Backbone, self.backbone).temperature  # clamped in the shards, too
         _seed_dropout(batch.images.device, self.seed, batch.step)
         teacher = self.teacher
         self._accumulated += 1
@@ -196,9 +204,9 @@ class RelationModule(pl.LightningModule):
         """Begin with no batch accumulated; check the precision, and that the data gives what the model takes."""
         self._begin()
         check_precision(self.trainer.precision)
-        if self.compiles and stage == "fit":
+        if self.compiles and stage == "fit" and not self._compiled:
             compile_regions(self.backbone)
-            self.compiles = False  # once
+            self._compiled = True
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
         if preprocess is None:
             return

@@ -56,7 +56,7 @@ def waits(name, stream, device):
     batch = dataclasses.replace(batch, images=images, pairs=pairs)._map(mode.from_tensor)
     trained = fake(module(BACKBONES[name]()), mode, device)
     with mode, log:
-        loss = trained.training_step(trained.transfer_batch_to_device(batch, torch.device(device), 0))
+        loss = trained.training_step(batch.to(device))  # as Lightning moves it
         MetricBuffer().add(0, stream, *trained.last)
         if device == "cpu":
             loss.backward()

@@ -1,0 +1,98 @@
+"""Shard a model's parameters, gradients and optimizer states over the processes (FSDP2)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.vision_transformer import Block
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+
+from relpretrain.backbones.encoders import Encoders
+from relpretrain.backbones.text import Layer
+from relpretrain.errors import ConfigError
+
+BLOCKS = (Block, SwinTransformerBlock, Layer)
+"""What is gathered and freed at a time."""
+BLOCK_METHODS = ("attend", "finish", "keys_values")
+"""What objectives' ways through a block call beside `forward`."""
+METHODS = (
+    "encode_image",
+    "encode_text",
+    "fuse",
+    "fuse_cached",
+    "fuse_first",
+    "precompute_image_kv",
+    "precompute_text",
+    "match",
+    "match_logits",
+    "word_logits",
+    "project_image",
+    "project_text",
+    "boxes",
+)
+"""What objectives call of a backbone instead of its `forward`."""
+
+
+def shard(backbone: nn.Module, objectives: nn.ModuleDict, mesh: Any) -> None:
+    """Shard a backbone, block by block, and the heads of objectives over a mesh, in place.
+
+    Blocks are gathered when they run and freed again; what is left of the backbone stays gathered from its first use in
+    a step to the end of the backward pass. Gradients are means over processes, as DDP's.
+
+    Args:
+        backbone: One of ours.
+        objectives: The losses; their children with parameters are sharded.
+        mesh: One dimension of a `DeviceMesh`.
+
+    Raises:
+        ConfigError: If it is not one of ours.
+    """
+    if not isinstance(backbone, Encoders):
+        raise ConfigError(
+            f"ModelParallelStrategy: {type(backbone).__name__} does not say where it can be cut; use strategy=ddp"
+        )
+    # Nothing of ours changes an output in place, which the warning is about.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
+    for module in list(backbone.modules()):
+        if isinstance(module, BLOCKS):
+            _unit(module, BLOCK_METHODS, mesh)
+    _unit(backbone, METHODS, mesh)
+    for objective in objectives.values():
+        for head in objective.children():
+            if next(head.parameters(), None) is not None:
+                _unit(head, (), mesh)
+
+
+def begin_step(module: nn.Module) -> None:
+    """Free what a forward pass without a backward pass left gathered, such as a validation's.
+
+    What changes parameters in place (the momentum teacher's average, the temperature's clamp) then meets the shards.
+    """
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def data_mesh(mesh: Any) -> Any:
+    """The dimension of a strategy's mesh that parameters are sharded over.
+
+    Raises:
+        ConfigError: If the strategy wants tensors cut as well.
+    """
+    if mesh["tensor_parallel"].size() > 1:
+        processes = mesh.size()
+        raise ConfigError(
+            f"ModelParallelStrategy with tensor_parallel_size={mesh['tensor_parallel'].size()}: parameters are sharded "
+            f"over data_parallel_size alone; set data_parallel_size={processes} and tensor_parallel_size=1"
+        )
+    return mesh["data_parallel"]
+
+
+def _unit(module: nn.Module, methods: tuple[str, ...], mesh: Any) -> None:
+    fully_shard(module, mesh=mesh)
+    for method in methods:
+        if hasattr(module, method):
+            register_fsdp_forward_method(module, method)
