@@ -12,6 +12,7 @@ from relpretrain.distributed import attach_unused_parameters, gather, gather_siz
 from relpretrain.features import Features
 from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.training.micro_batch import MicroBatched
 from relpretrain.types import Pairs, TextBatch
 from tests import two_ranks
 from tests.objectives.standin import StandIn, captions, graphs, regions
@@ -22,14 +23,16 @@ SPLIT = 2  # of five pairs, rank 0 has two and rank 1 three
 class Step(torch.nn.Module):
     """A model and objectives in one module, as DDP wants it."""
 
-    def __init__(self, *objectives):
+    def __init__(self, *objectives, rows=None):
         super().__init__()
+        self.rows = rows  # at a time
         self.model, self.objectives = StandIn(), torch.nn.ModuleList(objectives)
         for objective in objectives:
             objective.attach(self.model)
 
     def forward(self, batch):
-        features = Features(self.model, batch, [pairs for o in self.objectives for pairs in o.views(batch)])
+        model = self.model if self.rows is None else MicroBatched(self.model, self.rows)
+        features = Features(model, batch, [pairs for o in self.objectives for pairs in o.views(batch)])
         return sum(
             attach_unused_parameters(objective(features).loss, self.parameters()) for objective in self.objectives
         )
@@ -113,13 +116,14 @@ def step(kind):
     torch.manual_seed(3)
     mrc = MRC(RelationVocabulary(["on", "under"]))
     if kind in KINDS:
-        return Step(*KINDS[kind][0]), KINDS[kind][1]
+        return Step(*KINDS[kind][0], rows=1 if "in parts" in kind else None), KINDS[kind][1]
     return Step(mrc), {"mrc": share_of_graphs, "mrc, none on one rank": nothing_known_on_rank_0}[kind]
 
 
 KINDS = {
     "itc": ([ITC()], share_of_captions),
     "mlm": ([MLM()], share_of_captions),
+    "itc and mlm, in parts": ([ITC(), MLM()], share_of_captions),
     "mlm, none on one rank": ([MLM()], no_words_masked_on_rank_0),
     "itc, none on one rank": ([ITC()], no_pairs_on_rank_0(captions)),
     "vsg, none on one rank": ([VSG()], no_pairs_on_rank_0(graphs)),

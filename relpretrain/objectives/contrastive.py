@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import repeat
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from relpretrain.config_record import recorded
 from relpretrain.distributed import gather, mean_over_ranks, rank
 from relpretrain.features import View, full_precision
 from relpretrain.objectives.base import Term, ViewObjective
 from relpretrain.objectives.negatives import same_pair
+from relpretrain.objectives.parts import in_parts
 from relpretrain.types import Queue
 
 LOGITS = 1 << 24
-"""How many logits are held at a time; of more, rows are computed in parts, and again in the backward pass."""
+"""Logits at a time: memory does not grow with the square of the batch."""
 
 
 def contrastive_losses(
@@ -110,21 +108,6 @@ def pair_losses(queries: Queries, keys: Keys, temperature: Tensor, alpha: float 
     return losses, found == queries.positive
 
 
-def in_parts(
-    function: Callable[[Queries], tuple[Tensor, Tensor]], queries: Queries, rows: int
-) -> tuple[Tensor, Tensor]:
-    """A function of queries, of `rows` at a time where there are more: what it holds for the backward pass stays small.
-
-    Each part is computed once more in the backward pass; value and gradient are the same.
-    """
-    if len(queries.image) <= rows:
-        return function(queries)
-    parts = zip(*(repeat(None) if t is None else torch.split(t, rows) for t in queries), strict=False)
-    results = [checkpoint(function, Queries(*p), use_reentrant=False, preserve_rng_state=False) for p in parts]
-    losses, right = zip(*results, strict=True)
-    return torch.cat(losses), torch.cat(right)
-
-
 class ITC(ViewObjective):
     """Image-text contrastive loss over the joint batch of all processes.
 
@@ -167,8 +150,8 @@ class ITC(ViewObjective):
                 queries = queries._replace(taught_image=taught_image, taught_text=taught_text)
                 keys = Keys([gather(taught_image, sizes).T], [gather(taught_text, sizes).T], image_ids, text_keys)
                 keys, alpha = _with_queue(keys, teacher.queue), teacher.alpha
-            rows = max(1, LOGITS // max(1, len(keys.image_ids)))
-            losses, right = in_parts(lambda part: pair_losses(part, keys, temperature, alpha), queries, rows)
+            size = max(1, LOGITS // max(1, len(keys.image_ids)))
+            losses, right = in_parts(lambda *q: pair_losses(Queries(*q), keys, temperature, alpha), size, *queries)
         loss = mean_over_ranks(losses.sum() / 2, len(view))
         if len(view) == 0:
             return Term(loss, 0, {})

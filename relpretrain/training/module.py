@@ -23,6 +23,7 @@ from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.compiling import compile_regions
 from relpretrain.training.metric_buffer import MetricBuffer
+from relpretrain.training.micro_batch import micro_batched
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
 from relpretrain.training.sharding import begin_step, data_mesh, shard
@@ -54,6 +55,8 @@ class RelationModule(pl.LightningModule):
         seed: Of dropout and negatives.
         weights: A checkpoint to start from: of ours, or an official one of ALBEF or X-VLM (`training.start`).
         compile: Compile the backbone's parts when training begins (`training.compiling`).
+        micro_batch: Encode and fuse so many images or texts of a process's batch at a time, for large batches in little
+            memory (`training.micro_batch`); None for all at once.
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
@@ -68,6 +71,7 @@ class RelationModule(pl.LightningModule):
         seed: int = 0,
         weights: str | None = None,
         compile: bool = False,
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         if not objectives:
@@ -78,7 +82,10 @@ class RelationModule(pl.LightningModule):
         self.objectives = nn.ModuleDict(objectives)
         self.optimizer = optimizer
         self.seed = seed
+        if micro_batch is not None and micro_batch < 1:
+            raise ConfigError(f"model.micro_batch={micro_batch} must be at least 1, or null for all at once")
         self.compiles = compile
+        self.micro_batch = micro_batch
         self._compiled = False
         self.validation = MetricBuffer()
         self.starts_official = False
@@ -97,6 +104,7 @@ class RelationModule(pl.LightningModule):
                 "optimizer": {**asdict(optimizer), "betas": list(optimizer.betas)},
                 "seed": seed,
                 "compile": compile,
+                "micro_batch": micro_batch,
             }
         )
 
@@ -117,6 +125,8 @@ class RelationModule(pl.LightningModule):
             return
         if self._compiled:
             raise ConfigError("model.compile=true and ModelParallelStrategy do not go together: leave out one of them")
+        if self.micro_batch is not None:
+            raise ConfigError("model.micro_batch and ModelParallelStrategy do not go together: leave out one of them")
         shard(self.backbone, self.objectives, data_mesh(mesh))
 
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
@@ -147,7 +157,10 @@ class RelationModule(pl.LightningModule):
         """
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
         wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
-        features = Features(cast(Backbone, self.backbone), batch, wanted, generator, teacher)
+        backbone = cast(Backbone, self.backbone)
+        if self.micro_batch is not None:
+            backbone, teacher = micro_batched(backbone, teacher, self.micro_batch)
+        features = Features(backbone, batch, wanted, generator, teacher)
         parameters, outputs = list(self.parameters()), {}
         for name, objective in chosen.items():
             outputs[name] = objective(features)
