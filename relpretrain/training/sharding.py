@@ -16,24 +16,11 @@ from relpretrain.errors import ConfigError
 
 BLOCKS = (Block, SwinTransformerBlock, Layer)
 """What is gathered and freed at a time."""
-BLOCK_METHODS = ("attend", "finish", "keys_values")
-"""What objectives' ways through a block call beside `forward`."""
 METHODS = (
-    "encode_image",
-    "encode_text",
-    "fuse",
-    "fuse_cached",
-    "fuse_first",
-    "precompute_image_kv",
-    "precompute_text",
-    "match",
-    "match_logits",
-    "word_logits",
-    "project_image",
-    "project_text",
-    "boxes",
+    *("attend", "finish", "keys_values"),
+    *("encode_", "fuse", "precompute_", "match", "project_", "word_logits", "boxes"),
 )
-"""What objectives call of a backbone instead of its `forward`."""
+"""Beginnings of the names of what is called of a block, and of a backbone, beside `forward`."""
 
 
 def shard(backbone: nn.Module, objectives: nn.ModuleDict, mesh: Any) -> None:
@@ -58,12 +45,12 @@ def shard(backbone: nn.Module, objectives: nn.ModuleDict, mesh: Any) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     for module in list(backbone.modules()):
         if isinstance(module, BLOCKS):
-            _unit(module, BLOCK_METHODS, mesh)
-    _unit(backbone, METHODS, mesh)
+            _unit(module, mesh)
+    _unit(backbone, mesh)
     for objective in objectives.values():
         for head in objective.children():
             if next(head.parameters(), None) is not None:
-                _unit(head, (), mesh)
+                _unit(head, mesh)
 
 
 def begin_step(module: nn.Module) -> None:
@@ -91,8 +78,8 @@ def data_mesh(mesh: Any) -> Any:
     return mesh["data_parallel"]
 
 
-def _unit(module: nn.Module, methods: tuple[str, ...], mesh: Any) -> None:
+def _unit(module: nn.Module, mesh: Any) -> None:
+    methods = [name for name in dir(type(module)) if name.startswith(METHODS) and callable(getattr(type(module), name))]
     fully_shard(module, mesh=mesh)
     for method in methods:
-        if hasattr(module, method):
-            register_fsdp_forward_method(module, method)
+        register_fsdp_forward_method(module, method)
