@@ -110,6 +110,7 @@ def trainer(folder, steps):
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
+        gradient_clip_val=1.0,
         logger=False,
     )
 
