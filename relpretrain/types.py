@@ -18,6 +18,9 @@ Kind = Literal["captions", "regions", "graphs"]
 IGNORE = -100
 """Label of positions that cross-entropy ignores."""
 
+NO_RELATION = ""
+"""Relation of a placeholder: it is in no vocabulary, and MRC runs on its entities for the sake of other processes."""
+
 
 def _empty(value: Any) -> bool:
     return value is None or (isinstance(value, tuple | str) and not value)

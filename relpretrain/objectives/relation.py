@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relpretrain.config_record import recorded
-from relpretrain.distributed import is_sharded, mean_over_ranks
+from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import Features
 from relpretrain.objectives.base import Objective
 from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.types import IGNORE, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs, TextBatch, send
+from relpretrain.types import IGNORE, NO_RELATION, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs, send
 
 
 def relation_losses(logits: Tensor, labels: Tensor) -> Tensor:
@@ -138,7 +138,8 @@ class MRC(Objective):
     def views(self, batch: Batch) -> list[Pairs]:
         """The entities' labels with their boxes; none if no relation of the batch is in the vocabulary."""
         assert isinstance(batch, GraphBatch)
-        return [self._entities(batch)] if any(relation in self.vocabulary for relation in batch.relations) else []
+        looked_at = any(relation in self.vocabulary or relation == NO_RELATION for relation in batch.relations)
+        return [self._entities(batch)] if looked_at else []
 
     def logits(self, features: Features) -> Tensor:
         """Relation logits of the batch's triplets, (triplets, relations)."""
@@ -148,18 +149,6 @@ class MRC(Objective):
         entity = features.view(self._entities(batch)).fused[:, 0]
         # Subject and object side by side, (triplets, 2 * fusion_dim).
         return self._classify(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
-
-    def _placeholder(self, features: Features) -> Tensor:
-        """Logits of no triplet, (0, relations), through all that a triplet's go through.
-
-        Where parameters are sharded, a process takes part in gathering them only by running what they are in.
-        """
-        batch = features.batch
-        assert isinstance(batch, GraphBatch)
-        text, none = batch.entities.text, batch.entities.image_index[:0]
-        nobody = Pairs(TextBatch(text.input_ids[:0], text.attention_mask[:0]), none, none)
-        entity = features.view(nobody).fused[:, 0]
-        return self._classify(torch.cat([entity, entity], dim=1))
 
     def _classify(self, states: Tensor) -> Tensor:
         if self.head is None:
@@ -181,9 +170,9 @@ class MRC(Objective):
         assert isinstance(batch, GraphBatch)
         numbers = self.labels(batch.relations)
         count = sum(number != IGNORE for number in numbers)
-        if count == 0 and is_sharded(features.backbone):
-            return self.output({"mrc": mean_over_ranks(self._placeholder(features).float().sum(), 0)}, 0)
-        if count == 0:  # the head stays in the graph, as on the other processes, which may have triplets
+        if (
+            count == 0 and NO_RELATION not in batch.relations
+        ):  # the head stays in the graph, as on the other processes, which may have triplets
             empty = next(self.parameters(), self.factors).new_zeros(0, 2 * features.backbone.fusion_dim)
             return self.output({"mrc": mean_over_ranks(self._classify(empty).float().sum(), 0)}, 0)
         # Losses (triplets,), 0 outside the vocabulary.
@@ -191,9 +180,8 @@ class MRC(Objective):
         labels = send(torch.tensor(numbers, dtype=torch.long), logits.device)
         losses = relation_losses(logits, labels) * self.factors[labels.clamp(min=0)].float()
         right = logits.detach().argmax(dim=1) == labels
-        output = self.output(
-            {"mrc": mean_over_ranks(losses.sum(), count)}, count, {"mrc_accuracy": right.sum() / count}
-        )
+        accuracy = {"mrc_accuracy": right.sum() / count} if count else {}
+        output = self.output({"mrc": mean_over_ranks(losses.sum(), count)}, count, accuracy)
         output.classes["mrc_macro_accuracy"] = labels, right
         return output
 

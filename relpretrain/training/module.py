@@ -26,7 +26,7 @@ from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.micro_batch import micro_batched
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
-from relpretrain.training.sharding import begin_step, data_mesh, shard
+from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
@@ -133,6 +133,7 @@ class RelationModule(pl.LightningModule):
         """Sum of the weighted losses of the objectives that the batch names."""
         if is_sharded(self.backbone):
             begin_step(self)
+            batch = filled(batch, self.relation_vocabulary)
             _ = cast(Backbone, self.backbone).temperature  # clamped in the shards, too
         _seed_dropout(batch.images.device, self.seed, batch.step)
         teacher = self.teacher

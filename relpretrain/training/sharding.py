@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
+import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import nn
@@ -13,6 +15,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from relpretrain.backbones.encoders import Encoders
 from relpretrain.backbones.text import Layer
 from relpretrain.errors import ConfigError
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.types import NO_RELATION, Batch, GraphBatch, Pairs, TextBatch
 
 BLOCKS = (Block, SwinTransformerBlock, Layer)
 """What is gathered and freed at a time."""
@@ -61,6 +65,21 @@ def begin_step(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
+
+
+def filled(batch: Batch, vocabulary: RelationVocabulary | None) -> Batch:
+    """A graph batch in which MRC has something to run on: a placeholder if no relation of it is in the vocabulary.
+
+    A process takes part in gathering parameters only by running what they are in, forward and backward, as others do.
+    """
+    if not isinstance(batch, GraphBatch) or vocabulary is None or any(r in vocabulary for r in batch.relations):
+        return batch
+    device = batch.images.device
+    mask, first = torch.arange(2, device=device)[None] < 1, torch.zeros(1, dtype=torch.long, device=device)
+    box = torch.full((1, 4), 0.5, device=device)
+    box[:, 2:] = 1.0  # the whole image
+    entities = Pairs(TextBatch(2 * mask, mask), first, first, box)
+    return replace(batch, entities=entities, subjects=first, objects=first, relations=(NO_RELATION,))
 
 
 def data_mesh(mesh: Any) -> Any:
