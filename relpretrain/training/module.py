@@ -133,7 +133,6 @@ class RelationModule(pl.LightningModule):
         """Sum of the weighted losses of the objectives that the batch names."""
         if is_sharded(self.backbone):
             begin_step(self)
-            batch = filled(batch, self.relation_vocabulary)
             _ = cast(Backbone, self.backbone).temperature  # clamped in the shards, too
         _seed_dropout(batch.images.device, self.seed, batch.step)
         teacher = self.teacher
@@ -156,6 +155,8 @@ class RelationModule(pl.LightningModule):
         Raises:
             ConfigError: If the batch names an objective that is unknown or does not consume its type.
         """
+        if is_sharded(self.backbone):
+            batch = filled(batch, self.relation_vocabulary)
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
         wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
         backbone = cast(Backbone, self.backbone)
