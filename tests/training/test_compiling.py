@@ -52,8 +52,9 @@ def test_compiled_parts_are_whole_graphs_and_few(caplog):
             for expected, found in zip(step(plain, batch, 1), step(fast, batch, 1), strict=True):
                 torch.testing.assert_close(found, expected)
         rounds.append(len(made))
-    # One graph of each method; further ones of images with regions, of two texts an image, and of the first tokens.
-    assert sum(map(len, REGIONS.values())) < rounds[0] <= 9
+    # One graph of each method; further ones of images with regions, of two texts an image, and of equal sizes.
+    methods = sum(map(len, REGIONS.values()))
+    assert methods < rounds[0] < 2.5 * methods
     assert rounds == [rounds[0]] * 3  # new sizes have none
 
 
