@@ -153,7 +153,7 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     if args.tasks and name not in args.tasks:
         raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
     unchecked = Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
-    if args.data is None or not isinstance(TASKS[name], PairTask):
+    if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
         return unchecked
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
     split, notes = find_split(records, splits, path, args.allow_missing)

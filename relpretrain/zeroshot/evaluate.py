@@ -99,4 +99,18 @@ def summarise(scored: Sequence[Scored]) -> list[Table]:
         for table in part.task.tables(part.records, part.split):
             data = version_note(part.task, part.split, version, sum(part.task.count(part.records).values()))
             tables.append(replace(table, notes=(*table.notes, *part.notes, data), version=version))
+    return tables + averages(scored)
+
+
+def averages(scored: Sequence[Scored]) -> list[Table]:
+    """The tables over the splits of a task, of tasks whose authors average over them, by model."""
+    found: dict[tuple[str, str], list[Scored]] = {}
+    for part in scored:
+        found.setdefault((part.model, part.task.name), []).append(part)
+    tables: list[Table] = []
+    for parts in found.values():
+        across, task = getattr(parts[0].task, "across", None), parts[0].task
+        splits = {part.split or task.split_of(part.records): part.records for part in parts} if across else {}
+        if across is not None and len(splits) > 1:
+            tables += across(splits)
     return tables

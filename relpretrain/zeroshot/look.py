@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image
 
 from relpretrain.data.build.progress import track
-from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
+from relpretrain.zeroshot.tasks.common.base import Unseen, read_image, without_groups
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size
 _AT_ONCE = 256
@@ -71,6 +71,9 @@ def why_broken(image: str | Callable[[], Any]) -> str:
     try:
         if not isinstance(image, str):
             image()
+            return ""
+        if image.endswith(".npy"):
+            read_image(image)
             return ""
         with Image.open(image) as opened:
             opened.draft(None, (_SMALL, _SMALL))
