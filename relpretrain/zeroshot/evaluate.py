@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from relpretrain.errors import counted
 from relpretrain.types import PairScorer
@@ -102,6 +102,19 @@ def summarise(scored: Sequence[Scored]) -> list[Table]:
     return tables + averages(scored)
 
 
+@runtime_checkable
+class Averaged(Task, Protocol):
+    """A task whose authors average over its splits."""
+
+    def split_of(self, records: Sequence[Record]) -> str:
+        """The split that lines are of."""
+        ...
+
+    def across(self, parts: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
+        """The averages, from the lines of several splits."""
+        ...
+
+
 def averages(scored: Sequence[Scored]) -> list[Table]:
     """The tables over the splits of a task, of tasks whose authors average over them, by model."""
     found: dict[tuple[str, str], list[Scored]] = {}
@@ -109,8 +122,10 @@ def averages(scored: Sequence[Scored]) -> list[Table]:
         found.setdefault((part.model, part.task.name), []).append(part)
     tables: list[Table] = []
     for parts in found.values():
-        across, task = getattr(parts[0].task, "across", None), parts[0].task
-        splits = {part.split or task.split_of(part.records): part.records for part in parts} if across else {}
-        if across is not None and len(splits) > 1:
-            tables += across(splits)
+        task = parts[0].task
+        if not isinstance(task, Averaged):
+            continue
+        splits = {part.split or task.split_of(part.records): part.records for part in parts}
+        if len(splits) > 1:
+            tables += task.across(splits)
     return tables

@@ -109,7 +109,8 @@ def _matching(scores: Tensor) -> Tensor:
         raise ValueError(f"GroupMatch needs as many images as texts, {_LARGEST_MATCHING} at most; got "
                          f"{scores.shape[2]} and {scores.shape[1]}.")  # fmt: skip
     orders = list(permutations(range(scores.shape[1])))
-    sums = [sum(scores[:, text, image] for text, image in enumerate(order)) for order in orders]
+    texts = list(range(scores.shape[1]))
+    sums = [scores[:, texts, list(order)].sum(dim=1) for order in orders]
     return _together([sums[0] - other for other in sums[1:]], scores)
 
 

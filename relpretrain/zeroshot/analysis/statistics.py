@@ -31,7 +31,7 @@ class Paired(NamedTuple):
     difference: float
     low: float
     high: float
-    p_value: float  # McNemar's test by images, two-sided (`mcnemar_by_clusters`)
+    p_value: float  # exact McNemar test by images, two-sided
     gained: int  # items that only the second gets right
     lost: int  # items that only the first gets right
 
@@ -192,27 +192,15 @@ def compare_paired(
     pairs = np.concatenate([np.stack([sizes, sums], axis=1), [[usual, usual], [usual, -usual]]])
     low, high = _percentiles(pairs, seed, level, samples)
     gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
-    return Paired(float(change.mean()), low, high, mcnemar_by_clusters(sums), gained, lost)
+    return Paired(float(change.mean()), low, high, mcnemar(sums), gained, lost)
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided McNemar p-value (McNemar, 1947): are both kinds of disagreement equally likely?
-
-    Args:
-        gained: Items that only the second model gets right.
-        lost: Items that only the first gets right.
-    """
-    from scipy.stats import binomtest  # takes a second to import
-
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-
-
-def mcnemar_by_clusters(sums: ArrayLike) -> float:
+def mcnemar(sums: ArrayLike) -> float:
     """Exact two-sided p-value of a difference whose items share images: McNemar's test with images for items.
 
     If neither model is better, exchanging the two on an image changes nothing, so that the sign of each image's
     difference is as likely one as the other: the p-value is the share of all such signs that give a sum as far from 0
-    as the one found, or further. Where each image has one item this is McNemar's exact test, see `mcnemar`.
+    as the one found, or further. Where each image has one item, this is the exact test of McNemar (1947).
 
     Args:
         sums: Items gained minus items lost on each image, (images,), whole numbers.
@@ -220,6 +208,9 @@ def mcnemar_by_clusters(sums: ArrayLike) -> float:
     from scipy.stats import binom  # takes a second to import
 
     found = np.rint(np.asarray(sums, dtype=np.float64)).astype(np.int64)
+    total = abs(int(found.sum()))
+    if not total:
+        return 1.0
     chances = np.ones(1)  # of the sum of |differences| with a plus sign: 0, 1, 2, ...
     sizes, counts = np.unique(np.abs(found[found != 0]), return_counts=True)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -227,7 +218,7 @@ def mcnemar_by_clusters(sums: ArrayLike) -> float:
         spread[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, spread)
     distance = np.abs(2 * np.arange(len(chances)) - (len(chances) - 1))
-    return float(min(1.0, chances[distance >= abs(int(found.sum()))].sum()))
+    return float(min(1.0, chances[distance >= total].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

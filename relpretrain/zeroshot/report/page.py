@@ -185,7 +185,8 @@ def _published(table: Table, published: PublishedTable) -> Section:
     notes += [published.caveat] if published.caveat else []
     notes.append("models differ in size and training data, some of which holds images of this benchmark")
     number = next(i for i, line in enumerate(lines) if not line[1])
-    title = f"Published figures on the same {published.n:,} items, protocol {published.protocol}"
+    on = f"on the same {published.n:,} items" if published.n else "whose number of items is not stated"
+    title = f"Published figures {on}, protocol {published.protocol}"
     return Section(title, "", "", Grid(["model", *published.columns], rows, ours=number), notes)
 
 

@@ -48,7 +48,7 @@ class NegBench(GridTask):
 
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:
         """The rows of each file, the right option first."""
-        splits = {}
+        splits: dict[str, list[Puzzle]] = {}
         for split, path in find_files(source, self.name, FILES)[0].items():
             seen: dict[str, int] = {}
             splits[split] = []

@@ -96,7 +96,7 @@ def _puzzle(split: str, key: str, row: Any, where: str) -> Puzzle | None:
         relation = text_cell(row, ("relation_name",), where)
         if relation in SIDELESS or (split == "multi_spatial" and relation not in SPATIAL):
             return None
-        texts = (true, false, true.replace(f"is {relation}", "and"))
+        texts: tuple[str, ...] = (true, false, true.replace(f"is {relation}", "and"))
         if split == "multi_spatial":
             texts = (true, *(true.replace(relation, other) for other in SPATIAL if other != relation))
     else:

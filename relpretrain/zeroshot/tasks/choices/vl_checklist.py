@@ -114,7 +114,7 @@ class VLCheckList(GridTask):
 
 
 def corpus(path: Path) -> str:
-    """ "relation/vg_spatial" of Relation/vg/spatial.json, as of vg_spatial.json; "" of another file."""
+    """The name of a corpus: "relation/vg_spatial" of Relation/vg/spatial.json and vg_spatial.json; "" if none."""
     parts = list(path.with_suffix("").parts)
     kind = next((part.lower() for part in parts[:-1] if part.lower() in _TYPES), "")
     below = parts[[part.lower() for part in parts].index(kind) + 1 :] if kind else parts[-1:]

@@ -273,7 +273,7 @@ class Columns:
 class SquareTask(GridTask):
     """Two texts and two images, by Winoground's scores and GroupMatch: a card, names of columns, and files."""
 
-    rules = (GROUP, TEXT, IMAGE, MATCH)
+    rules: tuple[Rule, ...] = (GROUP, TEXT, IMAGE, MATCH)
     columns: Columns
     files: tuple[str, ...] = ("test.*", "*.jsonl", "*.json", "*.csv", "*.parquet")
     """Names or patterns of the annotation file, the best first."""

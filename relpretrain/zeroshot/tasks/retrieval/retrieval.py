@@ -184,7 +184,7 @@ def _mean_recall(records: Sequence[Record], prefix: str) -> Row:
     return replace(make_macro_row("r_mean", parts), n=images, correct=0)
 
 
-def _card(task: str, title: str, files: tuple[str, ...], versions: tuple[Version, ...], **rest: str) -> Card:
+def _card(task: str, title: str, files: tuple[str, ...], versions: tuple[Version, ...], **rest: Any) -> Card:
     return Card(
         task=task,
         title=title,

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from relpretrain.zeroshot.analysis.rules import GROUP, IMAGE, MATCH, TEXT, Rule, Verdict, one_image, one_text
+from relpretrain.zeroshot.analysis.rules import GROUP, IMAGE, MATCH, TEXT, Rule, one_image, one_text
+from relpretrain.zeroshot.analysis.table import Row
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.grid import Answers, Columns, Grid, Puzzle, SquareTask
 from relpretrain.zeroshot.tasks.common.rows import cell
@@ -97,11 +98,21 @@ class BiVLC(SquareTask):
             grids.append(Grid(record["id"], record, torch.tensor(values, dtype=torch.float64)))
         return grids
 
+    def by_category(self, *arguments: Any, **keywords: Any) -> list[Row]:
+        """By type as well: replace, swap, add."""
+        rows = super().by_category(*arguments, **keywords)
+        rule, grids, images, _, beside = arguments
+        for kind in ("replace", "swap", "add"):
+            chosen = [n for n, grid in enumerate(grids) if self.category(grid.record).startswith(f"{kind} ")]
+            if chosen:
+                some = None if images is None else [images[n] for n in chosen]
+                rows.append(self.row(rule, f"{kind} (all)", [grids[n] for n in chosen], some, beside))
+        return rows
+
     def answers(self, rule: Rule, grids: Sequence[Grid]) -> Answers:
         """Of outcomes: whether all comparisons of the rule went right."""
         if not grids or grids[0].scores.shape != (1, 4):
             return super().answers(rule, grids)
         columns = list(_MADE_OF[rule.name])
         right = torch.stack([grid.scores[0] for grid in grids])[:, columns].bool().all(dim=1)
-        verdict = Verdict(right, torch.zeros_like(right))
-        return Answers(verdict.correct.tolist(), verdict.tied.tolist(), list(range(len(grids))), {(2, 2)})
+        return Answers(right.tolist(), [False] * len(grids), list(range(len(grids))), {(2, 2)})

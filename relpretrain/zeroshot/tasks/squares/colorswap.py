@@ -1,6 +1,4 @@
-"""ColorSwap (Burapacheep et al., ACL Findings 2024): which of two texts with exchanged colours belongs to which "
-"image?
-"""
+"""ColorSwap (Burapacheep et al., ACL Findings 2024): which of two texts of exchanged colours is of which image?"""
 
 from __future__ import annotations
 
