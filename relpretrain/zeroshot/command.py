@@ -21,6 +21,7 @@ from relpretrain.zeroshot.options import make_parser
 from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
+from relpretrain.zeroshot.results.further import further
 from relpretrain.zeroshot.results.items import (
     ITEMS_NAME,
     ItemResult,
@@ -34,6 +35,7 @@ from relpretrain.zeroshot.results.scores import (
     find_split,
     keep_scores,
     read_scores,
+    score_file_name,
     shared_files,
     split_of,
     task_of,
@@ -126,7 +128,21 @@ def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, 
     scored = with_threshold(scored, args.threshold)
     items = [result for part in scored for result in item_results(part)] if args.out else []
     protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
-    return Report(tuple(summarise(scored)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
+    tables = summarise(scored)
+    if args.further or args.beside_blind:
+        tables += [table for part in scored if (table := further(part, _blind(args.beside_blind, part))) is not None]
+    return Report(tuple(tables), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
+
+
+def _blind(folder: Path | None, part: Scored) -> list[Any] | None:
+    """A blind model's lines on a split, None without them."""
+    if folder is None:
+        return None
+    path = folder / "scores" / score_file_name(part.task.name, part.split)
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no blind scores of {part.task.name} {part.split}: expected {path}, which "
+                         "--blind with --out makes.")  # fmt: skip
+    return read_scores(path)
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:

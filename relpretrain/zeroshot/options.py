@@ -59,6 +59,14 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         metavar="T",
         help=f"VSR: lowest score that means true: a number, {DEV} (chosen there for test) or {SWEEP} (an oracle shown)",
     )
+    parser.add_argument(
+        "--further",
+        action="store_true",
+        help="what scores say besides: GroupMatch, half-truths, ties, texts at the limit, calibration",
+    )
+    parser.add_argument(
+        "--beside-blind", type=Path, metavar="DIR", help="--further: an --out folder of --blind on the same items"
+    )
     parser.add_argument("--seed", type=int, default=0, help="--compare: of the draws (default: 0)")
     return parser
 

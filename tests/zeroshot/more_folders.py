@@ -66,7 +66,11 @@ def cola(folder: Path) -> None:
 
 def bivlc(folder: Path) -> None:
     rows = squares(folder / "bivlc", ("caption", "negative_caption", "image", "negative_image"))
-    kinds = [{"type": "swap", "subtype": "att"}, {"type": "replace", "subtype": "rel"}, {"type": "swap", "subtype": "att"}]
+    kinds = [
+        {"type": "swap", "subtype": "att"},
+        {"type": "replace", "subtype": "rel"},
+        {"type": "swap", "subtype": "att"},
+    ]
     lines(folder / "bivlc" / "test.jsonl", [row | kind for row, kind in zip(rows, kinds, strict=True)])
 
 
@@ -127,7 +131,10 @@ def crepe(folder: Path) -> None:
 def negbench(folder: Path) -> None:
     """Eight questions, of which the last one is wrong; the right option stands first, but for one."""
     rows = [("x/red.png", "red", "blue", "green", "none", 0, "positive")] * 6
-    rows += [("x/red.png", "blue", "red", "green", "none", 1, "positive"), ("x/red.png", "a", "red", "b", "c", 0, "negative")]
+    rows += [
+        ("x/red.png", "blue", "red", "green", "none", 1, "positive"),
+        ("x/red.png", "a", "red", "b", "c", 0, "negative"),
+    ]
     for name in ("COCO_val", "VOC2007"):
         columns = "image_path caption_0 caption_1 caption_2 caption_3 correct_answer correct_answer_template"
         table(folder / "negbench" / f"{name}_mcq_llama3.1_rephrased.csv", columns, rows)
@@ -138,8 +145,13 @@ def spec(folder: Path) -> None:
     """A query per set and direction; the count is wrong from image to text."""
     for name in SPEC:
         colour = "blue" if name == "count" else "red"
-        dump(folder / "spec" / name / "image2text.json", [{"query": "red.png", "keys": ["green", colour, "none"], "label": 1}])
-        dump(folder / "spec" / name / "text2image.json", [{"query": "red", "keys": ["red.png", "blue.png"], "label": 0}])
+        dump(
+            folder / "spec" / name / "image2text.json",
+            [{"query": "red.png", "keys": ["green", colour, "none"], "label": 1}],
+        )
+        dump(
+            folder / "spec" / name / "text2image.json", [{"query": "red", "keys": ["red.png", "blue.png"], "label": 0}]
+        )
         for image in ("red", "blue"):
             paint(folder / "spec" / name / f"{image}.png", image)
 
@@ -160,7 +172,11 @@ def snare(folder: Path) -> None:
 def fgovd(folder: Path) -> None:
     """Boxes on the red and the blue half of an image; the second is wrong, the third tied."""
     rows = []
-    for x, true, false in ((0, "Red.", ["Blue.", "Green."]), (4, "Red.", ["Blue."]), (0, "Red.", ["red, too.", "Blue."])):
+    for x, true, false in (
+        (0, "Red.", ["Blue.", "Green."]),
+        (4, "Red.", ["Blue."]),
+        (0, "Red.", ["red, too.", "Blue."]),
+    ):
         box = {"bbox": [x, 0, 4, 4], "width": 8, "height": 4}
         rows.append({"img_path": "val2017/7.jpg", "pos_expression": [true], "neg_expression": false, **box})
     lines(folder / "fgovd" / "h_attributes_llava.jsonl", rows)
@@ -183,7 +199,10 @@ def dci(folder: Path) -> None:
 
 
 def docci(folder: Path) -> None:
-    rows = [{"image_file": f"{c}.jpg", "description": f"it is {c}", "split": s} for c, s in (("red", "test"), ("blue", "test"))]
+    rows = [
+        {"image_file": f"{c}.jpg", "description": f"it is {c}", "split": s}
+        for c, s in (("red", "test"), ("blue", "test"))
+    ]
     lines(folder / "docci" / "docci_descriptions.jsonlines", [*rows, rows[0] | {"split": "train"}])
     for colour in ("red", "blue"):
         paint(folder / "docci" / "images" / f"{colour}.jpg", colour)
@@ -205,8 +224,8 @@ def classification(folder: Path) -> None:
         paint(root / "images" / f"n{n}" / f"{n}.jpg", ("red", "blue", "green")[n] if n < 3 else "red")
 
 
-WRITERS = {
-    write.__name__: write
-    for write in (mmvp, colorswap, cola, bivlc, rocketscience, eqben, vismin, vl_checklist, hard_positives, crepe)
-    + (negbench, spec, snare, fgovd, urban1k, dci, docci, iiw, classification)
-}
+_SQUARES = (mmvp, colorswap, cola, bivlc, rocketscience, eqben, vismin)
+_CHOICES = (vl_checklist, hard_positives, crepe, negbench, spec, snare, fgovd)
+_BY_EMBEDDINGS = (urban1k, dci, docci, iiw, classification)
+
+WRITERS = {write.__name__: write for write in (*_SQUARES, *_CHOICES, *_BY_EMBEDDINGS)}

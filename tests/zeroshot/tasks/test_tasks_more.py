@@ -37,7 +37,15 @@ KNOWN = {
     "mmvp": {"image": 1 / 2, "text": 1 / 2, "group": 1 / 2, "GroupMatch": 1 / 2},
     "colorswap": SQUARE | {"one-sided": 1 / 2},  # both of the first, none of the equal texts, one of two red images
     "cola": SQUARE,
-    "bivlc": {"group": 1 / 3, "I2T": 1 / 3, "T2I": 1 / 3, "Ipos2T": 2 / 3, "Ineg2T": 1 / 3, "Tpos2I": 1 / 3, "Tneg2I": 1 / 3},
+    "bivlc": {
+        "group": 1 / 3,
+        "I2T": 1 / 3,
+        "T2I": 1 / 3,
+        "Ipos2T": 2 / 3,
+        "Ineg2T": 1 / 3,
+        "Tpos2I": 1 / 3,
+        "Tneg2I": 1 / 3,
+    },
     "rocketscience": SQUARE,
     "eqben": SQUARE,
     "vismin": SQUARE,
@@ -50,7 +58,11 @@ KNOWN = {
     "negbench coco": {"overall": 7 / 8, "positive": 1.0, "negative": 0.0},
     "spec i2t": {"mean of the sets": 5 / 6, "count": 0.0, "existence": 1.0},
     "spec t2i": {"mean of the sets": 1.0},
-    "snare relation": {"text": 0.0, "exchanged": 0.0, '"and"': 0.0},  # "the red cup and the mat" ties with the true text
+    "snare relation": {
+        "text": 0.0,
+        "exchanged": 0.0,
+        '"and"': 0.0,
+    },  # "the red cup and the mat" ties with the true text
     "snare multi_spatial": {"R@1": 0.0, "R@2": 0.0, "R@3": 0.0},
     "snare ownership": {"text": 0.0, "exchanged": 0.0, "respectively": 0.0},  # likewise
     "snare logic": {"text": 0.0, "negated": 0.0},
@@ -169,8 +181,14 @@ BROKEN = {
     "cola/COLA_multiobjects_matching_benchmark.json": ([["a", "b", "c"]], r"must be \[image, text, image, text\]"),
     "colorswap/test.json": ([{"caption_1": "a", "image_1": "x"}], "lacks 'caption_2' or 'caption2'; it has caption_1"),
     "vl_checklist/Relation/vg/spatial.json": ([["a.jpg", {"POS": ["a"], "NEG": []}]], "'NEG' holds no text"),
-    "spec/count/text2image.json": ([{"query": "a", "keys": ["b"], "label": 3}], "'label' is the number of a key, 0 to 0"),
-    "fgovd/h_attributes_llava.jsonl": ({"img_path": "a", "pos_expression": "a", "neg_expression": []}, "at least one false"),
+    "spec/count/text2image.json": (
+        [{"query": "a", "keys": ["b"], "label": 3}],
+        "'label' is the number of a key, 0 to 0",
+    ),
+    "fgovd/h_attributes_llava.jsonl": (
+        {"img_path": "a", "pos_expression": "a", "neg_expression": []},
+        "at least one false",
+    ),
 }
 
 
@@ -190,7 +208,7 @@ def test_pairs_of_two_types_are_refused(data, tmp_path):
     path = tmp_path / "mmvp" / "Questions.csv"
     rows = path.read_text().splitlines(keepends=True)
     path.write_text("".join([rows[0], *rows[2:4]]))
-    with pytest.raises(ValueError, match="pair 0 .* is of two types"):
+    with pytest.raises(ValueError, match=r"pair 0 .* is of two types"):
         TASKS["mmvp"].items(Source(tmp_path))
     path.write_text("".join(rows[:4]))
     with pytest.raises(ValueError, match="3 statements"):
