@@ -77,8 +77,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model",
         metavar="KIND:NAME",
-        help="another model: hf:FOLDER_OR_NAME (CLIP, SigLIP, BLIP), open_clip:NAME/WEIGHTS",
+        help="another model: hf:FOLDER_OR_NAME (CLIP, SigLIP, SigLIP 2, BLIP, BLIP-2), open_clip:NAME/WEIGHTS, or "
+        "vqa:FOLDER_OR_NAME (a generative model asked yes or no)",
     )
+    model.add_argument("--question", metavar="TEXT", help="vqa: what is asked, with {} for the text")
     model.add_argument(
         "--blind",
         metavar="LM",
@@ -89,7 +91,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--blank-image", action="store_true", help="replace every image by a grey one: what the model knows unseen"
     )
     model.add_argument(
-        "--by", choices=WAYS, help="--checkpoint: matching head (itm, default), embeddings (itc) or both"
+        "--by",
+        choices=WAYS,
+        help="--checkpoint, BLIP, BLIP-2: matching head (itm, default), embeddings (itc), or both (--checkpoint)",
     )
     model.add_argument(
         "--tokenizer",
@@ -102,7 +106,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--max-tokens", type=positive, metavar="N", help="cut texts to N tokens (default: the model's own)"
     )
-    model.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images at once (default: 32)")
+    model.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="images at once (default: 32); halved, and told, where memory does not suffice",
+    )
     model.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
     model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 on CUDA; heads stay fp32")
 

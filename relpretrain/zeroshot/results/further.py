@@ -58,9 +58,9 @@ def _matched(part: Scored) -> list[Row]:
         right = MATCH.judge(torch.stack([scores for scores, _ in chosen]))
         images = [image for _, image in chosen]
         known = images if all(image is not None for image in images) else None
-        row = (right.correct[:, 0].tolist(), known)
-        details = {"ties": float(right.tied.sum()), "chance": MATCH.chance(size, size)}
-        rows.append(make_share_row(f"GroupMatch {size}x{size}", *row, **details))
+        name, ties = f"GroupMatch {size}x{size}", int(right.tied.sum())
+        chance = MATCH.chance(size, size)
+        rows.append(make_share_row(name, right.correct[:, 0].tolist(), known, ties=ties, chance=chance))
     return rows
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from relpretrain.pixels import decode
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.scorers import match_probability
+from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.source import Record, Source
 
@@ -243,11 +246,10 @@ def score_items(
     scored: dict[int, list[Record]] = {}
     try:
         for views in _chunks(list(by_image), _CHUNK):
-            features = _encode(scorer, views, encode_regions)
             rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
             index = [row for row, number in rows for _ in items[number].texts]
             texts = [text for _, number in rows for text in items[number].texts]
-            logits = scorer.score(features, index, texts)
+            logits = fitting(scorer, partial(_logits, scorer, views, encode_regions, index, texts))
             values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
             scores: Iterator[float] = iter(values.tolist())
             long = texts_at_limit(scorer)
@@ -261,6 +263,16 @@ def score_items(
             done += [r for number in sorted(scored) if items[number].group not in begun for r in scored[number]]
         raise
     return [record for number in range(len(items)) for record in scored[number]]
+
+
+def _logits(
+    scorer: PairScorer,
+    views: Sequence[_View],
+    encode_regions: EncodeRegions | None,
+    index: Sequence[int],
+    texts: Sequence[str],
+) -> Tensor:
+    return scorer.score(_encode(scorer, views, encode_regions), index, texts)
 
 
 def _encode(scorer: PairScorer, views: Sequence[_View], encode_regions: EncodeRegions | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.analysis.table import Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.scorers import EmbeddingScorer
+from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
@@ -93,13 +95,15 @@ class Classification(PairTask):
         if not isinstance(scorer, EmbeddingScorer):
             raise ValueError(f"Task {self.name!r} ranks by embeddings, which {type(scorer).__name__} does not have.")
         classes = int(items[0].records[0]["classes"])
-        vectors = scorer.embed_texts(list(items[0].texts)).cpu().double()  # class by class, template by template
+        vectors = (
+            fitting(scorer, partial(scorer.embed_texts, list(items[0].texts))).cpu().double()
+        )  # class by class, template by template
         require_finite(vectors.flatten(), "text embeddings")
         means = F.normalize(vectors.reshape(classes, -1, vectors.shape[1]).mean(dim=1), dim=-1)
         records: list[Record] = []
         for start in range(0, len(items), CHUNK):
             some = items[start : start + CHUNK]
-            features = scorer.encode_images([show(item.image) for item in some])
+            features = fitting(scorer, partial(scorer.encode_images, [show(item.image) for item in some]))
             images = scorer.embed_images(features).cpu().double()
             require_finite(images.flatten(), "image embeddings")
             records += _ranked(some, (images @ means.T).float())
