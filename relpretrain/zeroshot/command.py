@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from relpretrain.distributed import rank
 from relpretrain.errors import suggest
 from relpretrain.identity import folder_digest
 from relpretrain.provenance import describe
-from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
+from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
-from relpretrain.zeroshot.options import make_parser
+from relpretrain.zeroshot.options import ALL, make_parser
+from relpretrain.zeroshot.ranks import own_device, process_group
 from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
@@ -67,7 +69,10 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
         if args.list or args.card is not None:
             print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
             return 0
-        report = _run(args, [program, *map(shlex.quote, argv)])
+        with process_group():
+            report = _run(args, [program, *map(shlex.quote, argv)])
+            if rank():
+                return 0
         report.print()
         if args.out:
             report.write(args.out)
@@ -96,7 +101,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
         raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models: --model, "
                          "--blind, --constant; --list names the tasks.)")  # fmt: skip
     for name in args.tasks or ():
-        if name not in TASKS:
+        if name not in TASKS and name != ALL:
             raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
     if args.data is not None and not args.data.exists():
         raise ValueError(f"There is no data folder or item file {args.data}.")
@@ -148,11 +153,15 @@ def _blind(folder: Path | None, part: Scored) -> list[Any] | None:
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     if args.data is None:
         raise ValueError("Scoring a model needs --data DIR, with a folder per task, or --data FILE.json.")
-    device = _device(args.device)
+    device = own_device() if args.device is None else _device(args.device)
     blind = bool(args.blind or args.constant or args.blank_image)
     source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split), blind)
-    ready, hashes = prepare(args.tasks or ["vsr", "valse"], source)
-    ready = leave_out_broken(ready, args.allow_missing)
+    skipped: dict[str, str] | None = {} if args.tasks and ALL in args.tasks else None
+    wanted = list(TASKS) if skipped is not None else args.tasks or ["vsr", "valse"]
+    ready, hashes = prepare(wanted, source, skipped)
+    ready = _whole_images(ready, args.allow_missing, skipped)
+    if not ready:
+        raise ValueError(f"{args.data} holds no task that can be scored; --list names them.")
     if args.k_test:
         ready = [
             replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready
@@ -160,7 +169,25 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     scorer, described = build_scorer(args, device)
     model = str(args.checkpoint or args.model or described["scorer"])
     metadata = {"model": model} | describe(command, args.seed, device) | described | hashes
-    return _report(args, [replace(part, model=model) for part in evaluate(scorer, ready, args.out)], metadata)
+    scored = [replace(part, model=model) for part in evaluate(scorer, ready, args.out, skipped)]
+    for name, reason in (skipped or {}).items():
+        metadata[f"skipped {name}"] = reason
+    if skipped and not rank():
+        print("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), file=sys.stderr)
+    return _report(args, scored, metadata)
+
+
+def _whole_images(ready: list[Ready], allow: bool, skipped: dict[str, str] | None) -> list[Ready]:
+    """The splits without images that cannot be decoded (`look.leave_out_broken`), a task at a time to skip one."""
+    if skipped is None:
+        return leave_out_broken(ready, allow)
+    kept = []
+    for part in ready:
+        try:
+            kept += leave_out_broken([part], allow)
+        except ValueError as error:
+            skipped[f"{part.task.name} {part.split}".strip()] = str(error)
+    return kept
 
 
 def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Scored:
@@ -229,9 +256,7 @@ def _finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
     return find
 
 
-def _device(name: str | None) -> str:
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+def _device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -12,6 +12,9 @@ from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.scorers.build import PRECISIONS, WAYS
 from relpretrain.zeroshot.tasks import TASKS
 
+ALL = "all"
+"""In place of names of tasks: all that are there; the others are skipped, and told."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Raises mistakes as a ValueError."""
@@ -31,7 +34,12 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="the tasks, a line each")
     parser.add_argument("--card", nargs="*", metavar="TASK", help="what to know of a task (of all, if none is named)")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)} (default: vsr valse)")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help=f"among {', '.join(TASKS)} (default: vsr valse); {ALL}: those that are there",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
     )

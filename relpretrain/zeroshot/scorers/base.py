@@ -54,6 +54,10 @@ class CosineScorer:
         """The texts since the last call of `notes` that take as many tokens as there may be."""
         return self._at_limit
 
+    def learn_limits(self, texts: Set[str]) -> None:
+        """Take over the texts that reached the limit in another process."""
+        self._at_limit |= texts
+
     def note_lengths(self, texts: Sequence[str], lengths: Sequence[int]) -> None:
         """Remember which texts take as many tokens as there may be."""
         self._at_limit.update(t for t, length in zip(texts, lengths, strict=True) if length == self.max_tokens)

@@ -119,6 +119,8 @@ class BaseTask:
     card: Card
     protocol: str = ""
     several: bool = False
+    shared: bool = False
+    """Whether items can be scored apart from each other, so that several processes can have a share each."""
 
     def recognises(self, record: Record) -> bool:
         """Whether the line says that it is of this task (see `Task.recognises`)."""
@@ -147,6 +149,8 @@ class BaseTask:
 
 class PairTask(BaseTask):
     """What tasks over `Item` share."""
+
+    shared = True
 
     def locate(self, items: Sequence[Item], source: Source) -> tuple[list[Item], tuple[str, ...]]:
         """Find the image of every item (see `Task.locate`)."""

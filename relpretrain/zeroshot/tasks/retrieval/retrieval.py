@@ -46,6 +46,7 @@ class Retrieval(PairTask):
     """
 
     several = True
+    shared = False
 
     def __init__(self, card: Card, k_test: int) -> None:
         self.name = card.task
