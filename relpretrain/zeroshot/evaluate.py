@@ -61,7 +61,7 @@ def prepare(
         except (ValueError, OSError) as error:
             if skipped is None:
                 raise
-            skipped[name] = " ".join(str(error).split())
+            skipped[name] = " ".join(str(error).split()).partition(", but ")[0]
             continue
         ready += some
         hashes |= found

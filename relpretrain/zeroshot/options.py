@@ -32,6 +32,18 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two score files, or two --out folders"
     )
+    parser.add_argument(
+        "--side-by-side", type=Path, nargs="+", metavar="DIR", help="any number of --out folders on one page, sorted"
+    )
+    parser.add_argument(
+        "--leaderboard",
+        type=Path,
+        metavar="FILE",
+        help="--side-by-side: a CSV file of figures that are shown as well (see --add)",
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="--side-by-side: write these folders' figures into the --leaderboard"
+    )
     parser.add_argument("--list", action="store_true", help="the tasks, a line each")
     parser.add_argument("--card", nargs="*", metavar="TASK", help="what to know of a task (of all, if none is named)")
     parser.add_argument(

@@ -14,7 +14,7 @@ from tests import two_ranks
 from tests.zeroshot.folders import write_folders
 from tests.zeroshot.more_folders import write_more_folders
 
-TASKS = ("valse", "winoground", "whatsup", "fgovd", "urban1k", "classification", "predcls")
+TASKS = ("valse", "winoground", "whatsup", "sugarcrepe_pp", "fgovd", "urban1k", "classification", "predcls")
 
 
 class Short(LengthScorer):

@@ -61,18 +61,7 @@ class Report:
 
     def print(self, console: Console | None = None) -> None:
         """Print the tables to the terminal."""
-        console = console or Console()
-        if not console.is_terminal:
-            console = Console(file=console.file, width=140)
-        for title, header, rows, notes in _grids(self):
-            table = RichTable(title=title, title_justify="left")
-            for number, name in enumerate(header):
-                table.add_column(name, justify="right" if number else "left", no_wrap=True)
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
-            for note in notes:
-                console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+        print_grids(_grids(self), console)
 
     def write(self, folder: Path) -> None:
         """Write the report into a folder, as JSON and Markdown, and its items as CSV."""
@@ -81,6 +70,22 @@ class Report:
         (folder / MARKDOWN_NAME).write_text(self.to_markdown(), encoding="utf-8")
         if self.items:
             write_items(folder / ITEMS_NAME, self.items)
+
+
+def print_grids(grids: Sequence[Grid], console: Console | None = None) -> None:
+    """Print grids to the terminal."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=140)
+    for title, header, rows, notes in grids:
+        table = RichTable(title=title, title_justify="left")
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        for note in notes:
+            console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def read_report(path: Path) -> Report:

@@ -120,7 +120,7 @@ class BaseTask:
     protocol: str = ""
     several: bool = False
     shared: bool = False
-    """Whether items can be scored apart from each other, so that several processes can have a share each."""
+    """Whether items are scored apart from each other, a line per record, so that several processes can share them."""
 
     def recognises(self, record: Record) -> bool:
         """Whether the line says that it is of this task (see `Task.recognises`)."""
