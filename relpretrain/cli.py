@@ -26,7 +26,8 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
   recipes    list, show or copy the recipes that come with the package
 
 data and evaluation
-  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them
+  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them;
+             fetch benchmarks
   zeroshot   score a checkpoint on benchmarks (--list names them), compare scores
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
@@ -162,10 +163,11 @@ def _data(command: str, arguments: list[str]) -> int:
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
     from relpretrain.synthetic import command as synthetic_command
+    from relpretrain.zeroshot import fetch
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, synthetic_command):
+    for command_of in (convert, pack, synthetic_command, fetch):
         command_of.add_parser(subcommands)
     for commands_of in (inspect_commands, show_command):
         commands_of.add_subcommands(subcommands)

@@ -45,7 +45,7 @@ CARD = Card(
         Version("b1af1cd", n, {"": size}, "ff37d27b42e426dc" if n == "hard" else "") for n, size in SIZES.items()
     ),
     downloads={
-        names[0]: f"https://raw.githubusercontent.com/360CVGroup/FG-CLIP/b1af1cd/data/fgovd/{names[0]}"
+        names[0]: f"https://raw.githubusercontent.com/360CVGroup/FG-CLIP/HEAD/data/fgovd/{names[0]}"
         for names in FILES.values()
     },
 )

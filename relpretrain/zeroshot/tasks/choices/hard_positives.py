@@ -44,11 +44,6 @@ CARD = Card(
         Version("33addaa", "relations", {"": 16868}, "86c9b46d1307e6b9"),
         Version("33addaa", "attributes", {"": 10575}, "8d797826af3aa749"),
     ),
-    downloads={
-        f"{folder}/{file}": f"https://raw.githubusercontent.com/amitakamath/hard_positives/33addaa/{folder}/{file}"
-        for folder in _FOLDERS
-        for file in _FILES.values()
-    },
 )
 
 

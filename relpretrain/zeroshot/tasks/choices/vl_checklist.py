@@ -55,10 +55,6 @@ CARD = Card(
     "differently; "
     "here the mean of the corpora that were scored stands beside them, by type",
     versions=tuple(Version("6f8d6a3", name, {"": n}, found) for name, (n, found) in _SIZES.items()),
-    downloads={
-        f"{kind}/{path}.json": f"https://raw.githubusercontent.com/om-ai-lab/VL-CheckList/6f8d6a3/data/{kind}/{path}.json"
-        for kind, path in (("Relation", "vg/spatial"), ("Relation", "vg/action"), ("Relation", "swig_action"))
-    },
 )
 
 

@@ -275,7 +275,7 @@ class SquareTask(GridTask):
 
     rules: tuple[Rule, ...] = (GROUP, TEXT, IMAGE, MATCH)
     columns: Columns
-    files: tuple[str, ...] = ("test.*", "*.jsonl", "*.json", "*.csv", "*.parquet")
+    files: tuple[str, ...] = ("test.jsonl", "test.json", "test.*", "*.jsonl", "*.json", "*.csv", "*.parquet")
     """Names or patterns of the annotation file, the best first."""
 
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:

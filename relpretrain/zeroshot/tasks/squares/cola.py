@@ -27,7 +27,7 @@ CARD = Card(
     versions=(Version("1fa52fb", "", {"": 210}, "25d4fd49a7cd80ab"),),
     downloads={
         "COLA_multiobjects_matching_benchmark.json": "https://raw.githubusercontent.com/arijitray1993/COLA/"
-        "1fa52fb/data/COLA_multiobjects_matching_benchmark.json"
+        "HEAD/data/COLA_multiobjects_matching_benchmark.json"
     },
 )
 

@@ -34,4 +34,4 @@ class ColorSwap(SquareTask):
     columns = Columns(
         (("caption_1", "caption1"), ("caption_2", "caption2")), (("image_1", "image1"), ("image_2", "image2"))
     )
-    files = ("test.*", "test-*.parquet", "*test*.parquet", "*test*.json*")
+    files = ("test.jsonl", "test.json", "test.*", "test-*.parquet", "*test*.parquet", "*test*.json*")

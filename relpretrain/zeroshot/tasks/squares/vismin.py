@@ -33,8 +33,7 @@ CARD = Card(
     "says; figures of generative models, which answer questions",
     versions=(),
     downloads={
-        SOLUTION: "https://raw.githubusercontent.com/rabiulcste/vismin/"
-        "4fdeb0fdf9d1dfdeb5f0e3ae5df222be393ae36b/vismin-bench/solutions/sim_solution.csv"
+        SOLUTION: "https://raw.githubusercontent.com/rabiulcste/vismin/HEAD/vismin-bench/solutions/sim_solution.csv"
     },
 )
 
