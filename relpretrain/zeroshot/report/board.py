@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.analysis.table import OVERALL, Row
+from relpretrain.zeroshot.analysis.table import LOWER_IS_BETTER, OVERALL, Row
 from relpretrain.zeroshot.report.html import render_template
 from relpretrain.zeroshot.report.page import TEMPLATE, Cell, Grid, Section, range_of
 from relpretrain.zeroshot.report.plot import Axis, Plot, Point
 from relpretrain.zeroshot.report.published import PublishedTable, published_for
-from relpretrain.zeroshot.report.terminal import JSON_NAME, markdown_table, print_grids, read_report
+from relpretrain.zeroshot.report.terminal import JSON_NAME, NamedGrid, markdown_table, print_grids, read_report
 from relpretrain.zeroshot.results.board import Contest, Entry, Model
+from relpretrain.zeroshot.results.further import TITLE
 
 BOARD_NAME = "board"
 
-_WIDE = 9  # columns of a grid; further figures of a table stand in grids of their own
+_WIDE = 9  # columns of a grid on a terminal, and of the overview
+
+_BESIDE = ("by category", "by tag", TITLE)
+"""Ends of the titles of tables that stand beside others and are not in the overview."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Board:
 
     def print(self) -> None:
         """Print the grids to the terminal."""
-        print_grids([(c.title, list(_header(c)), [_flat(row) for row in _rows(c)], c.notes) for c in self.contests])
+        print_grids([grid for contest in self.contests for grid in _narrow(contest)])
 
     def write(self, folder: Path) -> None:
         """Write the page, Markdown and JSON."""
@@ -78,13 +82,15 @@ class Board:
             some = models[start : start + _WIDE - 2]
             rows: list[list[str | Cell]] = []
             for number, contest in enumerate(self.contests):
+                if contest.split.endswith(_BESIDE):
+                    continue
                 shown = {entry.model: entry.headline for entry in contest.entries}
-                best = max(row.accuracy for row in shown.values())
+                best = _best(list(shown.values()))
                 headline = contest.entries[0].headline.category
                 cells: list[str | Cell] = [_value(shown.get(model), best) for model in some]
                 link = Cell(contest.title, f"contest-{number}", "" if headline == OVERALL else headline)
                 rows.append([link, f"{contest.n:,}", *cells])
-            grids.append(Grid(["benchmark", "n", *some], rows))
+            grids.append(Grid(["benchmark", "n", *some], rows, wide=len(some) > 3))
         return grids
 
 
@@ -114,6 +120,28 @@ def _value(row: Row | None, best: float) -> str | Cell:
     return Cell(text, strong=True) if row.accuracy == best else text
 
 
+def _best(rows: Sequence[Row]) -> float:
+    """The best figure of rows of one name."""
+    known = [row.accuracy for row in rows if row.accuracy == row.accuracy]
+    choose = min if rows and rows[0].category in LOWER_IS_BETTER else max
+    return choose(known, default=0.0)
+
+
+def _narrow(contest: Contest) -> list[NamedGrid]:
+    """The grid of a contest in pieces that fit a terminal, each with the models' names."""
+    header, rows = _header(contest), [_flat(row) for row in _rows(contest)]
+    last = len(contest.columns) + 1  # the interval and the tests go with the first columns
+    first = [*range(1, min(last, _WIDE - 4)), *range(last, len(header))]
+    rest = [n for n in range(1, last) if n not in first]
+    pieces = [first, *(rest[start : start + _WIDE] for start in range(0, len(rest), _WIDE))]
+    grids = []
+    for number, columns in enumerate(pieces):
+        shown = [[row[0], *(row[n] for n in columns)] for row in rows]
+        notes = tuple(contest.notes) if number == len(pieces) - 1 else ()
+        grids.append((contest.title, [header[0], *(header[n] for n in columns)], shown, notes))
+    return grids
+
+
 def _header(contest: Contest) -> list[str]:
     tests = any(entry.test is not None for entry in contest.entries)
     return ["model", *contest.columns, "95 % interval", *(("to the best", "interval", "p") if tests else ())]
@@ -123,7 +151,7 @@ def _rows(contest: Contest) -> list[list[str | Cell]]:
     """A row per model, best first; of each column the best in bold."""
     tests = any(entry.test is not None for entry in contest.entries)
     figures = [{row.category: row for row in entry.table.rows} for entry in contest.entries]
-    best = {c: max((f[c].accuracy for f in figures if c in f), default=0.0) for c in contest.columns}
+    best = {c: _best([f[c] for f in figures if c in f]) for c in contest.columns}
     rows: list[list[str | Cell]] = []
     for entry, found in zip(contest.entries, figures, strict=True):
         line: list[str | Cell] = [entry.model, *(_value(found.get(c), best[c]) for c in contest.columns)]

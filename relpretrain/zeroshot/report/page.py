@@ -49,12 +49,14 @@ class Grid:
         rows: Their cells.
         texts: Numbers of further columns that are flush left, as the first is.
         ours: Number of the row that is ours among published ones; -1 for none.
+        wide: Whether it may be wider than the text, as one of many columns is.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
     texts: Sequence[int] = ()
     ours: int = -1
+    wide: bool = False
 
 
 @dataclass(frozen=True)

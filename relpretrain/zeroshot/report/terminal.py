@@ -72,7 +72,7 @@ class Report:
             write_items(folder / ITEMS_NAME, self.items)
 
 
-def print_grids(grids: Sequence[Grid], console: Console | None = None) -> None:
+def print_grids(grids: Sequence[NamedGrid], console: Console | None = None) -> None:
     """Print grids to the terminal."""
     console = console or Console()
     if not console.is_terminal:
@@ -146,15 +146,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows]) + "\n"
 
 
-Grid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
+NamedGrid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
+"""Title, header, rows and notes."""
 
 
-def _grids(report: Report) -> list[Grid]:
+def _grids(report: Report) -> list[NamedGrid]:
     """Title, header, rows and notes of every table and comparison, as strings."""
     return [*map(table_grid, report.tables), *map(comparison_grid, report.comparisons)]
 
 
-def table_grid(table: Table) -> Grid:
+def table_grid(table: Table) -> NamedGrid:
     """Title, header, rows and notes of a table, as strings."""
     details = list(dict.fromkeys(name for row in table.rows for name in row.details))
     header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
@@ -166,7 +167,7 @@ def table_grid(table: Table) -> Grid:
     return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
 
 
-def comparison_grid(comparison: Comparison) -> Grid:
+def comparison_grid(comparison: Comparison) -> NamedGrid:
     """Title, header, rows and notes of a comparison, as strings."""
     first, second = comparison.names
     header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p", "Holm p"]

@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
+from relpretrain.zeroshot.report.terminal import read_report
 from relpretrain.zeroshot.results.items import item_results
 from relpretrain.zeroshot.results.scores import read_scores, task_of, write_scores
 from relpretrain.zeroshot.scorers import ConstantScorer
@@ -213,3 +215,34 @@ def test_pairs_of_two_types_are_refused(data, tmp_path):
     path.write_text("".join(rows[:4]))
     with pytest.raises(ValueError, match="3 statements"):
         TASKS["mmvp"].items(Source(tmp_path))
+
+
+def test_all_takes_what_is_there_and_says_what_is_not(data, tmp_path, capsys):
+    for task in ("cola", "urban1k", "mmvp"):
+        shutil.copytree(data / task, tmp_path / "data" / task)
+    (tmp_path / "data" / "mmvp" / "Questions.csv").unlink()
+    assert main(["--blind", "length", "--tasks", "all", "--data", str(tmp_path / "data"), "--out", str(tmp_path)]) == 0
+    err = capsys.readouterr().err
+    assert "skipped colorswap: Task 'colorswap' expects its annotations in" in err
+    assert "skipped mmvp:" in err
+    assert "lacks the file with the statements: expected Questions.csv" in err
+    report = read_report(tmp_path / "zero_shot.json")
+    assert {table.task for table in report.tables} == {"cola", "urban1k"}
+    assert "skipped mmvp" in report.metadata
+    assert (
+        main(["--blind", "length", "--tasks", "all", "--data", str(tmp_path / "scores"), "--out", str(tmp_path)]) == 2
+    )
+    assert "holds no task that can be scored" in capsys.readouterr().err
+
+
+def test_a_task_that_a_scorer_cannot_serve_is_skipped_by_all(data, tmp_path, capsys):
+    ready, _ = prepare(["urban1k", "cola"], Source(data))
+
+    class NoVectors(Colours):
+        pass
+
+    skipped = {}
+    assert [part.task.name for part in evaluate(NoVectors(), ready, skipped=skipped)] == ["cola"]
+    assert list(skipped) == ["urban1k test"]
+    with pytest.raises(ValueError, match="ranks by embeddings"):
+        evaluate(NoVectors(), ready)
