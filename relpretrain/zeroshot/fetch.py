@@ -104,14 +104,17 @@ def _fetch(path: Path, address: str) -> bool:
 
 
 def unpack(folder: Path) -> str:
-    """Write the images that lie inside Parquet files into `images/`, and the rows with their names as JSON lines.
+    """Write the images that lie inside Parquet or Arrow files into `images/`, the rows with their names as JSON lines.
+
+    Where some files are of a split called test, the others are left alone.
 
     Raises:
         ValueError: If there is no Parquet file.
     """
-    files = sorted(folder.rglob("*.parquet"))
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".parquet", ".arrow"))
+    files = [path for path in files if "test" in str(path.relative_to(folder))] or files
     if not files:
-        raise ValueError(f"{folder} holds no Parquet file to unpack.")
+        raise ValueError(f"{folder} holds no Parquet or Arrow file to unpack.")
     lines, images = [], 0
     for file in files:
         for key, row in read_rows(file, "rows"):

@@ -67,7 +67,7 @@ def test_images_inside_parquet_are_unpacked(tmp_path):
     parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "colorswap" / "test-0.parquet")
     from relpretrain.zeroshot.tasks import Source
 
-    with pytest.raises(ValueError, match="lies inside the Parquet file"):
+    with pytest.raises(ValueError, match="lies inside the file"):
         TASKS["colorswap"].items(Source(tmp_path))
     assert "1 row, 2 images" in fetch.unpack(tmp_path / "colorswap")
     located, _ = TASKS["colorswap"].locate(TASKS["colorswap"].items(Source(tmp_path))[""], Source(tmp_path))

@@ -246,3 +246,16 @@ def test_a_task_that_a_scorer_cannot_serve_is_skipped_by_all(data, tmp_path, cap
     assert list(skipped) == ["urban1k test"]
     with pytest.raises(ValueError, match="ranks by embeddings"):
         evaluate(NoVectors(), ready)
+
+
+def test_files_may_lie_a_folder_deeper_and_columns_be_written_otherwise(data, tmp_path):
+    shutil.copytree(data / "spec", tmp_path / "spec" / "data")
+    (tmp_path / "colorswap" / "data").mkdir(parents=True)
+    rows = json.loads((data / "colorswap" / "test.json").read_text())
+    others = {"caption_1": "Caption 1", "caption_2": "Caption 2", "image_1": "Image_1", "image_2": "IMAGE_2"}
+    rows = [{others[name]: value for name, value in row.items()} for row in rows]
+    (tmp_path / "colorswap" / "data" / "test.json").write_text(json.dumps(rows))
+    shutil.copytree(data / "colorswap" / "images", tmp_path / "colorswap" / "images")
+    found = tables(tmp_path, ColourScorer(), ["spec", "colorswap"])
+    assert figures(found["spec i2t"])["mean of the sets"] == pytest.approx(5 / 6)
+    assert figures(found["colorswap"])["group"] == pytest.approx(1 / 3)

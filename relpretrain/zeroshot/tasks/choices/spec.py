@@ -55,7 +55,8 @@ class SPEC(GridTask):
         for split, file in FILES.items():
             for name in SIZES:
                 for path in sorted(folder.rglob(f"{name}/{file}"))[:1]:
-                    read = [_puzzle(split, name, key, row, path) for key, row in read_rows(path, "queries")]
+                    home = path.parent.relative_to(folder)
+                    read = [_puzzle(split, home, key, row, path) for key, row in read_rows(path, "queries")]
                     splits.setdefault(split, []).extend(read)
         if not splits:
             raise ValueError(f"{folder} holds no set of SPEC: expected folders such as count with image2text.json. "
@@ -67,8 +68,9 @@ class SPEC(GridTask):
         return (IMAGE,) if records[0].get("direction") == "t2i" else (TEXT,)
 
 
-def _puzzle(split: str, name: str, key: str, row: Any, path: Path) -> Puzzle:
-    where = f"Query {key} of {path}"
+def _puzzle(split: str, home: Path, key: str, row: Any, path: Path) -> Puzzle:
+    """The puzzle of a row of a set in the folder `home`, by which its images are named."""
+    name, where = home.name, f"Query {key} of {path}"
     query, keys = cell(row, ("query",), where), list_of_texts(cell(row, ("keys",), where), f"{where}: 'keys'")
     label = cell(row, ("label",), where)
     if not isinstance(label, int) or not 0 <= label < len(keys):
@@ -76,7 +78,6 @@ def _puzzle(split: str, name: str, key: str, row: Any, path: Path) -> Puzzle:
     if not isinstance(query, str):
         raise ValueError(f"{where}: 'query' must be a text or the path of an image, not {query!r}.")
     ordered = (keys[label], *keys[:label], *keys[label + 1 :])
-    folder = path.parent.name
     texts, images = (ordered, (query,)) if split == "i2t" else ((query,), ordered)
-    named = tuple(i if i.startswith(f"{folder}/") else f"{folder}/{i.removeprefix('./')}" for i in images)
+    named = tuple((home.parent if i.startswith(f"{name}/") else home).joinpath(i).as_posix() for i in images)
     return Puzzle(f"{split}/{name}/{key}", texts, named, name, more={"direction": split})

@@ -1,4 +1,4 @@
-"""Rows of annotation files in the forms in which benchmarks are published: JSON, JSON lines, CSV, TSV, Parquet."""
+"""Rows of annotation files in the forms in which benchmarks come: JSON, JSON lines, CSV, TSV, Parquet, Arrow."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 from relpretrain.reading import read_json, read_json_lines, read_text
 from relpretrain.zeroshot.tasks.common.source import Record
 
-ENDINGS = (".json", ".jsonl", ".jsonlines", ".csv", ".tsv", ".parquet")
+ENDINGS = (".json", ".jsonl", ".jsonlines", ".csv", ".tsv", ".parquet", ".arrow")
 
 _ROOTS = ("annotations", "data", "items", "examples", "rows", "test")
 
 
 def find_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
-    """The file that the first fitting pattern names.
+    """The file that the first fitting pattern names: in a folder, or else one below it.
 
     Args:
         folder: Where to look.
@@ -28,8 +28,8 @@ def find_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
     Raises:
         ValueError: If there is none, or several fit one pattern.
     """
-    for pattern in patterns:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    for pattern in (*patterns, *(f"*/{pattern}" for pattern in patterns)):
+        found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.suffix in ENDINGS)
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:3])
             raise ValueError(f"{folder} holds {len(found)} files called {pattern} ({names}): keep the one with {what}.")
@@ -53,8 +53,8 @@ def read_rows(path: Path, what: str = "annotations") -> list[tuple[str, Any]]:
     elif path.suffix in (".csv", ".tsv"):
         lines = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
         rows = [(str(n), {name.strip(): cell for name, cell in row.items() if name}) for n, row in enumerate(lines)]
-    elif path.suffix == ".parquet":
-        rows = [(str(n), row) for n, row in enumerate(_of_parquet(path))]
+    elif path.suffix in (".parquet", ".arrow"):
+        rows = [(str(n), row) for n, row in enumerate(_of_arrow(path))]
     else:
         raise ValueError(f"{path} is no table of {what}: expected a file ending in {', '.join(ENDINGS)}.")
     if not rows:
@@ -80,15 +80,21 @@ def _of_json(path: Path, what: str) -> list[tuple[str, Any]]:
     return [(str(n), row) for n, row in enumerate(state)]
 
 
-def _of_parquet(path: Path) -> list[Record]:
+def _of_arrow(path: Path) -> list[Record]:
+    """The rows of a Parquet file, or of an Arrow file as `datasets` saves them."""
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped,import-not-found]
+        from pyarrow import ipc, parquet  # type: ignore[import-untyped,import-not-found]
     except ImportError as error:
-        raise ValueError(f"{path} is a Parquet file: pip install pyarrow, or convert it to JSON lines.") from error
+        raise ValueError(
+            f"{path} is a {path.suffix} file: pip install pyarrow, or convert it to JSON lines."
+        ) from error
     try:
-        return list(parquet.read_table(path).to_pylist())
+        if path.suffix == ".parquet":
+            return list(parquet.read_table(path).to_pylist())
+        with path.open("rb") as stream:
+            return list(ipc.open_stream(stream).read_all().to_pylist())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+        raise ValueError(f"{path} cannot be read as {path.suffix}: {error}") from error
 
 
 def cell(row: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
@@ -102,7 +108,16 @@ def cell(row: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
     for name in names:
         if row.get(name) is not None:
             return row[name]
+    alike = {_plain(name): value for name, value in row.items() if value is not None}
+    for name in names:
+        if _plain(name) in alike:
+            return alike[_plain(name)]
     raise ValueError(f"{where} lacks {' or '.join(map(repr, names))}; it has {', '.join(map(str, row)) or 'nothing'}.")
+
+
+def _plain(name: Any) -> str:
+    """A name of a column without case, blanks and underscores, in which copies differ."""
+    return "".join(c for c in str(name).lower() if c.isalnum())
 
 
 def text_cell(row: Mapping[str, Any], names: Sequence[str], where: str) -> str:
@@ -127,7 +142,7 @@ def image_cell(row: Mapping[str, Any], names: Sequence[str], where: str) -> str:
     value = cell(row, names, where)
     if isinstance(value, Mapping):
         if not value.get("path"):
-            raise ValueError(f"{where}: the image {names[0]!r} lies inside the Parquet file: unpack it with "
+            raise ValueError(f"{where}: the image {names[0]!r} lies inside the file: unpack it with "
                              "`relpretrain data fetch TASK --unpack FOLDER`.")  # fmt: skip
         value = value["path"]
     return image_name(value, f"{where}: {names[0]!r}")

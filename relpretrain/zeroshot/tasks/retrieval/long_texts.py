@@ -16,7 +16,7 @@ from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
 Read = Callable[[Path], Captions]
 """Reads the text of each image of a folder."""
 
-_IMAGES = ("image", "image_file", "image_path", "file_name", "filename")
+_IMAGES = ("image", "image/key", "image_file", "image_path", "file_name", "filename")
 _TEXTS = ("caption", "description", "IIW", "iiw", "text", "extra_caption")
 
 
@@ -68,6 +68,7 @@ def _captions(rows: Any, path: Path) -> Captions:
     for key, row in rows:
         where = f"Image {key} of {path}"
         image, text = image_cell(row, _IMAGES, where), text_cell(row, _TEXTS, where)
+        image = image if Path(image).suffix else f"{image}.jpg"
         if image in captions:
             raise ValueError(f"{path} has the image {image} twice.")
         captions[image] = [" ".join(text.split())]

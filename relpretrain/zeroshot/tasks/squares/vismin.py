@@ -55,7 +55,10 @@ class VisMin(SquareTask):
         said = {
             str(cell(row, ("idx", "id"), f"{path}")): _straight(row, f"Row {n} of {path}") for n, row in read_rows(path)
         }
-        return {"": [self._in_order(puzzle, said, path) for puzzle in found[""]]}
+        puzzles = found[""]
+        if set(said) != {puzzle.id.partition("/")[2] for puzzle in puzzles} and len(said) == len(puzzles):
+            said = {p.id.partition("/")[2]: order for p, order in zip(puzzles, said.values(), strict=True)}  # by place
+        return {"": [self._in_order(puzzle, said, path) for puzzle in puzzles]}
 
     def puzzle(self, key: str, row: Any, where: str) -> Puzzle:
         """The puzzle of a row, by its own id if it has one."""
