@@ -129,8 +129,7 @@ def _words(text: str) -> list[str]:
 def is_true(task: Task, record: Record) -> bool | None:
     """Whether the text of a line is true of its image; None where the task does not say."""
     if isinstance(task, GridTask):
-        text, _, image = str(record["option"]).partition("_")
-        return text[1:] == image[1:]
+        return task.truth(record)
     if isinstance(task, ChoiceTask):
         return bool(record["option"] == task.roles[0]) if record.get("option") in task.roles else None
     return bool(record["label"]) if record.get("label") in (0, 1) else None

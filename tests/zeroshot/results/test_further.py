@@ -87,6 +87,12 @@ def test_ties_limits_and_calibration_are_told(data):
     assert (row.n, row.correct) == (28, 7)
 
 
+def test_the_true_text_in_other_words_is_true(data):
+    (part, _) = parts(data, ColourScorer(), "hard_positives")
+    said = {record["option"]: TASKS["hard_positives"].truth(record) for record in part.records}
+    assert said == {"c0_i0": True, "c1_i0": True, "c2_i0": False}
+
+
 def test_a_blind_model_stands_beside(data):
     (part,) = parts(data, ColourScorer(), "sugarcrepe")  # 7 of 14: "red" of blue images is wrong
     (blind,) = parts(data, LengthScorer(), "sugarcrepe", blind=True)  # "red" is shorter: all right

@@ -143,6 +143,7 @@ def test_equal_texts_and_short_items_are_told(data):
     assert found["vl_checklist relation/vg_spatial"].notes[0].startswith("1 of 3 items have two equal texts")
     assert "1 items have fewer than 3 texts" in found["fgovd hard"].notes
     assert "boxes were cut out" in found["fgovd hard"].notes
+    assert found["fgovd hard"].overall.details["chance"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3) / 3)
 
 
 def test_boxes_are_encoded_in_their_image_where_a_scorer_can(data):

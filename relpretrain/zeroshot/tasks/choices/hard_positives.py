@@ -12,7 +12,7 @@ from relpretrain.zeroshot.analysis.rules import Rule, prefers
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.grid import GridTask, Puzzle
 from relpretrain.zeroshot.tasks.common.rows import find_file, image_cell, read_rows, text_cell
-from relpretrain.zeroshot.tasks.common.source import Source, select_splits
+from relpretrain.zeroshot.tasks.common.source import Record, Source, select_splits
 
 _FILES = {"relations": "vl_checklist_relations.json", "attributes": "vl_checklist_attributes.json"}
 _FOLDERS = {"data": ("data/", "data_"), "swapped_data": ("swapped_data/", "swapped_data_")}
@@ -66,6 +66,10 @@ class HardPositives(GridTask):
 
     card = CARD
     rules = (AUGMENTED, prefers("original", 0, 2), BRITTLENESS)
+
+    def truth(self, record: Record) -> bool:
+        """Of the first two texts."""
+        return str(record["option"]).startswith(("c0_", "c1_"))
 
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:
         """Three texts per item: true, true in other words, false."""

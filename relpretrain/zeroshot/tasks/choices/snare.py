@@ -76,6 +76,11 @@ class SNARE(GridTask):
                 splits[split] = [p for key, row, where in rows if (p := _puzzle(split, key, row, where)) is not None]
         return select_splits(splits, source.splits)
 
+    def truth(self, record: Record) -> bool | None:
+        """Of the first text; the third one of relation and ownership is not false either."""
+        third = record["question"] in ("relation", "ownership") and str(record["option"]).startswith("c2_")
+        return None if third else super().truth(record)
+
     def rules_of(self, records: Sequence[Record]) -> tuple[Rule, ...]:
         """The texts of the probe."""
         return _RULES[str(records[0].get("question"))]

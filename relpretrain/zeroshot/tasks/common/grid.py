@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,7 +57,7 @@ class Answers(NamedTuple):
     correct: list[bool]
     tied: list[bool]
     owner: list[int]  # number of each answer's puzzle
-    shapes: set[tuple[int, int]]
+    shapes: list[tuple[int, int]]  # number of texts and images that each answer is about
 
 
 class GridTask(PairTask):
@@ -98,6 +99,11 @@ class GridTask(PairTask):
             options = [f"c{c}_i{i}" for c in range(len(puzzle.texts))]
             lines = tuple({"label": f"{puzzle.id}_{o}", **shared, "option": o, "id": puzzle.id} for o in options)
             yield Item(image, puzzle.texts, lines, puzzle.box, group=puzzle.id)
+
+    def truth(self, record: Record) -> bool | None:
+        """Whether the text of a line is true of its image; None where that is not said."""
+        text, _, image = str(record["option"]).partition("_")
+        return text[1:] == image[1:]
 
     def category(self, record: Record) -> str:
         """The category of a record's item, "" where there are none."""
@@ -143,9 +149,9 @@ class GridTask(PairTask):
             tied |= dict(zip(numbers, verdict.tied.tolist(), strict=True))
         order = range(len(grids))
         owner = [n for n in order for _ in correct[n]]
-        return Answers(
-            [v for n in order for v in correct[n]], [v for n in order for v in tied[n]], owner, set(by_shape)
-        )
+        shape_of = {n: shape for shape, numbers in by_shape.items() for n in numbers}
+        right, ties = ([value for n in order for value in found[n]] for found in (correct, tied))
+        return Answers(right, ties, owner, [shape_of[n] for n in owner])
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each puzzle is right; by (rule, puzzle) where there are several rules."""
@@ -216,9 +222,8 @@ class GridTask(PairTask):
         """A rule's row over puzzles; the mean over their categories where that is the official figure."""
         answers = self.answers(rule, grids)
         owners = None if images is None else [images[n] for n in answers.owner]
-        details: dict[str, float] = {"ties": sum(answers.tied)}
-        if len(answers.shapes) == 1:
-            details["chance"] = rule.chance(*next(iter(answers.shapes)))
+        chances = [rule.chance(*shape) for shape in answers.shapes]
+        details = {"ties": float(sum(answers.tied)), "chance": sum(chances) / len(chances) if chances else math.nan}
         if rule.ties != "wrong" and answers.correct:
             strict = (c and not t for c, t in zip(answers.correct, answers.tied, strict=True))
             details["strict"] = sum(strict) / len(answers.correct)

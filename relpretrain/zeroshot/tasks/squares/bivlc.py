@@ -115,4 +115,4 @@ class BiVLC(SquareTask):
             return super().answers(rule, grids)
         columns = list(_MADE_OF[rule.name])
         right = torch.stack([grid.scores[0] for grid in grids])[:, columns].bool().all(dim=1)
-        return Answers(right.tolist(), [False] * len(grids), list(range(len(grids))), {(2, 2)})
+        return Answers(right.tolist(), [False] * len(grids), list(range(len(grids))), [(2, 2)] * len(grids))
