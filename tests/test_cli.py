@@ -1,4 +1,3 @@
-import logging
 import subprocess
 import sys
 import time
@@ -14,12 +13,6 @@ from relpretrain.training.command.trial import trial
 from relpretrain.version import __version__
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _closed_streams(monkeypatch):
-    """Lightning's log handlers keep the captured stderr of an earlier test."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
 
 
 def errors(capsys):

@@ -120,6 +120,29 @@ class RelationDataModule(LightningDataModule):
         shards = [shard for datasets in found.values() for shards in datasets.values() for shard in shards]
         index_shards(shards, self.num_workers)
 
+    def optimizer_steps(self, accumulate: int = 1) -> int | None:
+        """Optimizer steps after which the stopping rule ends training: a Trainer's `max_steps` should be no more.
+
+        Args:
+            accumulate: The Trainer's `accumulate_grad_batches`.
+
+        Returns:
+            None where no rule ends training, and where settings or data have a problem, which `setup` will report.
+        """
+        if self.stop == "max_steps" or self._check_settings(self.streams):
+            return None
+        problems: list[str] = []
+        exclusion = self._load_exclusion(problems)
+        shards = checks.find(self.streams, problems, self.num_workers)
+        if problems or checks.holdings(self.streams, shards, self.max_bad_fraction):
+            return None
+        try:
+            rows, _ = eligible_rows(self.streams, shards, exclusion)
+        except ConfigError:
+            return None
+        end = BatchSchedule(self.streams, rows, self.seed).end(self.stop)
+        return None if end is None else trainer_flags.optimizer_steps(end, accumulate)
+
     def setup(self, stage: str | None = None) -> None:
         """Find and index the shards, and check all that can be known before training.
 
@@ -150,7 +173,7 @@ class RelationDataModule(LightningDataModule):
             self.schedule = None
             raise ConfigError(problems)
         if stage in (None, "fit"):
-            self._end_by_rule()
+            self._find_end()
         if rank() == 0:
             print("\n".join(self.describe()), flush=True)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
@@ -188,6 +211,7 @@ class RelationDataModule(LightningDataModule):
                 )
             self._resumed = None
         self._train.upcoming = self._next
+        self._end_at(self._next)
         return self._loader(self._train, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -209,6 +233,7 @@ class RelationDataModule(LightningDataModule):
                 self.bad_samples.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
+                self._end_at(self._next)
                 under_way = getattr(self.trainer, "global_step", 0)
                 if self._accumulation is None or self._accumulation[0] != under_way:
                     self._accumulation = under_way, batch.step
@@ -258,25 +283,26 @@ class RelationDataModule(LightningDataModule):
             return end, self.stop
         return limit, "max_steps"
 
-    def _end_by_rule(self) -> None:
-        """Turn the stopping rule into the trainer's `max_steps`, which the learning-rate schedule also reads."""
+    def _find_end(self) -> None:
+        """Find the batch after which the loader ends."""
         assert self.schedule is not None
         assert self._train is not None
         self._train.repeat = trainer_flags.overfit_batches(self.trainer)
         if self._train.repeat:
             return
-        end = self._train.stop = self.schedule.end(self.stop)
-        if end == 0:
+        self._train.stop = self.schedule.end(self.stop)
+        if self._train.stop == 0:
             short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.schedule.sizes().items())
             raise ConfigError(
                 f"stop='first_exhausted' leaves no step: the first dataset drawn has fewer samples than a batch; "
-                f"samples per pass: {short}. Reduce batch_size, or choose another rule."
+                f"samples per epoch: {short}. Reduce batch_size, or choose another rule."
             )
-        if end is None or self.trainer is None:
-            return
-        steps = -(-end // self.trainer.accumulate_grad_batches)
-        if not 0 <= self.trainer.max_steps <= steps:
-            self.trainer.fit_loop.epoch_loop.max_steps = steps
+
+    def _end_at(self, step: int) -> None:
+        """Let the trainer end where the loader does: it would begin one empty epoch after another."""
+        end = None if self._train is None else self._train.stop
+        if end is not None and step >= end and self.trainer is not None:
+            self.trainer.should_stop = True
 
     def _load_exclusion(self, problems: list[str]) -> Exclusion | None:
         if self.exclude is None:

@@ -204,29 +204,56 @@ def test_a_worker_that_starts_late_begins_where_the_others_did():
         dataset.upcoming = 17 if start == 9 else dataset.upcoming
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("stop", "limit", "accumulate", "batches", "steps"),
-    [
-        ("first_exhausted", -1, 1, 4, 4),  # 24 samples in batches of 6
-        ("all_exhausted", -1, 1, 4, 4),
-        ("first_exhausted", 3, 1, 3, 3),  # the trainer's own limit comes first
-        ("first_exhausted", 50, 1, 4, 4),
-        ("all_exhausted", -1, 3, 4, 2),
-        ("max_steps", 7, 1, 7, 7),
-    ],
-)
-def test_training_ends_by_its_rule(make, tmp_path, stop, limit, accumulate, batches, steps):
+RULES = {  # rule, max_steps, batches to a step; batches and steps trained; whether the Trainer's number is told
+    "nothing twice": ("first_exhausted", -1, 1, 4, 4, True),  # 24 samples in batches of 6
+    "everything once": ("all_exhausted", -1, 1, 4, 4, True),
+    "the trainer's limit comes first": ("first_exhausted", 3, 1, 3, 3, False),
+    "both at once": ("first_exhausted", 4, 1, 4, 4, False),
+    "the rule comes first": ("first_exhausted", 50, 1, 4, 4, True),
+    "a last step of one batch": ("all_exhausted", -1, 3, 4, 2, True),
+    "no rule": ("max_steps", 7, 1, 7, 7, False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*(treespec|num_workers|many workers)")
+@pytest.mark.parametrize("case", RULES)
+def test_training_ends_by_its_rule(make, tmp_path, case, recwarn):
+    stop, limit, accumulate, batches, steps, told = RULES[case]
     data = make({"captions": stream("captions", make.shards, 6)}, stop=stop)
     options = {"accumulate_grad_batches": accumulate, "enable_checkpointing": False}
     seen, trainer = _fit(data, tmp_path, limit, **options)
     assert [step for step, _ in seen] == list(range(batches))
-    assert trainer.global_step == trainer.max_steps == steps
+    assert trainer.global_step == steps
+    assert (data.optimizer_steps(accumulate), trainer.max_steps) == (
+        None if stop == "max_steps" else -(-4 // accumulate),
+        limit,
+    )
+    lines = [str(warning.message) for warning in recwarn if "stop=" in str(warning.message)]
+    assert [f"give the Trainer max_steps={steps}, from" in line for line in lines] == [True] * told
     assert data.counters() == {
         "data/captions/small_samples": 6.0 * batches,
         "data/captions/small_passes": 6 * batches / 24,
     }
     assert data.state_dict()["dealt"] == {"captions/small": 6 * batches}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_resumed_at_the_end_of_its_rule_is_over(make, tmp_path):
+    options = {"stop": "all_exhausted"}
+    streams = {"captions": stream("captions", make.shards, 6)}
+    _, trainer = _fit(make(dict(streams), **options), tmp_path, -1, enable_checkpointing=False)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    assert _fit(make(dict(streams), **options), tmp_path, -1, resume=tmp_path / "end.ckpt")[0] == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"datasets": {"small": "nowhere/*.tar"}}, {"ratio": -1.0}, {"kind": "graphs", "batch_size": 0}]
+)
+def test_a_rule_says_no_end_where_setup_will_report(make, changes):
+    broken = dataclasses.replace(stream("captions", make.shards, 6), **changes)
+    assert make({"x": broken}, stop="all_exhausted").optimizer_steps() is None
+    assert make(stop="exhausted").optimizer_steps() is None
+    assert make(stop="all_exhausted", exclude="nowhere.json").optimizer_steps() is None
 
 
 @pytest.mark.filterwarnings("ignore:.*(treespec|num_workers|many workers)")
@@ -301,7 +328,7 @@ def test_limits_of_validation_are_for_each_stream(make, tmp_path):
 
 
 def test_a_rule_that_leaves_no_step(make):
-    with pytest.raises(ConfigError, match=r"leaves no step.*samples per pass: small \(24\)"):
+    with pytest.raises(ConfigError, match=r"leaves no step.*samples per epoch: small \(24\)"):
         make({"captions": stream("captions", make.shards, 30)}, stop="first_exhausted").setup()
     with pytest.raises(ConfigError, match="stop='exhausted' must be one of max_steps, first_exhausted, all_exhausted"):
         make(stop="exhausted").setup()
