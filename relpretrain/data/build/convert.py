@@ -14,10 +14,10 @@ from PIL import Image
 from relpretrain.data.build.convert_sources import SOURCES, add_source_options, source_arguments
 from relpretrain.data.build.output import Job, Outcome, PackedSample, add_output, plain_options, write
 from relpretrain.data.sampling.exclusion import Exclusion, phash
+from relpretrain.progress import Meter
 from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common.annotation import load_aliases
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.sources.common.files import Meter
 
 HASH_SIDE = 64
 """Pixels to which a JPEG may be reduced while decoding it for its perceptual hash."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.shards.resumable import ResumableWriter
 from relpretrain.data.shards.writer import check_writable
 from relpretrain.errors import counted, positive, singular
+from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.sources.common.files import Meter
 from relpretrain.version import __version__
 
 T = TypeVar("T")
@@ -105,7 +104,7 @@ def write(job: Job, args: argparse.Namespace) -> None:
     arguments = {"version": __version__, "options": dict(job.options), "files": [_stamp(path) for path in job.files]}
     with (
         ResumableWriter(args.out, arguments, args.samples_per_shard, args.overwrite) as writer,
-        ProgressLine(job.meter) as progress,
+        StageProgress(job.meter) as progress,
     ):
         if writer.shards:
             print(

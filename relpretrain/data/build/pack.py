@@ -17,9 +17,10 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote, local_copy, name_of
 from relpretrain.data.shards.row_index import ShardIndex, scan
 from relpretrain.errors import positive
+from relpretrain.progress import Meter
 from relpretrain.reading import parse_json
 from relpretrain.sources.common.dropped import Dropped, note
-from relpretrain.sources.common.files import Meter, json_lines
+from relpretrain.sources.common.files import json_lines
 from relpretrain.sources.common.values import identity
 
 JOIN_BY = ("image_id", "key", "url")
