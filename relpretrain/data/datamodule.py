@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -23,7 +22,7 @@ from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of
-from relpretrain.data.sampling.schedule import BatchSchedule
+from relpretrain.data.sampling.schedule import BatchSchedule, wrong_stream_ratios
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import schedule_lines
 from relpretrain.data.shards.indexing import index_shards
@@ -195,7 +194,7 @@ class RelationDataModule(LightningDataModule):
         sizes, found = self.schedule.sizes(), {}
         for (stream, dataset), samples in self.schedule.taken(self._next).items():
             found[f"data/{stream}/{dataset}_samples"] = float(samples)
-            found[f"data/{stream}/{dataset}_passes"] = samples / sizes[stream, dataset]
+            found[f"data/{stream}/{dataset}_epochs"] = samples / sizes[stream, dataset]
         return found
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -203,10 +202,10 @@ class RelationDataModule(LightningDataModule):
         if self._train is None or self.schedule is None:
             raise ConfigError("There is no training data: call setup() first.")
         if self._resumed is not None:
-            if self._resumed["plan"] != self.schedule.fingerprint:
+            if self._resumed["schedule"] != self.schedule.fingerprint:
                 warnings.warn(
                     f"The data differs from the checkpoint's (seed, streams or shards): step {self._next} goes on with "
-                    "the new plan, and samples of the running pass may come again or not at all.",
+                    "the new schedule, and samples of the running epoch may come again or not at all.",
                     stacklevel=2,
                 )
             self._resumed = None
@@ -247,9 +246,9 @@ class RelationDataModule(LightningDataModule):
         if self._accumulation is not None and self._accumulation[0] == getattr(self.trainer, "global_step", None):
             upcoming = self._accumulation[1]
         if self.schedule is None:
-            return {"next_step": upcoming, "plan": ""}
+            return {"next_step": upcoming, "schedule": ""}
         taken = {"/".join(source): samples for source, samples in self.schedule.taken(upcoming).items()}
-        return {"next_step": upcoming, "plan": self.schedule.fingerprint, "dealt": taken}
+        return {"next_step": upcoming, "schedule": self.schedule.fingerprint, "taken": taken}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after the last batch of a checkpoint."""
@@ -320,20 +319,15 @@ class RelationDataModule(LightningDataModule):
 
     def _check_settings(self, streams: Mapping[str, Stream]) -> list[str]:
         problems = checks.settings(streams, world_size())
-        if not self.streams:
-            problems.append("No stream has a ratio above 0: nothing would be trained on.")
-        if any(not 0 < stream.ratio < math.inf for stream in self.streams.values()):
-            ratios = ", ".join(f"{name} {stream.ratio:g}" for name, stream in self.streams.items())
-            problems.append(f"Ratios must be finite and not negative: {ratios}.")
+        if problem := wrong_stream_ratios(self.streams):
+            problems.append(problem)
         if self.stop not in get_args(Stop):
             problems.append(f"stop={self.stop!r} must be one of {', '.join(get_args(Stop))}.")
         if self.seed < 0:
             problems.append(f"seed={self.seed} must not be negative.")
         if self.num_workers < 0:
             problems.append(f"num_workers={self.num_workers} must not be negative.")
-        for name in ("mask_fraction", "max_bad_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                problems.append(f"{name}={getattr(self, name):g} must be a share between 0 and 1.")
+        problems += checks.fractions(mask_fraction=self.mask_fraction, max_bad_fraction=self.max_bad_fraction)
         if self.trainer is not None:
             problems += trainer_flags.problems(self.trainer)
         module = None if self.trainer is None else self.trainer.lightning_module

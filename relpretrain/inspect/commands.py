@@ -56,7 +56,7 @@ def add_subcommands(commands: Any) -> None:
     doctor.add_argument("-c", "--config", type=Path, metavar="RECIPE", help="judge samples as its streams would")
     doctor.add_argument("--out", type=Path, metavar="FILE", help="write all findings as JSON")
     doctor.add_argument(
-        "--max-bad", type=float, metavar="SHARE",
+        "--max-bad", type=float, metavar="FRACTION",
         help="end with exit status 1 if more samples are bad (default: the recipe's, else 0.05)",
     )  # fmt: skip
     doctor.add_argument("--ranks", type=positive, default=1, help="processes that would train (default: %(default)s)")

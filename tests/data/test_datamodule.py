@@ -70,7 +70,7 @@ def test_streams_give_their_types(make):
     assert {b.stream: b.pairs.whole is not None for b in batches} == {k: k == "regions" for k in KINDS}
 
 
-def test_every_key_once_per_pass(make):
+def test_every_key_once_per_epoch(make):
     captions = [b for b in _run(make(), 60) if b.stream == "captions"][:16]
     keys = [key for batch in captions for key in batch.keys]
     expected = {f"small/s-{i // 5:06d}/k{i:03d}" for i in range(24)}
@@ -121,7 +121,7 @@ def test_start_at_any_step(make, workers):
     expected = _run(make(), 12)
     data = make(num_workers=workers)
     data.setup()
-    data.load_state_dict({"next_step": 7, "plan": data.schedule.fingerprint})
+    data.load_state_dict({"next_step": 7, "schedule": data.schedule.fingerprint})
     for a, b in zip(expected[7:], islice(iter(data.train_dataloader()), 5), strict=True):
         _equal(a, b)
 
@@ -232,9 +232,9 @@ def test_training_ends_by_its_rule(make, tmp_path, case, recwarn):
     assert [f"give the Trainer max_steps={steps}, from" in line for line in lines] == [True] * told
     assert data.counters() == {
         "data/captions/small_samples": 6.0 * batches,
-        "data/captions/small_passes": 6 * batches / 24,
+        "data/captions/small_epochs": 6 * batches / 24,
     }
-    assert data.state_dict()["dealt"] == {"captions/small": 6 * batches}
+    assert data.state_dict()["taken"] == {"captions/small": 6 * batches}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -342,7 +342,7 @@ def test_counters_are_logged(make):
     logger = SimpleNamespace(log_metrics=lambda values, step: logged.append(values), save=lambda: None)
     trainer = SimpleNamespace(datamodule=data, loggers=[logger], max_steps=10)
     LossLog()._log(trainer, SimpleNamespace(backbone=None, optimizer=Optimizer()), 5)
-    assert (logged[0]["data/captions/small_samples"], logged[0]["data/captions/small_passes"]) == (30.0, 1.25)
+    assert (logged[0]["data/captions/small_samples"], logged[0]["data/captions/small_epochs"]) == (30.0, 1.25)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -403,7 +403,7 @@ def test_one_bad_sample_of_forty_stops_no_run_of_single_samples(make, tmp_path):
     data = make({"captions": stream("captions", _some_bad(make, 40), 1)})
     seen, _ = _fit(data, tmp_path, 120, enable_checkpointing=False)
     assert [step for step, _ in seen] == list(range(120))
-    assert data.report() == {"small": {"not_an_image": 3}}  # one a pass
+    assert data.report() == {"small": {"not_an_image": 3}}  # one an epoch
 
 
 def test_what_takes_the_place_of_a_bad_sample_is_the_same_on_any_ranks_and_workers(make, monkeypatch):
@@ -442,19 +442,19 @@ def test_checkpoint_gets_the_preprocessing(make):
     assert (preprocess.image_size, preprocess.max_tokens) == (16, 36)
 
 
-def test_plan_is_printed(make, capsys):
+def test_the_schedule_is_printed(make, capsys):
     make(seed=3).setup()
     printed = capsys.readouterr().out
     assert "seed 3" in printed
-    assert "captions: 50.0 % of the steps, 6 images each (captions), samples per pass: small 24; for itc" in printed
+    assert "captions: 50.0 % of the steps, 6 images each (captions), samples per epoch: small 24; for itc" in printed
 
 
-def test_plan_says_how_often_each_dataset_is_passed(make, capsys):
+def test_the_schedule_says_how_many_epochs_of_each_dataset_pass(make, capsys):
     data = make({"captions": stream("captions", make.shards, 6)}, stop="all_exhausted")
     data.setup()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Data plan, seed 0: 4 batches (stop: all_exhausted)"
-    assert lines[2] == "    small: 4 batches, 24 samples, 1.00 passes"
+    assert lines[2] == "    small: 4 batches, 24 samples, 1.00 epochs"
 
 
 def _objective(*consumes):
@@ -494,8 +494,8 @@ def test_all_problems_are_told_at_once(make):
         "Stream 'b': max_tokens=4 is too short for one triplet in 24 of 24 graphs looked at; 'cat beside dog' takes 5 ",
         "Stream 'c' (kind regions, ratio 2) needs samples with entities, but dataset 'small' has none: its 5 shard(s) "
         "(s-000000 ... s-000004) hold 24 samples, 24 with captions, 0 with entities, 0 with relations.",
-        "Stream 'c': flip=7 must be a chance between 0 and 1.",
-        "mask_fraction=2 must be a share",
+        "Stream 'c': flip=7 must be a probability between 0 and 1.",
+        "mask_fraction=2 must be a fraction",
         "image_size=16 of the data differs from the backbone's image_size=224",
     ]
     for line in expected:
@@ -508,7 +508,7 @@ def test_all_problems_are_told_at_once(make):
     [
         (
             {"num_workers": 10_000},
-            r"num_workers=10000 is more workers than the shards can serve: one pass .* 16 batches",
+            r"num_workers=10000 is more workers than the shards can serve: one epoch .* 16 batches",
         ),
         ({"num_workers": -1}, "must not be negative"),
         ({"seed": -1}, "seed=-1"),
