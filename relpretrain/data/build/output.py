@@ -68,9 +68,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options of what writes shards."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=positive, default=_cores(), help="processes (default: %(default)s, the cores)"
-    )
+    add_workers(parser)
     parser.add_argument(
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
     )
@@ -79,6 +77,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes that work."""
+    help_text = "processes (default: %(default)s, the cores)"
+    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+
+
+def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
+    """Add an option of several words, of which the first is the default."""
+    parser.add_argument(flag, choices=choices, default=choices[0], help=f"{help_text} (default: %(default)s)")
 
 
 def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
