@@ -95,7 +95,7 @@ def choose_held_out(
     """
     for name, share in (("pairs", pairs), ("combinations", combinations)):
         if not 0 <= share < 1:
-            raise ValueError(f"hold_out_{name}={share:g} must be a fraction from 0 to below 1.")
+            raise ValueError(f"hold_out_{name} is {share}, but a fraction to hold out lies between 0 and 1.")
     rng = np.random.default_rng([seed, *b"held out"])
     every = [(min(pair), max(pair)) for pair in itertools.combinations(kinds, 2)]
     parted = _choose_pairs(every, _number(pairs, len(every)), (len(kinds) - 1) // 2, rng)
@@ -139,7 +139,7 @@ def _both_ways(pair: tuple[str, str], family: Sequence[str]) -> bool:
 def _choose_combinations(
     pairs: Sequence[tuple[str, str]], relations: Sequence[str], share: float, rng: np.random.Generator
 ) -> list[Combination]:
-    """Whole families of single pairs, until they hold the share."""
+    """Whole families of single pairs, until they hold that fraction."""
     if not share:
         return []
     families = [present for family in FAMILIES if (present := [name for name in family if name in relations])]

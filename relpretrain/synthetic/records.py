@@ -27,7 +27,7 @@ class Annotator:
         caption_noise: Fraction of the captions that are another scene's.
         label_noise: Fraction of the annotated relations that are replaced by a false one of the same two objects.
         relational_sentences: Fraction of the captions that mention a relation which do so in a sentence, not a phrase.
-        omitted_relations: Fraction of the relations that their graph does not tell; it tells at least one.
+        omitted_relations: Fraction of the relations that the graph leaves out; it keeps at least one.
     """
 
     world: World

@@ -26,8 +26,9 @@ from relpretrain.synthetic.relations import (
 from relpretrain.synthetic.render import COLORS, SHAPES, SIZES, TEXTURES, draw_scene, parse_label
 
 ARRANGED = 0.8
-"""Fraction of the scenes in which two objects are arranged so that a relation drawn at random is true of them, in
-worlds with more than the four; else some would hardly come."""
+"""Fraction of the scenes in which two objects are arranged so that a relation drawn by chance is true of them.
+
+Only in worlds with more than the four relations; else some would hardly come."""
 
 _TRIES = 400
 """Layouts of the same things, and choices of things, after which a scene is given up."""
