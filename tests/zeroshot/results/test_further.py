@@ -67,14 +67,14 @@ def test_half_truths_are_texts_with_words_added():
     from relpretrain.zeroshot.tasks.common.base import Item
 
     items, lines = [], []
-    for n, (false, right) in enumerate((("a red dog", 0.9), ("a dog barks", 0.1), ("a cat", 0.9))):
+    for n, (false, right) in enumerate((("a red dog", 0.9), ("a dog barks", 0.1), ("a cat", 0.9), ("a dog now", 0.5))):
         records = tuple(
             {"label": f"{n}_{o}", "task": "sugarcrepe", "file": "add_obj", "option": o, "id": n} for o in task.roles
         )
         items.append(Item(f"{n}.jpg", ("a dog", false), records))
         lines += [record | {"score": score} for record, score in zip(records, (right, 0.5), strict=True)]
     row = rows(further(Scored(task, "", lines, items=items)))["half-truth"]
-    assert (row.n, row.correct) == (2, 1)  # "a cat" adds nothing
+    assert (row.n, row.correct) == (3, 1)  # "a cat" adds nothing; the last one ties
 
 
 def test_ties_limits_and_calibration_are_told(data):
