@@ -49,7 +49,6 @@ class ResumableWriter:
         self.position = 0
         self.dropped = Dropped()
         self.shards: list[dict[str, Any]] = []
-        self.relations: Counter[str] = Counter()
         self.keys: set[str] = set()
         self._work = folder / UNFINISHED
         self._shard: ShardFile | None = None
@@ -74,6 +73,14 @@ class ResumableWriter:
         if self._shard is not None:
             self._shard.discard()
         self._release()
+
+    @property
+    def relations(self) -> Counter[str]:
+        """How often each relation occurs in the finished shards."""
+        total: Counter[str] = Counter()
+        for shard in self.shards:
+            total.update(shard["relation_counts"])
+        return total
 
     @property
     def samples(self) -> int:
@@ -105,7 +112,7 @@ class ResumableWriter:
         """Finish: the last shard, all shards' names, and `index.json` with further entries."""
         with self._telling():
             self._close()
-            publish(self._work, self.folder, self.shards, self.relations, extra)
+            publish(self._work, self.folder, self.shards, extra)
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _begin(self) -> None:
@@ -117,15 +124,14 @@ class ResumableWriter:
     def _close(self) -> None:
         if self._shard is None:
             return
-        shard, relations = self._shard.finish(), self._shard.relations
-        entry = {"shard": shard, "relations": relations, "position": self.position, "dropped": self.dropped}
+        shard = self._shard.finish()
+        entry = {"shard": shard, "position": self.position, "dropped": self.dropped}
         entry["examples"] = self.dropped.examples
         with (self._work / "journal.jsonl").open("ab") as file:
             file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self.shards.append(shard)
-        self.relations.update(relations)
         self._shard = None
 
     def _take_over(self) -> None:
@@ -149,7 +155,6 @@ class ResumableWriter:
         for line in lines:
             entry = json.loads(line)
             self.shards.append(entry["shard"])
-            self.relations.update(entry["relations"])
             self.position, self.dropped = entry["position"], Dropped(entry["dropped"], entry["examples"])
             self.keys.update(_keys(self._place(entry["shard"])))
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from relpretrain.errors import BadSample
 from relpretrain.identity import fingerprint
 from relpretrain.reading import decode, mend, parse_json
 from relpretrain.sources.common.values import as_number, identity
-from relpretrain.types import Kind
+
+if TYPE_CHECKING:
+    from relpretrain.types import Kind  # loads torch
 
 _VERSION = 3
 _PARTS = ("image", "json", "txt")
@@ -115,7 +117,7 @@ class ShardIndex:
         return RawSample(self.keys[row], parts[0] or b"", parts[1], parts[2])
 
     @classmethod
-    def of(cls, shard: str) -> ShardIndex:
+    def of(cls, shard: str | Path) -> ShardIndex:
         """The index of a shard: the stored one if it is of this very file, else a new one, stored if possible.
 
         It is kept beside the shard, or in the cache folder where that cannot be written.
@@ -137,7 +139,7 @@ class ShardIndex:
         return index
 
     @classmethod
-    def stored(cls, shard: str) -> ShardIndex | None:
+    def stored(cls, shard: str | Path) -> ShardIndex | None:
         """The stored index of a shard, if there is one of this very file; a remote shard must have been copied.
 
         Raises:
