@@ -15,7 +15,7 @@ from relpretrain.data.build.output import Job, add_output, plain_options, write
 from relpretrain.data.build.pack_sample import QUALITY, Located, Packing, Resize
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote, local_copy, name_of
-from relpretrain.data.shards.row_index import ShardIndex, scan
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import positive
 from relpretrain.reading import parse_json
 from relpretrain.sources.common.dropped import Dropped, note
@@ -153,7 +153,7 @@ def locate(
 
 
 def _scanned(shard: str, dropped: Counter[str]) -> ShardIndex:
-    index = scan(local_copy(shard), name_of(shard))  # not the stored index: packing writes nothing beside what it reads
+    index = ShardIndex.scan(local_copy(shard), name_of(shard))  # packing stores nothing beside what it reads
     for problem in index.problems:
         note(dropped, problem.reason, f"{Path(shard).name}/{problem.key}")
     return index
@@ -198,7 +198,7 @@ def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str |
     shards = resolve_shards(str(path))
     meter.begin(f"reading {path.name}", len(shards))
     for shard in shards:
-        index = scan(Path(shard), Path(shard).stem)
+        index = ShardIndex.scan(Path(shard), Path(shard).stem)
         for row in range(len(index)):
             record, key = _record(index.read(row).json), index.keys[row]
             yield f"{Path(shard).name}/{key}", key if join_by == "key" else identity(record.get(join_by)), record
