@@ -40,7 +40,7 @@ def _tar(members, form=USTAR, **options):
 def _without_magic(members):
     """As the seventh edition of Unix wrote it."""
     content = bytearray(_tar(members))
-    for start in [m.offset for m in tarfile.open(fileobj=io.BytesIO(bytes(content)))]:
+    for start in range(0, 1024 * len(members), 1024):
         content[start + 257 : start + 265] = bytes(8)
         content[start + 148 : start + 156] = b" " * 8
         content[start + 148 : start + 156] = b"%06o\0 " % sum(content[start : start + 512])
@@ -75,7 +75,7 @@ TARS = {
     "large owner": _tar([*_sample("a", uid=1 << 25), *_sample("b")], GNU),
     "names that are no text": _tar([*_sample("caf\udce9"), *_sample("größe"), *_sample("b")]),
     "a folder as a file": _tar([_member("a/", b"", tarfile.AREGTYPE), *_sample("b")]),
-    "foreign endings": _tar([*_sample("a"), _member("a.cls", b"3"), _member("a.seg.png", b"4"), _member("README"), *_sample("b")]),
+    "foreign endings": _tar([*_sample("a"), _member("a.cls"), _member("a.seg.png"), _member("README"), *_sample("b")]),
     "hidden": _tar([_member(".x.jpg"), *_sample("a")]),
     "repeated": _tar([*_sample("a"), *_sample("a"), *_sample("b"), _member("b.jpg", b"again")]),
     "empty": _tar([]),
@@ -115,9 +115,8 @@ def test_odd_tars(tmp_path, monkeypatch, name):
         with tarfile.open(path) as tar:
             there = {m.offset_data: m.size for m in tar if m.isreg()}
         (offsets, sizes, _), *_ = found
-        assert all(
-            there[o] == s for os, ss in zip(offsets, sizes, strict=True) for o, s in zip(os, ss, strict=True) if o >= 0
-        )
+        places = zip(sum(offsets, []), sum(sizes, []), strict=True)
+        assert all(there[offset] == size for offset, size in places if offset >= 0)
 
 
 def test_plain_headers_are_read_without_tarfile(tmp_path, monkeypatch):
@@ -126,11 +125,10 @@ def test_plain_headers_are_read_without_tarfile(tmp_path, monkeypatch):
         path.write_bytes(TARS[form])
         expected = _found(path)
         with monkeypatch.context() as patch:
-            odd = []
-            real = module._odd
-            patch.setattr(module, "_odd", lambda tar, place, odd=odd: odd.append(place) or real(tar, place))
+            asked = []
+            patch.setattr(module, "_odd", lambda tar, place, asked=asked: asked.append(place))
             assert _found(path) == expected
-        assert len(odd) == 1  # the end
+        assert len(asked) == 1  # the end
 
 
 @pytest.mark.parametrize("name", ["pax", "long gnu", "long pax"])
