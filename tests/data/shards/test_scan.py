@@ -4,6 +4,7 @@ import io
 import random
 import re
 import tarfile
+from itertools import chain
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_odd_tars(tmp_path, monkeypatch, name):
         with tarfile.open(path) as tar:
             there = {m.offset_data: m.size for m in tar if m.isreg()}
         (offsets, sizes, _), *_ = found
-        places = zip(sum(offsets, []), sum(sizes, []), strict=True)
+        places = zip(chain(*offsets), chain(*sizes), strict=True)
         assert all(there[offset] == size for offset, size in places if offset >= 0)
 
 
