@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
     if not is_merging(args):
         task = task_of(args)
         if parts.begin(task or ALL, args.words, {"shards": [_stamp(shard) for shard in shards]}):
-            _read(parts, shards, parts.missing(task or ALL, len(shards)), args.workers)
+            missing = [number for number in range(len(shards)) if parts.wants(task or ALL, number)]
+            _read(parts, shards, missing, args.workers)
             parts.mark(task or ALL)
         if task is not None:
             print(

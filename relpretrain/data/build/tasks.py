@@ -104,8 +104,8 @@ class Parts:
         old = self.plan()
         if (total := old["total"]) != task.total:
             raise ValueError(
-                f"{self.folder} holds the work of {total} tasks, not of {task.total}: name --task I/{total}, or remove it "
-                "to begin anew"
+                f"{self.folder} holds the work of {total} tasks, not of {task.total}: name --task I/{total}, or remove "
+                "it to begin anew"
             )
         if old["arguments"] != plan["arguments"]:
             of_both = {**old["arguments"], **plan["arguments"]}
@@ -126,16 +126,16 @@ class Parts:
         assert isinstance(plan, dict)
         return plan
 
-    def place(self, part: int, ending: str = ".json") -> Path:
-        """The file of a part; one that exists is whole."""
-        return self.folder / f"part-{part:06d}{ending}"
+    def place(self, part: int | str, ending: str = ".json") -> Path:
+        """The file of a part, by its number, or of something else, by its name; one that exists is whole."""
+        return self.folder / (f"part-{part:06d}{ending}" if isinstance(part, int) else f"{part}{ending}")
 
-    def missing(self, task: Task, count: int) -> list[int]:
-        """The parts that a task still has to do, of `count` in all."""
-        return [part for part in range(count) if task.takes(part) and not self.place(part).exists()]
+    def wants(self, task: Task, part: int) -> bool:
+        """Whether a task still has to do a part."""
+        return task.takes(part) and not self.place(part).exists()
 
-    def store(self, part: int, content: Mapping[str, Any]) -> None:
-        """Write the file of a part."""
+    def store(self, part: int | str, content: Mapping[str, Any]) -> None:
+        """Write the file of a part, or of something else."""
         write_atomically(self.place(part), json.dumps(content, ensure_ascii=False).encode())
 
     def mark(self, task: Task) -> None:
