@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.progress import ProgressLine
-from relpretrain.data.build.tasks import add_task
+from relpretrain.data.build.tasks import add_task, stamp
 from relpretrain.data.shards.resumable import ResumableWriter
 from relpretrain.data.shards.writer import PARTS, check_writable, publish
 from relpretrain.errors import counted, positive, singular
@@ -146,7 +146,7 @@ def write(job: Job, args: argparse.Namespace) -> None:
 
 def stamps(job: Job) -> dict[str, Any]:
     """What the shards of a job depend on, of plain types."""
-    return {"version": __version__, "options": dict(job.options), "files": [_stamp(path) for path in job.files]}
+    return {"version": __version__, "options": dict(job.options), "files": [stamp(path) for path in job.files]}
 
 
 def publish_shards(
@@ -235,14 +235,6 @@ def free_key(name: str, taken: set[str]) -> str:
 
 def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
-
-
-def _stamp(path: Path) -> list[Any]:
-    try:
-        stat = path.stat()
-        return [str(path), stat.st_size, stat.st_mtime_ns]
-    except OSError:
-        return [str(path)]  # whoever reads it says what is wrong
 
 
 def _cores() -> int:

@@ -15,7 +15,6 @@ from relpretrain.data.build.output import Job, Outcome, PackedSample, free_key, 
 from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.build.tasks import Parts, Task, parts_of
 from relpretrain.data.shards.writer import ShardFile
-from relpretrain.reading import read_json
 from relpretrain.sources.common.dropped import Dropped
 
 
@@ -141,7 +140,7 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
             if (own := parts.folder / stored["shard"]["name"]).exists():
                 own.replace(parts.folder / final)
             shards.append(stored["shard"] | {"name": final})
-    reading = read_json(parts.place("reading"), "what reading the input left out")
+    reading = parts.read("reading")
     dropped.include(Dropped(reading["dropped"], reading["examples"]))
     if join is not None:
         join.note_unmet(dropped)

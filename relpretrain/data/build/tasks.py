@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from relpretrain.data.shards.manifest import NAME
+from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.writer import check_writable, write_atomically
 from relpretrain.reading import read_json
 
@@ -142,19 +143,29 @@ class Parts:
         """Say that a task has done all its parts."""
         self._marker(task).touch()
 
+    def read(self, part: int | str) -> dict[str, Any]:
+        """What `store` has written."""
+        content = read_json(self.place(part), "what a task has done")
+        assert isinstance(content, dict)
+        return content
+
     def stored(self) -> Iterator[dict[str, Any]]:
-        """What all parts gave, in order.
+        """What all parts gave, in order; see `check_finished`."""
+        self.check_finished()
+        for place in sorted(self.folder.glob("part-*.json")):
+            yield self.read(place.stem)
+
+    def check_finished(self) -> None:
+        """Check that all tasks are done.
 
         Raises:
-            ValueError: If a task has not finished; names all such.
+            ValueError: If one is not; names all such.
         """
         total = self.plan()["total"]
         left = [f"{number}/{total}" for number in range(total) if not self._marker(Task(number, total)).exists()]
         if left:
             shown = ", ".join(left[:10]) + (", ..." if len(left) > 10 else "")
             raise ValueError(f"{len(left)} of {total} tasks have not finished: run --task {shown} again, then merge")
-        for place in sorted(self.folder.glob("part-*.json")):
-            yield read_json(place, "what a task has done")
 
     def clear(self) -> None:
         """Remove everything."""
@@ -162,6 +173,17 @@ class Parts:
 
     def _marker(self, task: Task) -> Path:
         return self.folder / f"task-{task.number}-of-{task.total}.done"
+
+
+def stamp(place: str | Path) -> list[Any]:
+    """What tells whether a file is still the same, of plain types: its path, size and time; an address itself."""
+    if is_remote(place):
+        return [place]
+    try:
+        stat = os.stat(place)
+        return [str(place), stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        return [str(place)]  # whoever reads it says what is wrong
 
 
 def parts_of(out: Path, is_file: bool) -> Parts:
