@@ -12,11 +12,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from relpretrain.data.shards.manifest import NAME
 from relpretrain.data.shards.remote import is_remote
-from relpretrain.data.shards.writer import check_writable, write_atomically
+from relpretrain.data.shards.writer import check_writable, lock, write_atomically
 from relpretrain.reading import read_json
 
 PLAN = "plan.json"
@@ -83,6 +83,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock: IO[bytes] | None = None
 
     def begin(self, task: Task, words: Sequence[str], arguments: Mapping[str, Any]) -> bool:
         """Take part; returns whether there is anything left to do for this task.
@@ -93,7 +94,7 @@ class Parts:
             arguments: What the parts depend on, of plain types.
 
         Raises:
-            ValueError: If tasks of another number, or with other arguments, have begun here.
+            ValueError: If tasks of another number, or with other arguments, have begun here, or this one runs already.
         """
         plan = {"total": task.total, "arguments": dict(arguments), "words": list(words), "folder": os.getcwd()}
         plan = json.loads(json.dumps(plan))
@@ -115,6 +116,8 @@ class Parts:
                 f"{self.folder} holds work with other arguments or files ({', '.join(different)}): repeat those to go "
                 "on, or remove it to begin anew"
             )
+        busy = f"another process does task {task.number}/{task.total} in {self.folder} at the moment"
+        self._lock = lock(self.folder / f"task-{task.number}.lock", busy)
         return not self._marker(task).exists()
 
     def plan(self) -> dict[str, Any]:
