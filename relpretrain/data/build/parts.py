@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.name_join import NameJoin
 from relpretrain.data.build.output import Job, Outcome, PackedSample, free_key, named, publish_shards, stamps
-from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.build.tasks import Parts, Task, parts_of
 from relpretrain.data.shards.writer import ShardFile
+from relpretrain.progress import StageProgress
 from relpretrain.sources.common.dropped import Dropped
 
 
@@ -100,7 +100,7 @@ def write_parts(
 def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:
     part: _Part | None = None
     count = 0
-    with ProgressLine(job.meter) as progress:
+    with StageProgress(job.meter) as progress:
         try:
             for number, found, key in ordered_map(_Work(job.work), pieces, args.workers):
                 part = part or _Part(parts, number)
