@@ -84,7 +84,7 @@ def _audit(args: argparse.Namespace) -> None:
     from relpretrain.data.sampling.exclusion import DISTANCE
     from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
     from relpretrain.inspect.audit.compare import audit
-    from relpretrain.inspect.common.share import begin_share, end_share
+    from relpretrain.inspect.common.share import begin_share, end_share, is_task
     from relpretrain.inspect.common.tables import print_table
 
     shards = resolve_shards(args.shards)
@@ -99,7 +99,7 @@ def _audit(args: argparse.Namespace) -> None:
         workers=args.workers,
         share=share,
     )
-    if result is None:
+    if is_task(share):
         end_share(share)
         return
     exclusion = result.exclusion(args.hashes)
