@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 from relpretrain.data.shards.manifest import NAME
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.writer import check_writable, lock, write_atomically
-from relpretrain.reading import read_json
+from relpretrain.reading import parse_json, read_json
 
 PLAN = "plan.json"
 
@@ -97,7 +97,7 @@ class Parts:
             ValueError: If tasks of another number, or with other arguments, have begun here, or this one runs already.
         """
         plan = {"total": task.total, "arguments": dict(arguments), "words": list(words), "folder": os.getcwd()}
-        plan = json.loads(json.dumps(plan))
+        plan = parse_json(json.dumps(plan))
         place = self.folder / PLAN
         if not place.exists():
             check_writable(self.folder)
