@@ -38,10 +38,6 @@ class Task(NamedTuple):
         return part % self.total == self.number
 
 
-ALL = Task(0, 1)
-"""A task that does everything."""
-
-
 def add_task(parser: argparse.ArgumentParser) -> None:
     """Add `--task` to a command; `task_of` reads it."""
     parser.add_argument(
