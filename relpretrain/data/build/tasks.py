@@ -151,7 +151,7 @@ class Parts:
     def stored(self) -> Iterator[dict[str, Any]]:
         """What all parts gave, in order; see `check_finished`."""
         self.check_finished()
-        for place in sorted(self.folder.glob("part-*.json")):
+        for place in sorted(self.folder.glob("part-*.json"), key=lambda place: int(place.stem[5:])):
             yield self.read(place.stem)
 
     def check_finished(self) -> None:
