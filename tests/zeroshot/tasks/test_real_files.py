@@ -45,7 +45,7 @@ def test_a_perfect_scorer_of_fgovd_has_all_and_a_constant_one_too(realdata):
     items = task.items(Source(realdata))["hard"]
     (table,) = constant(task, items)
     assert (table.overall.accuracy, table.overall.details["strict"]) == (1.0, 0.0)
-    assert "37 items have fewer than 11 texts" in table.notes
+    assert "37 items with fewer than 11 texts" in table.notes
     right = [r | {"score": float(r["option"] == "c0_i0")} for item in items for r in item.records]
     assert task.summarise(right).overall.details["strict"] == 1.0
 

@@ -141,7 +141,7 @@ def test_score_files_give_the_same_tables_and_items(data, tmp_path):
 def test_equal_texts_and_short_items_are_told(data):
     found = tables(data, ConstantScorer(), ["vl_checklist", "fgovd"])
     assert found["vl_checklist relation/vg_spatial"].notes[0].startswith("1 of 3 items have two equal texts")
-    assert "1 items have fewer than 3 texts" in found["fgovd hard"].notes
+    assert "1 item with fewer than 3 texts" in found["fgovd hard"].notes
     assert "boxes were cut out" in found["fgovd hard"].notes
     assert found["fgovd hard"].overall.details["chance"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3) / 3)
 

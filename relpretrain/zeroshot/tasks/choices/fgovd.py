@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from relpretrain.errors import counted
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.rules import TEXT
 from relpretrain.zeroshot.tasks.common.base import Item, score_items
@@ -84,7 +85,7 @@ class FGOVD(GridTask):
         most = max(len(grid.scores) for grid in grids)
         fewer = sum(len(grid.scores) < most for grid in grids)
         notes = [f"boxes were {' and '.join(ways)}"] if ways else []
-        return (*notes, *([f"{fewer} items have fewer than {most} texts"] if fewer else []))
+        return (*notes, *([f"{counted(fewer, 'item')} with fewer than {most} texts"] if fewer else []))
 
 
 def _puzzle(split: str, key: str, row: Any, where: str) -> Puzzle:

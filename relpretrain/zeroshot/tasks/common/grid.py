@@ -223,7 +223,8 @@ class GridTask(PairTask):
         answers = self.answers(rule, grids)
         owners = None if images is None else [images[n] for n in answers.owner]
         chances = [rule.chance(*shape) for shape in answers.shapes]
-        details = {"ties": float(sum(answers.tied)), "chance": sum(chances) / len(chances) if chances else math.nan}
+        chance = sum(chances) / len(chances) if chances else math.nan
+        details: dict[str, float] = {"ties": sum(answers.tied), "chance": chance}
         if rule.ties != "wrong" and answers.correct:
             strict = (c and not t for c, t in zip(answers.correct, answers.tied, strict=True))
             details["strict"] = sum(strict) / len(answers.correct)
