@@ -20,10 +20,8 @@ from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, make_parser
 from relpretrain.zeroshot.ranks import own_device, process_group
-from relpretrain.zeroshot.report.board import Board, read_models
 from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
-from relpretrain.zeroshot.results.board import all_figures, contests, models_of
 from relpretrain.zeroshot.results.comparison import Comparison, compare
 from relpretrain.zeroshot.results.further import further
 from relpretrain.zeroshot.results.items import (
@@ -34,7 +32,6 @@ from relpretrain.zeroshot.results.items import (
     item_results,
     read_items,
 )
-from relpretrain.zeroshot.results.leaderboard import add_to_leaderboard, read_leaderboard
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
@@ -49,6 +46,7 @@ from relpretrain.zeroshot.results.scores import (
 from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
 from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
+from relpretrain.zeroshot.side_by_side import make_board
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask
 from relpretrain.zeroshot.tasks.common.card import overview
@@ -73,7 +71,7 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
             print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
             return 0
         if args.side_by_side or args.leaderboard:
-            board = _board(args, [program, *map(shlex.quote, argv)])
+            board = make_board(args, [program, *map(shlex.quote, argv)])
             board.print()
             if args.out:
                 board.write(args.out)
@@ -250,28 +248,6 @@ def _with_texts(results: list[ItemResult], folder: Path) -> list[ItemResult]:
     known = {result.key: result for result in read_items(table)} if table.is_file() else {}
     shown = [known.get(result.key, result) for result in results]
     return [replace(there, right=result.right) for there, result in zip(shown, results, strict=True)]
-
-
-def _board(args: argparse.Namespace, command: list[str]) -> Board:
-    """Result folders and the figures of a leaderboard side by side."""
-    if chosen_model(args) or args.scores or args.compare:
-        raise ValueError("--side-by-side and --leaderboard show what was scored before: leave the other modes out.")
-    models = read_models(args.side_by_side or ())
-    figures = []
-    if args.add:
-        if args.leaderboard is None:
-            raise ValueError("--add needs --leaderboard FILE.csv, into which the figures go.")
-        number = add_to_leaderboard(args.leaderboard, all_figures(models))
-        print(f"{args.leaderboard} has {number} figures now", file=sys.stderr)
-    if args.leaderboard is not None:
-        figures = [f for f in read_leaderboard(args.leaderboard) if f.model not in {model.name for model in models}]
-    if args.tasks and ALL not in args.tasks:
-        models = [replace(m, tables=[t for t in m.tables if t.task in args.tasks]) for m in models]
-        figures = [figure for figure in figures if figure.task in args.tasks]
-    found = contests([*models, *models_of(figures)], args.seed)
-    if not found:
-        raise ValueError("There are no figures to show: the folders and the leaderboard have none of these tasks.")
-    return Board(found, {"folders": ", ".join(map(str, args.side_by_side or ()))} | describe(command, args.seed))
 
 
 def _finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
