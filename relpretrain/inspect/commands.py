@@ -11,6 +11,7 @@ from relpretrain.data.build.output import add_workers
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, positive
+from relpretrain.recipe_files import check_recipe, find_recipe
 
 
 def add_subcommands(commands: Any) -> None:
@@ -78,13 +79,15 @@ def _origin(text: str) -> tuple[str, str]:
 
 
 def _audit(args: argparse.Namespace) -> None:
+    shards = resolve_shards(args.shards)
+
     from relpretrain.data.sampling.exclusion import DISTANCE
     from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
     from relpretrain.inspect.audit.compare import audit
     from relpretrain.inspect.common.tables import print_table
 
     result = audit(
-        resolve_shards(args.shards),
+        shards,
         read_benchmarks(args.benchmarks, args.tasks),
         [*args.images, *image_folders(args.benchmarks)],
         origins=dict(args.origin),
@@ -114,7 +117,12 @@ def _audit(args: argparse.Namespace) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from relpretrain.inspect.doctor.command import doctor
+    if args.shards:
+        resolve_shards(args.shards)
+    if args.config is not None:
+        check_recipe(find_recipe(args.config))
+
+    from relpretrain.inspect.doctor.command import doctor  # loads torch
 
     return doctor(args)
 

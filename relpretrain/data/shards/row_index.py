@@ -22,9 +22,9 @@ from relpretrain.data.shards.remote import cache_folder, is_remote, local_copy, 
 from relpretrain.data.shards.writer import IMAGE_EXTENSIONS, write_atomically
 from relpretrain.errors import BadSample
 from relpretrain.identity import fingerprint
+from relpretrain.kinds import Kind
 from relpretrain.reading import decode, mend, parse_json
 from relpretrain.sources.common.values import as_number, identity
-from relpretrain.types import Kind
 
 _VERSION = 3
 _PARTS = ("image", "json", "txt")
