@@ -12,6 +12,7 @@ from relpretrain.data.build.tasks import add_task
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, positive
+from relpretrain.recipe_files import check_recipe, find_recipe
 
 
 def add_subcommands(commands: Any) -> None:
@@ -81,6 +82,8 @@ def _origin(text: str) -> tuple[str, str]:
 
 
 def _audit(args: argparse.Namespace) -> None:
+    shards = resolve_shards(args.shards)
+
     from relpretrain.data.sampling.exclusion import DISTANCE
     from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
     from relpretrain.inspect.audit.compare import audit
@@ -125,7 +128,12 @@ def _audit(args: argparse.Namespace) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from relpretrain.inspect.doctor.command import doctor
+    if args.shards:
+        resolve_shards(args.shards)
+    if args.config is not None:
+        check_recipe(find_recipe(args.config))
+
+    from relpretrain.inspect.doctor.command import doctor  # loads torch
 
     return doctor(args)
 

@@ -7,7 +7,6 @@ import json
 import shutil
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from relpretrain.errors import counted, suggest
 from relpretrain.zeroshot.results.versions import version_note, version_of_items
@@ -16,19 +15,6 @@ from relpretrain.zeroshot.tasks.common.base import PairTask
 from relpretrain.zeroshot.tasks.common.rows import read_rows
 
 _PATIENCE = 60  # seconds without an answer
-
-
-def add_parser(commands: Any) -> None:
-    """Add `fetch` to what `add_subparsers` returned."""
-    fetch = commands.add_parser("fetch", help="say where a benchmark's files come from, and fetch what may be fetched")
-    fetch.add_argument("tasks", nargs="+", metavar="TASK", help="tasks of `relpretrain zeroshot --list`")
-    fetch.add_argument(
-        "--data", type=Path, metavar="DIR", help="fetch annotations into DIR/TASK; files that are there are left alone"
-    )
-    fetch.add_argument(
-        "--unpack", type=Path, metavar="FOLDER", help="write the images and rows in FOLDER's Parquet files beside them"
-    )
-    fetch.set_defaults(run_data=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,8 +30,8 @@ from relpretrain.inspect.common.share import Share, is_task, surveyed
 from relpretrain.inspect.common.survey import find_indexes, shard_name
 from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
 from relpretrain.inspect.doctor.shuffle import Mixing, mixing
+from relpretrain.kinds import Kind
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
-from relpretrain.types import Kind
 
 _TAKEN = 50_000  # samples of an epoch whose order is judged
 _BATCH = 64  # of the order that is judged where there is no recipe
