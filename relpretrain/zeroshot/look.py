@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from PIL import Image
-
 from relpretrain.data.build.progress import track
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size
@@ -72,10 +71,10 @@ def why_broken(image: str | Callable[[], Any]) -> str:
         if not isinstance(image, str):
             image()
             return ""
-        with Image.open(image) as opened:
+        with open_image(image) as opened:
             opened.draft(None, (_SMALL, _SMALL))
             opened.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
 
