@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -26,13 +28,27 @@ EXCLUDED = "excluded"
 """Beginning of the reasons for which a sound sample is left out on purpose."""
 
 
-def parse(raw: RawSample, dataset: str, index: ShardIndex) -> Record:
+class Shard(Protocol):
+    """What `parse` asks of a sample's shard, such as a `ShardIndex`."""
+
+    @property
+    def name(self) -> str:
+        """Its name without folder and ending."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+
+def parse(raw: RawSample, dataset: str, index: Shard) -> Record:
     """Parse the JSON and the captions of a sample.
 
     Args:
         raw: Its bytes, as `index.read` gives them.
         dataset: Name of its dataset.
-        index: Index of its shard.
+        index: Its shard, or the index of it.
 
     Raises:
         BadSample: If they cannot be parsed.
