@@ -28,8 +28,7 @@ from relpretrain.scene_graph import (
     RelationVocabulary,
     choose_relations,
     triplet_meaning,
-    triplet_text,
-    verbalise,
+    verbalised,
 )
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, Kind, Normalisation, Pairs, RegionBatch
 
@@ -138,12 +137,11 @@ class TextWriter:
             example.lost += ["triplet_too_long"] * (not good)
             return good
 
-        triplets = verbalise(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
-        if not triplets:
+        told = verbalised(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
+        if not told:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
-        tokens = self.encoder.triplets(triplets)
+        tokens = self.encoder.triplets(list(told))
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        told = {text: r for r in graph.relations if (text := triplet_text(graph, r)) in triplets}
         meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
         same = sorted(meanings)  # whatever the order and the direction
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
