@@ -190,42 +190,11 @@ def _noted(notes: Notes, worker: int, where: str, place: str) -> None:
 class StepLoader(DataLoader[Batch]):
     """A loader over a `StepDataset` or a chain of them; each iteration begins at the dataset's `upcoming` step.
 
-    Batches come in pinned memory where there is a CUDA device; workers stay for the next iteration. `waited` is the
-    total time in seconds that training waited for batches.
-
-    Args:
-        dataset: The batches in order.
-        workers: Processes that build them; 0 for this one.
-        prefetch: Batches that each worker prepares in advance.
-        timeout: Seconds after which a worker that gives no batch ends the iteration, by name; 0 waits for ever.
-        finish: What workers do to each batch at last.
+    It takes what every `DataLoader` takes, for Lightning makes such loaders anew; `step_loader` makes one. `waited` is
+    the total time in seconds that training waited for batches.
     """
 
     waited = 0.0
-
-    def __init__(
-        self,
-        dataset: IterableDataset[Batch],
-        workers: int,
-        prefetch: int = 2,
-        timeout: float = 0.0,
-        finish: Callable[[Any], Any] | None = None,
-    ) -> None:
-        super().__init__(
-            dataset,
-            batch_size=None,
-            num_workers=workers,
-            collate_fn=partial(_finished, finish),  # type: ignore[arg-type]  # without batch_size it gets single items
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-            worker_init_fn=leave_with_parent,
-            prefetch_factor=prefetch if workers > 0 else None,
-            timeout=timeout if workers > 0 else 0,
-        )
-        self._notes = Notes(workers)
-        for part in dataset.datasets if isinstance(dataset, ChainDataset) else [dataset]:
-            if isinstance(part, StepDataset):
-                part.notes = self._notes
 
     def __iter__(self) -> Any:
         """Iterate from the upcoming step on.
@@ -256,11 +225,12 @@ class StepLoader(DataLoader[Batch]):
 
     def _told(self, text: str, number: int, batches: Any) -> WorkerError | None:
         """What torch's error means, in the place of the batch of this number; its cause names the signal."""
+        notes = next((part.notes for part in _parts(self.dataset) if part.notes is not None), None)
         if text.startswith("DataLoader timed out"):
             worker = number % self.num_workers  # they take turns
-            return stuck(worker, self.num_workers, self.timeout, self._notes.read(worker))
+            return stuck(worker, self.num_workers, self.timeout, "" if notes is None else notes.read(worker))
         dead = worker_of(text, getattr(batches, "_workers", ()))
-        return died(text, "" if dead is None else self._notes.read(dead))
+        return died(text, "" if dead is None or notes is None else notes.read(dead))
 
     def _batches(self) -> Iterator[Batch]:
         if self.num_workers == 0:
@@ -270,6 +240,44 @@ class StepLoader(DataLoader[Batch]):
             return super().__iter__()
         finally:
             gc.unfreeze()
+
+
+def step_loader(
+    dataset: IterableDataset[Batch],
+    workers: int,
+    prefetch: int = 2,
+    timeout: float = 0.0,
+    finish: Callable[[Any], Any] | None = None,
+) -> StepLoader:
+    """A loader whose batches come in pinned memory where there is a CUDA device, and whose workers stay.
+
+    Args:
+        dataset: The batches in order: a `StepDataset`, or a chain of them.
+        workers: Processes that build them; 0 for this one.
+        prefetch: Batches that each worker prepares in advance.
+        timeout: Seconds after which a worker that gives no batch ends the iteration, by name; 0 waits for ever.
+        finish: What workers do to each batch at last.
+    """
+    notes = Notes(workers)
+    for part in _parts(dataset):
+        part.notes = notes
+    return StepLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=partial(_finished, finish),  # type: ignore[arg-type]  # without batch_size it gets single items
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        worker_init_fn=leave_with_parent,
+        prefetch_factor=prefetch if workers > 0 else None,
+        timeout=timeout if workers > 0 else 0,
+    )
+
+
+def _parts(dataset: Any) -> list[StepDataset]:
+    """The datasets of a chain, or the one."""
+    parts = dataset.datasets if isinstance(dataset, ChainDataset) else [dataset]
+    return [part for part in parts if isinstance(part, StepDataset)]
 
 
 def _finished(finish: Callable[[Any], Any] | None, batch: Any) -> Any:

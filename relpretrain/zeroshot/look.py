@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from relpretrain.data.build.progress import track
 from relpretrain.pixels import BROKEN, open_image
+from relpretrain.progress import track
 from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size

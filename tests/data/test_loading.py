@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import move_data_to_device
 
 from relpretrain.cli import user_message
 from relpretrain.data import workers
-from relpretrain.data.loading import StepDataset, StepLoader
+from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.workers import Notes, died, shared_memory
 from relpretrain.errors import ConfigError, TooManyBadSamples, WorkerError
 from relpretrain.types import GraphBatch, Pairs, TextBatch
@@ -38,7 +38,7 @@ def taken(happens, timeout=0.0):
     """What came of four steps of two workers, and the error that ended them."""
     seen = []
     with pytest.raises(Exception) as caught:  # noqa: PT011, PT012
-        for batch in StepLoader(StepDataset(Built(happens), stop=4), 2, timeout=timeout):
+        for batch in step_loader(StepDataset(Built(happens), stop=4), 2, timeout=timeout):
             seen.append(batch)
     return seen, caught.value
 
