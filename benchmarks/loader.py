@@ -47,8 +47,8 @@ from relpretrain.data.pipeline.transforms import COLOR_STRENGTH, _random_box
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
-from relpretrain.provenance import describe
 from relpretrain.types import Kind
+from relpretrain.zeroshot.results.provenance import describe
 
 CAPTION = "a man in a red shirt stands beside a white horse near the fence"
 LABELS = "man woman tree building window shirt sign grass table chair street sky water car wall head leg hand plate dog"
