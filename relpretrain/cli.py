@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, check_checkpoint, suggest
+from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, WorkerError, check_checkpoint, suggest
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -123,8 +123,13 @@ def user_message(error: BaseException) -> list[str] | None:
         return [f"{error.filename}: {error.strerror.lower()}"]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
-    if isinstance(error, (CheckpointError, TooManyBadSamples)) or type(error).__name__ == "MisconfigurationException":
+    own = isinstance(error, (CheckpointError, TooManyBadSamples, WorkerError))
+    if own or type(error).__name__ == "MisconfigurationException":
         return [" ".join(text.split())]
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):  # raised by torch wherever we are
+        from relpretrain.data.workers import died
+
+        return [str(died(f"{text} {error.__cause__}"))]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]
     if isinstance(error, ModuleNotFoundError) and error.name is None:  # Lightning's word on an optional package

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from PIL import Image
-
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.progress import track
 from relpretrain.zeroshot.tasks.common.base import Unseen, read_image, without_groups
 
@@ -75,10 +74,10 @@ def why_broken(image: str | Callable[[], Any]) -> str:
         if image.endswith(".npy"):
             read_image(image)
             return ""
-        with Image.open(image) as opened:
+        with open_image(image) as opened:
             opened.draft(None, (_SMALL, _SMALL))
             opened.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from relpretrain.pixels import decode
+from relpretrain.pixels import BROKEN, decode
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.scorers import match_probability
@@ -313,7 +313,7 @@ def read_image(path: str, box: tuple[float, float, float, float] | None = None) 
     try:
         image = Image.fromarray(np.load(path)[:, :, 2::-1]) if path.endswith(".npy") else decode(path)
         return image if box is None else image.crop(box)  # type: ignore[arg-type]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise ValueError(f"Image {path} cannot be decoded: {error}") from error
 
 
