@@ -27,7 +27,7 @@ from relpretrain.checkpoints.sharded import are_shards, read_shards
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer
 from relpretrain.distributed import is_sharded
-from relpretrain.errors import CheckpointError, counted
+from relpretrain.errors import CheckpointError, check_checkpoint, counted
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone
@@ -167,8 +167,7 @@ def read_any(path: str | Path) -> Any:
         return read_shards(path)
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
+    check_checkpoint(path)
     zipped = zipfile.is_zipfile(path)
     with path.open("rb") as file:
         if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.reading import REPLACEMENT, read_lines
 from relpretrain.scene_graph import Box, Entity, GraphError, Relation, SceneGraph, fit_box
 from relpretrain.scene_graph.geometry import normalise
@@ -49,7 +50,7 @@ class Annotation:
         entities: What is annotated in it.
         relations: Subject, name, object; subjects and objects as numbers of `entities`.
         size: Width and height of the image that was annotated, where the source tells.
-        shares: Whether boxes are shares of width and height instead of pixels.
+        fractions: Whether boxes are fractions of width and height instead of pixels.
         other_ids: Other names of the same photo, by which a list may exclude it.
     """
 
@@ -59,7 +60,7 @@ class Annotation:
     entities: Sequence[RawEntity] = ()
     relations: Sequence[tuple[int, Any, int]] = ()
     size: tuple[Any, Any] | None = None
-    shares: bool = False
+    fractions: bool = False
     other_ids: tuple[str, ...] = ()
 
 
@@ -156,7 +157,7 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
 
 
 def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Counter[str]) -> SceneGraph:
-    scale = (file.width, file.height) if annotation.shares else (1, 1)
+    scale = (file.width, file.height) if annotation.fractions else (1, 1)
     entities: list[Entity] = []
     numbers: dict[int, int] = {}  # of the annotation's entity: of the record's
     for number, raw in enumerate(annotation.entities):
@@ -240,7 +241,7 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(image) as opened:
+            with open_image(image) as opened:
                 extension = EXTENSIONS.get(opened.format or "")
                 width, height = opened.size
     except FileNotFoundError:
@@ -249,7 +250,7 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         dropped["decompression_bomb"] += 1
         return None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except BROKEN:
         dropped["unreadable_image"] += 1
         return None
     if extension is None:
