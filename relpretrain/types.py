@@ -142,7 +142,7 @@ def _colours(of: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
     """What [0, 255] is multiplied by, and what is then taken away, each (3, 1, 1); kept on each device."""
     scale = torch.tensor([1 / (255 * s) for s in of.std]).view(3, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(of.mean, of.std, strict=True)]).view(3, 1, 1)
-    return scale.to(device), shift.to(device)
+    return send(scale, device), send(shift, device)
 
 
 @dataclass(kw_only=True, repr=False)

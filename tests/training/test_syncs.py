@@ -12,7 +12,7 @@ from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.metric_buffer import MetricBuffer
-from relpretrain.types import send
+from relpretrain.types import Normalisation, _colours, send
 from tests.objectives.standin import captions, graphs, regions
 from tests.syncs import SyncLog, fake
 
@@ -47,13 +47,22 @@ def module(backbone):
     return RelationModule(backbone, objectives)
 
 
+@pytest.fixture(autouse=True)
+def _no_fake_colours():
+    """What a step keeps on its device must not outlive the fake one."""
+    _colours.cache_clear()
+    yield
+    _colours.cache_clear()
+
+
 def waits(name, stream, device):
     """Run a step (on a CPU also its backward pass: autograd needs the device itself); what the host waited for."""
     mode, log = FakeTensorMode(), SyncLog()
     batch = STREAMS[stream]()
-    images = torch.zeros(len(batch.images), 3, SIDE, SIDE)
+    images = torch.zeros(len(batch.images), 3, SIDE, SIDE, dtype=torch.uint8)
     pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
-    batch = dataclasses.replace(batch, images=images, pairs=pairs)._map(mode.from_tensor)
+    shown = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    batch = dataclasses.replace(batch, images=images, pairs=pairs, normalisation=shown)._map(mode.from_tensor)
     trained = fake(module(BACKBONES[name]()), mode, device)
     with mode, log:
         loss = trained.training_step(batch.to(device))  # as Lightning moves it
