@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, NotFinite, TooManyBadSamples, suggest
+from relpretrain.errors import CheckpointError, ConfigError, NotFinite, PeerLost, TooManyBadSamples, suggest
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -122,6 +122,8 @@ def user_message(error: BaseException) -> list[str] | None:
         last = [line for line in text.splitlines() if line.strip()][-1]
         kind, _, message = last.partition(": ")
         return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
+    if isinstance(error.__cause__, PeerLost):
+        return [" ".join(str(error.__cause__).split())]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return [f"{error.filename} does not exist"]
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:

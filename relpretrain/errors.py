@@ -41,6 +41,10 @@ class NotFinite(RuntimeError):
     """A loss or a gradient that is NaN or infinite, which would make every weight so."""
 
 
+class PeerLost(RuntimeError):
+    """Another process of the run has died, or does not answer."""
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
 

@@ -45,7 +45,10 @@ def read_file(path: Path, mapped: bool = True) -> Any:
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
-    zipped = zipfile.is_zipfile(path)
+    try:
+        zipped = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        zipped = True  # told below
     with path.open("rb") as file:
         if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped
             raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format")

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from relpretrain.distributed import is_distributed
 
@@ -123,8 +124,9 @@ class Preemption(pl.Callback):
         if trainer.is_global_zero:
             print("\n".join(lines), flush=True)
         # Lightning watches the processes that it has started itself, and kills all if one ends with another code.
-        started = not trainer.strategy.cluster_environment.creates_processes_externally if self._group else False
-        raise SystemExit(0 if started and trainer.local_rank > 0 else CODES[signal.Signals(told)])
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        watched = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
+        raise SystemExit(0 if watched else CODES[signal.Signals(told)])
 
 
 def _before_validation(checkpoint: dict[str, Any]) -> None:

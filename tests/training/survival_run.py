@@ -1,0 +1,168 @@
+"""Runs of the command line in processes of their own, to be told to stop or killed at any moment."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+import yaml
+
+from relpretrain.cli import main
+from relpretrain.scene_graph import RelationVocabulary
+from tests.data.small import tokenizer, write_shards
+from tests.resume_run import digest
+
+STEPS = 12
+"""Of a whole run."""
+
+PATIENCE = 300
+"""Seconds that a run may take."""
+
+
+class Trace(pl.Callback):
+    """Writes what a run is doing, and the digest of its last weights; sends itself a signal where that is wanted."""
+
+    def __init__(self, path: str = "trace.jsonl", tell: str = "", at: int = -1, validating: bool = False) -> None:
+        self.path, self.tell, self.at, self.validating = Path(path), tell, at, validating
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if self.at == batch.step and not self.validating:
+            self._tell(trainer)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if self.validating and trainer.global_step == self.at and not trainer.sanity_checking and batch_idx == 1:
+            self._tell(trainer)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self._write(trainer, {"step": batch.step, "loss": float(outputs["loss"]).hex()})
+
+    def on_train_end(self, trainer, pl_module):
+        self._write(trainer, {"weights": digest(pl_module.state_dict().values())})
+
+    def _tell(self, trainer):
+        if trainer.global_rank == trainer.world_size - 1:  # one of them is enough
+            os.kill(os.getpid(), getattr(signal, self.tell))
+
+    def _write(self, trainer, line):
+        if trainer.is_global_zero:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def write_home(folder, **trainer):
+    """Shards, tokenizer and recipe of a small run in a folder."""
+    write_shards(folder / "shards")
+    RelationVocabulary(("beside", "on", "under")).save(folder / "relations.json")
+    stream = {"datasets": {"small": "shards"}, "batch_size": 4}
+    recipe = {
+        "run": "run",
+        "trainer": {
+            "max_steps": STEPS, "accelerator": "cpu", "log_every_n_steps": 1, "val_check_interval": 4,
+            "callbacks": [
+                {"class_path": "ModelCheckpoint",
+                 "init_args": {"every_n_train_steps": 3, "save_last": True, "enable_version_counter": False}},
+                {"class_path": "tests.training.survival_run.Trace"},
+            ],
+            **trainer,
+        },
+        "model": {
+            "backbone": {"class_path": "ALBEF", "init_args": {"size": "tiny", "image_size": 16, "vocab_size": 128}},
+            "objectives": {
+                "itc": {"class_path": "ITC"}, "mlm": {"class_path": "MLM"},
+                "mrc": {"class_path": "MRC", "init_args": {"vocabulary": "relations.json"}},
+            },
+            "optimizer": {"lr": 1e-3, "warmup_steps": 2},
+        },
+        "data": {
+            "tokenizer": str(tokenizer(folder)), "image_size": 16, "num_workers": 1,
+            "streams": {
+                "captions": {"kind": "captions", "objectives": ["itc", "mlm"], **stream},
+                "graphs": {"kind": "graphs", "objectives": ["mrc"], **stream},
+            },
+            "validation": {"v": {"kind": "captions", "objectives": ["itc"], **stream}},
+        },
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+
+def fit(folder, log, arguments, rank, world, port):
+    """The body of a process: `relpretrain fit`, in a group of its own."""
+    os.setpgid(0, 0)
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115  (until the process ends)
+    os.dup2(sys.stderr.fileno(), 1)
+    os.dup2(sys.stderr.fileno(), 2)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    if world > 1:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo", NODE_RANK="0",
+                          LOCAL_RANK=str(rank), WORLD_SIZE=str(world))  # fmt: skip
+        arguments = [*arguments, f"--trainer.devices={world}", "--trainer.strategy=ddp"]
+    sys.exit(main(["fit", "-c", "recipe.yaml", *arguments]))
+
+
+class Run:
+    """One command, a process to a rank."""
+
+    def __init__(self, context, folder, *arguments, world=1, log="log.txt"):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.folder, self.logs = folder, [folder / f"{rank}-{log}" for rank in range(world)]
+        self.processes = [
+            context.Process(target=fit, args=(folder, self.logs[rank], list(arguments), rank, world, port))
+            for rank in range(world)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def finish(self):
+        """Wait; the exit codes."""
+        for process in self.processes:
+            process.join(PATIENCE)
+        return [process.exitcode for process in self.processes]
+
+    def wait_for(self, line, count=1):
+        """Wait until the trace holds a text."""
+        until = time.monotonic() + PATIENCE
+        trace = self.folder / "trace.jsonl"
+        while not (trace.exists() and trace.read_text().count(line) >= count):
+            assert time.monotonic() < until, self.said()
+            assert self.processes[0].is_alive(), self.said()
+            time.sleep(0.002)
+
+    def said(self):
+        return "".join(log.read_text() for log in self.logs if log.exists())[-4000:]
+
+    def workers(self):
+        found = []
+        for process in self.processes:
+            listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            found += [int(pid) for pid in listed.read_text().split()] if listed.exists() else []
+        return found
+
+
+def working(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def trace(folder):
+    return [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+
+
+def forkserver():
+    """Processes that need not import everything anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.survival_run"])
+    return context
