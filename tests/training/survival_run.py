@@ -13,6 +13,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 import yaml
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from relpretrain.cli import main
 from relpretrain.scene_graph import RelationVocabulary
@@ -22,7 +23,10 @@ from tests.resume_run import digest
 STEPS = 12
 """Of a whole run."""
 
-PATIENCE = 300
+BOTH = ("--trainer.devices=2", "--trainer.strategy=ddp")
+"""Arguments of two ranks."""
+
+PATIENCE = 150
 """Seconds that a run may take."""
 
 
@@ -47,7 +51,8 @@ class Trace(pl.Callback):
         self._write(trainer, {"weights": digest(pl_module.state_dict().values())})
 
     def _tell(self, trainer):
-        if trainer.global_rank == trainer.world_size - 1:  # one of them is enough
+        first_life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        if first_life and trainer.global_rank == trainer.world_size - 1:  # one of them is enough
             os.kill(os.getpid(), getattr(signal, self.tell))
 
     def _write(self, trainer, line):
@@ -95,17 +100,32 @@ def write_home(folder, **trainer):
 def fit(folder, log, arguments, rank, world, port):
     """The body of a process: `relpretrain fit`, in a group of its own."""
     os.setpgid(0, 0)
+    if world > 1:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0",
+                          LOCAL_RANK=str(rank), WORLD_SIZE=str(world))  # fmt: skip
+        arguments = [*arguments, *BOTH]
+    sys.exit(_fit(folder, log, arguments))
+
+
+def torchrun(folder, log, arguments):
+    """The same on two ranks under torchrun's agent, which starts both again when one fails."""
+    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="x", rdzv_backend="c10d",
+                          rdzv_endpoint="localhost:0", max_restarts=1, monitor_interval=0.05,
+                          start_method="forkserver")  # fmt: skip
+    # Some versions of torch keep the agent's store, and with it the addresses of the dead processes.
+    os.environ.update(GLOO_SOCKET_IFNAME="lo", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    elastic_launch(config, _fit)(folder, log, [*arguments, *BOTH])
+
+
+def _fit(folder, log, arguments):
     os.chdir(folder)
     sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115  (until the process ends)
     os.dup2(sys.stderr.fileno(), 1)
     os.dup2(sys.stderr.fileno(), 2)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    if world > 1:
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo", NODE_RANK="0",
-                          LOCAL_RANK=str(rank), WORLD_SIZE=str(world))  # fmt: skip
-        arguments = [*arguments, f"--trainer.devices={world}", "--trainer.strategy=ddp"]
-    sys.exit(main(["fit", "-c", "recipe.yaml", *arguments]))
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    return main(["fit", "-c", "recipe.yaml", *arguments])
 
 
 class Run:

@@ -106,7 +106,7 @@ def test_under_a_scaler_infinite_gradients_are_its_own_to_skip():
     guard.note(batch(0), torch.tensor(1.0), {})
     assert guard.passes([("x", parameter)], scaled=True)
     guard.note(batch(1), torch.tensor(math.nan), {"itc": ObjectiveOutput(torch.tensor(math.nan), {}, 1)})
-    with pytest.raises(NotFinite, match="step 1 .*the loss of itc"):
+    with pytest.raises(NotFinite, match=r"step 1 .*the loss of itc"):
         guard.passes([("x", parameter)], scaled=True)
 
 
@@ -117,7 +117,7 @@ def test_on_a_gpu_nothing_is_saved_after_a_bad_step(tmp_path):
     trainer = Trainer(accelerator="gpu", devices=1, max_steps=5, logger=False, enable_progress_bar=False,
                       enable_model_summary=False, default_root_dir=tmp_path, callbacks=[saver])  # fmt: skip
     data = torch.utils.data.DataLoader(Broken({2}, kind="captions"), batch_size=None)
-    with pytest.raises(NotFinite, match="step 2 .*the loss of itc"):
+    with pytest.raises(NotFinite, match=r"step 2 .*the loss of itc"):
         trainer.fit(trained, data)
     (kept,) = tmp_path.glob("*.ckpt")
     assert torch.load(kept, weights_only=True)["global_step"] == 2

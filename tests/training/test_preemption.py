@@ -35,8 +35,8 @@ def whole(tmp_path_factory):
 def test_a_signal_saves_and_the_same_command_goes_on(fit, whole, capfd, name, code, validating, step):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
     at = step if validating else step - 1  # the step that it comes in
-    told = [f"--trainer.callbacks.{key}={value}" for key, value in dict(tell=name, at=at, validating=validating).items()]
-    assert fit(*told) == code
+    told = {"tell": name, "at": at, "validating": validating}
+    assert fit(*(f"--trainer.callbacks.{key}={value}" for key, value in told.items())) == code
     out = capfd.readouterr().out
     assert f"Stopped by {name} at step {step}; saved {RUN / 'last.ckpt'}" in out
     assert "Go on:      relpretrain fit --run=run --ckpt_path=auto" in out

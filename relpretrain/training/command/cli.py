@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
@@ -283,8 +283,9 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _is_first() -> bool:
-    """Whether this is the first process of a run; asked before a trainer knows."""
-    return int(rank_zero_only.rank) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+    """Whether this is the first process of a run; asked before a trainer knows, of those that start processes."""
+    number = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    return number == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _merged(arguments: list[str]) -> dict[str, Any]:
