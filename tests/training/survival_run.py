@@ -41,6 +41,8 @@ class Trace(pl.Callback):
             self._tell(trainer)
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if not trainer.sanity_checking:
+            self.path.with_name("validating").touch()
         if self.validating and trainer.global_step == self.at and not trainer.sanity_checking and batch_idx == 1:
             self._tell(trainer)
 
@@ -51,6 +53,8 @@ class Trace(pl.Callback):
         self._write(trainer, {"weights": digest(pl_module.state_dict().values())})
 
     def _tell(self, trainer):
+        if self.tell == "crash":
+            raise ArithmeticError("a crash")
         first_life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
         if first_life and trainer.global_rank == trainer.world_size - 1:  # one of them is enough
             os.kill(os.getpid(), getattr(signal, self.tell))
@@ -149,14 +153,19 @@ class Run:
             process.join(PATIENCE)
         return [process.exitcode for process in self.processes]
 
-    def wait_for(self, line, count=1):
-        """Wait until the trace holds a text."""
-        until = time.monotonic() + PATIENCE
-        trace = self.folder / "trace.jsonl"
-        while not (trace.exists() and trace.read_text().count(line) >= count):
+    def kill_when(self, moment):
+        """SIGKILL the first process as soon as `moment()` is true; whether it came to that."""
+        until, process = time.monotonic() + PATIENCE, self.processes[0]
+        while not moment() and process.is_alive():
             assert time.monotonic() < until, self.said()
-            assert self.processes[0].is_alive(), self.said()
-            time.sleep(0.002)
+            time.sleep(0.0005)
+        workers, alive = self.workers(), process.is_alive()
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(PATIENCE)
+        while any(map(working, workers)):  # they look every two seconds
+            assert time.monotonic() < until, "orphans"
+            time.sleep(0.05)
+        return alive
 
     def said(self):
         return "".join(log.read_text() for log in self.logs if log.exists())[-4000:]
