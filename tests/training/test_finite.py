@@ -110,6 +110,22 @@ def test_under_a_scaler_infinite_gradients_are_its_own_to_skip():
         guard.passes([("x", parameter)], scaled=True)
 
 
+def test_a_verdict_on_its_way_is_heard_before_anything_is_saved(tmp_path):
+    """As on a GPU, where it comes a step later."""
+    trained = module()
+    trainer = fit(tmp_path, trained, Broken(set(), kind="captions"), steps=1)
+
+    class Arrived:
+        def synchronize(self):
+            pass
+
+    trained.guard.note(batch(7, "captions"), torch.tensor(math.nan), {})
+    trained.guard._pending = torch.tensor(1.0), Arrived(), trained.guard._noted
+    with pytest.raises(NotFinite, match=r"step 7 .*the sum of the losses is not finite"):
+        trainer.save_checkpoint(tmp_path / "x.ckpt")
+    assert not (tmp_path / "x.ckpt").exists()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_nothing_is_saved_after_a_bad_step(tmp_path):
     trained = module()
