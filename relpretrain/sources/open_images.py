@@ -8,9 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, Meter
+from relpretrain.sources.common.files import Join
 from relpretrain.sources.common.tables import csv_rows, table_rows
 
 COLUMNS = (
@@ -29,8 +30,8 @@ def read_open_images(
 ) -> Iterator[Annotation]:
     """Read images with scene graphs, in the order in which the table first names them.
 
-    A row "is" gives an entity an attribute. Objects of one label with one box are one entity. Boxes are shares of the
-    image, in the order XMin, XMax, YMin, YMax. Relations lose their underscores ("inside_of").
+    A row "is" gives an entity an attribute. Objects of one label with one box are one entity. Boxes are fractions of
+    the image, in the order XMin, XMax, YMin, YMax. Relations lose their underscores ("inside_of").
 
     Args:
         images: Folder of the images, `ID.jpg`.
@@ -60,7 +61,7 @@ def read_open_images(
     for image, pieces in join.images(meter):
         table = [row for rows_ in pieces.read()["rows"] for row in rows_]
         entities, relations = _graph(table, names, dropped)
-        yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, shares=True)
+        yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, fractions=True)
 
 
 def _graph(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.errors import ConfigError, suggest
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
-from relpretrain.sources.common.files import Meter, json_items, json_lines, opening
+from relpretrain.sources.common.files import json_items, json_lines, opening
 from relpretrain.sources.common.values import as_number, identity, size_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -145,7 +146,7 @@ def _entity(label: Any, box: Any, attributes: list[Any]) -> RawEntity:
         )
     if max(map(abs, sides)) <= 1:
         raise ValueError(
-            f"the box of {label!r} is {box!r:.60}, less than a pixel: expected pixels, not shares of the image; "
+            f"the box of {label!r} is {box!r:.60}, less than a pixel: expected pixels, not fractions of the image; "
             "multiply x by its width and y by its height"
         )
     return RawEntity(label, sides, attributes)

@@ -211,7 +211,7 @@ def test_a_shard_that_disappears_stops_the_run_and_is_named(tmp_path, workers):
         list(islice(batches, 40))
 
 
-def test_excluded_images_are_never_dealt(tmp_path, capsys):
+def test_excluded_images_are_never_drawn(tmp_path, capsys):
     shards, words = write_shards(tmp_path / "shards", 24, 5), tokenizer(tmp_path)
     listed = {"version": 1, "image_ids": ["3", "11", "12", "99"], "phashes": []}
     (tmp_path / "exclude.json").write_text(json.dumps(listed))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from relpretrain.data.shards.row_index import ShardIndex
-
-PROGRESS_SECONDS = 5.0
-"""Seconds between two lines of progress."""
+from relpretrain.progress import track
 
 
 def index_shards(shards: Iterable[str], workers: int = 0) -> dict[str, ShardIndex | Exception]:
@@ -36,14 +33,7 @@ def index_shards(shards: Iterable[str], workers: int = 0) -> dict[str, ShardInde
             missing.append(shard)
         else:
             found[shard] = stored
-    start = last = time.monotonic()
-    for count, (shard, index) in enumerate(_made(missing, workers), 1):
-        found[shard] = index
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS:
-            last = now
-            left = (now - start) / count * (len(missing) - count)
-            print(f"indexed {count:,} of {len(missing):,} shards, {left:,.0f} s left", file=sys.stderr, flush=True)
+    found |= track(_made(missing, workers), len(missing), "shards indexed")
     return found
 
 

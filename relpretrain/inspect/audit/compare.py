@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import track
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
 from relpretrain.data.shards.row_index import ShardIndex, image_id_of
 from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
 from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.progress import track
 from relpretrain.reading import parse_json, read_json
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")

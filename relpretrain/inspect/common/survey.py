@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import track
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
+from relpretrain.progress import track
 
 Found = TypeVar("Found")
 Look = Callable[[ShardIndex, Sequence[int]], Found]

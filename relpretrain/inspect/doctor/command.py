@@ -64,11 +64,11 @@ def doctor(args: argparse.Namespace) -> int:
         state["training"] = lines
     for problem in problems:
         print(f"  PROBLEM: {problem}")
-    worst = max(found, key=lambda f: f.bad_share)
-    bad = worst.bad_share > allowed
+    worst = max(found, key=lambda f: f.bad_fraction)
+    bad = worst.bad_fraction > allowed
     sign = "more than" if bad else "within"
-    print(f"\nBad samples: {worst.bad_share:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
-    state |= {"problems": problems, "allowed_bad_share": allowed, "ok": not (bad or problems)}
+    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
+    state |= {"problems": problems, "allowed_bad_fraction": allowed, "ok": not (bad or problems)}
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, (json.dumps(state, ensure_ascii=False, indent=1) + "\n").encode())

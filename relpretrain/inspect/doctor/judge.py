@@ -131,7 +131,7 @@ class Examination:
         return sum(len(index) + len(index.problems) for index in self.indexes)
 
     @property
-    def bad_share(self) -> float:
+    def bad_fraction(self) -> float:
         """The worst fraction of samples that cannot be used: of all, or of those that a stream would draw."""
         places = {(bad.shard, bad.key, bad.streams == ()) for bad in self.bad}
         by_stream = Counter(stream for bad in self.bad for stream in bad.streams)
@@ -162,7 +162,7 @@ class Examination:
             ]
             places = first_epoch(schedule, stream, self.name)
             taken = [firsts[numbers_of[shard]] + row for shard, row in places]
-            orders[f"{stream}, as dealt"] = np.array(taken, np.int64)
+            orders[f"{stream}, as drawn"] = np.array(taken, np.int64)
         return {
             name: {
                 "image id": mixing(np.array(counts.image_ids, np.int64), None, order),
