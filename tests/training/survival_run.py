@@ -26,7 +26,7 @@ STEPS = 12
 BOTH = ("--trainer.devices=2", "--trainer.strategy=ddp")
 """Arguments of two ranks."""
 
-PATIENCE = 150
+PATIENCE = 300
 """Seconds that a run may take."""
 
 
@@ -122,6 +122,7 @@ def torchrun(folder, log, arguments):
 
 
 def _fit(folder, log, arguments):
+    multiprocessing.set_start_method("fork", force=True)  # of data workers, as by default on Linux
     os.chdir(folder)
     sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115  (until the process ends)
     os.dup2(sys.stderr.fileno(), 1)
