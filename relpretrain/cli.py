@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, NotFinite, PeerLost, TooManyBadSamples, suggest
+from relpretrain.errors import (
+    CheckpointError,
+    ConfigError,
+    NotFinite,
+    PeerLost,
+    TooManyBadSamples,
+    check_checkpoint,
+    suggest,
+)
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -154,8 +164,30 @@ def _ours(error: BaseException, worker_text: str) -> bool:
     return bool(frames_here) and frames_here[-1].filename.startswith(home)
 
 
+@contextmanager
+def _much_imported() -> Iterator[None]:
+    """Import torch and Lightning without the garbage collector, which would look at all they make again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # modules stay for good
+        if enabled:
+            gc.enable()
+
+
 def _train(command: str, arguments: list[str]) -> int:
-    from relpretrain.training.command.cli import run
+    from relpretrain.recipe_files import check_recipe, find_recipe, recipe_paths
+    from relpretrain.training.command.resuming import named_checkpoint
+
+    for path in recipe_paths(arguments):
+        check_recipe(find_recipe(path))
+    if (checkpoint := named_checkpoint(arguments)) is not None:
+        check_checkpoint(checkpoint)
+
+    with _much_imported():
+        from relpretrain.training.command.cli import run
 
     run([command, *arguments])
     return 0
@@ -171,23 +203,26 @@ def _recipes(command: str, arguments: list[str]) -> int:
 
 
 def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data.build import convert, pack
+    from relpretrain.data.build import convert, index, pack, tasks
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
     from relpretrain.synthetic import command as synthetic_command
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, synthetic_command):
+    for command_of in (convert, pack, index, synthetic_command):
         command_of.add_parser(subcommands)
+    tasks.add_merge(subcommands, parser.parse_args)
     for commands_of in (inspect_commands, show_command):
         commands_of.add_subcommands(subcommands)
     args = parser.parse_args(arguments)
+    args.words = arguments
     return int(args.run_data(args) or 0)
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
-    from relpretrain.zeroshot.command import main as zeroshot
+    with _much_imported():
+        from relpretrain.zeroshot.command import main as zeroshot
 
     return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
 

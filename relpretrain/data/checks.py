@@ -18,9 +18,9 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import suggest, wrong_fraction
+from relpretrain.kinds import Kind
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
-from relpretrain.types import Kind
 
 _LOOK = 64  # graphs examined for the text limit
 _TOLD = 3  # broken shards of a dataset that are named one by one

@@ -21,7 +21,7 @@ from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.writing import aside
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
-from relpretrain.recipe_files import find_recipe
+from relpretrain.recipe_files import find_recipe, recipe_paths
 from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.checkpoint_io import CheckpointFiles
 from relpretrain.training.command.loggers import loggers
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> RelationCLI:
     rest = _going_on(command, rest)
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
-    arguments = [command, *with_settings(rest, _recipe_paths(rest))]
+    arguments = [command, *with_settings(rest, recipe_paths(rest))]
     _check_recipes(arguments[1:])
     _quiet()
     return RelationCLI(
@@ -295,7 +295,7 @@ def _is_first() -> bool:
 def _merged(arguments: list[str]) -> dict[str, Any]:
     """The settings of the recipes with the overrides of the command line."""
     merged: dict[str, Any] = {}
-    for path in _recipe_paths(arguments):
+    for path in recipe_paths(arguments):
         for key, value in read_recipe(path).items():
             old = merged.get(key)
             # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
@@ -306,7 +306,7 @@ def _merged(arguments: list[str]) -> dict[str, Any]:
 def _check_recipes(arguments: list[str]) -> None:
     merged = _merged(arguments)
     files = not _asks(arguments)
-    if _recipe_paths(arguments) and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
+    if recipe_paths(arguments) and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
         raise ConfigError(found)
 
 
@@ -321,13 +321,3 @@ def _with_recipes(arguments: list[str]) -> list[str]:
             found.append(f"{option}={find_recipe(value)}" if equals and option in ("-c", "--config") else argument)
         before = argument
     return found
-
-
-def _recipe_paths(arguments: list[str]) -> list[str]:
-    paths = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument in ("-c", "--config"):
-            paths.append(following)
-        elif argument.startswith(("--config=", "-c=")):
-            paths.append(argument.partition("=")[2])
-    return [path for path in paths if path]
