@@ -98,10 +98,11 @@ class LossLog(pl.Callback):
         temperature = getattr(pl_module.backbone, "temperature", None)
         if temperature is not None:
             values["temperature"] = float(torch.as_tensor(temperature).detach())
-        if pl_module.guard.norm is not None:
-            values["gradient_norm"] = float(pl_module.guard.norm)
-        if pl_module.guard.skipped:
-            values["skipped_steps"] = float(pl_module.guard.skipped)
+        guard = getattr(pl_module, "guard", None)
+        if guard is not None and guard.norm is not None:
+            values["gradient_norm"] = float(guard.norm)
+        if guard is not None and guard.skipped:
+            values["skipped_steps"] = float(guard.skipped)
         self.latest = {f"train/{name}": value for name, value in values.items()}
         self.latest["lr"] = learning_rate(step - 1, pl_module.optimizer, trainer.max_steps)
         counters = getattr(getattr(trainer, "datamodule", None), "counters", None)

@@ -165,9 +165,10 @@ def test_memory_and_files_stay_flat(context, tmp_path):
     """`SOAK_STEPS` steps (5,000) with two workers; run with -s for the figures."""
     steps = int(os.environ.get("SOAK_STEPS", "5000"))
     write_home(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("every_n_train_steps: 3", "every_n_train_steps: 100"))
     run = Run(context, tmp_path, f"--trainer.max_steps={steps}", "--data.num_workers=2",
-              "--trainer.log_every_n_steps=50", "--trainer.val_check_interval=500",
-              "--trainer.callbacks.every_n_train_steps=100")  # fmt: skip
+              "--trainer.log_every_n_steps=50", "--trainer.val_check_interval=500")  # fmt: skip
     main_process, seen, marks = run.processes[0], [], [steps * n // 10 for n in range(2, 11)]
     while main_process.is_alive():
         traced = tmp_path / "trace.jsonl"
