@@ -46,6 +46,10 @@ class PeerLost(RuntimeError):
     """Another process of the run has died, or does not answer."""
 
 
+class WorkerError(RuntimeError):
+    """A data worker that is stuck or died."""
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
 
