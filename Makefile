@@ -23,7 +23,7 @@ $(WORLD)/world.json: $(READY)
 	$(BIN)/relpretrain data synthetic $(WORLD) --overwrite
 
 $(RUNS)/quickstart/checkpoints/last.ckpt: $(WORLD)/world.json
-	$(BIN)/relpretrain fit -c recipes/quickstart.yaml
+	$(BIN)/relpretrain fit -c recipes/quickstart.yaml --overwrite
 
 $(RUNS)/quickstart/report/report.md: $(RUNS)/quickstart/checkpoints/last.ckpt
 	$(BIN)/python benchmarks/zero_shot.py --checkpoint $< --tasks vsr valse graphs \
@@ -32,7 +32,8 @@ $(RUNS)/quickstart/report/report.md: $(RUNS)/quickstart/checkpoints/last.ckpt
 
 # The same budget without relation objectives, and the two models side by side.
 compare: $(RUNS)/quickstart/report/report.md
-	$(BIN)/relpretrain fit -c recipes/quickstart.yaml --run $(RUNS)/baseline --data.streams.graphs.ratio=0
+	$(BIN)/relpretrain fit -c recipes/quickstart.yaml --run $(RUNS)/baseline --overwrite \
+		--data.streams.graphs.ratio=0
 	$(BIN)/python benchmarks/zero_shot.py --checkpoint $(RUNS)/baseline/checkpoints/last.ckpt \
 		--tasks vsr valse --data $(WORLD)/benchmarks --out $(RUNS)/baseline/report
 	$(BIN)/python benchmarks/zero_shot.py --compare $(RUNS)/baseline/report $(RUNS)/quickstart/report \

@@ -14,7 +14,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, WorkerError, check_checkpoint, suggest
+from relpretrain.errors import (
+    CheckpointError,
+    ConfigError,
+    NotFinite,
+    PeerLost,
+    TooManyBadSamples,
+    WorkerError,
+    check_checkpoint,
+    suggest,
+)
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -40,7 +49,11 @@ Set RELPRETRAIN_DEBUG=1 to see where an error comes from.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, or 2 after a mistake, told in one line each."""
+    """Run a command and return its exit code.
+
+    0, or 2 after a mistake, told in one line each; 143 for a run that was told to stop and saved (SIGTERM, SIGUSR1),
+    130 for Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -53,7 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise ConfigError(f"unknown command {command!r}{suggest(command, COMMANDS)}")
         return COMMANDS[command](command, rest)
+    except KeyboardInterrupt:
+        return 130
     except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's word for it
+            return 130
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
         lines = user_message(error)
@@ -117,13 +134,15 @@ def user_message(error: BaseException) -> list[str] | None:
         last = [line for line in text.splitlines() if line.strip()][-1]
         kind, _, message = last.partition(": ")
         return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
+    if isinstance(error.__cause__, PeerLost):
+        return [" ".join(str(error.__cause__).split())]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return [f"{error.filename} does not exist"]
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return [f"{error.filename}: {error.strerror.lower()}"]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
-    own = isinstance(error, (CheckpointError, TooManyBadSamples, WorkerError))
+    own = isinstance(error, (CheckpointError, NotFinite, TooManyBadSamples, WorkerError))
     if own or type(error).__name__ == "MisconfigurationException":
         return [" ".join(text.split())]
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):  # raised by torch wherever we are

@@ -38,6 +38,14 @@ class TooManyBadSamples(RuntimeError):
     """More samples of a dataset are bad than the run tolerates."""
 
 
+class NotFinite(RuntimeError):
+    """A loss or a gradient that is NaN or infinite, which would make every weight so."""
+
+
+class PeerLost(RuntimeError):
+    """Another process of the run has died, or does not answer."""
+
+
 class WorkerError(RuntimeError):
     """A data worker that is stuck or died."""
 

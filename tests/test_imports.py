@@ -14,7 +14,7 @@ ROOMS = [
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data"),
     "synthetic",
     *("backbones", "objectives", "checkpoints.official", "checkpoints"),
-    *("adapters.hosts", "adapters", "training", "training.command"),
+    *("adapters.hosts", "adapters", "training.survival", "training", "training.command"),
     *("zeroshot.analysis", "zeroshot.scorers", "zeroshot.tasks.common", "zeroshot.tasks.composition"),
     *("zeroshot.tasks.relations", "zeroshot.tasks.squares", "zeroshot.tasks.choices", "zeroshot.tasks.retrieval"),
     "zeroshot.tasks",

@@ -27,6 +27,7 @@ from relpretrain.training.micro_batch import micro_batched
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
 from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
+from relpretrain.training.survival.finite import FiniteGuard, Policy
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
@@ -57,6 +58,7 @@ class RelationModule(pl.LightningModule):
         compile: Compile the backbone's parts when training begins (`training.compiling`).
         micro_batch: Encode and fuse so many images or texts of a process's batch at a time, for large batches in little
             memory (`training.micro_batch`); None for all at once.
+        not_finite: What becomes of a step whose loss or gradient is NaN or infinite: it stops the run, or is skipped.
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
@@ -72,6 +74,7 @@ class RelationModule(pl.LightningModule):
         weights: str | None = None,
         compile: bool = False,
         micro_batch: int | None = None,
+        not_finite: Policy = "stop",
     ) -> None:
         super().__init__()
         if not objectives:
@@ -88,6 +91,7 @@ class RelationModule(pl.LightningModule):
         self.micro_batch = micro_batch
         self._compiled = False
         self.validation = MetricBuffer()
+        self.guard = FiniteGuard(not_finite)
         self.starts_official = False
         if weights is not None:
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
@@ -145,6 +149,7 @@ class RelationModule(pl.LightningModule):
             self._embeddings += _taught(features)
         loss = attach_unused_parameters(_total(outputs, batch), self.parameters())
         self.last = loss.detach(), outputs
+        self.guard.note(batch, loss, outputs)
         return loss
 
     def losses(
@@ -186,8 +191,16 @@ class RelationModule(pl.LightningModule):
         """End the step: fill the teacher's queue, and give idle parameters a zero gradient.
 
         One optimizer over all parameters would see those zeros, and DDP fills them in too: training on one process and
-        on many stays the same.
+        on many stays the same. A step that is not finite is stopped here, or made one that changes nothing.
+
+        Raises:
+            NotFinite: If the step stops the run.
         """
+        if not self.guard.passes(self.named_parameters(), scaled=self._scaler is not None):
+            self._begin()
+            for parameter in self.parameters():
+                parameter.grad = None
+            return
         if self.teacher is not None:
             for embeddings in self._embeddings:
                 self.teacher.enqueue(*embeddings)
@@ -244,7 +257,12 @@ class RelationModule(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `relpretrain.load` needs; inside an accumulation, go back to its first batch."""
+        """Add what `relpretrain.load` needs; inside an accumulation, go back to its first batch.
+
+        Raises:
+            NotFinite: If the step before was not finite, and stops the run.
+        """
+        self.guard.settle()
         if self._accumulated:
             rewind(checkpoint, self._accumulated)
             checkpoint[_MOVED] = self._teacher_moved
@@ -262,6 +280,10 @@ class RelationModule(pl.LightningModule):
         self._accumulated = 0
         self._teacher_moved = teacher_moved
         self._embeddings.clear()
+
+    @property
+    def _scaler(self) -> Any:
+        return getattr(getattr(self._trainer, "precision_plugin", None), "scaler", None)
 
     def _names(self, batch: Batch) -> tuple[str, ...]:
         if batch.objectives:
