@@ -53,8 +53,10 @@ def waits(name, stream, device):
     batch = STREAMS[stream]()
     images = torch.zeros(len(batch.images), 3, SIDE, SIDE)
     pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
-    batch = dataclasses.replace(batch, images=images, pairs=pairs)._map(mode.from_tensor)
-    trained = fake(module(BACKBONES[name]()), mode, device)
+    plain = module(BACKBONES[name]())
+    batch = plain.on_before_batch_transfer(dataclasses.replace(batch, images=images, pairs=pairs), 0)
+    batch = batch._map(mode.from_tensor)
+    trained = fake(plain, mode, device)
     with mode, log:
         loss = trained.training_step(batch.to(device))  # as Lightning moves it
         MetricBuffer().add(0, stream, *trained.last)
