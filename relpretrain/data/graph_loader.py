@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from relpretrain.data import checks
 from relpretrain.data.bad_samples import BadSampleTracker
-from relpretrain.data.loading import Batches, StepDataset
+from relpretrain.data.batches import Batches
+from relpretrain.data.fetching import Counters, Demand, Fetcher
+from relpretrain.data.loading import StepDataset
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.host_images import HostTransform, ImageTransform
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, normalise
-from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.sampling.outside import relation_counts
-from relpretrain.data.sampling.schedule import BatchSchedule
+from relpretrain.data.sampling.schedule import BatchSchedule, first_shard, groups_of
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.cache import GB, Cache
+from relpretrain.data.shards.manifest import ShardEntry, relation_total
+from relpretrain.data.shards.opened import OpenShards
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
@@ -56,6 +62,8 @@ def graph_loader(
     endless: bool = True,
     seed: int = 0,
     num_workers: int = 0,
+    groups: int | None = None,
+    cache_gb: float | None = None,
 ) -> GraphLoader:
     """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
 
@@ -88,6 +96,9 @@ def graph_loader(
         endless: Whether an iteration never ends; else each iteration is one epoch.
         seed: Seed of all random choices.
         num_workers: Processes that prepare batches.
+        groups: Parts of the joint batch that each draw from a span of the epoch of their own; None for the number of
+            machines, as torchrun tells it (LOCAL_WORLD_SIZE). A resumed loader keeps its checkpoint's.
+        cache_gb: Gigabytes that the copies of remote shards may take on each machine; None for no limit.
 
     Raises:
         ConfigError: All problems together, one line each.
@@ -119,9 +130,16 @@ def graph_loader(
     ]
     found = checks.find(streams, problems, num_workers if world_size() == 1 else 0)
     problems += checks.holdings(streams, found, max_bad_fraction)
+    groups = _machines() if groups is None else groups
+    problems += checks.grouping(groups, _machines(), streams, found)
+    cache = Cache(None if cache_gb is None else int(cache_gb * GB))
+
+    def first(dataset: str, rows: NDArray[np.int64]) -> int:
+        return first_shard(_NAME, dataset, rows, batch_size, seed, groups, _own_groups(groups)[0])
+
     try:
         encoder = text_encoder(tokenizer, max_tokens, separator)
-        problems += [p for indexes in found[_NAME].values() for p in checks.text_limit(_NAME, stream, indexes, encoder)]
+        problems += checks.text_limits(_NAME, stream, found[_NAME], encoder, cache, first)
         if isinstance(vocabulary, str):
             vocabulary = RelationVocabulary.load(vocabulary)
         exclusion = None if exclude is None else Exclusion.load(exclude)
@@ -135,19 +153,21 @@ def graph_loader(
     writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
     host = None if transform is None else HostTransform(image_size, transform)
     pipeline = Pipeline(stream, image_size, writer, exclusion, host or partial(normalise, mean=mean, std=std))
-    rows, _ = eligible_rows(streams, found, exclusion)
-    schedule = BatchSchedule(streams, rows, seed, "" if exclude is None else str(exclude))
+    counts, _ = eligible_counts(streams, found)
+    schedule = BatchSchedule(streams, counts, seed, "" if exclude is None else str(exclude), groups)
     if problems := checks.workers(num_workers, schedule):
         raise ConfigError(problems)
-    loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
+    loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers, cache)
+    if problems := loader.demand.problems():
+        raise ConfigError(problems)
     if isinstance(encoder, SentenceEncoder):
         loader.padding = encoder.padding
     loader.bad_samples = BadSampleTracker(
         max_bad_fraction, {dataset: size for (_, dataset), size in schedule.sizes().items()}
     )
-    for dataset, indexes in found[_NAME].items():
-        for index in indexes:
-            loader.bad_samples.add_index(dataset, index)
+    for dataset, entries in found[_NAME].items():
+        for entry in entries:
+            loader.bad_samples.add_entry(dataset, entry)
     if vocabulary is not None and rank() == 0:
         tell_outside({dataset: coverage(counts, vocabulary) for dataset, counts in loader.relation_counts.items()})
     return loader
@@ -160,21 +180,23 @@ class GraphLoader:
 
     Args:
         schedule: The samples of every step.
-        shards: Indexes of the shards of each dataset.
+        shards: What the shards of each dataset hold.
         pipeline: From a stored sample to an example.
         pad_id: Id of the padding token.
         endless: Whether an iteration never ends; else it is one epoch.
         num_workers: Processes that prepare batches.
+        cache: The copies of remote shards.
     """
 
     def __init__(
         self,
         schedule: BatchSchedule,
-        shards: Mapping[str, Sequence[ShardIndex]],
+        shards: Mapping[str, Sequence[ShardEntry]],
         pipeline: Pipeline,
         pad_id: int,
         endless: bool = True,
         num_workers: int = 0,
+        cache: Cache | None = None,
     ) -> None:
         self.schedule = schedule
         self.shards = shards
@@ -185,6 +207,7 @@ class GraphLoader:
         self.next_step = 0
         self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
+        self.cache = cache or Cache()
 
     def __len__(self) -> int:
         """Batches of an epoch.
@@ -203,9 +226,13 @@ class GraphLoader:
             TooManyBadSamples: If more samples are bad than `max_bad_fraction` tolerates.
         """
         stop = None if self.endless else (self.next_step // self._epoch_batches() + 1) * self._epoch_batches()
+        demand = self.demand
+        demand.at(self.next_step)
+        fetcher = Fetcher(demand, Counters())
         batches = Batches(
-            self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size()
-        )
+            self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size(),
+            OpenShards(self.cache, demand.keep),
+        )  # fmt: skip
         loader: DataLoader[Batch] = DataLoader(
             StepDataset(batches, self.next_step, stop),
             batch_size=None,
@@ -213,16 +240,28 @@ class GraphLoader:
             collate_fn=self.padding or _same,  # type: ignore[arg-type]  # without batch_size it gets single items
             pin_memory=torch.cuda.is_available(),
         )
-        for batch in loader:
-            assert isinstance(batch, GraphBatch)
-            self.bad_samples.add(batch)
-            self.next_step = batch.step + 1
-            yield batch
+        if demand.any and rank() % (world_size() // _machines()) == 0:
+            fetcher.start()
+        try:
+            for batch in loader:
+                assert isinstance(batch, GraphBatch)
+                self.bad_samples.add(batch)
+                self.next_step = batch.step + 1
+                demand.at(self.next_step)
+                yield batch
+        finally:
+            fetcher.stop()
+
+    @property
+    def demand(self) -> Demand:
+        """Which remote shards this machine needs."""
+        own, under_way = _own_groups(self.schedule.groups), 2 * self.num_workers + 2
+        return Demand(self.schedule, {_NAME: self.shards}, own, under_way, self.cache)
 
     @property
     def relation_counts(self) -> dict[str, Counter[str]]:
         """How often each relation occurs, by dataset."""
-        return {dataset: relation_counts(indexes) for dataset, indexes in self.shards.items()}
+        return {dataset: relation_total(entries) for dataset, entries in self.shards.items()}
 
     def seek(self, step: int) -> None:
         """Let the next iteration begin at a step."""
@@ -230,10 +269,16 @@ class GraphLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, for a checkpoint."""
-        return {"next_step": self.next_step, "plan": self.schedule.fingerprint}
+        return {"next_step": self.next_step, "plan": self.schedule.fingerprint, "groups": self.schedule.groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue after the last batch of a checkpoint; warns if the data differs from the checkpoint's."""
+        """Continue after the last batch of a checkpoint, with its groups; warns if the data differs."""
+        groups = int(state_dict.get("groups", 1))
+        if groups != self.schedule.groups:
+            self.schedule = self.schedule.in_groups(groups)
+            problems = checks.grouping(groups, _machines(), self.schedule.streams, {_NAME: self.shards})
+            if problems := problems or self.demand.problems():
+                raise ConfigError(problems)
         if state_dict["plan"] != self.schedule.fingerprint:
             warnings.warn(
                 f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
@@ -249,6 +294,16 @@ class GraphLoader:
     def _epoch_batches(self) -> int:
         """Number of whole batches in an epoch, at least 1."""
         return max(sum(self.schedule.sizes().values()) // self.schedule.streams[_NAME].batch_size, 1)
+
+
+def _machines() -> int:
+    """Number of machines, as torchrun tells it."""
+    return world_size() // int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+
+
+def _own_groups(groups: int) -> range:
+    """The groups whose places this machine fills."""
+    return groups_of(rank() // (world_size() // _machines()), _machines(), groups)
 
 
 def _same(batch: Batch) -> Batch:

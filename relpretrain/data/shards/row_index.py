@@ -75,6 +75,8 @@ class ShardIndex:
     image_ids: PackedTexts = field(repr=False)
     problems: list[Problem] = field(default_factory=list)
     relations: bytes = field(default=b"{}", repr=False)
+    file: IO[bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    """The tar, where somebody keeps it open; else a read opens it, and the last few stay open."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -102,7 +104,7 @@ class ShardIndex:
         start = int(offsets[offsets >= 0].min())
         stop = int((offsets + sizes).max())
         try:
-            data = os.pread(_open(str(self.path)).fileno(), stop - start, start)
+            data = os.pread((self.file or _open(str(self.path))).fileno(), stop - start, start)
         except FileNotFoundError:
             raise OSError(
                 f"Shard {self.path} disappeared during the run. Put it back and resume: the run goes on with exactly "
@@ -126,13 +128,16 @@ class ShardIndex:
             ValueError: If the file is no tar.
             OSError: If it cannot be read.
         """
-        local_copy(shard)
-        stored = cls.stored(shard)
+        return cls.at(local_copy(shard).absolute(), name_of(shard))
+
+    @classmethod
+    def at(cls, path: Path, name: str) -> ShardIndex:
+        """The index of a tar on this machine, as `of`, under a name of its own."""
+        stamp = _stamp(path)
+        stored = cls._stored(path, name, stamp)
         if stored is not None:
             return stored
-        path = place_of(shard).absolute()
-        stamp = _stamp(path)
-        index = scan(path, name_of(shard))
+        index = scan(path, name)
         for place in _places(path):
             if index._save(place, stamp):
                 break
@@ -148,8 +153,11 @@ class ShardIndex:
         path = place_of(shard).absolute()
         if is_remote(shard) and not path.exists():
             return None
-        stamp = _stamp(path)
-        found = (cls._load(place, path, name_of(shard), stamp) for place in _places(path))
+        return cls._stored(path, name_of(shard), _stamp(path))
+
+    @classmethod
+    def _stored(cls, path: Path, name: str, stamp: NDArray[np.int64]) -> ShardIndex | None:
+        found = (cls._load(place, path, name, stamp) for place in _places(path))
         return next((index for index in found if index is not None), None)
 
     @classmethod
