@@ -107,7 +107,7 @@ class Demand:
         limit, least = self.cache.limit, self.least() if self.cache.limit is not None else 0
         if limit is None or least <= limit:
             return []
-        enough = math.ceil(least / GB * 1000) / 1000
+        enough = math.ceil(least / GB * 1e6) / 1e6
         return [
             f"cache_gb={limit / GB:g} cannot hold the shards that this machine reads at a time: the windows of "
             f"{WINDOW} shards that {len(self.schedule.orders)} dataset(s) draw from, and the next ones, take up to "
