@@ -158,18 +158,20 @@ def _recipes(command: str, arguments: list[str]) -> int:
 
 
 def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data.build import convert, pack
+    from relpretrain.data.build import convert, index, pack, tasks
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
     from relpretrain.synthetic import command as synthetic_command
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, synthetic_command):
+    for command_of in (convert, pack, index, synthetic_command):
         command_of.add_parser(subcommands)
+    tasks.add_merge(subcommands, parser.parse_args)
     for commands_of in (inspect_commands, show_command):
         commands_of.add_subcommands(subcommands)
     args = parser.parse_args(arguments)
+    args.words = arguments
     return int(args.run_data(args) or 0)
 
 

@@ -6,6 +6,7 @@ import argparse
 import io
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image
 
 from relpretrain.data.build.convert_sources import SOURCES, add_source_options, source_arguments
 from relpretrain.data.build.output import Job, Outcome, PackedSample, add_output, plain_options, write
+from relpretrain.data.build.parts import blocks, merge_parts, write_parts
+from relpretrain.data.build.tasks import is_merging, task_of
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common.annotation import load_aliases
@@ -82,7 +85,12 @@ def run(args: argparse.Namespace) -> None:
         options=plain_options(args),
         files=[path for path in files if isinstance(path, Path) and not path.is_dir()],
     )
-    write(job, args)
+    if is_merging(args):
+        merge_parts(job, args)
+    elif (task := task_of(args)) is not None:
+        write_parts(job, partial(blocks, job.items, args.samples_per_shard), task, args)
+    else:
+        write(job, args)
 
 
 @dataclass

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from relpretrain.data.build.output import Outcome, PackedSample
-from relpretrain.data.shards.row_index import RawSample, captions_of, declared_size, texts_of
+from relpretrain.data.shards.record import captions_of, declared_size, texts_of
+from relpretrain.data.shards.row_index import RawSample
 from relpretrain.errors import BadSample
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.sources.common.annotation import (

@@ -18,7 +18,8 @@ from relpretrain.data.pipeline.sample import Augmented, Decoded, Record, Sample
 from relpretrain.data.pipeline.transforms import augment, normalise
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.row_index import RawSample, ShardIndex, captions_of, declared_size, texts_of
+from relpretrain.data.shards.record import captions_of, declared_size, texts_of
+from relpretrain.data.shards.row_index import RawSample, ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import GraphError, SceneGraph

@@ -35,7 +35,7 @@ from relpretrain.identity import file_digest, fingerprint
 GB = 10**9
 """Bytes of a gigabyte, as disks are sold."""
 
-_INDEX_SHARE, _INDEX_LEAST = 0.01, 8192  # of a shard's bytes, and bytes, that its row index takes at most
+_INDEX_SHARE, _INDEX_LEAST = 0.02, 4096  # of a shard's bytes, and bytes, that its row index takes at most
 
 _logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Cache:
         """Delete what processes left here that were killed."""
         clean(self.folder)
         hour_ago = time.time() - 3600
-        for path in self.folder.glob(".*.npz-*"):  # an index on its way
+        for path in self.folder.glob("..*.index-*"):  # an index on its way
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < hour_ago:
                     path.unlink()
@@ -169,7 +169,7 @@ def touch(path: Path) -> None:
 
 
 def _index_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.index.npz")
+    return path.with_name(f".{path.name}.index")
 
 
 @contextmanager

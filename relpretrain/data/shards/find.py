@@ -53,7 +53,8 @@ def _listed(patterns: str | Sequence[str]) -> Sequence[str]:
 
 
 def _is_manifest(pattern: str) -> bool:
-    return not pattern.startswith("pipe:") and pattern.split("?")[0].endswith(".json")
+    named = not pattern.startswith("pipe:") and pattern.split("?")[0].endswith(".json")
+    return named and not os.path.isdir(pattern)
 
 
 def _absolute(pattern: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from relpretrain.data.shards.indexing import for_each, index_shards
 from relpretrain.data.shards.remote import cache_folder, fetch, is_absent, is_remote, name_of, place_of
-from relpretrain.data.shards.row_index import ShardIndex, scan
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import KIND_OF, PARTS, pack_counts, write_manifest
 from relpretrain.errors import counted
 from relpretrain.identity import file_digest, fingerprint
@@ -86,7 +86,7 @@ def relation_total(entries: Iterable[ShardEntry]) -> Counter[str]:
             by_names.setdefault(id(entry.relation_names), (entry.relation_names, []))[1].append(entry.relation_numbers)
     total: Counter[str] = Counter()
     for names, packed in by_names.values():
-        pairs = np.array(" ".join(packed).split(), dtype=np.int64).reshape(-1, 2)
+        pairs = np.fromstring(" ".join(packed), dtype=np.int64, sep=" ").reshape(-1, 2)
         sums = np.zeros(len(names), np.int64)
         np.add.at(sums, pairs[:, 0], pairs[:, 1])
         total.update({names[i]: int(sums[i]) for i in np.flatnonzero(sums).tolist()})
@@ -153,7 +153,7 @@ def examine(shard: str) -> dict[str, Any]:
         if not path.exists() and is_remote(shard):
             path = Path(folder) / "shard.tar"
             fetch(shard, path)
-        return describe(scan(path, name_of(shard)), file_digest(path))
+        return describe(ShardIndex.scan(path, name_of(shard)), file_digest(path))
 
 
 def describe(index: ShardIndex, sha256: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class OpenShard:
         """Close the tar."""
         if self.index.file is not None:
             self.index.file.close()
-            self.index.file = None
+            self.index.file = self.index.held = None
 
 
 class OpenShards:
@@ -134,7 +134,7 @@ def _checked(entry: ShardEntry, path: Path) -> ShardIndex:
     except BaseException:
         file.close()
         raise
-    index.file = file
+    index.file, index.held = file, index.columns  # whatever else the process looks at in between
     return index
 
 

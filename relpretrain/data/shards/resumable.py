@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tarfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,14 +72,6 @@ class ResumableWriter:
         if self._shard is not None:
             self._shard.discard()
         self._release()
-
-    @property
-    def relations(self) -> Counter[str]:
-        """How often each relation occurs in the finished shards."""
-        total: Counter[str] = Counter()
-        for shard in self.shards:
-            total.update(shard["relation_counts"])
-        return total
 
     @property
     def samples(self) -> int:

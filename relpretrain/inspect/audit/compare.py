@@ -18,7 +18,8 @@ from PIL import Image
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.progress import track
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
-from relpretrain.data.shards.row_index import ShardIndex, image_id_of
+from relpretrain.data.shards.record import image_id_of
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
 from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
 from relpretrain.reading import parse_json, read_json

@@ -51,7 +51,7 @@ def test_a_copy_is_whole_checked_indexed_and_readable_by_others(served):
     path = cache.path(entries[0])
     assert path.read_bytes() == (server.folder / "s-000000.tar").read_bytes()
     assert path.stat().st_mode & 0o777 == 0o640
-    assert _files(cache) == [f".{path.name}.index.npz", path.name]
+    assert _files(cache) == [f".{path.name}.index", path.name]
     assert ShardIndex.at(path, "x").keys == ["k000", "k001", "k002", "k003"]
     assert cache.fetch(entries[0]) == 0
     assert server.shards_asked == ["/s-000000.tar"]
@@ -168,7 +168,7 @@ def test_what_a_kill_leaves_is_taken_over_or_cleaned(served):
     assert _files(cache) == [parts[0].name]
     for _ in ("with what was left", "after a cleaning"):
         assert cache.fetch(entries[4]) == entries[4].bytes
-        assert _files(cache) == [f".{cache.path(entries[4]).name}.index.npz", cache.path(entries[4]).name]
+        assert _files(cache) == [f".{cache.path(entries[4]).name}.index", cache.path(entries[4]).name]
         cache.path(entries[4]).unlink()
         parts[0].write_bytes(b"half")
         cache.clean()

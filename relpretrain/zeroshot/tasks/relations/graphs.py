@@ -178,7 +178,7 @@ class GraphProbes(BaseTask):
 def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
     number = 0
     for shard in shards:
-        index = ShardIndex.of(str(shard))
+        index = ShardIndex.of(shard)
         for row in index.eligible("graphs").tolist():
             try:
                 record = json.loads(index.read(row).json or b"{}")
