@@ -71,10 +71,10 @@ def _own(content: Any, path: str | Path) -> Mapping[str, Any]:
 def _with_teacher(given: State, wanted: State) -> State:
     """The given weights, with the teacher's weights completed or dropped to match the model."""
     result = {key: value for key, value in given.items() if not key.startswith("teacher.")}
-    taught = any(key.startswith("teacher.model.") for key in given)
+    has_teacher = any(key.startswith("teacher.model.") for key in given)
     for key, value in wanted.items():
         if key.startswith("teacher.model."):
-            source = key if taught else key.removeprefix("teacher.model.")
+            source = key if has_teacher else key.removeprefix("teacher.model.")
             if source in given:
                 result[key] = given[source]
         elif key.startswith("teacher."):

@@ -29,8 +29,8 @@ def read_open_images(
 ) -> Iterator[Annotation]:
     """Read images with scene graphs, in the order in which the table first names them.
 
-    A row "is" gives an entity an attribute. Objects of one label with one box are one entity. Boxes are shares of the
-    image, in the order XMin, XMax, YMin, YMax. Relations lose their underscores ("inside_of").
+    A row "is" gives an entity an attribute. Objects of one label with one box are one entity. Boxes are fractions of
+    the image, in the order XMin, XMax, YMin, YMax. Relations lose their underscores ("inside_of").
 
     Args:
         images: Folder of the images, `ID.jpg`.
@@ -60,7 +60,7 @@ def read_open_images(
     for image, pieces in join.images(meter):
         table = [row for rows_ in pieces.read()["rows"] for row in rows_]
         entities, relations = _graph(table, names, dropped)
-        yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, shares=True)
+        yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, fractions=True)
 
 
 def _graph(

@@ -145,7 +145,7 @@ def _entity(label: Any, box: Any, attributes: list[Any]) -> RawEntity:
         )
     if max(map(abs, sides)) <= 1:
         raise ValueError(
-            f"the box of {label!r} is {box!r:.60}, less than a pixel: expected pixels, not shares of the image; "
+            f"the box of {label!r} is {box!r:.60}, less than a pixel: expected pixels, not fractions of the image; "
             "multiply x by its width and y by its height"
         )
     return RawEntity(label, sides, attributes)

@@ -141,7 +141,7 @@ def _counts(options: WorldOptions) -> dict[str, int]:
         )
     if not 0 <= mirrored <= 1 or (mirrored and alike == 1):
         raise ValueError(
-            f"mirrored is {mirrored} and alike {alike}, but it is a share between 0 and 1 of the images that show "
+            f"mirrored is {mirrored} and alike {alike}, but it is a fraction between 0 and 1 of the images that show "
             "the same things as the one before them: set alike to 2 or more."
         )
     return counts
@@ -179,7 +179,7 @@ class _Folder:
     def scenes(self, split: str, count: int | None = None, alike: int = 1, mirrored: float = 0.0) -> Scenes:
         """The scenes of a split, each with the generator it was drawn from; without end where no number is given.
 
-        So many of them in a row, `alike`, show the same things; a share of those, `mirrored`, as in a mirror.
+        So many of them in a row, `alike`, show the same things; a fraction of those, `mirrored`, as in a mirror.
         """
         last: Scene | None = None
         for number in itertools.count() if count is None else range(count):

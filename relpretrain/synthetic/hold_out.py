@@ -86,8 +86,8 @@ def choose_held_out(
     Args:
         kinds: Everything that can be in a scene.
         relations: Relations of the world.
-        pairs: Share of the pairs of kinds; every kind stays in at least half of its pairs.
-        combinations: Share of the combinations of the remaining pairs; each of them keeps some.
+        pairs: Fraction of the pairs of kinds; every kind stays in at least half of its pairs.
+        combinations: Fraction of the combinations of the remaining pairs; each of them keeps some.
         seed: Where the choice is drawn from.
 
     Raises:
@@ -95,7 +95,7 @@ def choose_held_out(
     """
     for name, share in (("pairs", pairs), ("combinations", combinations)):
         if not 0 <= share < 1:
-            raise ValueError(f"hold_out_{name} is {share}, but a share to hold out lies between 0 and 1.")
+            raise ValueError(f"hold_out_{name} is {share}, but a fraction to hold out lies between 0 and 1.")
     rng = np.random.default_rng([seed, *b"held out"])
     every = [(min(pair), max(pair)) for pair in itertools.combinations(kinds, 2)]
     parted = _choose_pairs(every, _number(pairs, len(every)), (len(kinds) - 1) // 2, rng)
@@ -139,7 +139,7 @@ def _both_ways(pair: tuple[str, str], family: Sequence[str]) -> bool:
 def _choose_combinations(
     pairs: Sequence[tuple[str, str]], relations: Sequence[str], share: float, rng: np.random.Generator
 ) -> list[Combination]:
-    """Whole families of single pairs, until they hold the share."""
+    """Whole families of single pairs, until they hold that fraction."""
     if not share:
         return []
     families = [present for family in FAMILIES if (present := [name for name in family if name in relations])]

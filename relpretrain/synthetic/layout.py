@@ -16,8 +16,8 @@ NEVER_BY_CHANCE = ("inside", "around", "on", "carrying", "touching")
 """Relations that have to be arranged."""
 
 _TRIES = 16
-_HOLDER = (0.5, 0.62)  # side of a thing with another one inside, as a share of the image's
-_HELD = (0.35, 0.5)  # side of the other one, as a share of its holder's
+_HOLDER = (0.5, 0.62)  # side of a thing with another one inside, as a fraction of the image's
+_HELD = (0.35, 0.5)  # side of the other one, as a fraction of its holder's
 
 
 def layouts(
@@ -36,7 +36,7 @@ def layouts(
         sides: Smallest and largest side in pixels, of all or of each (objects, 1).
         image_size: Side of the image in pixels.
         shrink: How much smaller things are than where there are two.
-        occlusion: Largest share of a thing that another one of another colour may hide.
+        occlusion: Largest fraction of a thing that another one of another colour may hide.
         wanted: Which two things to arrange so that one of `NEVER_BY_CHANCE` is true of them; others are left to
             chance.
         rng: Where all is drawn from.

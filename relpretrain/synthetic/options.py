@@ -28,15 +28,15 @@ class WorldOptions:
         items_paragraphs: Likewise with texts that also tell every annotated relation.
         one_corpus: Whether regions and graphs are those of the first images with captions, under keys of their own, as
             Visual Genome is a part of a web corpus; else they are of other scenes.
-        alike: How many neighbouring images of a shard show the same things, standing otherwise. A stream that deals as
+        alike: How many neighbouring images of a shard show the same things, standing otherwise. A stream that draws as
             many `neighbours` together then has batches in which only relations tell images apart, however many kinds
             there are.
-        mirrored: Share of those neighbours that show the image before them in a mirror, so that no left, right, above
+        mirrored: Fraction of those neighbours that mirror the image before them, so that no left, right, above
             or below of it stays true: two things in the direction in which they lie further apart, more in both. Fewer
             where that would show what is held out.
-        shard_size: Samples in a shard, a multiple of `alike`. The first shards are a share of the images: a recipe
+        shard_size: Samples in a shard, a multiple of `alike`. The first shards are a fraction of the images: a recipe
             takes five of them as `graphs/shard-{000000..000004}.tar`. With `one_corpus`, these are of the images of the
-            first five of `captions/`, and the share of images with graphs is `images_graphs` / `images_captions`, or
+            first five of `captions/`, and the fraction of images with graphs is `images_graphs` / `images_captions`, or
             less.
         image_size: Side of the square images in pixels.
         objects: Objects in a scene, all of different kinds: a number, or the smallest and the largest one, between
@@ -48,21 +48,21 @@ class WorldOptions:
         textures: Textures, of plain, striped, dotted, checked; part of the label where there are several.
         noise: Largest deviation of a background pixel, of 255.
         clutter: Small marks on the ground that no text names.
-        occlusion: Largest share of an object that another one may hide, up to 0.5; boxes are of whole objects.
+        occlusion: Largest fraction of an object that another one may hide, up to 0.5; boxes are of whole objects.
         relations: Relations, of left of, right of, above, below, inside, around, on, carrying, near, far from,
             touching, bigger than, smaller than (`relations.true_relations` says when each is true). Where others than
             the first four are named, several may be true of two objects, and most scenes are arranged for one of them.
         mutual: Whether both directions of a relation are annotated, or always the same one for equal scenes.
-        relational_captions: Share of the captions that mention a relation.
-        relational_sentences: Share of the captions that mention a relation which do so in a sentence ("The red square
+        relational_captions: Fraction of the captions that mention a relation.
+        relational_sentences: Fraction of the captions with a relation that say it in a sentence ("The red square
             is above the blue square."); the others are phrases, as in graphs ("red square above blue square").
-        counting_captions: Share of the captions that tell the number of objects.
-        caption_noise: Share of the captions in `captions/` that are another scene's.
-        label_noise: Share of the relations in `graphs/` that are replaced by a false one.
-        omitted_relations: Share of the relations that `graphs/` does not tell, as people annotate some of what they
+        counting_captions: Fraction of the captions that tell the number of objects.
+        caption_noise: Fraction of the captions in `captions/` that are another scene's.
+        label_noise: Fraction of the relations in `graphs/` that are replaced by a false one.
+        omitted_relations: Fraction of the relations that `graphs/` does not tell, as people annotate some of what they
             see; of each scene it tells one at least.
-        hold_out_pairs: Share of the pairs of kinds that stand together in no shard; every kind keeps half of its pairs.
-        hold_out_combinations: Share of the compositions of the other pairs, as "red square left of blue square", that
+        hold_out_pairs: Fraction of the pairs of kinds that stand together in no shard; a kind keeps half of its pairs.
+        hold_out_combinations: Fraction of the compositions of the other pairs ("red square left of blue square") that
             are true in no shard; two kinds that stand together keep some relations.
     """
 

@@ -21,12 +21,12 @@ class Annotator:
 
     Args:
         world: Where the scenes are from.
-        relational_captions: Share of the captions that mention a relation.
-        counting_captions: Share of the captions that tell the number of objects.
-        caption_noise: Share of the captions that are another scene's.
-        label_noise: Share of the annotated relations that are replaced by a false one of the same two objects.
-        relational_sentences: Share of the captions that mention a relation which do so in a sentence, not a phrase.
-        omitted_relations: Share of the relations that their graph does not tell; of each scene it tells one at least.
+        relational_captions: Fraction of the captions that mention a relation.
+        counting_captions: Fraction of the captions that tell the number of objects.
+        caption_noise: Fraction of the captions that are another scene's.
+        label_noise: Fraction of the annotated relations that are replaced by a false one of the same two objects.
+        relational_sentences: Fraction of the captions that mention a relation which do so in a sentence, not a phrase.
+        omitted_relations: Fraction of the relations that the graph leaves out; it keeps at least one.
     """
 
     world: World
@@ -40,7 +40,7 @@ class Annotator:
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
             if name != "world" and not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share}, but a share lies between 0 and 1.")
+                raise ValueError(f"{name} is {share}, but a fraction lies between 0 and 1.")
         if self.relational_captions + self.counting_captions > 1:
             raise ValueError(
                 f"relational_captions is {self.relational_captions} and counting_captions {self.counting_captions}: "

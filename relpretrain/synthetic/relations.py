@@ -65,7 +65,7 @@ def foils(name: str, relations: Sequence[str]) -> list[str]:
 DOMINANCE = 2.0
 """How many times further apart two centres must be along a relation's axis than across it."""
 MARGIN = 0.2
-"""How far apart two centres must be at least, as a share of the image's side."""
+"""How far apart two centres must be at least, as a fraction of the image's side."""
 NEAR, FAR = 0.1, 0.3
 """Largest gap between two things that are near each other and smallest one between those that are far, likewise."""
 RATIO = 1.35

@@ -40,7 +40,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 """Which points of a box belong to a shape; x and y run from -1 to 1, y downwards."""
 
 SIZES = {"any": (0.25, 0.42), "small": (0.19, 0.25), "medium": (0.3, 0.36), "large": (0.42, 0.5)}
-"""Smallest and largest side of one of two objects, as shares of the image's side; more objects are smaller."""
+"""Smallest and largest side of one of two objects, as fractions of the image's side; more objects are smaller."""
 
 TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "plain": lambda x, y: np.zeros(np.broadcast(x, y).shape, bool),

@@ -26,8 +26,9 @@ from relpretrain.synthetic.relations import (
 from relpretrain.synthetic.render import COLORS, SHAPES, SIZES, TEXTURES, draw_scene, parse_label
 
 ARRANGED = 0.8
-"""Share of the scenes in which two objects are arranged so that a relation drawn by chance is true of them, in worlds
-with more than the four; else some would hardly come."""
+"""Fraction of the scenes in which two objects are arranged so that a relation drawn by chance is true of them.
+
+Only in worlds with more than the four relations; else some would hardly come."""
 
 _TRIES = 400
 """Layouts of the same things, and choices of things, after which a scene is given up."""
@@ -77,7 +78,7 @@ class World:
         sizes: Sizes, of `render.SIZES`. Where there are several, they are part of a kind: "small red square".
         textures: Textures, of `render.TEXTURES`, likewise.
         clutter: Number of small marks on the ground that no text names.
-        occlusion: Largest share of an object that another one, of another colour, may hide.
+        occlusion: Largest fraction of an object that another one, of another colour, may hide.
 
     Raises:
         ValueError: If a name is unknown, there are too few kinds, or the images are too small for the objects.

@@ -77,7 +77,7 @@ def test_names_and_numbers_with_and_without_captions(folder):
         ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, " ", 0]]}, "name of a relation"),
         ({"image": "a.jpg", "boxes": {"man": [9, 9, 0, 0]}}, r"the box of 'man' is \[9, 9, 0, 0\], expected \[x_min"),
         ({"image": "a.jpg", "boxes": {"man": [1, 2, 3, float("nan")]}}, "the box of 'man'"),
-        ({"image": "a.jpg", "boxes": {"man": [0.1, 0.2, 0.9, 1.0]}}, "less than a pixel: expected pixels, not shares"),
+        ({"image": "a.jpg", "boxes": {"man": [0.1, 0.2, 0.9, 1.0]}}, "expected pixels, not fractions"),
         ({"image": "/elsewhere/a.jpg", "captions": "x"}, "'/elsewhere/a.jpg' is not in .*: name it from there"),
         ({"image": "a" * 300, "captions": "x"}, "there is no image 'aaa"),
         ({"image": "a.jpg", "boxes": [[0, 0, 9, 9]]}, "expected boxes by name"),

@@ -200,10 +200,10 @@ def _report(state: Mapping[str, Tensor], before: State, after: State, model: ALB
         places |= {f"{kind}_queue": f"teacher.queue.{kind}" for kind in ("image", "text")}
     for ours in before:
         if not ours.startswith(("teacher.queue.", "teacher._")):
-            taught = ours.startswith("teacher.model.")
+            has_teacher = ours.startswith("teacher.model.")
             for theirs in official_names(ours.removeprefix("teacher.model."), text_layers, vision, clip):
                 head, _, rest = theirs.partition(".")
-                places[f"{head}_m.{rest}" if taught else theirs] = ours
+                places[f"{head}_m.{rest}" if has_teacher else theirs] = ours
     names, skipped = {}, {}
     for key in state:
         full = re.sub(r"^(text_encoder(?:_m)?\.)(embeddings|encoder)\.", r"\1bert.\2.", key)

@@ -49,7 +49,7 @@ class Annotation:
         entities: What is annotated in it.
         relations: Subject, name, object; subjects and objects as numbers of `entities`.
         size: Width and height of the image that was annotated, where the source tells.
-        shares: Whether boxes are shares of width and height instead of pixels.
+        fractions: Whether boxes are fractions of width and height instead of pixels.
         other_ids: Other names of the same photo, by which a list may exclude it.
     """
 
@@ -59,7 +59,7 @@ class Annotation:
     entities: Sequence[RawEntity] = ()
     relations: Sequence[tuple[int, Any, int]] = ()
     size: tuple[Any, Any] | None = None
-    shares: bool = False
+    fractions: bool = False
     other_ids: tuple[str, ...] = ()
 
 
@@ -156,7 +156,7 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
 
 
 def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Counter[str]) -> SceneGraph:
-    scale = (file.width, file.height) if annotation.shares else (1, 1)
+    scale = (file.width, file.height) if annotation.fractions else (1, 1)
     entities: list[Entity] = []
     numbers: dict[int, int] = {}  # of the annotation's entity: of the record's
     for number, raw in enumerate(annotation.entities):
