@@ -73,6 +73,17 @@ def suggest(name: str, known: Iterable[str], list_all: bool = True) -> str:
     return f"; known: {', '.join(names)}" if names and list_all else ""
 
 
+def wrong_fraction(name: str, value: float, noun: str = "fraction") -> str | None:
+    """The error line if a value is not between 0 and 1; None if it is.
+
+    Args:
+        name: The setting.
+        value: What it is.
+        noun: What it should be: a fraction, or a probability.
+    """
+    return None if 0 <= value <= 1 else f"{name}={value:g} must be a {noun} between 0 and 1."
+
+
 def positive(text: str) -> int:
     """A whole number from 1: the argparse type of counts.
 

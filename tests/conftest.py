@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def _one_thread():
     """Small tensors are faster, and sums reproducible, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _closed_streams(monkeypatch):
+    """Lightning's log handlers keep the captured stderr of an earlier test."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
 
 
 def _folder(name: str) -> Path:

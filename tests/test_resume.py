@@ -180,7 +180,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert start >= resume_run.EVERY  # it did go on from a checkpoint
 
 
-EDGES = [-1, 2, 5, STEPS - 1]  # before the first step, at checkpoints (at the end of a pass, too), after the last step
+EDGES = [
+    -1,
+    2,
+    5,
+    STEPS - 1,
+]  # before the first step, at checkpoints (at the end of an epoch, too), after the last step
 
 
 def _points():

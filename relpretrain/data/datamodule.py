@@ -27,7 +27,13 @@ from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of
-from relpretrain.data.sampling.schedule import BatchSchedule, differences, first_shard, groups_of
+from relpretrain.data.sampling.schedule import (
+    BatchSchedule,
+    differences,
+    first_shard,
+    groups_of,
+    wrong_stream_ratios,
+)
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import schedule_lines
 from relpretrain.data.shards.cache import GB, Cache
@@ -135,6 +141,25 @@ class RelationDataModule(LightningDataModule):
         """Make and store what lacks of manifests, on one process per machine. `setup` reports the problems."""
         checks.find(self._all_streams(), [], self.num_workers)
 
+    def optimizer_steps(self, accumulate: int = 1) -> int | None:
+        """Optimizer steps after which the stopping rule ends training: a Trainer's `max_steps` should be no more.
+
+        Args:
+            accumulate: The Trainer's `accumulate_grad_batches`.
+
+        Returns:
+            None where no rule ends training, and where settings or data have a problem, which `setup` will report.
+        """
+        if self.stop == "max_steps" or self._check_settings(self.streams):
+            return None
+        problems: list[str] = []
+        shards = checks.find(self.streams, problems, self.num_workers)
+        if problems or checks.holdings(self.streams, shards, self.max_bad_fraction):
+            return None
+        counts, _ = eligible_counts(self.streams, shards)
+        end = BatchSchedule(self.streams, counts, self.seed).end(self.stop)
+        return None if end is None else trainer_flags.optimizer_steps(end, accumulate)
+
     def setup(self, stage: str | None = None) -> None:
         """Find the shards' manifests, and check all that can be known before training.
 
@@ -168,7 +193,7 @@ class RelationDataModule(LightningDataModule):
             self.schedule = None
             raise ConfigError(problems)
         if stage in (None, "fit"):
-            self._end_by_rule()
+            self._find_end()
         if rank() == 0:
             print("\n".join(self.describe()), flush=True)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
@@ -195,7 +220,7 @@ class RelationDataModule(LightningDataModule):
         sizes, found = self.schedule.sizes(), {}
         for (stream, dataset), samples in self.schedule.taken(self._next).items():
             found[f"data/{stream}/{dataset}_samples"] = float(samples)
-            found[f"data/{stream}/{dataset}_passes"] = samples / sizes[stream, dataset]
+            found[f"data/{stream}/{dataset}_epochs"] = samples / sizes[stream, dataset]
         if self._fetcher is not None and self._fetcher.demand.any:
             found |= cache_counters(self._cache, [*self._counters, self._fetcher.counters])
         return found
@@ -206,14 +231,14 @@ class RelationDataModule(LightningDataModule):
             raise ConfigError("There is no training data: call setup() first.")
         if self._resumed is not None:
             if (
-                self._resumed["plan"] != self.schedule.fingerprint
-                or self._resumed.get("schedule", {}).get("contents", self._contents) != self._contents
+                self._resumed["schedule"] != self.schedule.fingerprint
+                or self._resumed.get("settings", {}).get("contents", self._contents) != self._contents
             ):
-                changed = differences(self._resumed.get("schedule", {}), self._description())
-                told = f" ({'; '.join(changed[:_TOLD])})" if "schedule" in self._resumed else ""
+                changed = differences(self._resumed.get("settings", {}), self._description())
+                told = f" ({'; '.join(changed[:_TOLD])})" if "settings" in self._resumed else ""
                 warnings.warn(
                     f"The data differs from the checkpoint's (seed, streams or shards){told}: step {self._next} goes "
-                    "on with the new plan, and samples of the running pass may come again or not at all.",
+                    "on with the new schedule, and samples of the running epoch may come again or not at all.",
                     stacklevel=2,
                 )
             self._resumed = None
@@ -221,6 +246,7 @@ class RelationDataModule(LightningDataModule):
         self._note_position()
         if self._fetcher is not None and self._fetcher.demand.any and rank() % (world_size() // self._nodes) == 0:
             self._fetcher.start()
+        self._end_at(self._next)
         return self._loader(self._train, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -242,6 +268,7 @@ class RelationDataModule(LightningDataModule):
                 self.bad_samples.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
+                self._end_at(self._next)
                 under_way = getattr(self.trainer, "global_step", 0)
                 if self._accumulation is None or self._accumulation[0] != under_way:
                     self._accumulation = under_way, batch.step
@@ -256,14 +283,14 @@ class RelationDataModule(LightningDataModule):
         if self._accumulation is not None and self._accumulation[0] == getattr(self.trainer, "global_step", None):
             upcoming = self._accumulation[1]
         if self.schedule is None:
-            return {"next_step": upcoming, "plan": ""}
+            return {"next_step": upcoming, "schedule": ""}
         taken = {"/".join(source): samples for source, samples in self.schedule.taken(upcoming).items()}
         return {
             "next_step": upcoming,
-            "plan": self.schedule.fingerprint,
+            "schedule": self.schedule.fingerprint,
             "groups": self.schedule.groups,
-            "schedule": self._description(),
-            "dealt": taken,
+            "settings": self._description(),
+            "taken": taken,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -314,25 +341,26 @@ class RelationDataModule(LightningDataModule):
             return end, self.stop
         return limit, "max_steps"
 
-    def _end_by_rule(self) -> None:
-        """Turn the stopping rule into the trainer's `max_steps`, which the learning-rate schedule also reads."""
+    def _find_end(self) -> None:
+        """Find the batch after which the loader ends."""
         assert self.schedule is not None
         assert self._train is not None
         self._train.repeat = trainer_flags.overfit_batches(self.trainer)
         if self._train.repeat:
             return
-        end = self._train.stop = self.schedule.end(self.stop)
-        if end == 0:
+        self._train.stop = self.schedule.end(self.stop)
+        if self._train.stop == 0:
             short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.schedule.sizes().items())
             raise ConfigError(
                 f"stop='first_exhausted' leaves no step: the first dataset drawn has fewer samples than a batch; "
-                f"samples per pass: {short}. Reduce batch_size, or choose another rule."
+                f"samples per epoch: {short}. Reduce batch_size, or choose another rule."
             )
-        if end is None or self.trainer is None:
-            return
-        steps = -(-end // self.trainer.accumulate_grad_batches)
-        if not 0 <= self.trainer.max_steps <= steps:
-            self.trainer.fit_loop.epoch_loop.max_steps = steps
+
+    def _end_at(self, step: int) -> None:
+        """Let the trainer end where the loader does: it would begin one empty epoch after another."""
+        end = None if self._train is None else self._train.stop
+        if end is not None and step >= end and self.trainer is not None:
+            self.trainer.should_stop = True
 
     def _load_exclusion(self, problems: list[str]) -> Exclusion | None:
         if self.exclude is None:
@@ -350,11 +378,8 @@ class RelationDataModule(LightningDataModule):
 
     def _check_settings(self, streams: Mapping[str, Stream]) -> list[str]:
         problems = checks.settings(streams, world_size())
-        if not self.streams:
-            problems.append("No stream has a ratio above 0: nothing would be trained on.")
-        if any(not 0 < stream.ratio < math.inf for stream in self.streams.values()):
-            ratios = ", ".join(f"{name} {stream.ratio:g}" for name, stream in self.streams.items())
-            problems.append(f"Ratios must be finite and not negative: {ratios}.")
+        if problem := wrong_stream_ratios(self.streams):
+            problems.append(problem)
         if self.stop not in get_args(Stop):
             problems.append(f"stop={self.stop!r} must be one of {', '.join(get_args(Stop))}.")
         if self.seed < 0:
@@ -365,9 +390,7 @@ class RelationDataModule(LightningDataModule):
             problems.append(f"groups={self.groups} must be at least 1.")
         if self.cache_gb is not None and not 0 < self.cache_gb < math.inf:
             problems.append(f"cache_gb={self.cache_gb:g} must be above 0; leave it out for no limit.")
-        for name in ("mask_fraction", "max_bad_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                problems.append(f"{name}={getattr(self, name):g} must be a share between 0 and 1.")
+        problems += checks.fractions(mask_fraction=self.mask_fraction, max_bad_fraction=self.max_bad_fraction)
         if self.trainer is not None:
             problems += trainer_flags.problems(self.trainer)
         module = None if self.trainer is None else self.trainer.lightning_module

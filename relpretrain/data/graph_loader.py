@@ -123,11 +123,7 @@ def graph_loader(
     streams = {_NAME: stream}
     problems = checks.settings(streams, world_size())
     problems += checks.image_size(image_size, None)
-    problems += [
-        f"{name}={value:g} must be a share between 0 and 1."
-        for name, value in {"mask_fraction": mask_fraction, "max_bad_fraction": max_bad_fraction}.items()
-        if not 0 <= value <= 1
-    ]
+    problems += checks.fractions(mask_fraction=mask_fraction, max_bad_fraction=max_bad_fraction)
     found = checks.find(streams, problems, num_workers if world_size() == 1 else 0)
     problems += checks.holdings(streams, found, max_bad_fraction)
     groups = _machines() if groups is None else groups
@@ -216,7 +212,7 @@ class GraphLoader:
             TypeError: If the loader is endless.
         """
         if self.endless:
-            raise TypeError("An endless graph_loader has no length: give endless=False for passes.")
+            raise TypeError("An endless graph_loader has no length: give endless=False for epochs.")
         return self._epoch_batches()
 
     def __iter__(self) -> Iterator[GraphBatch]:
@@ -269,7 +265,7 @@ class GraphLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, for a checkpoint."""
-        return {"next_step": self.next_step, "plan": self.schedule.fingerprint, "groups": self.schedule.groups}
+        return {"next_step": self.next_step, "schedule": self.schedule.fingerprint, "groups": self.schedule.groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after the last batch of a checkpoint, with its groups; warns if the data differs."""
@@ -279,10 +275,10 @@ class GraphLoader:
             problems = checks.grouping(groups, _machines(), self.schedule.streams, {_NAME: self.shards})
             if problems := problems or self.demand.problems():
                 raise ConfigError(problems)
-        if state_dict["plan"] != self.schedule.fingerprint:
+        if state_dict["schedule"] != self.schedule.fingerprint:
             warnings.warn(
                 f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
-                "goes on with the new plan, and samples of the running pass may come again or not at all.",
+                "goes on with the new schedule, and samples of the running epoch may come again or not at all.",
                 stacklevel=2,
             )
         self.seek(int(state_dict["next_step"]))

@@ -99,9 +99,9 @@ class LossLog(pl.Callback):
         self.latest = {f"train/{name}": value for name, value in values.items()}
         self.latest["lr"] = learning_rate(step - 1, pl_module.optimizer, trainer.max_steps)
         counters = getattr(getattr(trainer, "datamodule", None), "counters", None)
-        dealt: dict[str, float] = {} if counters is None else counters()
+        counted: dict[str, float] = {} if counters is None else counters()
         for logger in trainer.loggers:
-            logger.log_metrics({**self.latest, **dealt}, step=step)
+            logger.log_metrics({**self.latest, **counted}, step=step)
             logger.save()  # to the file, whenever the run may be killed
         for listener in self.listeners:
             listener()

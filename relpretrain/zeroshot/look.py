@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
-from relpretrain.data.build.progress import track
+from relpretrain.progress import track
 from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size

@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 from PIL import Image
 
+from relpretrain import progress
 from relpretrain.cli import main
-from relpretrain.data.build import progress
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from relpretrain.synthetic import WorldOptions
 

@@ -132,7 +132,7 @@ def test_problems_are_told_together(world, tmp_path):
     with pytest.raises(ConfigError) as error:
         graph_loader(str(tmp_path / "none"), tmp_path / "nothing", 4, 32, mask_fraction=2.0)
     message = str(error.value)
-    assert "mask_fraction=2 must be a share" in message
+    assert "mask_fraction=2 must be a fraction" in message
     assert "none" in message
     assert "tokenizer" in message
     with pytest.raises(ConfigError, match="max_tokens=4 is too short for one triplet"):

@@ -13,14 +13,14 @@ from typing import Any
 from PIL import Image
 
 from relpretrain.data.build.convert_sources import SOURCES, add_source_options, source_arguments
-from relpretrain.data.build.output import Job, Outcome, PackedSample, add_output, plain_options, write
+from relpretrain.data.build.output import Job, Outcome, PackedSample, add_choice, add_output, plain_options, write
 from relpretrain.data.build.parts import blocks, merge_parts, write_parts
 from relpretrain.data.build.tasks import is_merging, task_of
 from relpretrain.data.sampling.exclusion import Exclusion, phash
+from relpretrain.progress import Meter
 from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common.annotation import load_aliases
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.sources.common.files import Meter
 
 HASH_SIDE = 64
 """Pixels to which a JPEG may be reduced while decoding it for its perceptual hash."""
@@ -39,17 +39,9 @@ def add_parser(commands: Any) -> None:
             "--object-aliases", type=Path, metavar="FILE", help="lines of a label and its other spellings"
         )
         names.add_argument("--relation-aliases", type=Path, metavar="FILE", help="the same for relations")
-        names.add_argument(
-            "--duplicates",
-            choices=("keep", "drop"),
-            default="drop",
-            help="triplets that repeat another of their image (default: %(default)s)",
-        )
-        names.add_argument(
-            "--inverses",
-            choices=("keep", "drop"),
-            default="keep",
-            help="triplets that say another of their image the other way round (default: %(default)s)",
+        add_choice(names, "--duplicates", ("drop", "keep"), "triplets that repeat another of their image")
+        add_choice(
+            names, "--inverses", ("keep", "drop"), "triplets that say another of their image the other way round"
         )
         parser.add_argument("--exclude", type=Path, metavar="FILE", help="list of images to leave out (data audit)")
         add_output(parser)

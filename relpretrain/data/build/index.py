@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.build.tasks import ALL, Parts, add_task, is_merging, parts_of, task_of
+from relpretrain.data.build.output import add_workers
+from relpretrain.data.build.tasks import ALL, Parts, add_task, is_merging, parts_of, stamp, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import for_each
 from relpretrain.data.shards.manifest import NAME, cached_manifest, examine, folder_of
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.writer import PARTS, write_manifest
-from relpretrain.errors import ConfigError, counted, positive, singular
+from relpretrain.errors import ConfigError, counted, singular
 from relpretrain.reading import read_json
 
 
@@ -33,9 +34,7 @@ def add_parser(commands: Any) -> None:
         help="a .json file, which recipes then name instead of the shards, or a folder for index.json (default: beside "
         "the shards; of remote ones, in the cache)",
     )  # fmt: skip
-    index.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
-    )
+    add_workers(index)
     add_task(index)
     index.set_defaults(run_data=run)
 
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     parts = parts_of(place, is_file=True)
     if not is_merging(args):
         task = task_of(args)
-        if parts.begin(task or ALL, args.words, {"shards": [_stamp(shard) for shard in shards]}):
+        if parts.begin(task or ALL, args.words, {"shards": [stamp(shard) for shard in shards]}):
             missing = [number for number in range(len(shards)) if parts.wants(task or ALL, number)]
             _read(parts, shards, missing, args.workers)
             parts.mark(task or ALL)
@@ -112,10 +111,3 @@ def _place(out: Path | None, shards: list[str]) -> Path:
         raise ValueError(f"the shards lie in {len(folders)} folders: name --out, or index them one by one")
     (folder,) = folders
     return cached_manifest(folder) if is_remote(shards[0]) or not os.access(folder, os.W_OK) else Path(folder) / NAME
-
-
-def _stamp(shard: str) -> list[Any]:
-    if is_remote(shard):
-        return [shard]
-    stat = Path(shard.removeprefix("file://")).stat()
-    return [shard, stat.st_size, stat.st_mtime_ns]

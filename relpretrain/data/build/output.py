@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import ProgressLine
-from relpretrain.data.build.tasks import add_task
+from relpretrain.data.build.tasks import add_task, stamp
 from relpretrain.data.shards.resumable import ResumableWriter
 from relpretrain.data.shards.writer import PARTS, check_writable, publish
 from relpretrain.errors import counted, positive, singular
+from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.sources.common.files import Meter
 from relpretrain.version import __version__
 
 T = TypeVar("T")
@@ -69,9 +68,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options of what writes shards."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=positive, default=_cores(), help="processes (default: %(default)s, the cores)"
-    )
+    add_workers(parser)
     parser.add_argument(
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
     )
@@ -81,6 +78,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
     add_task(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes that work."""
+    help_text = "processes (default: %(default)s, the cores)"
+    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+
+
+def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
+    """Add an option of several words, of which the first is the default."""
+    parser.add_argument(flag, choices=choices, default=choices[0], help=f"{help_text} (default: %(default)s)")
 
 
 def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def write(job: Job, args: argparse.Namespace) -> None:
     check_writable(args.out)
     with (
         ResumableWriter(args.out, stamps(job), args.samples_per_shard, args.overwrite) as writer,
-        ProgressLine(job.meter) as progress,
+        StageProgress(job.meter) as progress,
     ):
         if writer.shards:
             print(
@@ -146,7 +154,7 @@ def write(job: Job, args: argparse.Namespace) -> None:
 
 def stamps(job: Job) -> dict[str, Any]:
     """What the shards of a job depend on, of plain types."""
-    return {"version": __version__, "options": dict(job.options), "files": [_stamp(path) for path in job.files]}
+    return {"version": __version__, "options": dict(job.options), "files": [stamp(path) for path in job.files]}
 
 
 def publish_shards(
@@ -235,14 +243,6 @@ def free_key(name: str, taken: set[str]) -> str:
 
 def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
-
-
-def _stamp(path: Path) -> list[Any]:
-    try:
-        stat = path.stat()
-        return [str(path), stat.st_size, stat.st_mtime_ns]
-    except OSError:
-        return [str(path)]  # whoever reads it says what is wrong
 
 
 def _cores() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from relpretrain.data.build.name_join import NameJoin
-from relpretrain.data.build.output import Job, add_output, plain_options, write
+from relpretrain.data.build.output import Job, add_choice, add_output, plain_options, write
 from relpretrain.data.build.pack_sample import QUALITY, Located, Packing, Resize
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import is_merging, task_of
@@ -20,9 +20,10 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote, local_copy, name_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import positive
+from relpretrain.progress import Meter
 from relpretrain.reading import parse_json
 from relpretrain.sources.common.dropped import Dropped, note
-from relpretrain.sources.common.files import Meter, json_lines
+from relpretrain.sources.common.files import json_lines
 from relpretrain.sources.common.values import identity
 
 JOIN_BY = ("image_id", "key", "url")
@@ -41,19 +42,10 @@ def add_parser(commands: Any) -> None:
     resize.add_argument("--quality", type=positive, default=QUALITY, help="of JPEG and WebP (default: %(default)s)")
     join = pack.add_argument_group("annotations from elsewhere")
     join.add_argument("--join", type=Path, metavar="FILE", help="JSON lines in the sample format, or a shard folder")
-    join.add_argument("--join-by", choices=JOIN_BY, default="image_id", help="what both name (default: %(default)s)")
-    join.add_argument(
-        "--join-captions",
-        choices=("add", "replace"),
-        default="add",
-        help="whether joined captions come after a sample's own or take their place (default: %(default)s)",
-    )
-    join.add_argument(
-        "--unmatched",
-        choices=("keep", "drop"),
-        default="keep",
-        help="samples without annotation (default: %(default)s)",
-    )
+    add_choice(join, "--join-by", JOIN_BY, "what both name")
+    where = "whether joined captions come after a sample's own or take their place"
+    add_choice(join, "--join-captions", ("add", "replace"), where)
+    add_choice(join, "--unmatched", ("keep", "drop"), "samples without annotation")
     add_output(pack)
     pack.set_defaults(run_data=run)
 

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.name_join import NameJoin
 from relpretrain.data.build.output import Job, Outcome, PackedSample, free_key, named, publish_shards, stamps
-from relpretrain.data.build.progress import ProgressLine
 from relpretrain.data.build.tasks import Parts, Task, parts_of
 from relpretrain.data.shards.writer import ShardFile
-from relpretrain.reading import read_json
+from relpretrain.progress import StageProgress
 from relpretrain.sources.common.dropped import Dropped
 
 
@@ -101,7 +100,7 @@ def write_parts(
 def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:
     part: _Part | None = None
     count = 0
-    with ProgressLine(job.meter) as progress:
+    with StageProgress(job.meter) as progress:
         try:
             for number, found, key in ordered_map(_Work(job.work), pieces, args.workers):
                 part = part or _Part(parts, number)
@@ -141,7 +140,7 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
             if (own := parts.folder / stored["shard"]["name"]).exists():
                 own.replace(parts.folder / final)
             shards.append(stored["shard"] | {"name": final})
-    reading = read_json(parts.place("reading"), "what reading the input left out")
+    reading = parts.read("reading")
     dropped.include(Dropped(reading["dropped"], reading["examples"]))
     if join is not None:
         join.note_unmet(dropped)

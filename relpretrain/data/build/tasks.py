@@ -12,10 +12,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from relpretrain.data.shards.manifest import NAME
-from relpretrain.data.shards.writer import check_writable, write_atomically
+from relpretrain.data.shards.remote import is_remote
+from relpretrain.data.shards.writer import check_writable, lock, write_atomically
 from relpretrain.reading import read_json
 
 PLAN = "plan.json"
@@ -82,6 +83,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock: IO[bytes] | None = None
 
     def begin(self, task: Task, words: Sequence[str], arguments: Mapping[str, Any]) -> bool:
         """Take part; returns whether there is anything left to do for this task.
@@ -92,7 +94,7 @@ class Parts:
             arguments: What the parts depend on, of plain types.
 
         Raises:
-            ValueError: If tasks of another number, or with other arguments, have begun here.
+            ValueError: If tasks of another number, or with other arguments, have begun here, or this one runs already.
         """
         plan = {"total": task.total, "arguments": dict(arguments), "words": list(words), "folder": os.getcwd()}
         plan = json.loads(json.dumps(plan))
@@ -114,6 +116,8 @@ class Parts:
                 f"{self.folder} holds work with other arguments or files ({', '.join(different)}): repeat those to go "
                 "on, or remove it to begin anew"
             )
+        busy = f"another process does task {task.number}/{task.total} in {self.folder} at the moment"
+        self._lock = lock(self.folder / f"task-{task.number}.lock", busy)
         return not self._marker(task).exists()
 
     def plan(self) -> dict[str, Any]:
@@ -142,19 +146,29 @@ class Parts:
         """Say that a task has done all its parts."""
         self._marker(task).touch()
 
+    def read(self, part: int | str) -> dict[str, Any]:
+        """What `store` has written."""
+        content = read_json(self.place(part), "what a task has done")
+        assert isinstance(content, dict)
+        return content
+
     def stored(self) -> Iterator[dict[str, Any]]:
-        """What all parts gave, in order.
+        """What all parts gave, in order; see `check_finished`."""
+        self.check_finished()
+        for place in sorted(self.folder.glob("part-*.json")):
+            yield self.read(place.stem)
+
+    def check_finished(self) -> None:
+        """Check that all tasks are done.
 
         Raises:
-            ValueError: If a task has not finished; names all such.
+            ValueError: If one is not; names all such.
         """
         total = self.plan()["total"]
         left = [f"{number}/{total}" for number in range(total) if not self._marker(Task(number, total)).exists()]
         if left:
             shown = ", ".join(left[:10]) + (", ..." if len(left) > 10 else "")
             raise ValueError(f"{len(left)} of {total} tasks have not finished: run --task {shown} again, then merge")
-        for place in sorted(self.folder.glob("part-*.json")):
-            yield read_json(place, "what a task has done")
 
     def clear(self) -> None:
         """Remove everything."""
@@ -162,6 +176,17 @@ class Parts:
 
     def _marker(self, task: Task) -> Path:
         return self.folder / f"task-{task.number}-of-{task.total}.done"
+
+
+def stamp(place: str | Path) -> list[Any]:
+    """What tells whether a file is still the same, of plain types: its path, size and time; an address itself."""
+    if is_remote(place):
+        return [place]
+    try:
+        stat = os.stat(place)
+        return [str(place), stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        return [str(place)]  # whoever reads it says what is wrong
 
 
 def parts_of(out: Path, is_file: bool) -> Parts:

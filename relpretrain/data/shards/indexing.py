@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from typing import TypeVar
 
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.progress import track
 
 R = TypeVar("R")
-
-PROGRESS_SECONDS = 5.0
-"""Seconds between two lines of progress."""
 
 
 def index_shards(shards: Iterable[str], workers: int = 0) -> dict[str, ShardIndex | Exception]:
@@ -55,14 +52,7 @@ def for_each(work: Callable[[str], R], shards: Sequence[str], workers: int = 0) 
     Yields:
         A shard, as soon as it is done, and what `work` returned, or the OSError or ValueError that it raised.
     """
-    start = last = time.monotonic()
-    for count, done in enumerate(_done(partial(_try, work), shards, workers), 1):
-        yield done
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS:
-            last = now
-            left = (now - start) / count * (len(shards) - count)
-            print(f"indexed {count:,} of {len(shards):,} shards, {left:,.0f} s left", file=sys.stderr, flush=True)
+    yield from track(_done(partial(_try, work), shards, workers), len(shards), "shards indexed")
 
 
 def _done(

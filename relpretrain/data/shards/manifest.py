@@ -125,8 +125,12 @@ def manifests(shards: Sequence[str], workers: int = 0, named: Sequence[str] = ()
         except (OSError, ValueError) as error:
             found |= dict.fromkeys(inside, error)
             continue
-        found |= {shard: listed[shard] for shard in inside if shard in listed}
-        missing += [shard for shard in inside if shard not in listed]
+        for shard in inside:
+            entry = listed.get(_without_query(shard))
+            if entry is None:
+                missing.append(shard)
+            else:
+                found[shard] = replace(entry, shard=shard)
     remote = [shard for shard in missing if is_remote(shard)]
     if remote:
         _logger.warning(
@@ -209,7 +213,12 @@ def folder_of(shard: str) -> str:
     """The folder or address that a shard lies in; "pipe:" of a command."""
     if shard.startswith("pipe:"):
         return "pipe:"
-    return shard.split("?")[0].rpartition("/")[0] if is_remote(shard) else str(Path(shard).absolute().parent)
+    return _without_query(shard).rpartition("/")[0] if is_remote(shard) else str(Path(shard).absolute().parent)
+
+
+def _without_query(shard: str) -> str:
+    """An address without what follows its path, such as a signature."""
+    return shard.split("?")[0] if is_remote(shard) and not shard.startswith("pipe:") else shard
 
 
 def cached_manifest(folder: str) -> Path:
@@ -259,7 +268,7 @@ def _entries(content: Any, place: str) -> list[ShardEntry]:
             entry = ShardEntry(
                 _resolved(str(listed["name"]), folder),
                 int(listed["samples"]),
-                listed.get("bytes"),
+                None if listed.get("bytes") is None else int(listed["bytes"]),
                 listed.get("sha256"),
                 {kind: int(listed["eligible"][kind]) for kind in _KINDS},
                 listed.get("problems") or nothing,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from relpretrain.data.shards.writer import ShardFile, check_writable, publish, write_atomically
+from relpretrain.data.shards.writer import ShardFile, check_writable, lock, publish, write_atomically
 from relpretrain.sources.common.dropped import Dropped
 
 UNFINISHED = ".unfinished"
@@ -157,11 +156,7 @@ class ResumableWriter:
         raise ValueError(f"{self._work} lacks {shard['name']}, which its journal lists: remove {self._work}")
 
     def _acquire(self) -> None:
-        self._lock = (self._work / "lock").open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process writes to {self.folder} at the moment") from None
+        self._lock = lock(self._work / "lock", f"another process writes to {self.folder} at the moment")
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -221,6 +222,25 @@ def pack_counts(counts: Mapping[str, int], numbers: Mapping[str, int]) -> str:
         numbers: The place of each name.
     """
     return " ".join(f"{number} {count}" for number, count in sorted((numbers[n], c) for n, c in counts.items()))
+
+
+def lock(path: Path, busy: str) -> IO[bytes]:
+    """Lock a file until what is returned is closed, or the process ends.
+
+    Args:
+        path: The file, which is made.
+        busy: What is said if another process holds it.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(busy) from None
+    return file
 
 
 def check_writable(folder: Path) -> None:

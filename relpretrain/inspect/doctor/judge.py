@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.identity import number_of
+from relpretrain.inspect.common.share import Share, do_share, shared
 from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
 from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
 from relpretrain.inspect.doctor.shuffle import Mixing, mixing
@@ -131,7 +133,7 @@ class Examination:
         return sum(len(index) + len(index.problems) for index in self.indexes)
 
     @property
-    def bad_share(self) -> float:
+    def bad_fraction(self) -> float:
         """The worst fraction of samples that cannot be used: of all, or of those that a stream would draw."""
         places = {(bad.shard, bad.key, bad.streams == ()) for bad in self.bad}
         by_stream = Counter(stream for bad in self.bad for stream in bad.streams)
@@ -163,7 +165,7 @@ class Examination:
             places, kind = first_epoch(schedule, stream, self.name), schedule.streams[stream].kind
             rows = [index.eligible(kind) for index in self.indexes]
             taken = [firsts[numbers_of[shard]] + rows[numbers_of[shard]][row] for shard, row in places]
-            orders[f"{stream}, as dealt"] = np.array(taken, np.int64)
+            orders[f"{stream}, as drawn"] = np.array(taken, np.int64)
         return {
             name: {
                 "image id": mixing(np.array(counts.image_ids, np.int64), None, order),
@@ -219,7 +221,8 @@ def examine(
     *,
     long_caption: Callable[[str], bool] | None = None,
     workers: int = 1,
-) -> Examination:
+    share: Share | None = None,
+) -> Examination | None:
     """Read all samples of a dataset once.
 
     Args:
@@ -228,22 +231,33 @@ def examine(
         judges: What streams make of its samples.
         long_caption: Says of a caption whether it is too long; None counts words.
         workers: Processes; 1 reads in this one.
+        share: What tasks do of it; None does everything.
+
+    Returns:
+        What was found; None of a task, which keeps its findings.
 
     Raises:
         ConfigError: If a shard cannot be read, or is no tar; names all of them.
     """
+    look = partial(_look, name, dict(judges), long_caption or _is_long)
+    if share is not None and share.task is not None:
+        do_share(share, shards, look, _Part, workers)
+        return None
     indexes = find_indexes(shards, workers)
     found = Examination(name, list(shards), indexes)
     found.bad = [
         Bad(shard_name(i), key, (), reason, field_of(reason, {})) for i in indexes for reason, key in i.problems
     ]
-    look = partial(_look, name, dict(judges), long_caption or _is_long)
-    for part in survey(shards, indexes, look, workers):
-        found.counts.add(part.counts)
-        found.bad += part.bad
-        found.eligible.update(part.eligible)
-        found.excluded.update(part.excluded)
-        found.parts.update(part.parts)
+    total = _Part()
+    for part in survey(shards, indexes, look, workers) if share is None else shared(share, shards, _Part):
+        total.add(part)
+    found.counts, found.eligible, found.excluded, found.parts = (
+        total.counts,
+        total.eligible,
+        total.excluded,
+        total.parts,
+    )
+    found.bad += total.bad
     return found
 
 
@@ -278,6 +292,32 @@ class _Part:
     eligible: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
     parts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: _Part) -> None:
+        self.counts.add(other.counts)
+        self.bad += other.bad
+        self.eligible.update(other.eligible)
+        self.excluded.update(other.excluded)
+        self.parts.update(other.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "counts": self.counts.to_json(),
+            "bad": [vars(bad) for bad in self.bad],
+            "eligible": self.eligible,
+            "excluded": self.excluded,
+            "parts": [[*names, count] for names, count in self.parts.items()],
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> _Part:
+        return cls(
+            Counts.from_json(content["counts"]),
+            [Bad(**bad | {"streams": tuple(bad["streams"])}) for bad in content["bad"]],
+            Counter(content["eligible"]),
+            Counter(content["excluded"]),
+            Counter({(stream, reason): count for stream, reason, count in content["parts"]}),
+        )
 
 
 def _is_long(caption: str) -> bool:

@@ -4,10 +4,13 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
+import relpretrain
 from relpretrain.cli import main
 from relpretrain.data.build import tasks as module
 from relpretrain.data.build.tasks import Parts, Task, add_task, task_of
@@ -81,7 +84,10 @@ def test_others_work_is_neither_mixed_nor_lost(tmp_path):
         parts.begin(Task(0, 3), ["index"], {"a": 1})
     with pytest.raises(ValueError, match=r"other arguments or files \(a\)"):
         parts.begin(Task(0, 2), ["index"], {"a": 2})
+    with pytest.raises(ValueError, match=r"another process does task 0/2"):
+        Parts(parts.folder).begin(Task(0, 2), ["index"], {"a": 1})
     parts.mark(Task(0, 2))
+    parts = Parts(parts.folder)
     assert not parts.begin(Task(0, 2), ["index"], {"a": 1})
     with pytest.raises(ValueError, match=r"1 of 2 tasks have not finished: run --task 1/2 again"):
         list(parts.stored())
@@ -170,6 +176,23 @@ def test_index_of_remote_shards(shards, tmp_path, monkeypatch):
     finally:
         server.http.shutdown()
         server.http.server_close()
+
+
+def test_the_job_array_of_the_recipes(shards, tmp_path, monkeypatch):
+    """With an `srun` that writes down what it is to run."""
+    (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$WORDS"\n')
+    (tmp_path / "srun").chmod(0o755)
+    own = {"SHARDS": f"{shards}/s-{{000000..000005}}.tar", "OUT": f"{tmp_path}/out.json", "WORDS": f"{tmp_path}/words"}
+    script = Path(relpretrain.__file__).parents[1] / "recipes/slurm/index.sbatch"
+    subprocess.run(["bash", str(script)], check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin", **own})
+    name, *words = (tmp_path / "words").read_text().splitlines()
+    assert name == "relpretrain"
+    for number in range(5, 8):
+        for variable, value in {"ID": number, "COUNT": 3, "MIN": 5, "STEP": 1}.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{variable}", str(value))
+        assert main(words) == 0
+    assert data("merge", tmp_path / "out.json") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["samples"] == 22
 
 
 def test_merge_says_what_it_looked_for(tmp_path, capsys):

@@ -137,6 +137,13 @@ def test_remote_shards_are_known_by_the_manifest_beside_them(store, unread, tmp_
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_signature_does_not_hide_a_shard_from_its_manifest(monkeypatch, unread):
+    content = {"shards": [{"name": "a.tar", "samples": 3, "eligible": dict.fromkeys(module._KINDS, 3)}]}
+    monkeypatch.setattr(module, "fetch", lambda address, path: path.write_text(json.dumps(content)))
+    shard = "https://host/web/a.tar?signature=x/y"
+    assert manifests([shard])[shard].shard == shard
+
+
 def test_remote_shards_without_manifest_are_read_once_with_a_notice(store, tmp_path, caplog, monkeypatch):
     store.rm("/bucket/web/index.json")
     shards = resolve_shards("memory://bucket/web/*.tar")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from relpretrain.data.build.progress import track
+from relpretrain.progress import track
 from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 
