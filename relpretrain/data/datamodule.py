@@ -153,6 +153,7 @@ class RelationDataModule(LightningDataModule):
         if self.stop == "max_steps" or self._check_settings(self.streams):
             return None
         problems: list[str] = []
+        self._load_exclusion(problems)
         shards = checks.find(self.streams, problems, self.num_workers)
         if problems or checks.holdings(self.streams, shards, self.max_bad_fraction):
             return None
@@ -471,6 +472,10 @@ class RelationDataModule(LightningDataModule):
         if problems := demand.problems():
             self.schedule = None
             raise ConfigError(problems)
+        if self._nodes > 1 and schedule.groups == 1 and demand.any:
+            rank_zero_warn(
+                "data.groups=1: every machine fetches all shards. A new run may have a group for each machine."
+            )
         if self._fetcher is not None:
             self._fetcher.stop()
         self._fetcher = Fetcher(demand, Counters())

@@ -63,6 +63,7 @@ class Demand:
         self.batches = batches
         self.cache = cache
         self.always = [entry for entry in always if is_remote(entry.shard)]
+        self._wanted: tuple[int, list[ShardEntry]] | None = None  # by position
         self._position = torch.zeros((), dtype=torch.long)  # shared with all processes of this one
         self._position.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -77,7 +78,13 @@ class Demand:
 
     def wanted(self) -> list[ShardEntry]:
         """The remote shards of the windows of now, those that are always needed, and those of the windows to come."""
-        needs = self.schedule.needs(int(self._position), self.groups, self.batches, windows=1)
+        position = int(self._position)
+        if self._wanted is None or self._wanted[0] != position:
+            self._wanted = position, self._wanted_at(position)
+        return self._wanted[1]
+
+    def _wanted_at(self, step: int) -> list[ShardEntry]:
+        needs = self.schedule.needs(step, self.groups, self.batches, windows=1)
         entries = [self.shards[need.stream][need.dataset][need.shard] for need in needs]
         now = sum(need.open for need in needs)
         wanted = {e.shard: e for e in [*entries[:now], *self.always, *entries[now:]] if is_remote(e.shard)}
@@ -208,14 +215,16 @@ def fetch(demand: Demand, counters: Counters) -> None:
     """Fetch what is needed, for ever."""
     under_way: dict[Path, Future[int]] = {}
     resting: dict[Path, float] = {}  # until when
+    here: set[Path] = set()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while True:
             _collect(under_way, resting, counters)
-            for entry in demand.wanted():
-                path = demand.cache.path(entry)
+            wanted = {demand.cache.path(entry): entry for entry in demand.wanted()}
+            here = {path for path in wanted if path in here or path.exists()}  # what is wanted is not evicted
+            for path, entry in wanted.items():
                 if len(under_way) >= AT_ONCE:
                     break
-                if path in under_way or path.exists() or resting.get(path, 0.0) > time.monotonic():
+                if path in under_way or path in here or resting.get(path, 0.0) > time.monotonic():
                     continue
                 under_way[path] = pool.submit(demand.cache.fetch, entry, demand.keep, wait=False)
             time.sleep(_LOOK_SECONDS)

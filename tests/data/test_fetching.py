@@ -165,7 +165,7 @@ def test_groups_are_the_machines_of_the_first_run_and_stay(make, monkeypatch):
     first = make(nodes=2)
     before = list(_run(first, 3))
     state = first.state_dict()
-    assert (state["groups"], state["schedule"]["seed"]) == (2, 0)
+    assert (state["groups"], state["settings"]["seed"]) == (2, 0)
     monkeypatch.setattr(module_file, "world_size", lambda: 1)
     expected = list(_run(make(groups=2), 6))
     _equal(expected[2], [before[2], SimpleNamespace(keys=expected[2].keys[4:], images=expected[2].images[4:])])
@@ -266,6 +266,7 @@ def test_what_is_needed_and_how_much(make, server, monkeypatch):
     many = Demand(data.schedule, data._train.batches.shards, [0], 100, data._cache)
     assert many.least() == demand.least()
     data._cache.limit = sum(map(room_for, entries[:4]))
+    demand.at(1)
     assert len(demand.wanted()) <= 4
 
 

@@ -129,7 +129,10 @@ def _checked(entry: ShardEntry, path: Path) -> ShardIndex:
                 f"Shard {entry.shard} has {size:,} bytes, but its manifest says {entry.bytes:,}: it changed during the "
                 "run. Put it back and resume."
             )
-        index = ShardIndex.at(path, name_of(entry.shard))
+        try:
+            index = ShardIndex.at(path, name_of(entry.shard))
+        except ValueError as error:
+            raise ValueError(f"{entry.shard}: {error}") from None
         check_against(entry, index)
     except BaseException:
         file.close()
