@@ -245,7 +245,7 @@ class RelationDataModule(LightningDataModule):
             self._resumed = None
         self._train.upcoming = self._next
         self._note_position()
-        if self._fetcher is not None and self._fetcher.demand.any and rank() % (world_size() // self._nodes) == 0:
+        if self._fetcher is not None and self._fetcher.demand.any and rank() % self._processes == 0:
             self._fetcher.start()
         self._end_at(self._next)
         return self._loader(self._train, self.num_workers)
@@ -406,13 +406,18 @@ class RelationDataModule(LightningDataModule):
         """Number of machines."""
         return int(getattr(self.trainer, "num_nodes", 1))
 
+    @property
+    def _processes(self) -> int:
+        """Number of processes of a machine."""
+        return max(world_size() // self._nodes, 1)
+
     def _first_groups(self) -> int:
         """Number of groups of a new run."""
         return self._nodes if self.groups is None else self.groups
 
     def _own_groups(self, groups: int) -> range:
         """The groups whose places this machine fills."""
-        return groups_of(rank() // (world_size() // self._nodes), self._nodes, groups)
+        return groups_of(rank() // self._processes, self._nodes, groups)
 
     def _check_texts(
         self, name: str, stream: Stream, shards: Mapping[str, list[ShardEntry]], tokenizer: Any, groups: int

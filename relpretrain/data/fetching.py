@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Demand:
-    """Which remote shards a machine needs, in the order in which it needs them.
+    """Which remote shards a machine needs, in the order in which it needs them; `any` says whether there are any.
 
     Args:
         schedule: The samples of training's steps.
@@ -63,6 +63,9 @@ class Demand:
         self.batches = batches
         self.cache = cache
         self.always = [entry for entry in always if is_remote(entry.shard)]
+        self.any = bool(self.always) or any(
+            is_remote(entry.shard) for name, dataset in schedule.orders for entry in shards[name][dataset]
+        )
         self._wanted: tuple[int, list[ShardEntry]] | None = None  # by position
         self._position = torch.zeros((), dtype=torch.long)  # shared with all processes of this one
         self._position.share_memory_()  # type: ignore[no-untyped-call]
@@ -70,11 +73,6 @@ class Demand:
     def at(self, step: int) -> None:
         """Note the step that comes next in training."""
         self._position.fill_(step)
-
-    @property
-    def any(self) -> bool:
-        """Whether anything must be fetched."""
-        return bool(self.always) or any(True for _ in self._remote())
 
     def wanted(self) -> list[ShardEntry]:
         """The remote shards of the windows of now, those that are always needed, and those of the windows to come."""
@@ -120,14 +118,6 @@ class Demand:
             f"{WINDOW} shards that {len(self.schedule.orders)} dataset(s) draw from, and the next ones, take up to "
             f"{enough:g} GB. Set it to {enough:g} or more, or leave it out."
         ]
-
-    def _remote(self) -> Iterator[ShardEntry]:
-        return (
-            entry
-            for name, dataset in self.schedule.orders
-            for entry in self.shards[name][dataset]
-            if is_remote(entry.shard)
-        )
 
 
 class Counters:

@@ -126,10 +126,14 @@ def turn(path: Path, size: int = 0, wait: bool = True) -> Iterator[Path | None]:
         Where to write it; None if the file is there by now, or another process makes it and is not waited for. What is
         left there at the end is deleted. A process that is killed leaves the part, which the next one takes over.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{size}{PART}")
     while True:
-        handle = os.open(part, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(part, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError as error:
+            remedy = "copies go there; set RELPRETRAIN_CACHE to a folder that can be written to"
+            raise OSError(error.errno, f"{error.strerror} ({remedy})", str(path.parent)) from None
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -218,3 +218,10 @@ def test_a_local_shard_that_is_not_what_its_manifest_says(tmp_path):
         OpenShards().get(one, set)
     with pytest.raises(ValueError, match=r"holds 4 samples, but its manifest says 9"):
         OpenShards().get(replace(two, samples=9), set)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(served, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("RELPRETRAIN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=r"set RELPRETRAIN_CACHE to a folder that can be written to\): '.*file/shards'"):
+        Cache().fetch(served[1][0])
