@@ -38,8 +38,9 @@ compare: $(RUNS)/quickstart/report/report.md
 	$(BIN)/python benchmarks/zero_shot.py --compare $(RUNS)/baseline/report $(RUNS)/quickstart/report \
 		--tasks vsr valse --data $(WORLD)/benchmarks --out $(RUNS)/compare
 
-test: $(READY)  # two processes; tests/conftest.py gives each one thread
-	$(BIN)/python -m pytest -q -m "not slow" -n 2
+# Two processes, of which tests/conftest.py gives each one thread; a file stays in one, so that its fixtures are made once.
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
@@ -49,7 +50,7 @@ test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-oldest/bin/python -m pip install --quiet --editable . -r requirements/oldest.txt pytest pytest-xdist hypothesis
-	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2
+	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

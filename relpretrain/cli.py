@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, suggest
+from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, check_checkpoint, suggest
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -141,8 +143,30 @@ def _ours(error: BaseException, worker_text: str) -> bool:
     return bool(frames_here) and frames_here[-1].filename.startswith(home)
 
 
+@contextmanager
+def _much_imported() -> Iterator[None]:
+    """Import torch and Lightning without the garbage collector, which would look at all they make again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # modules stay for good
+        if enabled:
+            gc.enable()
+
+
 def _train(command: str, arguments: list[str]) -> int:
-    from relpretrain.training.command.cli import run
+    from relpretrain.recipe_files import check_recipe, find_recipe, recipe_paths
+    from relpretrain.training.command.resuming import named_checkpoint
+
+    for path in recipe_paths(arguments):
+        check_recipe(find_recipe(path))
+    if (checkpoint := named_checkpoint(arguments)) is not None:
+        check_checkpoint(checkpoint)
+
+    with _much_imported():
+        from relpretrain.training.command.cli import run
 
     run([command, *arguments])
     return 0
@@ -176,7 +200,8 @@ def _data(command: str, arguments: list[str]) -> int:
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
-    from relpretrain.zeroshot.command import main as zeroshot
+    with _much_imported():
+        from relpretrain.zeroshot.command import main as zeroshot
 
     return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class ConfigError(ValueError):
@@ -39,6 +40,16 @@ class TooManyBadSamples(RuntimeError):
 
 class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
+
+
+def check_checkpoint(path: Path) -> None:
+    """Look for a checkpoint, a file or a folder, before what loads it is imported.
+
+    Raises:
+        CheckpointError: If it is missing.
+    """
+    if not path.exists():
+        raise CheckpointError(f"checkpoint {path} does not exist")
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:

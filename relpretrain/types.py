@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
-_Record = TypeVar("_Record", bound="Movable")
+from relpretrain.kinds import Kind as Kind
 
-Kind = Literal["captions", "regions", "graphs"]
-"""Kind of a stream's samples, which determines the type of its batches."""
+_Record = TypeVar("_Record", bound="Movable")
 
 IGNORE = -100
 """Label of positions that cross-entropy ignores."""

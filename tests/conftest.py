@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -10,6 +11,17 @@ import pytest
 import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_sessionstart():
+    """The garbage collector would look at all that is imported, millions of objects, again and again."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """From here on it looks only at what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

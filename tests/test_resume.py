@@ -4,7 +4,6 @@ Each run is a process of its own, killed with SIGKILL while it works.
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import resume_run
+from tests import processes, resume_run
 from tests.data.server import Server
 from tests.data.small import tokenizer, write_shards
 
@@ -24,13 +23,7 @@ STEPS = 14
 
 @pytest.fixture(scope="module")
 def context():
-    """Processes that need not import everything anew."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        found = multiprocessing.get_context("forkserver")
-        found.set_forkserver_preload(["tests.resume_run"])
-        yield found
+    return processes.context()
 
 
 @pytest.fixture(scope="module")

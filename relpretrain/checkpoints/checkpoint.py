@@ -25,7 +25,7 @@ from relpretrain.checkpoints.official.build import LoadReport, build_official
 from relpretrain.checkpoints.official.file import OfficialFile, official_file
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer
-from relpretrain.errors import CheckpointError, counted
+from relpretrain.errors import CheckpointError, check_checkpoint, counted
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import Backbone
@@ -163,8 +163,7 @@ def read_any(path: str | Path) -> Any:
         return {KEY: described, "state_dict": state}
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
+    check_checkpoint(path)
     zipped = zipfile.is_zipfile(path)
     with path.open("rb") as file:
         if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped

@@ -23,9 +23,9 @@ from relpretrain.data.shards.manifest import ShardEntry, manifests
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import suggest, wrong_fraction
+from relpretrain.kinds import Kind
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
-from relpretrain.types import Kind
 
 _LOOK = 64  # graphs examined for the text limit
 _SHARDS = 8  # of a dataset, that are opened for it

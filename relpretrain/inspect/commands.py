@@ -12,6 +12,7 @@ from relpretrain.data.build.tasks import add_task
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, positive
+from relpretrain.recipe_files import check_recipe, find_recipe
 
 
 def add_subcommands(commands: Any) -> None:
@@ -81,10 +82,12 @@ def _origin(text: str) -> tuple[str, str]:
 
 
 def _audit(args: argparse.Namespace) -> None:
+    shards = resolve_shards(args.shards)
+
     from relpretrain.data.sampling.exclusion import DISTANCE
     from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
     from relpretrain.inspect.audit.compare import audit
-    from relpretrain.inspect.common.share import begin_share, end_share
+    from relpretrain.inspect.common.share import begin_share, end_share, is_task
     from relpretrain.inspect.common.tables import print_table
 
     shards = resolve_shards(args.shards)
@@ -99,7 +102,7 @@ def _audit(args: argparse.Namespace) -> None:
         workers=args.workers,
         share=share,
     )
-    if result is None:
+    if is_task(share):
         end_share(share)
         return
     exclusion = result.exclusion(args.hashes)
@@ -125,7 +128,12 @@ def _audit(args: argparse.Namespace) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from relpretrain.inspect.doctor.command import doctor
+    if args.shards:
+        resolve_shards(args.shards)
+    if args.config is not None:
+        check_recipe(find_recipe(args.config))
+
+    from relpretrain.inspect.doctor.command import doctor  # loads torch
 
     return doctor(args)
 

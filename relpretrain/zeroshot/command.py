@@ -14,7 +14,6 @@ import torch
 
 from relpretrain.errors import suggest
 from relpretrain.identity import folder_digest
-from relpretrain.provenance import describe
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import make_parser
@@ -29,6 +28,7 @@ from relpretrain.zeroshot.results.items import (
     item_results,
     read_items,
 )
+from relpretrain.zeroshot.results.provenance import describe
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,

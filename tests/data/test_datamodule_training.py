@@ -47,9 +47,11 @@ def test_training_ends_by_its_rule(make, tmp_path, case, recwarn):
     stop, limit, accumulate, batches, steps, told = RULES[case]
     data = make({"captions": stream("captions", make.shards, 6)}, stop=stop)
     options = {"accumulate_grad_batches": accumulate, "enable_checkpointing": False}
+    options["max_epochs"] = -1 if stop == "max_steps" else 9  # empty ones would follow
     seen, trainer = fit(data, tmp_path, limit, **options)
     assert [step for step, _ in seen] == list(range(batches))
     assert trainer.global_step == steps
+    assert trainer.current_epoch <= 1
     assert (data.optimizer_steps(accumulate), trainer.max_steps) == (
         None if stop == "max_steps" else -(-4 // accumulate),
         limit,
@@ -65,11 +67,13 @@ def test_training_ends_by_its_rule(make, tmp_path, case, recwarn):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_resumed_at_the_end_of_its_rule_is_over(make, tmp_path):
-    options = {"stop": "all_exhausted"}
     streams = {"captions": stream("captions", make.shards, 6)}
-    _, trainer = fit(make(dict(streams), **options), tmp_path, -1, enable_checkpointing=False)
+    _, trainer = fit(make(streams, stop="all_exhausted"), tmp_path, -1, enable_checkpointing=False)
     trainer.save_checkpoint(tmp_path / "end.ckpt")
-    assert fit(make(dict(streams), **options), tmp_path, -1, resume=tmp_path / "end.ckpt")[0] == []
+    again = make(streams, stop="all_exhausted")
+    seen, trainer = fit(again, tmp_path, -1, resume=tmp_path / "end.ckpt", max_epochs=9)
+    assert seen == []
+    assert trainer.current_epoch <= 1  # no empty epochs
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ def test_shards_in_place_of_those_of_a_recipe(tmp_path, capsys):
         (["{}/absent"], "matches no file"),
         (["{}/text.tar"], "text.tar is not an uncompressed tar file"),
         (["{}/text.tar", "--ranks", "0"], "argument --ranks: must be at least 1, got 0"),
-        (["-c", "{}/absent.yaml"], "cannot read the recipe"),
+        (["-c", "{}/absent.yaml"], "absent.yaml does not exist"),
         (["-c", "{}/text.tar"], "has no settings under 'data'"),
         (["-c", "{}/wrong.yaml"], "data of recipe"),
     ],

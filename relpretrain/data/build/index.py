@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from relpretrain.data.build.output import add_workers
-from relpretrain.data.build.tasks import ALL, Parts, add_task, is_merging, parts_of, stamp, task_of
+from relpretrain.data.build.tasks import Parts, add_task, is_merging, parts_of, stamp, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import for_each
-from relpretrain.data.shards.manifest import NAME, cached_manifest, examine, folder_of
+from relpretrain.data.shards.manifest import NAME, ForeignFileError, cached_manifest, examine, folder_of, load_manifest
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.writer import PARTS, write_manifest
 from relpretrain.errors import ConfigError, counted, singular
+from relpretrain.identity import fingerprint
 from relpretrain.reading import read_json
 
 
@@ -51,37 +53,47 @@ def run(args: argparse.Namespace) -> None:
     if command := next((shard for shard in shards if shard.startswith("pipe:")), None):
         raise ValueError(f"a manifest holds paths and addresses, but {command!r} is a command")
     place = _place(args.out, shards)
+    if place.exists():
+        try:
+            load_manifest(str(place.absolute()))
+        except ForeignFileError as error:
+            raise ValueError(f"{error}; it is not overwritten: name --out") from None
     parts = parts_of(place, is_file=True)
-    if not is_merging(args):
-        task = task_of(args)
-        if parts.begin(task or ALL, args.words, {"shards": [stamp(shard) for shard in shards]}):
-            missing = [number for number in range(len(shards)) if parts.wants(task or ALL, number)]
-            _read(parts, shards, missing, args.workers)
-            parts.mark(task or ALL)
-        if task is not None:
-            print(
-                f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out or place}"
-            )
-            return
-    _write(parts, place)
+    names = {shard: f"shard-{fingerprint(json.dumps(stamp(shard)))}" for shard in shards}
+    task = task_of(args)
+    if task is None and not is_merging(args):
+        _read(parts, names, args.workers)
+    elif task is None:
+        parts.check_finished()
+        if lacking := [shard for shard in shards if not parts.place(names[shard]).exists()]:
+            raise ValueError(f"Shard {lacking[0]} is new or has changed since the tasks began: run them again")
+    else:
+        if parts.begin(task, args.words, {"shards": list(names.values())}):
+            own = {shard: names[shard] for number, shard in enumerate(shards) if task.takes(number)}
+            _read(parts, own, args.workers)
+            parts.mark(task)
+        print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out or place}")
+        return
+    _write(parts, list(names.values()), place)
 
 
-def _read(parts: Parts, shards: list[str], missing: list[int], workers: int) -> None:
+def _read(parts: Parts, names: Mapping[str, str], workers: int) -> None:
+    """Describe shards, each in a file of its own, by its name; those that are there are done."""
+    parts.folder.mkdir(parents=True, exist_ok=True)
     problems = []
-    numbers = {shards[number]: number for number in missing}
-    for shard, found in for_each(partial(examine), list(numbers), workers):
+    missing = [shard for shard, name in names.items() if not parts.place(name).exists()]
+    for shard, found in for_each(examine, missing, workers):
         if isinstance(found, Exception):
             problems.append(f"Shard {shard}: {found}")
         else:
-            parts.store(numbers[shard], found | {"name": shard})
+            parts.store(names[shard], found | {"name": shard})
     if problems:
-        raise ConfigError(
-            [*problems, f"The other shards are done: repair or leave out {counted(len(problems), 'shard')}"]
-        )
+        told = f"The other shards are done: repair or leave out {counted(len(problems), 'shard')}, and go on."
+        raise ConfigError([*problems, told])
 
 
-def _write(parts: Parts, place: Path) -> None:
-    described = list(parts.stored())
+def _write(parts: Parts, names: Sequence[str], place: Path) -> None:
+    described = [parts.read(name) for name in names]
     for shard in described:
         if folder_of(shard["name"]) == str(place.absolute().parent):
             shard["name"] = Path(shard["name"]).name

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 from relpretrain.data.shards.manifest import NAME
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.writer import check_writable, lock, write_atomically
-from relpretrain.reading import read_json
+from relpretrain.reading import parse_json, read_json
 
 PLAN = "plan.json"
 
@@ -36,10 +36,6 @@ class Task(NamedTuple):
     def takes(self, part: int) -> bool:
         """Whether a part is this task's."""
         return part % self.total == self.number
-
-
-ALL = Task(0, 1)
-"""A task that does everything."""
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +93,7 @@ class Parts:
             ValueError: If tasks of another number, or with other arguments, have begun here, or this one runs already.
         """
         plan = {"total": task.total, "arguments": dict(arguments), "words": list(words), "folder": os.getcwd()}
-        plan = json.loads(json.dumps(plan))
+        plan = parse_json(json.dumps(plan))
         place = self.folder / PLAN
         if not place.exists():
             check_writable(self.folder)
@@ -155,7 +151,7 @@ class Parts:
     def stored(self) -> Iterator[dict[str, Any]]:
         """What all parts gave, in order; see `check_finished`."""
         self.check_finished()
-        for place in sorted(self.folder.glob("part-*.json")):
+        for place in sorted(self.folder.glob("part-*.json"), key=lambda place: int(place.stem[5:])):
             yield self.read(place.stem)
 
     def check_finished(self) -> None:

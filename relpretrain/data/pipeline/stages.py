@@ -21,10 +21,10 @@ from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.record import captions_of, declared_size, texts_of
 from relpretrain.data.shards.row_index import RawSample, ShardIndex
 from relpretrain.errors import BadSample
+from relpretrain.kinds import Kind
 from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.sources.common.values import identity
-from relpretrain.types import Kind
 
 PART = "part: "
 """Beginning of the reasons for which parts of a sample, not the sample, were lost."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.manifest import ShardEntry
-from relpretrain.types import Kind
+from relpretrain.kinds import Kind
 
 Counts = dict[str, dict[str, NDArray[np.int64]]]
 """Eligible rows of each shard, by stream and dataset."""

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 NAME = "index.json"
 _KINDS: tuple[Kind, ...] = tuple(KIND_OF.values())
 _logger = logging.getLogger(__name__)
+
+
+class ForeignFileError(ValueError):
+    """A JSON file that is no manifest of ours, whatever its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,8 @@ def load_manifest(place: str) -> list[ShardEntry]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no manifest.
+        ForeignFileError: If it is no manifest.
+        ValueError: If it is a damaged one.
     """
     if not is_remote(place):
         return _entries(read_json(Path(place), "a manifest of shards"), place)
@@ -246,22 +252,26 @@ def _of_folder(folder: str) -> dict[str, ShardEntry]:
     if is_remote(beside) and not folder.startswith("pipe:"):
         try:
             listed += load_manifest(beside)
+        except ForeignFileError:
+            pass
         except OSError as error:
             if not is_absent(error):
                 raise
     elif os.path.exists(beside):
-        listed += load_manifest(beside)
+        with suppress(ForeignFileError):
+            listed += load_manifest(beside)
     return {entry.shard: entry for entry in listed}
 
 
 def _entries(content: Any, place: str) -> list[ShardEntry]:
-    if not isinstance(content, dict) or not isinstance(content.get("shards"), list):
-        raise ValueError(f"{place} is no manifest of shards: expected an object with a list of `shards`")
+    listed_shards = content.get("shards") if isinstance(content, dict) else None
+    if not isinstance(listed_shards, list) or not all(isinstance(s, dict) and "name" in s for s in listed_shards):
+        raise ForeignFileError(f"{place} is no manifest of shards: expected an object with a list of `shards`")
     names = list(content.get("relation_counts") or {})
     folder = folder_of(place)
     nothing: dict[str, int] = {}
     entries = []
-    for listed in content["shards"]:
+    for listed in listed_shards:
         try:
             if "eligible" not in listed:
                 continue
@@ -276,7 +286,7 @@ def _entries(content: Any, place: str) -> list[ShardEntry]:
                 listed.get("relation_numbers", ""),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{place} is no manifest of shards: {error!r} in {listed!r:.80}") from None
+            raise ValueError(f"{place} is a damaged manifest of shards: {error!r} in {listed!r:.80}") from None
         entries.append(entry)
     return entries
 

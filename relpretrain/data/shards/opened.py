@@ -15,7 +15,7 @@ from relpretrain.data.shards.cache import Cache, touch
 from relpretrain.data.shards.manifest import ShardEntry, check_against
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.types import Kind
+from relpretrain.kinds import Kind
 
 _RETURNS = 5  # times that a copy is fetched again that others evict before it is opened
 

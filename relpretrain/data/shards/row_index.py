@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ from relpretrain.data.shards.remote import cache_folder, is_remote, local_copy, 
 from relpretrain.data.shards.scan import Columns, Problem, scan
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.identity import fingerprint
-
-if TYPE_CHECKING:
-    from relpretrain.types import Kind  # loads torch
+from relpretrain.kinds import Kind
 
 _VERSION = 4
 _COLUMNS: dict[Kind, int] = {"captions": 0, "regions": 1, "graphs": 2}

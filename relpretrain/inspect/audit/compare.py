@@ -20,8 +20,8 @@ from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, 
 from relpretrain.data.shards.record import image_id_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
-from relpretrain.inspect.common.share import Share, do_share, shared
-from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.inspect.common.share import Share, surveyed
+from relpretrain.inspect.common.survey import shard_name
 from relpretrain.progress import track
 from relpretrain.reading import parse_json, read_json
 
@@ -122,7 +122,7 @@ def audit(
     distance: int = DISTANCE,
     workers: int = 1,
     share: Share | None = None,
-) -> Audit | None:
+) -> Audit:
     """Look for the benchmarks' images among the samples of shards.
 
     Args:
@@ -134,10 +134,7 @@ def audit(
         image_data: Visual Genome's image_data.json, which says which of its images are COCO's.
         distance: Bits in which the hashes of one image may differ.
         workers: Processes; 1 works in this one.
-        share: What tasks do of it; None does everything.
-
-    Returns:
-        What was found; None of a task, which keeps its findings.
+        share: What tasks do of it; a task keeps what it finds, and nothing of it is returned. None does everything.
 
     Raises:
         ValueError: If a shard or a file cannot be used.
@@ -150,15 +147,8 @@ def audit(
             known[twin].add(name)
     result = Audit(list(uses), hashes=hash_images(find_images(images, wanted), workers))
     look = _Look(dict(known), result.hashes, dict(origins or {}), distance)
-    if share is not None and share.task is not None:
-        do_share(share, shards, look, _Found, workers)
-        return None
     total = _Found()
-    if share is None:
-        findings = survey(shards, find_indexes(shards, workers), look, workers)
-    else:
-        findings = shared(share, shards, _Found)
-    for found in findings:
+    for found in surveyed(share, shards, look, _Found, workers):
         total.add(found)
     result.samples, result.unreadable = total.samples, total.unreadable
     result.matches, result.unplaced = total.matches, total.unplaced

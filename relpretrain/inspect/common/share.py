@@ -81,24 +81,43 @@ def end_share(share: Share | None) -> None:
           f"{share.parts.folder.with_name(out)}")  # fmt: skip
 
 
-def do_share(share: Share, shards: Sequence[str], look: Look[Any], kind: type[Mergeable], workers: int = 1) -> None:
-    """Look at those shards of a survey that are a task's, and keep what is found in each.
+def is_task(share: Share | None) -> bool:
+    """Whether only a task's shards are looked at."""
+    return share is not None and share.task is not None
+
+
+def surveyed(
+    share: Share | None, shards: Sequence[str], look: Look[Any], kind: type[Mergeable], workers: int = 1
+) -> Iterator[Any]:
+    """What is found in shards, in their order: by looking at them, or by what tasks have kept; nothing of a task.
+
+    Args:
+        share: What tasks do of it.
+        shards: Paths or addresses.
+        look: What is done with the rows of a shard, some at a time.
+        kind: What it returns.
+        workers: Processes; 1 reads in this one.
 
     Raises:
-        ConfigError: If some cannot be read or are no tars; names all of them.
+        ConfigError: If some shards cannot be read or are no tars; names all of them.
     """
-    assert share.task is not None
-    own = [number for number in range(len(shards)) if share.parts.wants(share.task, share.first + number)]
+    if share is None:
+        yield from survey(shards, find_indexes(shards, workers), look, workers)
+    elif share.task is None:
+        yield from (kind.from_json(share.parts.read(share.first + number)) for number in range(len(shards)))
+    else:
+        _do(share.parts, share.task, share.first, shards, look, kind, workers)
+
+
+def _do(
+    parts: Parts, task: Task, first: int, shards: Sequence[str], look: Look[Any], kind: type[Mergeable], workers: int
+) -> None:
+    """Look at a task's shards, and keep what is found in each."""
+    own = [number for number in range(len(shards)) if parts.wants(task, first + number)]
     indexes = find_indexes([shards[number] for number in own], workers)
     chunks = survey([shards[number] for number in own], indexes, look, workers)
     for number, index in zip(own, indexes, strict=True):
         found = kind()
         for _ in range(0, len(index), CHUNK):
             found.add(next(chunks))
-        share.parts.store(share.first + number, found.to_json())
-
-
-def shared(share: Share, shards: Sequence[str], kind: type[Mergeable]) -> Iterator[Any]:
-    """What tasks have found in the shards of a survey, in their order."""
-    for number in range(len(shards)):
-        yield kind.from_json(share.parts.read(share.first + number))
+        parts.store(first + number, found.to_json())

@@ -13,7 +13,7 @@ from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import ConfigError
-from relpretrain.inspect.common.share import Share, begin_share, end_share
+from relpretrain.inspect.common.share import Share, begin_share, end_share, is_task
 from relpretrain.inspect.common.survey import SHARDS
 from relpretrain.inspect.doctor.judge import (
     Examination,
@@ -50,7 +50,7 @@ def doctor(args: argparse.Namespace) -> int:
     datasets = {SHARDS: shards} if recipe is None else _datasets(recipe)
     share = begin_share(args, [shard for of_name in datasets.values() for shard in of_name], [args.out])
     found = _examine(datasets, recipe, args.workers, share)
-    if share is not None and share.task is not None:
+    if is_task(share):
         end_share(share)
         return 0
     problems = _name_vocabularies(found, recipe, args.vocabulary, given)
@@ -102,10 +102,9 @@ def _datasets(recipe: RecipeData) -> dict[str, list[str]]:
 def _examine(
     datasets: dict[str, list[str]], recipe: RecipeData | None, workers: int, share: Share | None
 ) -> list[Examination]:
-    """Each dataset, by the streams that draw from it; none of a task."""
+    """Each dataset, by the streams that draw from it."""
     if recipe is None:
-        found = [examine(SHARDS, datasets[SHARDS], plain_judges(_IMAGE_SIZE), workers=workers, share=share)]
-        return [examination for examination in found if examination is not None]
+        return [examine(SHARDS, datasets[SHARDS], plain_judges(_IMAGE_SIZE), workers=workers, share=share)]
     encoders = recipe.encoders()
     size, fraction = recipe.module.image_size, recipe.module.mask_fraction
     judges = recipe_judges(recipe.streams, size, encoders, fraction, recipe.exclusion())
@@ -118,7 +117,7 @@ def _examine(
         own_share = None if share is None else share._replace(first=first)
         found.append(examine(name, of_name, own, long_caption=long, workers=workers, share=own_share))
         first += len(of_name)
-    return [examination for examination in found if examination is not None]
+    return found
 
 
 def _name_vocabularies(

@@ -26,12 +26,12 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.identity import number_of
-from relpretrain.inspect.common.share import Share, do_share, shared
-from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.inspect.common.share import Share, is_task, surveyed
+from relpretrain.inspect.common.survey import find_indexes, shard_name
 from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
 from relpretrain.inspect.doctor.shuffle import Mixing, mixing
+from relpretrain.kinds import Kind
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
-from relpretrain.types import Kind
 
 _TAKEN = 50_000  # samples of an epoch whose order is judged
 _BATCH = 64  # of the order that is judged where there is no recipe
@@ -222,7 +222,7 @@ def examine(
     long_caption: Callable[[str], bool] | None = None,
     workers: int = 1,
     share: Share | None = None,
-) -> Examination | None:
+) -> Examination:
     """Read all samples of a dataset once.
 
     Args:
@@ -231,33 +231,22 @@ def examine(
         judges: What streams make of its samples.
         long_caption: Says of a caption whether it is too long; None counts words.
         workers: Processes; 1 reads in this one.
-        share: What tasks do of it; None does everything.
-
-    Returns:
-        What was found; None of a task, which keeps its findings.
+        share: What tasks do of it; a task keeps what it finds, and nothing of it is returned. None does everything.
 
     Raises:
         ConfigError: If a shard cannot be read, or is no tar; names all of them.
     """
     look = partial(_look, name, dict(judges), long_caption or _is_long)
-    if share is not None and share.task is not None:
-        do_share(share, shards, look, _Part, workers)
-        return None
-    indexes = find_indexes(shards, workers)
+    indexes = [] if is_task(share) else find_indexes(shards, workers)
     found = Examination(name, list(shards), indexes)
     found.bad = [
         Bad(shard_name(i), key, (), reason, field_of(reason, {})) for i in indexes for reason, key in i.problems
     ]
     total = _Part()
-    for part in survey(shards, indexes, look, workers) if share is None else shared(share, shards, _Part):
+    for part in surveyed(share, shards, look, _Part, workers):
         total.add(part)
-    found.counts, found.eligible, found.excluded, found.parts = (
-        total.counts,
-        total.eligible,
-        total.excluded,
-        total.parts,
-    )
-    found.bad += total.bad
+    found.counts, found.bad = total.counts, found.bad + total.bad
+    found.eligible, found.excluded, found.parts = total.eligible, total.excluded, total.parts
     return found
 
 

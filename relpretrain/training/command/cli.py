@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
-from relpretrain.recipe_files import find_recipe
+from relpretrain.recipe_files import find_recipe, recipe_paths
 from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> RelationCLI:
     command, *rest = _with_recipes(arguments)
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
-    arguments = [command, *with_settings(rest, _recipe_paths(rest))]
+    arguments = [command, *with_settings(rest, recipe_paths(rest))]
     _check_recipes(arguments[1:])
     _quiet()
     return RelationCLI(
@@ -229,7 +229,7 @@ def _quiet() -> None:
 
 
 def _check_recipes(arguments: list[str]) -> None:
-    paths = _recipe_paths(arguments)
+    paths = recipe_paths(arguments)
     merged: dict[str, Any] = {}
     for path in paths:
         for key, value in read_recipe(path).items():
@@ -253,13 +253,3 @@ def _with_recipes(arguments: list[str]) -> list[str]:
             found.append(f"{option}={find_recipe(value)}" if equals and option in ("-c", "--config") else argument)
         before = argument
     return found
-
-
-def _recipe_paths(arguments: list[str]) -> list[str]:
-    paths = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument in ("-c", "--config"):
-            paths.append(following)
-        elif argument.startswith(("--config=", "-c=")):
-            paths.append(argument.partition("=")[2])
-    return [path for path in paths if path]

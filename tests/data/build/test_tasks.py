@@ -154,12 +154,24 @@ def test_a_killed_task_does_only_what_is_missing(shards, tmp_path, capsys, monke
     assert (out / "index.json").read_bytes() == (tmp_path / "whole/index.json").read_bytes()
 
 
-def test_shards_that_cannot_be_read_are_named_and_the_others_kept(shards, tmp_path, capsys):
+def test_shards_that_cannot_be_read_are_named_and_the_others_kept(shards, tmp_path, capsys, monkeypatch):
     (shards / "broken.tar").write_bytes(b"no tar" * 500)
     assert data("index", shards, "--out", tmp_path / "out", "--workers", 1) == 2
     error = capsys.readouterr().err
     assert f"{shards}/broken.tar is not an uncompressed tar file" in error
-    assert len(list((tmp_path / "out/index.json.tasks").glob("part-*.json"))) == 7
+    (shards / "broken.tar").unlink()
+    monkeypatch.setattr(manifest, "describe", lambda *found: pytest.fail("read again"))
+    assert data("index", shards, "--out", tmp_path / "out", "--workers", 1) == 0
+    assert json.loads((tmp_path / "out/index.json").read_text())["samples"] == 23
+    assert not (tmp_path / "out/index.json.tasks").exists()
+
+
+def test_a_shard_that_comes_later_is_told_when_tasks_are_merged(shards, tmp_path, capsys):
+    assert data("index", shards, "--out", tmp_path / "out", "--workers", 1, "--task", "0/1") == 0
+    write_shards(tmp_path / "new", 2, 2, prefix="new")
+    (tmp_path / "new/new-000000.tar").rename(shards / "new.tar")
+    assert data("merge", tmp_path / "out") == 2
+    assert f"{shards}/new.tar is new or has changed since the tasks began" in capsys.readouterr().err
 
 
 def test_index_of_remote_shards(shards, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from collections import Counter
 import fsspec
 import pytest
 
+from relpretrain.cli import main
 from relpretrain.data.shards import manifest as module
 from relpretrain.data.shards.find import named_manifests, resolve_shards
 from relpretrain.data.shards.manifest import ShardEntry, check_against, load_manifest, manifests, relation_total
@@ -113,8 +114,20 @@ def test_names_in_a_manifest_are_never_commands(tmp_path):
     assert resolve_shards(str(tmp_path / "index.json")) == [shard]
 
 
-@pytest.mark.parametrize("content", ["[]", '{"shards": 3}', '{"shards": [{"name": "a.tar", "eligible": 1}]}', "{"])
-def test_a_file_that_is_no_manifest_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", ["[]", '{"shards": 3}', '{"version": 2, "shards": [{"raw_data": {}}]}'])
+def test_an_index_of_others_is_passed_over(tmp_path, content):
+    write_shards(tmp_path / "a", 3, 3)
+    (tmp_path / "a/index.json").write_text(content)
+    (entry,) = manifests(resolve_shards(str(tmp_path / "a"))).values()
+    assert entry.samples == 3
+    assert main(["data", "index", str(tmp_path / "a"), "--workers", "1"]) == 2  # and not overwritten
+    assert (tmp_path / "a/index.json").read_text() == content
+    with pytest.raises(ValueError, match=r"index\.json is no manifest of shards"):
+        resolve_shards(str(tmp_path / "a/index.json"))
+
+
+@pytest.mark.parametrize("content", ['{"shards": [{"name": "a.tar", "eligible": 1}]}', "{"])
+def test_a_damaged_manifest_is_named(tmp_path, content):
     write_shards(tmp_path / "a", 3, 3)
     (tmp_path / "a/index.json").write_text(content)
     (error,) = manifests(resolve_shards(str(tmp_path / "a"))).values()
