@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, check_checkpoint, suggest
+from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, WorkerError, check_checkpoint, suggest
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -28,7 +28,8 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
   recipes    list, show or copy the recipes that come with the package
 
 data and evaluation
-  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them
+  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them;
+             fetch benchmarks
   zeroshot   score a checkpoint on benchmarks (--list names them), compare scores
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
@@ -122,8 +123,13 @@ def user_message(error: BaseException) -> list[str] | None:
         return [f"{error.filename}: {error.strerror.lower()}"]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
-    if isinstance(error, (CheckpointError, TooManyBadSamples)) or type(error).__name__ == "MisconfigurationException":
+    own = isinstance(error, (CheckpointError, TooManyBadSamples, WorkerError))
+    if own or type(error).__name__ == "MisconfigurationException":
         return [" ".join(text.split())]
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):  # raised by torch wherever we are
+        from relpretrain.data.workers import died
+
+        return [str(died(f"{text} {error.__cause__}"))]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]
     if isinstance(error, ModuleNotFoundError) and error.name is None:  # Lightning's word on an optional package
@@ -186,10 +192,11 @@ def _data(command: str, arguments: list[str]) -> int:
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
     from relpretrain.synthetic import command as synthetic_command
+    from relpretrain.zeroshot import fetch_options
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, index, synthetic_command):
+    for command_of in (convert, pack, index, synthetic_command, fetch_options):
         command_of.add_parser(subcommands)
     tasks.add_merge(subcommands, parser.parse_args)
     for commands_of in (inspect_commands, show_command):

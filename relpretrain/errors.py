@@ -38,6 +38,10 @@ class TooManyBadSamples(RuntimeError):
     """More samples of a dataset are bad than the run tolerates."""
 
 
+class WorkerError(RuntimeError):
+    """A data worker that is stuck or died."""
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -82,9 +83,14 @@ class Features:
         return self._views[id(pairs)]
 
     @cached_property
+    def pixels(self) -> Tensor:
+        """The images as the model takes them, (batch, 3, height, width)."""
+        return self.batch.model_images()
+
+    @cached_property
     def images(self) -> ImageFeatures:
         """Encode the batch's images and all regions wanted in this step (a blank image if the batch is empty)."""
-        images = self.batch.images
+        images = self.pixels
         if len(images) == 0:
             images = images.new_zeros(1, *images.shape[1:])
         if not self._regions:
@@ -125,7 +131,8 @@ class Features:
         """Features of the same batch by the teacher; of regions, only those of `batch.pairs`, which are distilled."""
         if self.teacher is None:
             return None
-        return Features(self.teacher.model, self.batch, [p for p in self._regions.values() if p is self.batch.pairs])
+        batch = replace(self.batch, images=self.pixels, normalisation=None)  # normalised once for both
+        return Features(self.teacher.model, batch, [p for p in self._regions.values() if p is self.batch.pairs])
 
 
 class View:

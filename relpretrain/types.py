@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -47,9 +48,16 @@ class Movable:
         shown = (f"{name}={_brief(value)}" for name, value in values if not _empty(value))
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def to(self: _Record, device: torch.device | str, non_blocking: bool = False) -> _Record:
-        """Return a copy whose tensors are on `device`."""
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+    def to(self: _Record, device: torch.device | str, non_blocking: bool | None = None) -> _Record:
+        """Return a copy whose tensors are on `device`.
+
+        Args:
+            device: Where to.
+            non_blocking: Whether this process goes on before pinned tensors are copied; None for a copy to a CUDA
+                device, which orders what uses them after it. Lightning asks this of single tensors only.
+        """
+        wait = torch.device(device).type != "cuda" if non_blocking is None else not non_blocking
+        return self._map(lambda t: t.to(device, non_blocking=not wait))
 
     def pin_memory(self: _Record) -> _Record:
         """Return a copy whose tensors are in page-locked memory."""
@@ -98,14 +106,37 @@ class Pairs(Movable):
         return len(self.text)
 
 
+class Normalisation(NamedTuple):
+    """Makes a model's input of pixels: mean and deviation of the colour channels, each in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels (..., 3, height, width) in [0, 255] on their device; float32."""
+        scale, shift = _colours(self, pixels.device)
+        copy = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        return copy.mul_(scale).sub_(shift)
+
+
+@functools.lru_cache
+def _colours(of: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What [0, 255] is multiplied by, and what is then taken away, each (3, 1, 1); kept on each device."""
+    scale = torch.tensor([1 / (255 * s) for s in of.std]).view(3, 1, 1)
+    shift = torch.tensor([m / s for m, s in zip(of.mean, of.std, strict=True)]).view(3, 1, 1)
+    return scale.to(device), shift.to(device)
+
+
 @dataclass(kw_only=True, repr=False)
 class Batch(Movable):
     """One step's samples: one type of data from one dataset.
 
     Args:
-        images: Normalised images, (batch, 3, height, width).
+        images: (batch, 3, height, width): pixels, uint8, to be normalised on the device; or, without `normalisation`,
+            a model's input as it is.
         image_ids: Identity of each image, (batch,), int64; equal numbers mean the same image.
         pairs: The texts: captions, region texts or verbalised graphs, depending on the type of the batch.
+        normalisation: What makes the model's input of `images`; None where they are it.
         stream: Name of the stream that the batch comes from.
         objectives: Names of the objectives that consume it.
         step: The training step of the batch.
@@ -117,6 +148,7 @@ class Batch(Movable):
     images: Tensor
     image_ids: Tensor
     pairs: Pairs
+    normalisation: Normalisation | None = None
     stream: str = ""
     objectives: tuple[str, ...] = ()
     step: int = 0
@@ -125,6 +157,10 @@ class Batch(Movable):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def model_images(self) -> Tensor:
+        """The images as a model takes them, (batch, 3, height, width), normalised on the device where they are."""
+        return self.images if self.normalisation is None else self.normalisation(self.images)
 
 
 @dataclass(kw_only=True, repr=False)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from relpretrain.data import checks, trainer_flags
 from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.batches import Batches
 from relpretrain.data.fetching import Counters, Demand, Fetcher, cache_counters
-from relpretrain.data.loading import StepDataset, StepLoader, leave_with_parent
+from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.stages import Pipeline
@@ -39,6 +38,7 @@ from relpretrain.data.sampling.summary import schedule_lines
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry
 from relpretrain.data.shards.opened import OpenShards
+from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.identity import fingerprint
@@ -68,6 +68,7 @@ class RelationDataModule(LightningDataModule):
         clean: Whether texts are cleaned as in the official ALBEF and X-VLM code: lower case, most punctuation removed.
         max_bad_fraction: Largest fraction of a dataset's samples that may be bad; the run stops above it.
         prefetch: Batches that each worker prepares in advance.
+        worker_timeout: Seconds after which a worker that gives no batch ends the run, by name; 0 waits for ever.
         stop: When training ends before the trainer's `max_steps`: "first_exhausted" before a dataset would begin its
             second epoch, "all_exhausted" when every dataset has completed its first.
         exclude: A list of images never to train on, as `relpretrain data audit` writes it.
@@ -90,6 +91,7 @@ class RelationDataModule(LightningDataModule):
         clean: bool = False,
         max_bad_fraction: float = 0.05,
         prefetch: int = 2,
+        worker_timeout: float = 1800.0,
         stop: Stop = "max_steps",
         exclude: str | None = None,
         groups: int | None = None,
@@ -111,6 +113,7 @@ class RelationDataModule(LightningDataModule):
         self.clean = clean
         self.max_bad_fraction = max_bad_fraction
         self.prefetch = prefetch
+        self.worker_timeout = worker_timeout
         self.stop = stop
         self.exclude = exclude
         self.groups = groups
@@ -190,7 +193,12 @@ class RelationDataModule(LightningDataModule):
             raise ConfigError(problems)
         self._build_datasets(shards, exclusion, groups)
         assert self.schedule is not None
-        if problems := checks.workers(self.num_workers, self.schedule):
+        problems = checks.workers(self.num_workers, self.schedule)
+        processes = getattr(self.trainer, "num_devices", None) or local_processes(world_size())
+        problems += shared_memory(
+            self.streams, self.image_size, self.num_workers, self.prefetch, world_size(), processes, 1
+        )
+        if problems:
             self.schedule = None
             raise ConfigError(problems)
         if stage in (None, "fit"):
@@ -391,6 +399,8 @@ class RelationDataModule(LightningDataModule):
             problems.append(f"groups={self.groups} must be at least 1.")
         if self.cache_gb is not None and not 0 < self.cache_gb < math.inf:
             problems.append(f"cache_gb={self.cache_gb:g} must be above 0; leave it out for no limit.")
+        if not self.worker_timeout >= 0:
+            problems.append(f"worker_timeout={self.worker_timeout:g} must be seconds, or 0 to wait for ever.")
         problems += checks.fractions(mask_fraction=self.mask_fraction, max_bad_fraction=self.max_bad_fraction)
         if self.trainer is not None:
             problems += trainer_flags.problems(self.trainer)
@@ -533,17 +543,4 @@ class RelationDataModule(LightningDataModule):
         return Batches(schedule, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:
-        return StepLoader(
-            dataset,
-            batch_size=None,
-            num_workers=workers,
-            collate_fn=_same,  # type: ignore[arg-type]  # without batch_size it gets single items
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-            worker_init_fn=leave_with_parent,
-            prefetch_factor=self.prefetch if workers > 0 else None,
-        )
-
-
-def _same(batch: Batch) -> Batch:
-    return batch
+        return step_loader(dataset, workers, self.prefetch, self.worker_timeout)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from relpretrain.data import checks
 from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.batches import Batches
 from relpretrain.data.fetching import Counters, Demand, Fetcher
-from relpretrain.data.loading import StepDataset
+from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.host_images import HostTransform, ImageTransform
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
+from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, normalise
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.schedule import BatchSchedule, first_shard, groups_of
@@ -31,10 +27,11 @@ from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry, relation_total
 from relpretrain.data.shards.opened import OpenShards
+from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
-from relpretrain.types import Batch, GraphBatch
+from relpretrain.types import GraphBatch, Normalisation
 
 _NAME = "graphs"
 
@@ -64,6 +61,7 @@ def graph_loader(
     num_workers: int = 0,
     groups: int | None = None,
     cache_gb: float | None = None,
+    worker_timeout: float = 1800.0,
 ) -> GraphLoader:
     """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
 
@@ -97,8 +95,9 @@ def graph_loader(
         seed: Seed of all random choices.
         num_workers: Processes that prepare batches.
         groups: Parts of the joint batch that each draw from a span of the epoch of their own; None for the number of
-            machines, as torchrun tells it (LOCAL_WORLD_SIZE). A resumed loader keeps its checkpoint's.
+            machines, as torchrun or SLURM tells it. A resumed loader keeps its checkpoint's.
         cache_gb: Gigabytes that the copies of remote shards may take on each machine; None for no limit.
+        worker_timeout: Seconds after which a worker that gives no batch ends the iteration, by name; 0 waits for ever.
 
     Raises:
         ConfigError: All problems together, one line each.
@@ -148,12 +147,16 @@ def graph_loader(
     assert vocabulary is None or isinstance(vocabulary, RelationVocabulary)
     writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
     host = None if transform is None else HostTransform(image_size, transform)
-    pipeline = Pipeline(stream, image_size, writer, exclusion, host or partial(normalise, mean=mean, std=std))
+    pipeline = Pipeline(stream, image_size, writer, exclusion, Normalisation(tuple(mean), tuple(std)), host)
     counts, _ = eligible_counts(streams, found)
     schedule = BatchSchedule(streams, counts, seed, "" if exclude is None else str(exclude), groups)
-    if problems := checks.workers(num_workers, schedule):
+    problems = checks.workers(num_workers, schedule)
+    processes, bytes_ = local_processes(world_size()), 1 if host is None else 4
+    problems += shared_memory(streams, image_size, num_workers, 2, world_size(), processes, bytes_)
+    if problems:
         raise ConfigError(problems)
     loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers, cache)
+    loader.worker_timeout = worker_timeout
     if problems := loader.demand.problems():
         raise ConfigError(problems)
     if isinstance(encoder, SentenceEncoder):
@@ -204,6 +207,7 @@ class GraphLoader:
         self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
         self.cache = cache or Cache()
+        self.worker_timeout = 1800.0
 
     def __len__(self) -> int:
         """Batches of an epoch.
@@ -229,14 +233,9 @@ class GraphLoader:
             self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size(),
             OpenShards(self.cache, demand.keep),
         )  # fmt: skip
-        loader: DataLoader[Batch] = DataLoader(
-            StepDataset(batches, self.next_step, stop),
-            batch_size=None,
-            num_workers=self.num_workers,
-            collate_fn=self.padding or _same,  # type: ignore[arg-type]  # without batch_size it gets single items
-            pin_memory=torch.cuda.is_available(),
-        )
-        if demand.any and rank() % (world_size() // _machines()) == 0:
+        dataset = StepDataset(batches, self.next_step, stop)
+        loader = step_loader(dataset, self.num_workers, timeout=self.worker_timeout, finish=self.padding)
+        if demand.any and rank() % local_processes(world_size()) == 0:
             fetcher.start()
         try:
             for batch in loader:
@@ -293,14 +292,10 @@ class GraphLoader:
 
 
 def _machines() -> int:
-    """Number of machines, as torchrun tells it."""
-    return world_size() // int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    """Number of machines, as torchrun or SLURM tells it."""
+    return max(world_size() // local_processes(world_size()), 1)
 
 
 def _own_groups(groups: int) -> range:
     """The groups whose places this machine fills."""
-    return groups_of(rank() // (world_size() // _machines()), _machines(), groups)
-
-
-def _same(batch: Batch) -> Batch:
-    return batch
+    return groups_of(rank() // local_processes(world_size()), _machines(), groups)

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from relpretrain.data.build.convert_sources import SOURCES, add_source_options, source_arguments
 from relpretrain.data.build.output import Job, Outcome, PackedSample, add_choice, add_output, plain_options, write
 from relpretrain.data.build.parts import blocks, merge_parts, write_parts
 from relpretrain.data.build.tasks import is_merging, task_of
 from relpretrain.data.sampling.exclusion import Exclusion, phash
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.progress import Meter
 from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common.annotation import load_aliases
@@ -118,7 +117,7 @@ class Conversion:
         try:
             content = image if isinstance(image, bytes) else image.read_bytes()
             reason = self._alike(annotation.image_id, content)
-        except (OSError, ValueError, SyntaxError):
+        except BROKEN:
             reason = "unreadable_image"
         if reason:
             dropped[reason] += 1
@@ -135,6 +134,6 @@ class Conversion:
     def _alike(self, image_id: str, content: bytes) -> str | None:
         if self.exclusion is None or not self.exclusion.phashes:
             return None
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(io.BytesIO(content)) as image:
             image.draft("RGB", (HASH_SIDE, HASH_SIDE))
             return self.exclusion.reason(image_id, phash(image))

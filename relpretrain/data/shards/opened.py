@@ -15,6 +15,7 @@ from relpretrain.data.shards.cache import Cache, touch
 from relpretrain.data.shards.manifest import ShardEntry, check_against
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.errors import ConfigError
 from relpretrain.kinds import Kind
 
 _RETURNS = 5  # times that a copy is fetched again that others evict before it is opened
@@ -80,7 +81,7 @@ class OpenShards:
 
         Raises:
             OSError: If it is not there, cannot be fetched, or is not the file that the manifest tells of.
-            ValueError: If it is no tar, or holds other samples than its manifest says.
+            ConfigError: If it is no tar, or holds other samples than its manifest says.
         """
         found = self._open.get(entry.shard)
         if found is not None:
@@ -131,9 +132,10 @@ def _checked(entry: ShardEntry, path: Path) -> ShardIndex:
             )
         try:
             index = ShardIndex.at(path, name_of(entry.shard))
+            check_against(entry, index)
         except ValueError as error:
-            raise ValueError(f"{entry.shard}: {error}") from None
-        check_against(entry, index)
+            said = str(error)
+            raise ConfigError(said if entry.shard in said else f"{entry.shard}: {said}") from None
     except BaseException:
         file.close()
         raise

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
@@ -22,6 +21,7 @@ from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
 from relpretrain.inspect.common.share import Share, surveyed
 from relpretrain.inspect.common.survey import shard_name
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.progress import track
 from relpretrain.reading import parse_json, read_json
 
@@ -283,8 +283,8 @@ def _names(record: Mapping[str, Any], key: str) -> Iterator[str]:
 
 def _hash(image: Path | io.BytesIO) -> int | None:
     try:
-        with Image.open(image) as opened:
+        with open_image(image) as opened:
             opened.draft("L", (_HASHED, _HASHED))
             return phash(opened)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except BROKEN:
         return None

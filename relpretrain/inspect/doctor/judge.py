@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import BATCH_TYPES, TextWriter
+from relpretrain.data.pipeline.images import decode
 from relpretrain.data.pipeline.sample import Decoded, Record
-from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, decode, parse
+from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, parse
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
@@ -31,6 +32,7 @@ from relpretrain.inspect.common.survey import find_indexes, shard_name
 from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
 from relpretrain.inspect.doctor.shuffle import Mixing, mixing
 from relpretrain.kinds import Kind
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
 
 _TAKEN = 50_000  # samples of an epoch whose order is judged
@@ -364,9 +366,9 @@ def _header(image: bytes) -> tuple[str, tuple[int, int]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(image)) as opened:
+            with open_image(io.BytesIO(image)) as opened:
                 return f"{opened.format} {opened.mode}", opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except BROKEN:
         return "unreadable", (0, 0)
 
 
