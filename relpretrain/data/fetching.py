@@ -186,11 +186,12 @@ class Fetcher:
         self._process.start()
 
     def stop(self) -> None:
-        """End it; what it was fetching is left to the next one."""
+        """End it, and delete what it was fetching."""
         if self._process is not None:
             self._process.terminate()
             self._process.join()
             self._process = None
+            self.demand.cache.clean()
 
 
 def _work(demand: Demand, counters: Counters) -> None:
