@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from relpretrain.distributed import gather_objects, rank, world_size
+from relpretrain.distributed import rank
 from relpretrain.errors import counted
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
-from relpretrain.zeroshot.ranks import agree, own_share, whole
 from relpretrain.zeroshot.report.terminal import hash_items
 from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.scores import score_file_name, write_scores
 from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
-from relpretrain.zeroshot.tasks.common.base import texts_at_limit
+from relpretrain.zeroshot.tasks.common.shares import FailedTogether, exchange, share_limits, together
 from relpretrain.zeroshot.tasks.common.source import Record
 
 
@@ -82,7 +81,7 @@ def evaluate(
 ) -> list[Scored]:
     """Score splits. What was scored is kept: a score file is left even when a later item fails.
 
-    Several processes have a share of the items each, and each has all lines in the end; the first one writes them.
+    Several processes share the work, and each has all lines in the end; the first one writes them.
 
     Args:
         scorer: The model.
@@ -97,7 +96,9 @@ def evaluate(
     for part in ready:
         path = None if out is None or rank() else out / "scores" / score_file_name(part.task.name, part.split)
         try:
-            records = _score(scorer, part, path)
+            with together():
+                records = _score(scorer, part, path)
+                share_limits(scorer)
         except ValueError as error:
             if skipped is None:
                 raise
@@ -105,42 +106,26 @@ def evaluate(
             continue
         if path is not None:
             write_scores(path, records)
-        _share_limits(scorer)
         notes = (*part.notes, *getattr(scorer, "notes", tuple)())
         scored.append(Scored(part.task, part.split, records, notes, part.items, part.version))
     return scored
 
 
 def _score(scorer: PairScorer, part: Ready, path: Path | None) -> list[Record]:
-    """The lines of a split, put together from all processes."""
-    together = world_size() > 1
-    share = getattr(part.task, "shared", False)
-    numbers = own_share(part.items) if together and share else list(range(len(part.items)))
+    """The lines of a split."""
     done: list[Record] = []
-    records: list[Record] = []
-    failure: Exception | None = None
     try:
-        # What cannot be shared is the first process's: the others wait.
-        if numbers and (share or not rank()):
-            records = part.task.score(scorer, [part.items[number] for number in numbers], done)
+        records = part.task.score(scorer, part.items, done)
     except (ValueError, OSError) as error:
         failure = ValueError(f"{error}{_keep(path, done)}")
-        failure.__cause__ = error
+        if not isinstance(error, FailedTogether):
+            exchange(None, failure)
+        raise failure from error
     except BaseException:
         _keep(path, done)
         raise
-    agree(failure)
-    if not together:
-        return records
-    return whole(part.items, numbers, records) if share else list(gather_objects(records)[0])
-
-
-def _share_limits(scorer: PairScorer) -> None:
-    """Let every process know the texts that reached the limit in any."""
-    learn = getattr(scorer, "learn_limits", None)
-    if learn is not None and world_size() > 1:
-        for texts in gather_objects(set(texts_at_limit(scorer))):
-            learn(texts)
+    exchange(None)
+    return records
 
 
 def _keep(path: Path | None, done: Sequence[Record]) -> str:

@@ -1,17 +1,21 @@
-"""Several processes score together: shares of the items, and the same result as one process gives."""
+"""Several processes score together: each has a share of the work, and all the result that one process gives."""
 
 import json
 
 import pytest
 import torch
 
+from relpretrain.checkpoints.checkpoint import load
 from relpretrain.zeroshot import ranks
 from relpretrain.zeroshot.evaluate import evaluate, prepare
+from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.scorers.blind import LengthScorer
 from relpretrain.zeroshot.tasks import Source
-from relpretrain.zeroshot.tasks.common.base import Item
+from relpretrain.zeroshot.tasks.common import base, shares
+from relpretrain.zeroshot.tasks.retrieval import ranking
 from tests import two_ranks
-from tests.zeroshot.folders import write_folders
+from tests.zeroshot.folders import dump, write_folders
+from tests.zeroshot.helpers import COLOURS
 from tests.zeroshot.more_folders import write_more_folders
 
 TASKS = ("valse", "winoground", "whatsup", "sugarcrepe_pp", "fgovd", "urban1k", "classification", "predcls")
@@ -54,20 +58,61 @@ def test_two_ranks_give_what_one_gives(tmp_path):
     assert any("different text" in note and "; 0 " not in note for *_, notes in found[0] for note in notes)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_shares_are_neighbours_and_keep_groups_whole(monkeypatch, world):
-    groups = ["a", "a", None, "b", None, "b", "c"]
-    items = [Item(str(n), ("x",), ({"label": n},), group=g) for n, g in enumerate(groups)]
-    monkeypatch.setattr(ranks, "world_size", lambda: world)
-    shares = []
-    for number in range(world):
-        monkeypatch.setattr(ranks, "rank", lambda number=number: number)
-        shares.append(ranks.own_share(items))
-    assert sorted(n for share in shares for n in share) == list(range(7))
-    assert all(share == sorted(share) for share in shares)
-    for members in ((0, 1), (3, 5)):
-        assert sum(bool(set(members) & set(share)) for share in shares) == 1
-    assert ranks.own_share([]) == []
+SMALL = ((base, "_CHUNK", 2), (ranking, "CHUNK", 2), (ranking, "_QUERIES", 3), (shares, "_TEXTS", 4))
+SHARED = ("valse", "sugarcrepe_pp", "coco_retrieval", "classification", "predcls")
+
+
+class Counting(MatchScorer):
+    """Counts the images and texts that it encodes."""
+
+    images = texts = 0
+
+    def encode_images(self, images):
+        self.images += len(images)
+        return super().encode_images(images)
+
+    def embed_texts(self, texts):
+        self.texts += len(texts)
+        return super().embed_texts(texts)
+
+
+def with_a_model(out, checkpoint, folder, world):
+    """Score in small units; returns what was encoded, and all lines, of both of them two ways."""
+    for module, name, size in SMALL:
+        setattr(module, name, size)
+    loaded = load(checkpoint)
+    scorer = Counting(loaded.backbone, loaded.preprocess, objectives=loaded.objectives, batch_size=4)
+    ready = prepare(SHARED, Source(folder))[0] + prepare(["graphs"], Source(world))[0]
+    scored = evaluate(scorer, ready, out)
+    scorer.objectives = {}  # relation classification by matching
+    scored += evaluate(scorer, [part for part in ready if part.task.name == "predcls"])
+    return scorer.images, scorer.texts, [[part.records, part.notes] for part in scored]
+
+
+def in_a_rank(rank, out, *where):
+    return with_a_model(out / str(rank), *where)
+
+
+def test_two_ranks_share_collections_texts_and_graphs(tmp_path, world, checkpoint, monkeypatch):
+    folder = write_more_folders(write_folders(tmp_path / "data"))
+    captions = [{"image": f"{name}.png", "caption": [name, f"it is {name}", "red"]} for name in COLOURS]
+    dump(folder / "coco_retrieval" / "coco_test.json", captions)
+    for module, name, size in SMALL:
+        monkeypatch.setattr(module, name, size)
+    where = checkpoint, folder, world
+    found = two_ranks.run(in_a_rank, tmp_path, *where)
+    images, texts, lines = with_a_model(tmp_path / "alone", *where)
+    assert found[0][2] == found[1][2] == lines
+    for number, total in ((0, images), (1, texts)):
+        assert found[0][number] + found[1][number] == total  # none is encoded by both
+        assert found[0][number]
+        assert found[1][number]
+    files = sorted(path.name for path in (tmp_path / "alone" / "scores").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "0" / "scores").iterdir())
+    assert not (tmp_path / "1").exists()
+    for name in files:
+        one, two = ((tmp_path / place / "scores" / name).read_bytes() for place in ("alone", "0"))
+        assert one == two
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):

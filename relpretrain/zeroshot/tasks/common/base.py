@@ -18,6 +18,7 @@ from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.scorers import match_probability
 from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.shares import spread, texts_at_limit
 from relpretrain.zeroshot.tasks.common.source import Record, Source
 
 NO_THRESHOLD = "these scores are not probabilities, so that a threshold of 0.5 means nothing: AUROC only"
@@ -119,8 +120,6 @@ class BaseTask:
     card: Card
     protocol: str = ""
     several: bool = False
-    shared: bool = False
-    """Whether items are scored apart from each other, a line per record, so that several processes can share them."""
 
     def recognises(self, record: Record) -> bool:
         """Whether the line says that it is of this task (see `Task.recognises`)."""
@@ -149,8 +148,6 @@ class BaseTask:
 
 class PairTask(BaseTask):
     """What tasks over `Item` share."""
-
-    shared = True
 
     def locate(self, items: Sequence[Item], source: Source) -> tuple[list[Item], tuple[str, ...]]:
         """Find the image of every item (see `Task.locate`)."""
@@ -247,24 +244,30 @@ def score_items(
     by_image: dict[_View, list[int]] = {}
     for number, item in enumerate(items):
         by_image.setdefault((item.image, item.box), []).append(number)
-    scored: dict[int, list[Record]] = {}
+
+    def score(views: Sequence[_View]) -> Iterator[tuple[int, list[Record]]]:
+        rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
+        index = [row for row, number in rows for _ in items[number].texts]
+        texts = [text for _, number in rows for text in items[number].texts]
+        logits = fitting(scorer, partial(_logits, scorer, views, encode_regions, index, texts))
+        values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
+        scores: Iterator[float] = iter(values.tolist())
+        long = texts_at_limit(scorer)
+        for _, number in rows:
+            lines = [_with_score(r, next(scores), calibrated) for r in items[number].records]
+            pairs = zip(lines, items[number].texts, strict=True)
+            yield number, [r | {"at_limit": True} if text in long else r for r, text in pairs] if long else lines
+
+    own: list[tuple[int, list[Record]]] = []
+    views = list(by_image)
+    chunks = [views[start : start + _CHUNK] for start in range(0, len(views), _CHUNK)]
     try:
-        for views in _chunks(list(by_image), _CHUNK):
-            rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
-            index = [row for row, number in rows for _ in items[number].texts]
-            texts = [text for _, number in rows for text in items[number].texts]
-            logits = fitting(scorer, partial(_logits, scorer, views, encode_regions, index, texts))
-            values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
-            scores: Iterator[float] = iter(values.tolist())
-            long = texts_at_limit(scorer)
-            for _, number in rows:
-                lines = [_with_score(r, next(scores), calibrated) for r in items[number].records]
-                pairs = zip(lines, items[number].texts, strict=True)
-                scored[number] = [r | {"at_limit": True} if text in long else r for r, text in pairs] if long else lines
+        scored = dict(spread(chunks, lambda some: list(score(some)), own))
     except BaseException:
         if done is not None:
-            begun = {item.group for number, item in enumerate(items) if number not in scored} - {None}
-            done += [r for number in sorted(scored) if items[number].group not in begun for r in scored[number]]
+            ready = dict(own)
+            begun = {item.group for number, item in enumerate(items) if number not in ready} - {None}
+            done += [r for number in sorted(ready) if items[number].group not in begun for r in ready[number]]
         raise
     return [record for number in range(len(items)) for record in scored[number]]
 
@@ -285,12 +288,6 @@ def _encode(scorer: PairScorer, views: Sequence[_View], encode_regions: EncodeRe
     paths = {path: number for number, path in enumerate(dict.fromkeys(path for path, _ in views))}
     boxes = [box for _, box in views if box is not None]
     return encode_regions([show(path) for path in paths], [paths[path] for path, _ in views], boxes)
-
-
-def texts_at_limit(scorer: PairScorer) -> Set[str]:
-    """The texts, so far, that take as many tokens as a scorer reads, so that they may have been cut."""
-    texts: Set[str] = getattr(scorer, "texts_at_limit", frozenset())
-    return texts
 
 
 class Unseen(str):
@@ -326,8 +323,3 @@ def _with_score(record: Record, score: float, calibrated: bool) -> Record:
     """Put the score after the label, where score files have it."""
     scored = {"label": record["label"], "score": score} | record
     return scored if calibrated else scored | {"calibrated": False}
-
-
-def _chunks(views: list[_View], size: int) -> Iterator[list[_View]]:
-    for start in range(0, len(views), size):
-        yield views[start : start + size]

@@ -15,6 +15,7 @@ from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, images_of, 
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, score_items
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import Grouped, group
+from relpretrain.zeroshot.tasks.common.shares import embed_texts
 from relpretrain.zeroshot.tasks.common.source import Record
 from relpretrain.zeroshot.tasks.composition.sugarcrepe import SugarCrepe
 
@@ -56,16 +57,14 @@ class SugarCrepePP(SugarCrepe):
     roles = ("caption", "caption2", "negative_caption")
     parts = tuple(SIZES)
     several = True
-    shared = False  # lines about two texts follow all others
 
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Match probability of every text, then the cosines of the texts where the scorer has embeddings of them."""
         records = score_items(scorer, items, done)
-        embed = getattr(scorer, "embed_texts", None)
-        if embed is None:
+        if not hasattr(scorer, "embed_texts"):
             return records
         texts = list(dict.fromkeys(text for item in items for text in item.texts))
-        vectors = dict(zip(texts, torch.as_tensor(embed(texts)).double().cpu(), strict=True))
+        vectors = dict(zip(texts, embed_texts(scorer, texts), strict=True))
         for item in items:
             first, second, negative = (vectors[text] for text in item.texts)
             line = {k: v for k, v in item.records[0].items() if k not in ("label", "option")}

@@ -23,6 +23,7 @@ from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
 from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome
 from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.shares import spread
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require
 
 RELATIONS_PER_IMAGE = 4
@@ -150,10 +151,8 @@ class GraphProbes(BaseTask):
         mrc = heads[0] if heads else None
         known = mrc.vocabulary.names if mrc else {relation for item in items for _, _, relation, _ in item.triplets}
         size = max(1, scorer.batch_size // RELATIONS_PER_IMAGE)
-        records: list[Record] = [] if done is None else done
-        for start in range(0, len(items), size):
-            records += _answer(scorer, mrc, items[start : start + size], len(known))
-        return records
+        batches = [items[start : start + size] for start in range(0, len(items), size)]
+        return spread(batches, lambda batch: _answer(scorer, mrc, batch, len(known)), done)
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each question was answered rightly, by probe and triplet."""

@@ -17,6 +17,7 @@ from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_imag
 from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Item, Outcome, locate_images, read_image, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
+from relpretrain.zeroshot.tasks.common.shares import spread
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.relations.graph_files import GraphImage, read_splits
 from relpretrain.zeroshot.tasks.relations.recall import MAX_RANK, interchangeable, mean_recall, ranks
@@ -132,12 +133,13 @@ class PredCls(BaseTask):
     def score(self, scorer: PairScorer, items: Sequence[PredItem], done: list[Record] | None = None) -> list[Record]:
         """A record per annotated triplet, with its ranks."""
         heads = [o for o in getattr(scorer, "objectives", {}).values() if hasattr(o, "vocabulary")]
-        records = [] if done is None else done
-        for item in items:
-            mrc = heads[0] if heads and isinstance(scorer, MatchScorer) else None
+        mrc = heads[0] if heads and isinstance(scorer, MatchScorer) else None
+
+        def predict(item: PredItem) -> list[Record]:
             scores = _classify(scorer, mrc, item) if mrc is not None else _match(scorer, item)  # type: ignore[arg-type]
-            records += list(_records(item, scores, "mrc" if mrc is not None else "matching"))
-        return records
+            return list(_records(item, scores, "mrc" if mrc is not None else "matching"))
+
+        return spread(items, predict, done)
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each triplet is among the first 50 predictions with graph constraint."""

@@ -20,6 +20,7 @@ from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.shares import embed_texts, spread
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.retrieval.ranking import CHUNK, best_right
 
@@ -95,21 +96,16 @@ class Classification(PairTask):
         if not isinstance(scorer, EmbeddingScorer):
             raise ValueError(f"Task {self.name!r} ranks by embeddings, which {type(scorer).__name__} does not have.")
         classes = int(items[0].records[0]["classes"])
-        vectors = (
-            fitting(scorer, partial(scorer.embed_texts, list(items[0].texts))).cpu().double()
-        )  # class by class, template by template
-        require_finite(vectors.flatten(), "text embeddings")
+        vectors = embed_texts(scorer, items[0].texts)  # class by class, template by template
         means = F.normalize(vectors.reshape(classes, -1, vectors.shape[1]).mean(dim=1), dim=-1)
-        records: list[Record] = []
-        for start in range(0, len(items), CHUNK):
-            some = items[start : start + CHUNK]
+
+        def classify(some: Sequence[Item]) -> list[Record]:
             features = fitting(scorer, partial(scorer.encode_images, [show(item.image) for item in some]))
             images = scorer.embed_images(features).cpu().double()
             require_finite(images.flatten(), "image embeddings")
-            records += _ranked(some, (images @ means.T).float())
-            if done is not None:
-                done[:] = records
-        return records
+            return _ranked(some, (images @ means.T).float())
+
+        return spread([items[start : start + CHUNK] for start in range(0, len(items), CHUNK)], classify, done)
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether the class was among the first 1 and 5, by (figure, image)."""

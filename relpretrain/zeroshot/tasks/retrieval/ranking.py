@@ -1,7 +1,8 @@
 """Ranks of what should be found in a collection, ties counted against the model; by cosines, and re-ranked by matching.
 
 Memory holds the embeddings of the collection and the scores of the re-ranked pairs. The tokens of the images, thousands
-of times larger, wait in files until their pairs are scored, so that each image is encoded once.
+of times larger, wait in files until their pairs are scored, so that each image is encoded once. Several processes have
+chunks of images each, and rows of the matrices of cosines.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from relpretrain.progress import track
 from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.scorers.memory import fitting
+from relpretrain.zeroshot.tasks.common.shares import embed_texts, spread
 
 CHUNK = 256
 """Images whose tokens are held at once."""
@@ -112,7 +114,7 @@ def retrieve(
     which, of = torch.tensor([number[text] for text in texts]), torch.tensor(owner)
     with tempfile.TemporaryDirectory(prefix="relpretrain-") as folder:
         vectors = _encode(scorer, images, Path(folder))
-        words = _finite(fitting(scorer, partial(scorer.embed_texts, list(number))), "text embeddings")
+        words = embed_texts(scorer, list(number))
         to_texts, text_candidates = _search(vectors, words[which], torch.arange(len(images)), of, k)
         to_images, image_candidates = _search(words[which], vectors, of, torch.arange(len(images)), k)
         if not scorer.fuses:
@@ -121,7 +123,7 @@ def retrieve(
         rows = torch.arange(len(images))[:, None] * len(number) + which[text_candidates]
         columns = image_candidates * len(number) + which[:, None]
         pairs = torch.unique(torch.cat([rows.flatten(), columns.flatten()]))
-        scores = _match(scorer, pairs, list(number), Path(folder))
+        scores = _match(scorer, pairs, list(number), Path(folder), len(images))
     found = [scores[torch.searchsorted(pairs, asked)] for asked in (rows, columns)]
     own = torch.arange(len(images))[:, None] == of[text_candidates]
     by_match = best_right(found[0], own), best_right(found[1], image_candidates == of[:, None])
@@ -130,15 +132,17 @@ def retrieve(
 
 
 def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Tensor:
-    """Embeddings of images (images, dim); what re-ranking needs of them goes to numbered files in the folder."""
-    vectors = []
-    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    for number, chunk in enumerate(track(chunks, len(images), "images encoded", len)):
+    """Embeddings of images (images, dim), float64 on the CPU; what re-ranking needs of them goes to files."""
+
+    def encode(chunk: range) -> list[Tensor]:
         features = fitting(scorer, partial(scorer.encode_images, [images[i] for i in chunk]))
-        vectors.append(_finite(scorer.embed_images(features), "image embeddings"))
+        vectors = scorer.embed_images(features).cpu().double()
+        require_finite(vectors.flatten(), "image embeddings")
         if scorer.fuses:
-            torch.save(features, folder / f"{number}.pt")
-    return torch.cat(vectors)
+            torch.save(features, folder / f"{chunk.start}.pt")
+        return [vectors]
+
+    return torch.cat(spread(_ranges(len(images), CHUNK), encode, shown="images encoded"))
 
 
 def _search(
@@ -148,35 +152,37 @@ def _search(
 
     Cosines are products in float64, rounded to float32: equal vectors tie, whatever block they are in.
     """
-    ranks, chosen = [], []
-    for start in range(0, len(queries), _QUERIES):
-        cosines = (queries[start : start + _QUERIES] @ candidates.T).float()
-        right = query_of[start : start + _QUERIES, None] == candidate_of
-        ranks.append(best_right(cosines, right))
-        chosen.append(top(cosines, right, k))
-    return Ranks(*(torch.cat(parts) for parts in zip(*ranks, strict=True))), torch.cat(chosen)
+
+    def search(block: range) -> list[tuple[Tensor, ...]]:
+        rows = slice(block.start, block.stop)
+        cosines = (queries[rows] @ candidates.T).float()
+        right = query_of[rows, None] == candidate_of
+        return [(*best_right(cosines, right), top(cosines, right, k))]
+
+    rank, tied, chosen = map(torch.cat, zip(*spread(_ranges(len(queries), _QUERIES), search), strict=True))
+    return Ranks(rank, tied), chosen
 
 
-def _match(scorer: EmbeddingScorer, pairs: Tensor, texts: Sequence[str], folder: Path) -> Tensor:
-    """Raw match logits of pairs in ascending order, (pairs,), chunk by chunk of their images."""
-    parts = []
+def _match(scorer: EmbeddingScorer, pairs: Tensor, texts: Sequence[str], folder: Path, size: int) -> Tensor:
+    """Raw match logits of pairs in ascending order, (pairs,), by the chunks of the `size` images, as encoded."""
     images = torch.div(pairs, len(texts), rounding_mode="floor")
-    chunks = len(list(folder.iterdir()))
-    ends = torch.searchsorted(images, CHUNK * torch.arange(chunks + 1)).tolist()  # each chunk's first pair
-    for number in track(range(chunks), len(pairs), "pairs matched", lambda i: ends[i + 1] - ends[i]):
-        file = folder / f"{number}.pt"
+    chunks = _ranges(size, CHUNK)
+    ends = torch.searchsorted(images, torch.tensor([*(chunk.start for chunk in chunks), size])).tolist()
+
+    def match(asked: range) -> list[Tensor]:
+        start = int(images[asked.start]) // CHUNK * CHUNK
+        file = folder / f"{start}.pt"
         features = torch.load(file, weights_only=False)  # ours, of a moment ago
         file.unlink()
-        low, high = ends[number], ends[number + 1]
-        index = (images[low:high] - number * CHUNK).tolist()
-        asked = [texts[i] for i in (pairs[low:high] % len(texts)).tolist()]
-        logits = fitting(scorer, partial(scorer.score, features, index, asked))
-        parts.append(require_finite(logits[:, 1], "match logits").float())
-    return torch.cat(parts)
+        rows = slice(asked.start, asked.stop)
+        index = (images[rows] - start).tolist()
+        chosen = [texts[i] for i in (pairs[rows] % len(texts)).tolist()]
+        logits = fitting(scorer, partial(scorer.score, features, index, chosen))
+        return [require_finite(logits[:, 1], "match logits").float()]
+
+    # Every image is asked about, so that the pairs of a chunk are never none.
+    return torch.cat(spread([range(low, high) for low, high in pairwise(ends)], match, shown="pairs matched"))
 
 
-def _finite(vectors: Tensor, what: str) -> Tensor:
-    """Vectors (n, dim) in float64 on the CPU."""
-    vectors = vectors.cpu().double()
-    require_finite(vectors.flatten(), what)
-    return vectors
+def _ranges(total: int, size: int) -> list[range]:
+    return [range(start, min(start + size, total)) for start in range(0, total, size)]

@@ -9,8 +9,9 @@ from typing import Any
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.scorers import EmbeddingScorer
-from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show, texts_at_limit
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
+from relpretrain.zeroshot.tasks.common.shares import texts_at_limit
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, image_lists, read_captions, read_listed
 from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks, retrieve
@@ -46,7 +47,6 @@ class Retrieval(PairTask):
     """
 
     several = True
-    shared = False
 
     def __init__(self, card: Card, k_test: int) -> None:
         self.name = card.task
