@@ -226,10 +226,9 @@ def _data(command: str, arguments: list[str]) -> int:
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
-    with _much_imported():
-        from relpretrain.zeroshot.command import main as zeroshot
+    from relpretrain.zeroshot.command import main as zeroshot
 
-    return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
+    return int(zeroshot(arguments, "relpretrain zeroshot", _much_imported) or 0)
 
 
 def _weights(command: str, arguments: list[str]) -> int:

@@ -6,60 +6,25 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
-import torch
-
-from relpretrain.distributed import rank
 from relpretrain.errors import suggest
-from relpretrain.identity import folder_digest
-from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
-from relpretrain.zeroshot.look import leave_out_broken
-from relpretrain.zeroshot.options import ALL, make_parser
-from relpretrain.zeroshot.ranks import own_device, process_group
-from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
-from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
-from relpretrain.zeroshot.results.comparison import Comparison, compare
-from relpretrain.zeroshot.results.further import further
-from relpretrain.zeroshot.results.items import (
-    ITEMS_NAME,
-    ItemResult,
-    Scored,
-    disagreements,
-    item_results,
-    read_items,
-)
-from relpretrain.zeroshot.results.provenance import describe
-from relpretrain.zeroshot.results.scores import (
-    complete,
-    find_split,
-    keep_scores,
-    read_scores,
-    score_file_name,
-    shared_files,
-    split_of,
-    task_of,
-    tell_apart,
-)
-from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
-from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
-from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
-from relpretrain.zeroshot.side_by_side import make_board
-from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.common.base import PairTask
+from relpretrain.zeroshot.options import ALL, chosen_model, make_parser
+from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.card import overview
-from relpretrain.zeroshot.tasks.common.images import ImageFinder
-from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
 
 
-def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    program: str = "zero_shot",
+    importing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> int:
     """Run the command.
 
     Args:
         argv: Arguments without the program's name; those of the process if None.
         program: The program's name in messages.
+        importing: A context to import all that computes in.
 
     Returns:
         0, or 2 after a mistake, which is named in one line on the standard error.
@@ -71,19 +36,28 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
             print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
             return 0
         if args.side_by_side or args.leaderboard:
+            from relpretrain.zeroshot.side_by_side import make_board
+
             board = make_board(args, [program, *map(shlex.quote, argv)])
             board.print()
             if args.out:
                 board.write(args.out)
             return 0
+        _check(args)
+        with importing():
+            from relpretrain.distributed import rank
+            from relpretrain.zeroshot.ranks import process_group
+            from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
+            from relpretrain.zeroshot.run import finder, run
+
         with process_group():
-            report = _run(args, [program, *map(shlex.quote, argv)])
+            report = run(args, [program, *map(shlex.quote, argv)])
             if rank():
                 return 0
         report.print()
         if args.out:
             report.write(args.out)
-            write_page(args.out / PAGE_NAME, report, _finder(args))
+            write_page(args.out / PAGE_NAME, report, finder(args))
     except (ValueError, OSError) as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -102,7 +76,8 @@ def cards(names: Sequence[str]) -> str:
     return "\n".join(TASKS[name].card.markdown() for name in names)
 
 
-def _run(args: argparse.Namespace, command: list[str]) -> Report:
+def _check(args: argparse.Namespace) -> None:
+    """Look for what can be wrong before anything that computes is imported."""
     model = chosen_model(args)
     if sum(bool(mode) for mode in (model, args.scores, args.compare)) != 1:
         raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models: --model, "
@@ -115,157 +90,5 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
     for folder in args.images:
         if not folder.is_dir():
             raise ValueError(f"There is no image folder {folder}.")
-    if model:
-        return _run_model(args, command)
-    metadata = describe(command, args.seed)
-    if args.compare:
-        return Report(
-            (), tuple(_compare(args, metadata)), {"models": " and ".join(tell_apart(*args.compare))} | metadata
-        )
-    metadata = {"model": ", ".join(dict.fromkeys(path.stem for path in args.scores))} | metadata
-    scored = []
-    for path in args.scores:
-        part = _identify(args, read_scores(path), path)
-        scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}"), model=path.stem))
-        metadata[f"scores {path.name}"] = folder_digest(path)
-        if part.items:
-            metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
-    if args.out:
-        named = zip(args.scores, scored, strict=True)
-        keep_scores(args.out, [(path, part.task.name, part.split, part.records) for path, part in named])
-    return _report(args, scored, metadata)
-
-
-def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, Any]) -> Report:
-    scored = with_threshold(scored, args.threshold)
-    items = [result for part in scored for result in item_results(part)] if args.out else []
-    protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
-    tables = summarise(scored)
-    if args.further or args.beside_blind:
-        tables += [table for part in scored if (table := further(part, _blind(args.beside_blind, part))) is not None]
-    return Report(tuple(tables), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
-
-
-def _blind(folder: Path | None, part: Scored) -> list[Any] | None:
-    """A blind model's lines on a split, None without them."""
-    if folder is None:
-        return None
-    path = folder / "scores" / score_file_name(part.task.name, part.split)
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no blind scores of {part.task.name} {part.split}: expected {path}, which "
-                         "--blind with --out makes.")  # fmt: skip
-    return read_scores(path)
-
-
-def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
-    if args.data is None:
+    if model and args.data is None:
         raise ValueError("Scoring a model needs --data DIR, with a folder per task, or --data FILE.json.")
-    device = own_device() if args.device is None else _device(args.device)
-    blind = bool(args.blind or args.constant or args.blank_image)
-    source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split), blind)
-    skipped: dict[str, str] | None = {} if args.tasks and ALL in args.tasks else None
-    wanted = list(TASKS) if skipped is not None else args.tasks or ["vsr", "valse"]
-    ready, hashes = prepare(wanted, source, skipped)
-    ready = _whole_images(ready, args.allow_missing, skipped)
-    if not ready:
-        raise ValueError(f"{args.data} holds no task that can be scored; --list names them.")
-    if args.k_test:
-        ready = [
-            replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready
-        ]
-    scorer, described = build_scorer(args, device)
-    model = str(args.checkpoint or args.model or described["scorer"])
-    metadata = {"model": model} | describe(command, args.seed, device) | described | hashes
-    scored = [replace(part, model=model) for part in evaluate(scorer, ready, args.out, skipped)]
-    for name, reason in (skipped or {}).items():
-        metadata[f"skipped {name}"] = reason
-    if skipped and not rank():
-        print("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), file=sys.stderr)
-    return _report(args, scored, metadata)
-
-
-def _whole_images(ready: list[Ready], allow: bool, skipped: dict[str, str] | None) -> list[Ready]:
-    """The splits without images that cannot be decoded (`look.leave_out_broken`), a task at a time to skip one."""
-    if skipped is None:
-        return leave_out_broken(ready, allow)
-    kept = []
-    for part in ready:
-        try:
-            kept += leave_out_broken([part], allow)
-        except ValueError as error:
-            skipped[f"{part.task.name} {part.split}".strip()] = str(error)
-    return kept
-
-
-def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Scored:
-    """Find out what a score file is of."""
-    name = task_of(records, path)
-    if args.tasks and name not in args.tasks:
-        raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
-    unchecked = Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
-    if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
-        return unchecked
-    splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
-    split, notes = find_split(records, splits, path, args.allow_missing)
-    version = version_of_items(TASKS[name], split, splits[split])
-    return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)
-
-
-def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Comparison]:
-    if isinstance(args.threshold, str):
-        raise ValueError(f"--threshold {args.threshold} is for --checkpoint and --scores; --compare takes a number.")
-    first, second = args.compare
-    names = tell_apart(first, second)
-    refuse_other_data(first, second, args.tasks)
-    comparisons = []
-    for a, b in shared_files(first, second):
-        before, after = read_scores(a), read_scores(b)
-        if a != first and args.tasks and task_of(before, a) not in args.tasks:
-            continue
-        part = _identify(args, before, a)
-        if isinstance(part.task, Thresholded):
-            (part,) = with_threshold([part], args.threshold)
-        task, notes = part.task, part.notes
-        if task_of(after, b) != task.name:
-            raise ValueError(f"{a} holds scores of {task.name}, {b} of {task_of(after, b)}: nothing to compare.")
-        split = part.split or (split_of(a, task.name) if a != first else "")
-        refuse_other_version(task, names, before, after)
-        comparison = compare(task, before, after, names, split, args.seed, args.allow_missing)
-        one, two = (item_results(replace(part, split=split, records=records)) for records in (before, after))
-        if not part.items:
-            one, two = _with_texts(one, first), _with_texts(two, second)
-        sample = disagreements(one, two, args.examples, args.seed)
-        notes = (f"protocol {task.protocol}", *comparison.notes, *notes)
-        comparisons.append(replace(comparison, notes=notes, disagreements=sample))
-        for name, path in zip(names, (a, b), strict=True):
-            metadata[f"scores {name} {path.name}" if path.stem != name else f"scores {path.name}"] = folder_digest(path)
-    return comparisons
-
-
-def _with_texts(results: list[ItemResult], folder: Path) -> list[ItemResult]:
-    """Results with the texts that the table of items of a report folder has, if it is one."""
-    table = folder / ITEMS_NAME
-    known = {result.key: result for result in read_items(table)} if table.is_file() else {}
-    shown = [known.get(result.key, result) for result in results]
-    return [replace(there, right=result.right) for there, result in zip(shown, results, strict=True)]
-
-
-def _finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
-    """Looks for the image of an item where it was scored, in the --images folders, and where tasks keep theirs."""
-    named = [ImageFinder(args.images)]
-    usual = [Source(args.data).finder(name) for name in TASKS] if args.data is not None else []
-
-    def find(name: str) -> Path | None:
-        if Path(name).is_file():
-            return Path(name)
-        return next((path for finder in (*named, *usual) if (path := finder.find(name)) is not None), None)
-
-    return find
-
-
-def _device(name: str) -> str:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return name

@@ -6,12 +6,11 @@ import argparse
 import sys
 from dataclasses import replace
 
-from relpretrain.zeroshot.options import ALL
+from relpretrain.zeroshot.options import ALL, chosen_model
 from relpretrain.zeroshot.report.board import Board, read_models
 from relpretrain.zeroshot.results.board import all_figures, contests, models_of
 from relpretrain.zeroshot.results.leaderboard import add_to_leaderboard, read_leaderboard
 from relpretrain.zeroshot.results.provenance import describe
-from relpretrain.zeroshot.scorers.build import chosen_model
 
 
 def make_board(args: argparse.Namespace, command: list[str]) -> Board:

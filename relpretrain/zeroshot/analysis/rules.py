@@ -11,12 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
-from relpretrain.zeroshot.analysis.decisions import require_finite
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ties = Literal["wrong", "right", "turned"]
 """What an answer is in which the right one and the best wrong one score the same.
@@ -68,6 +66,10 @@ class Rule:
         Raises:
             ValueError: If an item has a score that is not finite.
         """
+        import torch
+
+        from relpretrain.zeroshot.analysis.decisions import require_finite
+
         rows = scores.flatten(1).double()
         require_finite(torch.where(torch.isfinite(rows).all(dim=1), rows[:, 0], torch.nan), "items' scores")
         margins = self.margins(scores.double())
@@ -87,6 +89,8 @@ class Rule:
 
 def _together(parts: list[Tensor], like: Tensor) -> Tensor:
     """Comparisons (items,) each as those of one answer, (items, 1, comparisons)."""
+    import torch
+
     return (torch.stack(parts, dim=1) if parts else like.new_zeros(len(like), 0))[:, None, :]
 
 
@@ -102,6 +106,12 @@ def _of_text(scores: Tensor, i: int) -> list[Tensor]:
 
 def _pairs(scores: Tensor) -> range:
     return range(min(scores.shape[1], scores.shape[2]))
+
+
+def _each_image(scores: Tensor) -> Tensor:
+    import torch
+
+    return torch.stack([torch.stack(_of_image(scores, i), dim=1) for i in _pairs(scores)], dim=1)
 
 
 def _matching(scores: Tensor) -> Tensor:
@@ -142,11 +152,7 @@ GROUP = Rule(
 MATCH = Rule("GroupMatch", _matching, lambda texts, images: 1 / math.factorial(texts))
 """The sum of the right assignment is above that of any other (arXiv 2510.07632)."""
 
-ONE_SIDED = Rule(
-    "one-sided",
-    lambda s: torch.stack([torch.stack(_of_image(s, i), dim=1) for i in _pairs(s)], dim=1),
-    lambda texts, images: 1 / texts,
-)
+ONE_SIDED = Rule("one-sided", _each_image, lambda texts, images: 1 / texts)
 """Each image by itself prefers its text: twice as many answers as items where there are two images."""
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from torch import nn
 
@@ -17,46 +17,6 @@ from relpretrain.zeroshot.scorers.base import EmbeddingScorer
 from relpretrain.zeroshot.scorers.blind import BlankImageScorer, LanguageModelScorer, LengthScorer
 from relpretrain.zeroshot.scorers.constant import ConstantScorer
 from relpretrain.zeroshot.scorers.matching import By, MatchScorer
-
-WAYS: tuple[str, ...] = get_args(By)
-"""What a checkpoint can score by."""
-
-PRECISIONS = ("fp32", "bf16")
-
-KINDS = ("hf:", "open_clip:", "vqa:")
-"""What `--model` can name."""
-
-_MODES = ("checkpoint", "model", "blind", "constant")
-_OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean", "relations")
-
-
-def chosen_model(args: argparse.Namespace) -> str:
-    """Which option names the model; "" if none does.
-
-    Raises:
-        ValueError: If several do, if the model cannot be there, or if options do not go together.
-    """
-    chosen = [mode for mode in _MODES if getattr(args, mode)]
-    if len(chosen) > 1:
-        raise ValueError(f"Give one of {' and '.join(f'--{mode}' for mode in chosen)}, not both.")
-    mode = chosen[0] if chosen else ""
-    if mode == "checkpoint" and not args.checkpoint.exists():
-        raise ValueError(f"There is no checkpoint {args.checkpoint}.")
-    if mode == "model" and not args.model.startswith(KINDS):
-        raise ValueError(
-            f"--model is hf:FOLDER_OR_NAME, open_clip:NAME/WEIGHTS or vqa:FOLDER_OR_NAME, not {args.model!r}."
-        )
-    if mode == "model" and args.by == "both":
-        raise ValueError("--by both is for --checkpoint; BLIP and BLIP-2 of Hugging Face have itm and itc.")
-    if args.question and not (args.model or "").startswith("vqa:"):
-        raise ValueError("--question is for --model vqa:FOLDER_OR_NAME.")
-    own = _OF_A_CHECKPOINT[mode == "model" :]
-    foreign = [option for option in own if mode not in ("", "checkpoint") and getattr(args, option)]
-    if foreign:
-        raise ValueError(f"--{foreign[0].replace('_', '-')} is for --checkpoint, not for --{mode}.")
-    if args.blank_image and mode not in ("checkpoint", "model"):
-        raise ValueError("--blank-image needs a model that looks at images: --checkpoint or --model.")
-    return mode
 
 
 def build_scorer(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str, Any]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relpretrain.errors import counted
-from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.rules import TEXT
 from relpretrain.zeroshot.tasks.common.base import Item, score_items
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.grid import Grid, GridTask, Puzzle
 from relpretrain.zeroshot.tasks.common.rows import box_of, cell, find_file, image_cell, read_rows
 from relpretrain.zeroshot.tasks.common.source import Record, Source, list_of_texts, select_splits
+
+if TYPE_CHECKING:
+    from relpretrain.types import PairScorer
 
 SIZES = {"hard": 3545, "medium": 2968, "easy": 1299, "trivial": 3545}
 FILES = {

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from relpretrain.zeroshot.analysis.rules import Rule, prefers
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.grid import GridTask, Puzzle
 from relpretrain.zeroshot.tasks.common.rows import find_file, image_cell, read_rows, text_cell
 from relpretrain.zeroshot.tasks.common.source import Record, Source, select_splits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FILES = {"relations": "vl_checklist_relations.json", "attributes": "vl_checklist_attributes.json"}
 _FOLDERS = {"data": ("data/", "data_"), "swapped_data": ("swapped_data/", "swapped_data_")}
@@ -49,15 +49,20 @@ CARD = Card(
 
 def _between(scores: Tensor) -> Tensor:
     """Above 0 where the last of three texts lies between the others: the lesser of its distances, (items, 1, 1)."""
+    import torch
+
     first, second, false = scores[:, :, 0].unbind(dim=1)
     return torch.minimum(torch.maximum(first, second) - false, false - torch.minimum(first, second))[:, None, None]
 
 
-AUGMENTED = Rule(
-    "augmented",
-    lambda s: torch.cat([prefers("", 0, 2).margins(s), prefers("", 1, 2).margins(s)], dim=2),
-    lambda texts, images: 1 / 3,
-)
+def _both(scores: Tensor) -> Tensor:
+    """Both of the first two texts above the last."""
+    import torch
+
+    return torch.cat([prefers("", i, 2).margins(scores) for i in (0, 1)], dim=2)
+
+
+AUGMENTED = Rule("augmented", _both, lambda texts, images: 1 / 3)
 BRITTLENESS = Rule("brittleness", _between, lambda texts, images: 1 / 3, lower=True)
 
 

@@ -6,20 +6,20 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from relpretrain.pixels import BROKEN, decode
-from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
-from relpretrain.zeroshot.scorers import match_probability
-from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.card import Card
-from relpretrain.zeroshot.tasks.common.shares import spread, texts_at_limit
 from relpretrain.zeroshot.tasks.common.source import Record, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relpretrain.types import PairScorer
 
 NO_THRESHOLD = "these scores are not probabilities, so that a threshold of 0.5 means nothing: AUROC only"
 """The note of a table whose task needs a threshold that the scores lack."""
@@ -240,6 +240,10 @@ def score_items(
     Raises:
         ValueError: If an image cannot be decoded, or a score is not a finite number.
     """
+    from relpretrain.zeroshot.scorers import match_probability
+    from relpretrain.zeroshot.scorers.memory import fitting
+    from relpretrain.zeroshot.tasks.common.shares import spread, texts_at_limit
+
     calibrated = getattr(scorer, "calibrated", True)
     by_image: dict[_View, list[int]] = {}
     for number, item in enumerate(items):

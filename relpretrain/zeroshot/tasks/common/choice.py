@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from relpretrain.zeroshot.analysis.decisions import choice_correct, choice_tied
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Outcome, PairTask
 from relpretrain.zeroshot.tasks.common.source import Record, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Grouped(NamedTuple):
@@ -42,6 +41,8 @@ def group(
     Raises:
         ValueError: If an item lacks a role or has one twice.
     """
+    import torch
+
     items: dict[Hashable, dict[str, Record]] = {}
     for record in records:
         require(record, ("score",), f"A {title} score record")
@@ -86,6 +87,8 @@ class ChoiceTask(PairTask):
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether the right option won, by item."""
+        from relpretrain.zeroshot.analysis.decisions import choice_correct
+
         keys, first, scores = self.grouped(records)
         correct = choice_correct(scores, self.ties_win).tolist()
         return {k: Outcome(self.category(r), c) for k, r, c in zip(keys, first, correct, strict=True)}
@@ -106,6 +109,8 @@ class ChoiceTask(PairTask):
 
     def row(self, name: str, scores: Tensor, images: Sequence[str] | None = None) -> Row:
         """A row about items with these scores, (items, roles), and these images, where they are known."""
+        from relpretrain.zeroshot.analysis.decisions import choice_correct, choice_tied
+
         correct, tied = choice_correct(scores, self.ties_win), choice_tied(scores)
         details: dict[str, float] = {"ties": int(tied.sum()), "chance": 1 / scores.shape[1]}
         if self.ties_win and len(scores):

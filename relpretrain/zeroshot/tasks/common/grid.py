@@ -7,10 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relpretrain.zeroshot.analysis.rules import GROUP, IMAGE, MATCH, TEXT, Rule
 from relpretrain.zeroshot.analysis.statistics import linked
@@ -18,6 +15,9 @@ from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, make_macro_
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask
 from relpretrain.zeroshot.tasks.common.rows import cell, find_file, image_cell, read_rows, text_cell
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ class GridTask(PairTask):
         Raises:
             ValueError: If a puzzle lacks a score or has one twice.
         """
+        import torch
+
         found: dict[Any, dict[tuple[int, int], Record]] = {}
         for record in records:
             require(record, ("id", "option", "score"), f"A {self.card.title} score record")
@@ -137,6 +139,8 @@ class GridTask(PairTask):
 
     def answers(self, rule: Rule, grids: Sequence[Grid]) -> Answers:
         """Judge puzzles, those of one shape together."""
+        import torch
+
         by_shape: dict[tuple[int, int], list[int]] = {}
         for number, grid in enumerate(grids):
             by_shape.setdefault((grid.scores.shape[0], grid.scores.shape[1]), []).append(number)

@@ -10,7 +10,6 @@ from typing import Any
 
 from relpretrain.errors import counted
 from relpretrain.reading import read_json
-from relpretrain.zeroshot.analysis.decisions import choice_correct
 from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_macro_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome
 from relpretrain.zeroshot.tasks.common.card import Card, Version
@@ -164,6 +163,8 @@ class ARO(ChoiceTask):
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether the right text won, by item."""
+        from relpretrain.zeroshot.analysis.decisions import choice_correct
+
         grouped = self.grouped(records)
         correct = choice_correct(grouped.scores, _ties_win(grouped)).tolist()
         rows = zip(grouped.keys, grouped.records, correct, strict=True)
@@ -171,6 +172,8 @@ class ARO(ChoiceTask):
 
     def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """The set's headline figure, the share over all items, and the categories that the headline is a mean of."""
+        from relpretrain.zeroshot.analysis.decisions import choice_correct
+
         grouped = self.grouped(records)
         subset = grouped.records[0]["subset"]
         ranked = ARO(ties_win=_ties_win(grouped))

@@ -7,7 +7,6 @@ from itertools import compress
 from typing import Any
 
 from relpretrain.reading import read_json
-from relpretrain.zeroshot.analysis.decisions import choice_correct
 from relpretrain.zeroshot.analysis.table import Part, Table, images_of, make_macro_row
 from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version
@@ -84,6 +83,8 @@ class SugarCrepe(ChoiceTask):
 
     def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """The table of `summarise`, and the averages that papers quote."""
+        from relpretrain.zeroshot.analysis.decisions import choice_correct
+
         main = self.summarise(records, split)
         _, first, scores = self.grouped(records)
         right = choice_correct(scores, self.ties_win).tolist()

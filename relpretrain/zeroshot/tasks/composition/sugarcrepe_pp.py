@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from relpretrain.types import PairScorer
-from relpretrain.zeroshot.analysis.decisions import finite_rows
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, score_items
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import Grouped, group
-from relpretrain.zeroshot.tasks.common.shares import embed_texts
 from relpretrain.zeroshot.tasks.common.source import Record
 from relpretrain.zeroshot.tasks.composition.sugarcrepe import SugarCrepe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relpretrain.types import PairScorer
 
 SIZES = {"swap_obj": 245, "swap_att": 666, "replace_obj": 1652, "replace_att": 788, "replace_rel": 1406}
 """Items of each file."""
@@ -60,6 +59,8 @@ class SugarCrepePP(SugarCrepe):
 
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Match probability of every text, then the cosines of the texts where the scorer has embeddings of them."""
+        from relpretrain.zeroshot.tasks.common.shares import embed_texts
+
         records = score_items(scorer, items, done)
         if not hasattr(scorer, "embed_texts"):
             return records
@@ -104,6 +105,10 @@ class SugarCrepePP(SugarCrepe):
 
     def _answers(self, records: Sequence[Record]) -> dict[str, tuple[Grouped, Tensor, Tensor]]:
         """By question: the scores, (items,) whether right, and (items,) whether tied."""
+        import torch
+
+        from relpretrain.zeroshot.analysis.decisions import finite_rows
+
         image = self.grouped([r for r in records if r.get("option") not in _TEXT])
         first, second, negative = finite_rows(image.scores).unbind(dim=1)
         answers = {
@@ -119,6 +124,8 @@ class SugarCrepePP(SugarCrepe):
         return answers
 
     def _table(self, question: str, answers: dict[str, tuple[Grouped, Tensor, Tensor]], split: str) -> Table:
+        import torch
+
         grouped, correct, tied = answers[question]
         files, images = [record["file"] for record in grouped.records], images_of(grouped.records)
         alone = {name: answers[name][1] for name in ("caption", "caption2")} if question == "image-text" else {}

@@ -7,11 +7,8 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from relpretrain.errors import counted
 from relpretrain.sources.common.tables import csv_rows
-from relpretrain.zeroshot.analysis.decisions import auroc, threshold_correct
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, make_bare_row, make_macro_row
 from relpretrain.zeroshot.tasks.common.base import NO_THRESHOLD, Item, calibrated
 from relpretrain.zeroshot.tasks.common.card import Card
@@ -115,6 +112,10 @@ class SVO(ChoiceTask):
 
     def _macro(self, name: str, records: Iterable[Record], decided: bool) -> Row:
         """Mean of the accuracies on distinct positives and on distinct negatives; a pair decided twice is one."""
+        import torch
+
+        from relpretrain.zeroshot.analysis.decisions import auroc, threshold_correct
+
         pairs: dict[tuple[Any, ...], tuple[int, float, str | None]] = {}
         for r in records:
             positive, score = self._label(r)[1] == "p", float(r["score"])

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from relpretrain.zeroshot.analysis.decisions import finite_rows, square_correct
 from relpretrain.zeroshot.analysis.table import Row, Table, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.choice import Grouped, group
 from relpretrain.zeroshot.tasks.common.source import Record, Source, numbered_lines, require, require_texts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHANCE = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
 """What guessing gets: the four scores are in any order with equal chance."""
@@ -82,6 +81,8 @@ class Winoground(PairTask):
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each of the three questions was answered rightly, by question and example."""
+        from relpretrain.zeroshot.analysis.decisions import square_correct
+
         grouped = self._grouped(records)
         return {
             (name, key): Outcome(name, correct)
@@ -91,6 +92,8 @@ class Winoground(PairTask):
 
     def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Group score first, then text and image score."""
+        from relpretrain.zeroshot.analysis.decisions import square_correct
+
         scores = self._grouped(records).scores
         answers = zip(CHANCE, square_correct(scores), _tied(scores), strict=True)
         text, image, both = (_row(name, hits, ties, chance=CHANCE[name]) for name, hits, ties in answers)
@@ -98,6 +101,10 @@ class Winoground(PairTask):
 
     def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """The three scores, and by tag the group score with the others beside it."""
+        import torch
+
+        from relpretrain.zeroshot.analysis.decisions import square_correct
+
         main, grouped = self.summarise(records, split), self._grouped(records)
         tagged = [(tag, r[tag]) for r in grouped.records for tag in _TAGS if r.get(tag)]
         if not tagged:
@@ -135,6 +142,8 @@ class Winoground(PairTask):
 
 def _tied(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Whether a comparison of the text score, of the image score, or of either is between equals; (items,) each."""
+    from relpretrain.zeroshot.analysis.decisions import finite_rows
+
     s00, s01, s10, s11 = finite_rows(scores).unbind(dim=1)
     text, image = (s00 == s10) | (s11 == s01), (s00 == s01) | (s11 == s10)
     return text, image, text | image

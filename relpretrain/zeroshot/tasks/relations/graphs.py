@@ -8,23 +8,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.features import Features
 from relpretrain.pixels import BROKEN, decode
 from relpretrain.scene_graph import Entity, SceneGraph
-from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
 from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
-from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome
 from relpretrain.zeroshot.tasks.common.card import Card
-from relpretrain.zeroshot.tasks.common.shares import spread
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relpretrain.features import Features
+    from relpretrain.types import GraphBatch, PairScorer
+    from relpretrain.zeroshot.scorers import MatchScorer
 
 RELATIONS_PER_IMAGE = 4
 """Triplets taken from an image: its first ones."""
@@ -145,6 +146,11 @@ class GraphProbes(BaseTask):
 
     def score(self, scorer: PairScorer, items: Sequence[GraphItem], done: list[Record] | None = None) -> list[Record]:
         """Answer both questions for every triplet; without an MRC head only the second."""
+        import torch
+
+        from relpretrain.zeroshot.scorers import MatchScorer
+        from relpretrain.zeroshot.tasks.common.shares import spread
+
         if not isinstance(scorer, MatchScorer):
             raise ValueError(f"Task 'graphs' needs a MatchScorer, got {type(scorer).__name__}.")
         heads = [objective for objective in scorer.objectives.values() if hasattr(objective, "vocabulary")]
@@ -152,7 +158,8 @@ class GraphProbes(BaseTask):
         known = mrc.vocabulary.names if mrc else {relation for item in items for _, _, relation, _ in item.triplets}
         size = max(1, scorer.batch_size // RELATIONS_PER_IMAGE)
         batches = [items[start : start + size] for start in range(0, len(items), size)]
-        return spread(batches, lambda batch: _answer(scorer, mrc, batch, len(known)), done)
+        with torch.inference_mode():
+            return spread(batches, lambda batch: _answer(scorer, mrc, batch, len(known)), done)
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each question was answered rightly, by probe and triplet."""
@@ -191,8 +198,9 @@ def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
             yield GraphItem(index, row, triplets, (record["width"], record["height"]))
 
 
-@torch.inference_mode()
 def _answer(scorer: MatchScorer, mrc: Any, items: Sequence[GraphItem], choices: int) -> list[Record]:
+    from relpretrain.features import Features
+
     batch, labels = _batch(scorer, items)
     features = Features(scorer.backbone, batch, [batch.pairs] if mrc is None else [batch.pairs, batch.entities])
     asked = [(number, str(item.image)) for item in items for number, _, _, _ in item.triplets]
@@ -221,6 +229,10 @@ def _words(
         labels: (triplets, length), -100 where a token is visible.
         choices: How many relations there are.
     """
+    import torch
+
+    from relpretrain.types import GraphBatch
+
     batch, tokenizer = features.batch, scorer.preprocess.tokenizer
     assert isinstance(batch, GraphBatch)
     masked = labels >= 0
@@ -240,6 +252,10 @@ def _words(
 
 def _batch(scorer: MatchScorer, items: Sequence[GraphItem]) -> tuple[GraphBatch, Tensor]:
     """One batch of all triplets, `pairs` being their texts with the relation masked, and what was masked."""
+    import torch
+
+    from relpretrain.types import GraphBatch, Pairs, TextBatch
+
     rows = [(i, item, *triplet[1:]) for i, item in enumerate(items) for triplet in item.triplets]
     ends = [(i, item, entity) for i, item, subject, _, target in rows for entity in (subject, target)]
     encoded = [_mask_relation(scorer.preprocess, s.label, relation, o.label) for _, _, s, relation, o in rows]

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from relpretrain.errors import counted
-from relpretrain.features import Features
-from relpretrain.types import GraphBatch, Pairs, PairScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_image_mean_row, make_share_row
-from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Item, Outcome, locate_images, read_image, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.shares import spread
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.relations.graph_files import GraphImage, read_splits
-from relpretrain.zeroshot.tasks.relations.recall import MAX_RANK, interchangeable, mean_recall, ranks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relpretrain.types import PairScorer
+    from relpretrain.zeroshot.scorers import MatchScorer
 
 CUTS = (20, 50, 100)
 """The values of K."""
@@ -86,6 +84,8 @@ class PredItem:
 
     def ends(self) -> Tensor:
         """Subject and object of each pair to predict for, (pairs, 2)."""
+        import torch
+
         if self.pairs == ANNOTATED:
             return torch.tensor(list(dict.fromkeys((s, o) for s, o, _ in self.graph.triplets)))
         n = len(self.graph.labels)
@@ -132,6 +132,9 @@ class PredCls(BaseTask):
 
     def score(self, scorer: PairScorer, items: Sequence[PredItem], done: list[Record] | None = None) -> list[Record]:
         """A record per annotated triplet, with its ranks."""
+        from relpretrain.zeroshot.scorers import MatchScorer
+        from relpretrain.zeroshot.tasks.common.shares import spread
+
         heads = [o for o in getattr(scorer, "objectives", {}).values() if hasattr(o, "vocabulary")]
         mrc = heads[0] if heads and isinstance(scorer, MatchScorer) else None
 
@@ -152,6 +155,8 @@ class PredCls(BaseTask):
 
     def tables(self, records: Sequence[Record], split: str = "") -> tuple[Table, ...]:
         """With graph constraint, without it, and each relation's recall@100 with it."""
+        from relpretrain.zeroshot.tasks.relations.recall import MAX_RANK
+
         _check(records)
         notes = _notes(records)
         made = [
@@ -173,6 +178,11 @@ class PredCls(BaseTask):
 
 def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
     """Log probability of each relation for each pair by an MRC head, -inf where the head does not know a relation."""
+    import torch
+
+    from relpretrain.features import Features
+    from relpretrain.types import GraphBatch, Pairs
+
     graph, ends = item.graph, item.ends()
     image = read_image(graph.image)
     width, height = image.size
@@ -202,6 +212,8 @@ def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
 
 def _match(scorer: PairScorer, item: PredItem) -> Tensor:
     """Difference of the match logits of each relation's text with the part of the image around each pair."""
+    import torch
+
     graph, ends = item.graph, item.ends()
     image = show(graph.image)
     boxes = torch.tensor(graph.boxes)
@@ -220,6 +232,10 @@ def _match(scorer: PairScorer, item: PredItem) -> Tensor:
 
 
 def _records(item: PredItem, scores: Tensor, by: str) -> Iterator[Record]:
+    import torch
+
+    from relpretrain.zeroshot.tasks.relations.recall import interchangeable, ranks
+
     graph = item.graph
     if torch.isnan(scores).any():
         raise ValueError(f"The scores of image {graph.image} are not finite numbers; the model is broken.")
@@ -245,6 +261,8 @@ def _records(item: PredItem, scores: Tensor, by: str) -> Iterator[Record]:
 
 
 def _rows(records: Sequence[Record], key: str) -> list[Row]:
+    from relpretrain.zeroshot.tasks.relations.recall import mean_recall
+
     images, relations = [r["image"] for r in records], [r["relation"] for r in records]
     unseen = [r for r in records if r["zero_shot"]]
     rows = []

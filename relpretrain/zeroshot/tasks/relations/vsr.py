@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from relpretrain.zeroshot.analysis.decisions import (
-    auroc,
-    calibration_error,
-    require_finite,
-    threshold_correct,
-)
 from relpretrain.zeroshot.analysis.statistics import best_threshold
 from relpretrain.zeroshot.analysis.table import OVERALL, Table, images_of, make_bare_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import NO_THRESHOLD, Item, Outcome, PairTask, UndecidedError, calibrated
@@ -28,6 +19,10 @@ from relpretrain.zeroshot.tasks.common.source import (
     require_texts,
     select_splits,
 )
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 CATEGORIES = {
     "Adjacency": "adjacent to, alongside, at the side of, at the right side of, at the left side of, attached to, "
@@ -161,6 +156,10 @@ class VSR(PairTask):
 
     def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Accuracy over all items and per category, with the share of true items, AUROC and calibration error."""
+        import torch
+
+        from relpretrain.zeroshot.analysis.decisions import auroc, calibration_error
+
         scores, labels = _tensors(records)
         names = list(CATEGORIES)
         index = torch.tensor(
@@ -192,6 +191,8 @@ class VSR(PairTask):
 
     def _decide(self, scores: Tensor, labels: Tensor, records: Sequence[Record]) -> Tensor | None:
         """Whether each decision is right, (items,); None for scores on which 0.5 means nothing."""
+        from relpretrain.zeroshot.analysis.decisions import require_finite, threshold_correct
+
         if self.threshold is not None:
             return (require_finite(scores) >= self.threshold) == labels.bool()
         return threshold_correct(scores, labels) if calibrated(records) else None
@@ -223,6 +224,8 @@ def _item(number: int, record: Record) -> Item:
 
 
 def _tensors(records: Sequence[Record]) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
     seen: set[Any] = set()
     for record in records:
         require(record, ("id", "label", "relation", "score"), "A VSR score record")

@@ -9,7 +9,6 @@ from typing import Any
 
 from relpretrain.errors import counted
 from relpretrain.reading import read_json
-from relpretrain.zeroshot.analysis.decisions import choice_correct
 from relpretrain.zeroshot.analysis.table import Table, make_row
 from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version
@@ -103,6 +102,8 @@ class WhatsUp(ChoiceTask):
 
     def summarise(self, records: Sequence[Record], split: str = "") -> Table:
         """Individual accuracy, overall and by preposition; below it, pairs and sets of controlled images."""
+        from relpretrain.zeroshot.analysis.decisions import choice_correct
+
         grouped = self.grouped(records)
         subset = grouped.records[0]["subset"]
         rows = self.rows(grouped)

@@ -6,23 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from relpretrain.reading import read_json, read_lines
-from relpretrain.types import PairScorer
-from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.analysis.table import Table, make_macro_row, make_share_row
-from relpretrain.zeroshot.scorers import EmbeddingScorer
-from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card
-from relpretrain.zeroshot.tasks.common.shares import embed_texts, spread
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
-from relpretrain.zeroshot.tasks.retrieval.ranking import CHUNK, best_right
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relpretrain.types import PairScorer
 
 TEMPLATES = ("a photo of a {}.",)
 """What is used where a folder names no templates."""
@@ -90,9 +85,16 @@ class Classification(PairTask):
                              "templates.txt and images/<class>/.")  # fmt: skip
         return select_splits({folder.name: _items(folder, root) for folder in folders}, source.splits)
 
-    @torch.inference_mode()
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """The rank of each image's class, and the best one."""
+        import torch.nn.functional as F
+
+        from relpretrain.zeroshot.analysis.decisions import require_finite
+        from relpretrain.zeroshot.scorers import EmbeddingScorer
+        from relpretrain.zeroshot.scorers.memory import fitting
+        from relpretrain.zeroshot.tasks.common.shares import embed_texts, spread
+        from relpretrain.zeroshot.tasks.retrieval.ranking import CHUNK
+
         if not isinstance(scorer, EmbeddingScorer):
             raise ValueError(f"Task {self.name!r} ranks by embeddings, which {type(scorer).__name__} does not have.")
         classes = int(items[0].records[0]["classes"])
@@ -143,6 +145,10 @@ class Classification(PairTask):
 
 def _ranked(items: Sequence[Item], cosines: Tensor) -> list[Record]:
     """The lines of images with these cosines, (images, classes)."""
+    import torch
+
+    from relpretrain.zeroshot.tasks.retrieval.ranking import best_right
+
     truth = torch.tensor([item.records[0]["class"] for item in items])
     ranks = best_right(cosines, torch.arange(cosines.shape[1]) == truth[:, None])
     rows = zip(items, ranks.rank.tolist(), ranks.tied.tolist(), cosines.argmax(dim=1).tolist(), strict=True)

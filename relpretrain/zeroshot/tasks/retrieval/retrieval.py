@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, make_macro_row, make_share_row
-from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.shares import texts_at_limit
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, image_lists, read_captions, read_listed
-from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks, retrieve
+
+if TYPE_CHECKING:
+    from relpretrain.types import PairScorer
+    from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks
 
 RECALLS = (1, 5, 10)
 """The k of R@k."""
@@ -80,6 +80,10 @@ class Retrieval(PairTask):
 
         There is no rank before all are scored, so that nothing is `done` early.
         """
+        from relpretrain.zeroshot.scorers import EmbeddingScorer
+        from relpretrain.zeroshot.tasks.common.shares import texts_at_limit
+        from relpretrain.zeroshot.tasks.retrieval.ranking import Ranks, retrieve
+
         if not isinstance(scorer, EmbeddingScorer):
             raise ValueError(f"Task {self.name!r} ranks by embeddings, which {type(scorer).__name__} does not have.")
         texts = [text for item in items for text in item.texts]

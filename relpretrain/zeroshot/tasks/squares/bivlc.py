@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from relpretrain.zeroshot.analysis.rules import GROUP, IMAGE, MATCH, TEXT, Rule, one_image, one_text
 from relpretrain.zeroshot.analysis.table import Row
 from relpretrain.zeroshot.tasks.common.card import Card, Version
@@ -86,6 +84,8 @@ class BiVLC(SquareTask):
 
     def grids(self, records: Sequence[Record]) -> list[Grid]:
         """Of a file of outcomes: 1 for a comparison that went right, in place of scores, (1, 4)."""
+        import torch
+
         if OUTCOMES[0] not in records[0]:
             return super().grids(records)
         grids = []
@@ -111,6 +111,8 @@ class BiVLC(SquareTask):
 
     def answers(self, rule: Rule, grids: Sequence[Grid]) -> Answers:
         """Of outcomes: whether all comparisons of the rule went right."""
+        import torch
+
         if not grids or grids[0].scores.shape != (1, 4):
             return super().answers(rule, grids)
         columns = list(_MADE_OF[rule.name])
