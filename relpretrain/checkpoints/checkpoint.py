@@ -333,7 +333,7 @@ def build(state: Mapping[str, Any], base: type[Any]) -> Any:
         raise CheckpointError(f"the checkpoint needs the class {path}: import {module_name or name} before loading")
     if not isinstance(cls, type) or not issubclass(cls, base):
         raise CheckpointError(f"the checkpoint names {path}, which is no {base.__name__}")
-    if arguments is None:
+    if not isinstance(arguments, dict):
         raise CheckpointError(
             f"the checkpoint does not hold the arguments of {path}: give the class an attribute `config`, or decorate "
             "its __init__ with relpretrain.config_record.recorded"
