@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, TooManyBadSamples, suggest
+from relpretrain.errors import CheckpointError, ConfigError, NotFinite, TooManyBadSamples, suggest
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -37,7 +37,11 @@ Set RELPRETRAIN_DEBUG=1 to see where an error comes from.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, or 2 after a mistake, told in one line each."""
+    """Run a command and return its exit code.
+
+    0, or 2 after a mistake, told in one line each; 143 for a run that was told to stop and saved (SIGTERM, SIGUSR1),
+    130 for Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -50,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise ConfigError(f"unknown command {command!r}{suggest(command, COMMANDS)}")
         return COMMANDS[command](command, rest)
+    except KeyboardInterrupt:
+        return 130
     except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's word for it
+            return 130
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
         lines = user_message(error)
@@ -120,7 +128,10 @@ def user_message(error: BaseException) -> list[str] | None:
         return [f"{error.filename}: {error.strerror.lower()}"]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
-    if isinstance(error, (CheckpointError, TooManyBadSamples)) or type(error).__name__ == "MisconfigurationException":
+    if (
+        isinstance(error, (CheckpointError, NotFinite, TooManyBadSamples))
+        or type(error).__name__ == "MisconfigurationException"
+    ):
         return [" ".join(text.split())]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]

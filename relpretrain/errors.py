@@ -37,6 +37,10 @@ class TooManyBadSamples(RuntimeError):
     """More samples of a dataset are bad than the run tolerates."""
 
 
+class NotFinite(RuntimeError):
+    """A loss or a gradient that is NaN or infinite, which would make every weight so."""
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
 

@@ -157,7 +157,7 @@ def _hugging_face_bert(name: str, heads: int) -> dict[str, Tensor]:
     from transformers import AutoModelForMaskedLM
 
     try:
-        model, info = AutoModelForMaskedLM.from_pretrained(name, output_loading_info=True)
+        model, info = AutoModelForMaskedLM.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
     except (OSError, RuntimeError) as error:
         raise ValueError(vision_module.unavailable(f"text weights {name!r}", "pretrained_text", error)) from error
     if model.config.model_type != "bert":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import importlib
-import pickle
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -19,6 +17,7 @@ from torch import nn
 
 from relpretrain.backbones.vision import not_finite
 from relpretrain.checkpoints.card import card
+from relpretrain.checkpoints.file import read_file
 from relpretrain.checkpoints.folder import is_folder, read_folder, write_folder
 from relpretrain.checkpoints.heads import stored_heads
 from relpretrain.checkpoints.official.build import LoadReport, build_official
@@ -33,6 +32,9 @@ from relpretrain.version import __version__
 
 KEY = "relpretrain"
 """Entry of a checkpoint with the result of `describe`, beside Lightning's own."""
+
+_ROOMS = ("relpretrain.backbones.", "relpretrain.objectives.", "relpretrain.scene_graph.")
+"""Where the classes are that a checkpoint may name."""
 
 OFFICIAL_TOKENIZER = "bert-base-uncased"
 """The tokenizer that the official checkpoints were trained with."""
@@ -151,34 +153,21 @@ def read(path: str | Path) -> dict[str, Any]:
     return _ours(read_any(path), path)
 
 
-def read_any(path: str | Path) -> Any:
+def read_any(path: str | Path, mapped: bool = True) -> Any:
     """Read any checkpoint file or folder of weights that contains only tensors and plain types.
 
+    Args:
+        path: The file or folder.
+        mapped: Whether a file's tensors may stay on the disk until they are used.
+
     Raises:
-        CheckpointError: If the file is missing, truncated, or contains anything else.
+        CheckpointError: If it is missing, cut off or damaged, or contains anything else.
     """
     path = Path(path)
     if is_folder(path):
         described, state = read_folder(path)
         return {KEY: described, "state_dict": state}
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    zipped = zipfile.is_zipfile(path)
-    with path.open("rb") as file:
-        if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped
-            raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format")
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # settings, which many scripts save beside weights
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "
-            "run any code: where it is trusted, save its tensors alone, as {'model': state_dict}"
-        ) from error
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format") from error
+    return read_file(path, mapped)
 
 
 def _ours(content: Any, path: str | Path) -> dict[str, Any]:
@@ -317,22 +306,25 @@ def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | Non
 
 
 def build(state: Mapping[str, Any], base: type[Any]) -> Any:
-    """Build the object that `record` described.
+    """Build the object that `record` described, without weights from elsewhere.
 
-    Only classes of relpretrain are imported; others must have been imported before, so that a file cannot run any code.
+    Only our own models, objectives and vocabularies are imported; other classes must have been imported before, and be
+    of the same kind, so that a file cannot run any code.
 
     Raises:
         CheckpointError: If the class is unknown, is not a `base`, or its arguments were not recorded.
     """
     path, arguments = str(state["class_path"]), state["init_args"]
     module_name, _, name = path.rpartition(".")
-    if module_name.split(".")[0] == KEY:
-        importlib.import_module(module_name)
+    if module_name.startswith(_ROOMS):
+        with contextlib.suppress(ModuleNotFoundError):  # told below
+            importlib.import_module(module_name)
     cls = getattr(sys.modules.get(module_name), name, None)
     if cls is None:
         raise CheckpointError(f"the checkpoint needs the class {path}: import {module_name or name} before loading")
-    if not isinstance(cls, type) or not issubclass(cls, base):
-        raise CheckpointError(f"the checkpoint names {path}, which is no {base.__name__}")
+    kind = "backbone" if base is nn.Module else base.__name__
+    if not isinstance(cls, type) or not issubclass(cls, base) or (kind == "backbone" and not _is_backbone(cls)):
+        raise CheckpointError(f"the checkpoint names {path}, which is no {kind}")
     if not isinstance(arguments, dict):
         raise CheckpointError(
             f"the checkpoint does not hold the arguments of {path}: give the class an attribute `config`, or decorate "
@@ -340,7 +332,11 @@ def build(state: Mapping[str, Any], base: type[Any]) -> Any:
         )
     if cls is RelationVocabulary:
         return RelationVocabulary.from_json(arguments)
-    return cls(**{key: _built(value) for key, value in arguments.items()})
+    return cls(**{key: _built(value) for key, value in arguments.items() if not key.startswith("pretrained_")})
+
+
+def _is_backbone(cls: type[Any]) -> bool:
+    return all(hasattr(cls, name) for name in ("encode_image", "encode_text"))
 
 
 def _built(value: Any) -> Any:

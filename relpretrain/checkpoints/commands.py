@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.checkpoints.checkpoint import Loaded, load
+from relpretrain.checkpoints.file import write
 from relpretrain.checkpoints.official.back import to_official
 from relpretrain.checkpoints.published import table
 from relpretrain.errors import CheckpointError
@@ -89,8 +88,7 @@ def write_official(loaded: Loaded, path: Path) -> None:
     if not isinstance(backbone, (ALBEF, XVLM)):
         raise CheckpointError(f"a {type(backbone).__name__} has no official layout; only ALBEF and XVLM have")
     state = to_official(backbone.state_dict(), backbone.config, isinstance(backbone, ALBEF), loaded.official_keys)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": {key: value.clone() for key, value in state.items()}}, path)
+    write({"model": {key: value.clone() for key, value in state.items()}}, path)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from relpretrain.checkpoints.writing import aside
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.errors import CheckpointError
+from relpretrain.identity import file_digest
 
 WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
+DIGEST = "weights_sha256"
+"""Entry of the config, of the file of weights."""
 
 
 def is_folder(path: Path) -> bool:
@@ -42,11 +47,16 @@ def write_folder(
     (folder / TOKENIZER).write_text(preprocess.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
     whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
+    with aside(folder / WEIGHTS) as file:
+        try:
+            save_file(whole, file.name, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        Path(file.name).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
     plain = {key: value for key, value in described["preprocess"].items() if key != "tokenizer"}
-    text = json.dumps({**described, "preprocess": plain}, indent=1, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    config = {**described, "preprocess": plain, DIGEST: file_digest(folder / WEIGHTS)}
+    with aside(folder / CONFIG) as file:
+        file.write((json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -58,6 +68,11 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         described["preprocess"]["tokenizer"] = (folder / TOKENIZER).read_text(encoding="utf-8")
+        digest = described.pop(DIGEST, None)  # folders of earlier versions have none
+        if digest is not None and digest != file_digest(folder / WEIGHTS):
+            raise CheckpointError(
+                f"{folder / WEIGHTS} is not as it was written: damaged, or replaced; its SHA-256 differs"
+            )
         return described, load_file(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"the weights in {folder} cannot be read: {' '.join(str(error).split())}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ TRIES = 1000
 
 WATCH_SECONDS = 2.0
 """Seconds between two checks of a worker that the process it works for is alive."""
+
+_TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What a group of processes may be told."""
 
 
 class Batches:
@@ -193,16 +197,21 @@ class StepLoader(DataLoader[Batch]):
 
 
 def leave_with_parent(worker: int) -> None:
-    """End a worker when the process that it works for is killed.
+    """End a worker when the process that it works for is killed or tells it to, and at no other signal.
 
     torch's own watchdog does not end a worker that is blocked on handing over a batch; it would keep its memory for
-    ever. Nor does it notice with the "forkserver" start method, where the server is the workers' parent.
+    ever. Nor does it notice with the "forkserver" start method, where the server is the workers' parent. And what a
+    scheduler or Ctrl-C tells a whole group of processes is for training to answer, which still needs its workers.
     """
     parent, forked_by = multiprocessing.parent_process(), os.getppid()
+    served = {forked_by, forked_by if parent is None else parent.pid}
+    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)  # before the thread begins, which takes them instead
 
     def watch() -> None:
         while os.getppid() == forked_by and (parent is None or parent.is_alive()):
-            time.sleep(WATCH_SECONDS)
+            told = signal.sigtimedwait(_TOLD, WATCH_SECONDS)
+            if told is not None and told.si_signo == signal.SIGTERM and told.si_pid in served:
+                break
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.distributed import world_size
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import learning_rate
@@ -45,7 +46,8 @@ class Throughput:
 class LossLog(pl.Callback):
     """Every `log_every_n_steps` steps: the means of all that happened since, throughput, learning rate, temperature.
 
-    "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`).
+    "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`),
+    "gradient_norm" that of the last step before clipping, "left_out" the bad samples so far, of this process.
     What did not happen is not logged. `latest` holds what was logged last, and `listeners` are called then.
     """
 
@@ -96,10 +98,17 @@ class LossLog(pl.Callback):
         temperature = getattr(pl_module.backbone, "temperature", None)
         if temperature is not None:
             values["temperature"] = float(torch.as_tensor(temperature).detach())
+        if pl_module.guard.norm is not None:
+            values["gradient_norm"] = float(pl_module.guard.norm)
+        if pl_module.guard.skipped:
+            values["skipped_steps"] = float(pl_module.guard.skipped)
         self.latest = {f"train/{name}": value for name, value in values.items()}
         self.latest["lr"] = learning_rate(step - 1, pl_module.optimizer, trainer.max_steps)
         counters = getattr(getattr(trainer, "datamodule", None), "counters", None)
         dealt: dict[str, float] = {} if counters is None else counters()
+        bad_samples = getattr(getattr(trainer, "datamodule", None), "bad_samples", None)
+        if bad_samples is not None:
+            dealt["data/left_out"] = self.latest["left_out"] = float(sum(bad_samples.bad.values()))
         for logger in trainer.loggers:
             logger.log_metrics({**self.latest, **dealt}, step=step)
             logger.save()  # to the file, whenever the run may be killed
@@ -129,8 +138,13 @@ class LastCheckpoint(pl.Callback):
             self._saved = True
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Print where, and the next command, on the first process."""
+        """Print where, and the next command, on the first process, once the file has been read back.
+
+        Raises:
+            CheckpointError: If it cannot be.
+        """
         if trainer.is_global_zero and self._saved:
+            checkpoints.read(self.path)
             print(
                 f"Checkpoint: {self.path}\n"
                 f"Score it:   relpretrain zeroshot --checkpoint {self.path} --tasks vsr valse --data DIR --out DIR"

@@ -20,6 +20,7 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
 from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
+from relpretrain.training.finite import FiniteGuard, Policy
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
@@ -50,6 +51,7 @@ class RelationModule(pl.LightningModule):
         optimizer: AdamW's numbers and the learning rate's schedule.
         seed: Of dropout and negatives.
         weights: A checkpoint to start from: of ours, or an official one of ALBEF or X-VLM (`training.start`).
+        not_finite: What becomes of a step whose loss or gradient is NaN or infinite: it stops the run, or is skipped.
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
@@ -63,6 +65,7 @@ class RelationModule(pl.LightningModule):
         optimizer: Optimizer = Optimizer(),  # noqa: B008  (frozen)
         seed: int = 0,
         weights: str | None = None,
+        not_finite: Policy = "stop",
     ) -> None:
         super().__init__()
         if not objectives:
@@ -74,6 +77,7 @@ class RelationModule(pl.LightningModule):
         self.optimizer = optimizer
         self.seed = seed
         self.validation = MetricBuffer()
+        self.guard = FiniteGuard(not_finite)
         self.starts_official = False
         if weights is not None:
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
@@ -115,6 +119,7 @@ class RelationModule(pl.LightningModule):
             self._embeddings += _taught(features)
         loss = attach_unused_parameters(_total(outputs, batch), self.parameters())
         self.last = loss.detach(), outputs
+        self.guard.note(batch, loss, outputs)
         return loss
 
     def losses(
@@ -151,8 +156,16 @@ class RelationModule(pl.LightningModule):
         """End the step: fill the teacher's queue, and give idle parameters a zero gradient.
 
         One optimizer over all parameters would see those zeros, and DDP fills them in too: training on one process and
-        on many stays the same.
+        on many stays the same. A step that is not finite is stopped here, or made one that changes nothing.
+
+        Raises:
+            NotFinite: If the step stops the run.
         """
+        if not self.guard.passes(self.named_parameters(), scaled=self._scaler is not None):
+            self._begin()
+            for parameter in self.parameters():
+                parameter.grad = None
+            return
         if self.teacher is not None:
             for embeddings in self._embeddings:
                 self.teacher.enqueue(*embeddings)
@@ -206,7 +219,12 @@ class RelationModule(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `relpretrain.load` needs; inside an accumulation, go back to its first batch."""
+        """Add what `relpretrain.load` needs; inside an accumulation, go back to its first batch.
+
+        Raises:
+            NotFinite: If the step before was not finite, and stops the run.
+        """
+        self.guard.settle()
         if self._accumulated:
             rewind(checkpoint, self._accumulated)
             checkpoint[_MOVED] = self._teacher_moved
@@ -224,6 +242,10 @@ class RelationModule(pl.LightningModule):
         self._accumulated = 0
         self._teacher_moved = teacher_moved
         self._embeddings.clear()
+
+    @property
+    def _scaler(self) -> Any:
+        return getattr(getattr(self._trainer, "precision_plugin", None), "scaler", None)
 
     def _names(self, batch: Batch) -> tuple[str, ...]:
         if batch.objectives:

@@ -108,7 +108,7 @@ class ProgressLine(ProgressBar):
     def _logged(self, trainer: Any) -> None:
         if self._log is not None:
             latest = {name.removeprefix("train/"): value for name, value in self._log.latest.items()}
-            self._losses |= {n: v for n, v in latest.items() if n not in ("lr", "data_wait")}
+            self._losses |= {n: v for n, v in latest.items() if n not in ("lr", "data_wait", "left_out")}
         if self._live is None:
             self._console.print(Text(_SPACE.join(self._parts(trainer))), soft_wrap=True)
         else:
@@ -148,6 +148,8 @@ class ProgressLine(ProgressBar):
             parts.append(f"{_rate(latest['train/images_per_second'])} images/s")
         if "train/data_wait" in latest:
             parts.append(f"data wait {latest['train/data_wait']:.0%}")
+        if latest.get("left_out"):
+            parts.append(f"left out {latest['left_out']:,.0f}")
         if "lr" in latest:
             parts.append(f"lr {latest['lr']:.1e}")
         seconds, steps = time.perf_counter() - self._started[0], trainer.global_step - self._started[1]

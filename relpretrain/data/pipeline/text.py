@@ -104,7 +104,7 @@ def _from_folder(folder: Path) -> Any:
         if not configured:
             return _from_vocabulary(folder / "vocab.txt")
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"The folder {str(folder)!r} holds no tokenizer that can be read ({_first_line(error)}). "
@@ -128,7 +128,9 @@ def rebuild_tokenizer(backend: str, special_tokens: dict[str, str]) -> Any:
 
 def _from_hub(name: str) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=True)  # what was downloaded before
+        return AutoTokenizer.from_pretrained(
+            name, local_files_only=True, trust_remote_code=False
+        )  # what was downloaded before
     except (OSError, ValueError, KeyError):
         pass
     remedy = "Give the name of a tokenizer on the hub, or a folder with tokenizer.json or vocab.txt."
@@ -138,7 +140,7 @@ def _from_hub(name: str) -> Any:
             "Give a folder with tokenizer.json or vocab.txt, or download the tokenizer beforehand."
         )
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"The tokenizer {name!r} cannot be loaded ({_first_line(error)}). {remedy}") from error
 

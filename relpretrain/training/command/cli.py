@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,31 +14,40 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.checkpoints.writing import aside
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe
 from relpretrain.training.callbacks import LastCheckpoint
+from relpretrain.training.checkpoint_io import CheckpointFiles
 from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
 from relpretrain.training.command.resuming import (
     METRICS,
+    SETTINGS,
     checkpoint_file,
     differences,
     named_checkpoint,
     rows_up_to,
     settings_of,
+    with_checkpoint,
     with_settings,
 )
+from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder, last, newest, refuse
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import ModelLine, Threads
 from relpretrain.training.module import RelationModule
+from relpretrain.training.peers import Peers
 from relpretrain.training.precision import check_precision
+from relpretrain.training.preemption import Preemption
 from relpretrain.training.progress import ProgressLine
 from relpretrain.version import __version__
 
+DEFAULT_RUN = "runs/default"
 TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,  # the batch schedule already knows rank and world size
     "check_val_every_n_epoch": None,  # validation is counted in steps
@@ -51,6 +62,7 @@ def run(arguments: list[str]) -> RelationCLI:
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
     command, *rest = _with_recipes(arguments)
+    rest = _going_on(command, rest)
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
     arguments = [command, *with_settings(rest, _recipe_paths(rest))]
@@ -60,7 +72,7 @@ def run(arguments: list[str]) -> RelationCLI:
         RelationModule,
         RelationDataModule,
         save_config_callback=_SaveSettings,
-        save_config_kwargs={"overwrite": True},
+        save_config_kwargs={"save_to_log_dir": False},
         trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
         parser_class=_Parser,
@@ -83,12 +95,17 @@ class _Parser(LightningArgumentParser):
 
 
 class _SaveSettings(SaveConfigCallback):
-    """Keeps the settings without the checkpoint gone on from: a run from the same settings must not start there."""
+    """Keeps the settings in the run's folder, without what a run from the same settings must not do again."""
 
     def __init__(self, parser: Any, config: Any, **options: Any) -> None:
         config = config.clone()
-        config["ckpt_path"] = None
+        config["ckpt_path"], config["overwrite"] = None, False
         super().__init__(parser, config, **options)
+
+    def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write them."""
+        with aside(Path(self.config["run"]) / SETTINGS) as file:
+            file.write(self.parser.dump(self.config, skip_none=False).encode())
 
 
 class RelationCLI(LightningCLI):
@@ -96,7 +113,8 @@ class RelationCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and let one seed rule initialisation, data, dropout and negatives."""
-        parser.add_argument("--run", default="runs/default", help="Folder of the run: metrics, settings, checkpoints.")
+        parser.add_argument("--run", default=DEFAULT_RUN, help="Folder of the run: metrics, settings, checkpoints.")
+        parser.add_argument("--overwrite", action="store_true", help="Take the place of a run in the same folder.")
         parser.add_argument("--threads", type=int | None, default=None, help="Threads of torch; by the model's size.")
         for target in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=int)
@@ -149,6 +167,9 @@ class RelationCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         folder = Path(self._get(self.config_init, "run"))
         fits = self.subcommand == "fit"
+        lasting = fits and not given.get("fast_dev_run")
+        if lasting and _is_first():
+            held = RunFolder(folder, bool(self._get(self.config_init, "overwrite")))
         if not fits:
             self.save_config_callback = None  # the folder keeps the settings, and the metrics, of training
         if given.get("precision") is None:
@@ -162,16 +183,23 @@ class RelationCLI(LightningCLI):
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(folder / "checkpoints")
-        if fits and not given.get("fast_dev_run"):
-            callbacks += [LastCheckpoint(folder / "checkpoints"), DataRecord(folder)]
+                callback.dirpath = str(folder / CHECKPOINTS)
+        if lasting:
+            go_on = f"relpretrain fit --run={folder} --ckpt_path=auto"
+            callbacks += [LastCheckpoint(folder / CHECKPOINTS), Preemption(folder / CHECKPOINTS / LAST, go_on), Peers()]
+            callbacks.append(DataRecord(folder))
+            callbacks += [held] if _is_first() else []
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
         if given.get("enable_model_summary") is not False:
             callbacks.append(ModelLine())
             kwargs["enable_model_summary"] = False  # Lightning's own
         callbacks.append(Threads(self._get(self.config_init, "threads")))
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        if trainer.strategy._checkpoint_io is None:  # a strategy that has files of its own refuses to be asked
+            with contextlib.suppress(MisconfigurationException):
+                trainer.strategy.checkpoint_io = CheckpointFiles()
+        return trainer
 
     def _earlier(self) -> list[dict[str, float]]:
         """What the run that is gone on with had logged up to its checkpoint."""
@@ -224,17 +252,56 @@ def _quiet() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
 
 
-def _check_recipes(arguments: list[str]) -> None:
-    paths = _recipe_paths(arguments)
+def _going_on(command: str, arguments: list[str]) -> list[str]:
+    """The arguments with the checkpoint that `--ckpt_path` asks for; a new run is kept out of another one's folder."""
+    if _asks(arguments):
+        return arguments
+    settings = _merged(arguments)
+    folder, wanted = Path(str(settings.get("run") or DEFAULT_RUN)), settings.get("ckpt_path")
+    if wanted in ("auto", "last"):
+        found = newest(folder) if wanted == "auto" else last(folder)
+        if found is None and command != "fit":
+            raise ConfigError(f"--ckpt_path=auto: {folder / CHECKPOINTS} holds no whole checkpoint to {command}")
+        arguments = with_checkpoint(arguments, found)
+    if command != "fit":
+        return arguments
+    overwrite = settings.get("overwrite") is True or "--overwrite" in arguments
+    if overwrite and wanted is not None:
+        raise ConfigError("--overwrite begins a run anew and --ckpt_path goes on with one: give one of them")
+    if not overwrite and wanted is None and not _mapping(settings.get("trainer")).get("fast_dev_run"):
+        refuse(folder)
+    return arguments
+
+
+def _asks(arguments: list[str]) -> bool:
+    """Whether help or settings are to be printed, and nothing done."""
+    return any(argument.startswith(("--print_config", "--help")) or argument == "-h" for argument in arguments)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of a run; asked before a trainer knows."""
+    return int(rank_zero_only.rank) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def _merged(arguments: list[str]) -> dict[str, Any]:
+    """The settings of the recipes with the overrides of the command line."""
     merged: dict[str, Any] = {}
-    for path in paths:
+    for path in _recipe_paths(arguments):
         for key, value in read_recipe(path).items():
             old = merged.get(key)
             # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
             merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-    merged = overridden(merged, arguments)
-    files = not any(argument.startswith(("--print_config", "--help")) or argument == "-h" for argument in arguments)
-    if paths and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
+    return overridden(merged, arguments)
+
+
+def _check_recipes(arguments: list[str]) -> None:
+    merged = _merged(arguments)
+    files = not _asks(arguments)
+    if _recipe_paths(arguments) and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
         raise ConfigError(found)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from relpretrain.checkpoints.writing import aside
 from relpretrain.errors import ConfigError
-from relpretrain.training.command.resuming import METRICS
+from relpretrain.training.command.resuming import METRICS, rows
 
 
 class TensorBoard(TensorBoardLogger):
@@ -48,20 +52,70 @@ def loggers(given: Any, folder: Path, earlier: Sequence[Mapping[str, float]] = (
     others = [TensorBoard(str(folder)) if isinstance(o, TensorBoard) and not o.placed else o for o in others]
     if any(isinstance(other, CSVLogger) and Path(other.log_dir) == folder for other in others):
         return others
-    put_aside(folder / METRICS)
-    own = CSVLogger(folder.parent, name=folder.name, version="")
-    for row in earlier:
-        own.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
-    if earlier:
-        own.save()
-    return [own, *others]
+    return [MetricsLog(folder, earlier), *others]
 
 
-@rank_zero_only  # type: ignore[misc]  # of Lightning
-def put_aside(metrics: Path) -> None:
-    """Rename an earlier run's metrics: a new CSVLogger would delete them."""
-    if metrics.is_file():
-        number = 1
-        while (kept := metrics.with_stem(f"{metrics.stem}-{number}")).exists():
-            number += 1
-        metrics.rename(kept)
+class MetricsLog(Logger):
+    """metrics.csv in a run's folder: a row a call, a column a name; whatever was logged is in the file.
+
+    Args:
+        folder: Where it goes. An earlier one becomes metrics-1.csv, metrics-2.csv and so on.
+        earlier: Rows to begin with.
+    """
+
+    def __init__(self, folder: Path, earlier: Sequence[Mapping[str, float]] = ()) -> None:
+        super().__init__()
+        self.path = folder / METRICS
+        self._columns: list[str] = []
+        self._begin(earlier)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.parent.name
+
+    @property
+    def version(self) -> str:
+        """None: every run has a folder of its own."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder."""
+        return str(self.path.parent)
+
+    log_dir = save_dir
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the settings are in config.yaml."""
+
+    @rank_zero_only  # type: ignore[misc]  # of Lightning
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a row; with a new column, write the file anew."""
+        row = {**{name: float(value) for name, value in metrics.items()}, "step": int(step or 0)}
+        if new := row.keys() - set(self._columns):
+            self._write(new, [*rows(self.path), row])
+        else:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+
+    @rank_zero_only  # type: ignore[misc]
+    def _begin(self, earlier: Sequence[Mapping[str, float]]) -> None:
+        if self.path.is_file():
+            number = 1
+            while (kept := self.path.with_stem(f"{self.path.stem}-{number}")).exists():
+                number += 1
+            shutil.copyfile(self.path, kept)  # until the new one is there, the old one keeps its name
+        if earlier:
+            self._write(set[str]().union(*earlier), [{**row, "step": int(row["step"])} for row in earlier])
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def _write(self, new: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        self._columns = sorted({*self._columns, *new})
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        with aside(self.path) as file:
+            file.write(text.getvalue().encode())

@@ -19,6 +19,7 @@ from relpretrain.recipe_files import bundled
 _OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 _TOP = (
     "run",
+    "overwrite",
     "threads",
     "seed_everything",
     "trainer",

@@ -10,7 +10,7 @@ from typing import Any
 from relpretrain.errors import ConfigError
 
 SETTINGS, METRICS = "config.yaml", "metrics.csv"
-_NAMES = ("best", "last", "hpc", "registry")
+_NAMES = ("best", "last", "auto", "hpc", "registry", "null")
 _OPTION = "--ckpt_path"
 
 
@@ -28,6 +28,22 @@ def named_checkpoint(arguments: Sequence[str]) -> Path | None:
         if argument.startswith(f"{_OPTION}="):
             return checkpoint_file(argument.partition("=")[2])
     return None
+
+
+def with_checkpoint(arguments: Sequence[str], checkpoint: Path | None) -> list[str]:
+    """The arguments of the command line with another checkpoint to go on from.
+
+    Args:
+        arguments: The arguments.
+        checkpoint: The file; None to begin anew.
+    """
+    kept, waiting = [], iter(arguments)
+    for argument in waiting:
+        if argument == _OPTION:
+            next(waiting, None)
+        elif not argument.startswith(f"{_OPTION}="):
+            kept.append(argument)
+    return [*kept, f"{_OPTION}={'null' if checkpoint is None else checkpoint}"]
 
 
 def settings_of(checkpoint: Path) -> Path | None:
@@ -80,8 +96,17 @@ def rows_up_to(metrics: Path, step: int) -> list[dict[str, float]]:
         metrics: The file.
         step: The last step.
     """
+    read = [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows(metrics)]
+    return [row for row in read if row.get("step", step + 1) <= step]
+
+
+def rows(metrics: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv; none without the file. A last line that a kill cut off is left out.
+
+    Args:
+        metrics: The file.
+    """
     if not metrics.is_file():
         return []
-    with metrics.open(newline="", encoding="utf-8") as file:
-        read = [{name: float(cell) for name, cell in row.items() if name and cell} for row in csv.DictReader(file)]
-    return [row for row in read if row.get("step", step + 1) <= step]
+    whole, _, _ = metrics.read_text(encoding="utf-8").rpartition("\n")
+    return list(csv.DictReader(whole.splitlines()))

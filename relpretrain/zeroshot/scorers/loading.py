@@ -23,7 +23,7 @@ def from_hub(cls: Any, name: str, what: str, **arguments: Any) -> Any:
         ValueError: If it cannot be loaded, with the reason.
     """
     try:
-        return cls.from_pretrained(name, local_files_only=True, **arguments)
+        return cls.from_pretrained(name, local_files_only=True, trust_remote_code=False, **arguments)
     except _FAILURES as error:
         if Path(name).is_dir():
             raise ValueError(f"The folder {name} holds no {what} that can be read: {_line(error)}") from error
@@ -33,7 +33,7 @@ def from_hub(cls: Any, name: str, what: str, **arguments: Any) -> Any:
             "folder, or download it beforehand."
         )
     try:
-        return cls.from_pretrained(name, **arguments)
+        return cls.from_pretrained(name, trust_remote_code=False, **arguments)
     except _FAILURES as error:
         raise ValueError(f"The {what} {name!r} cannot be loaded: {_line(error)}") from error
 

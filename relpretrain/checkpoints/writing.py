@@ -1,0 +1,65 @@
+"""How files are written that must never be half there: aside first, then under their name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_UNFINISHED = ".unfinished"
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that takes its name, and the place of an earlier one, only when all of it is on the disk.
+
+    Until then it lies beside its place; what was there before stays as it was, whatever happens.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+
+    Yields:
+        What to write to; its `name` is that of the file aside.
+
+    Raises:
+        OSError: If it cannot be written, with the file's name.
+    """
+    temporary = path.with_name(f".{path.name}{_UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _keep(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if (cause := _of_the_system(error)) is not None:
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers that were killed have left aside in a folder; none may be at work in it."""
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
+
+
+def _keep(folder: Path) -> None:
+    """Let a rename survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _of_the_system(error: BaseException | None) -> OSError | None:
+    """The error of the operating system that another one comes from: torch wraps it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
