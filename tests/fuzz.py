@@ -59,8 +59,9 @@ def value(rng: Random, depth: int = 0) -> Any:
 
 def record(rng: Random) -> dict[str, Any]:
     """A record of the sample format, a part of which is often something else."""
+
     def maybe(sound: Any) -> Any:
-        return value(rng) if rng.random() < 0.08 else sound
+        return value(rng) if rng.random() < 0.02 else sound
 
     def entity() -> Any:
         x, y, w, h = rng.integers(0, 50, 4).tolist()
@@ -190,7 +191,14 @@ class Targets:
         list(json_items(path, "records", "item"))
 
     def _descriptor(self, rng: Random) -> None:
-        names = ["MRC", "__main__.main", "os.system", "relpretrain.__main__.main", "relpretrain.objectives.MRC", text(rng)]
+        names = [
+            "MRC",
+            "__main__.main",
+            "os.system",
+            "relpretrain.__main__.main",
+            "relpretrain.objectives.MRC",
+            text(rng),
+        ]
         path = names[rng.integers(len(names))] if rng.random() < 0.8 else value(rng)
         checkpoint.build({"class_path": path, "init_args": value(rng)}, Objective)
 
