@@ -227,7 +227,7 @@ def _entity(item: Any, position: int, width: float, height: float) -> Entity:
 def _checked_box(values: Any) -> Box:
     if not isinstance(values, list | tuple) or len(values) != 4 or not all(map(_is_finite, values)):
         raise GraphError(
-            "malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {values!r:.80}"
+            "malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {values!r:.60}"
         )
     box = Box(*map(float, values))
     if box.width <= 0 or box.height <= 0:
