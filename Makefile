@@ -23,7 +23,7 @@ $(WORLD)/world.json: $(READY)
 	$(BIN)/relpretrain data synthetic $(WORLD) --overwrite
 
 $(RUNS)/quickstart/checkpoints/last.ckpt: $(WORLD)/world.json
-	$(BIN)/relpretrain fit -c recipes/quickstart.yaml
+	$(BIN)/relpretrain fit -c recipes/quickstart.yaml --overwrite
 
 $(RUNS)/quickstart/report/report.md: $(RUNS)/quickstart/checkpoints/last.ckpt
 	$(BIN)/python benchmarks/zero_shot.py --checkpoint $< --tasks vsr valse graphs \
@@ -32,14 +32,16 @@ $(RUNS)/quickstart/report/report.md: $(RUNS)/quickstart/checkpoints/last.ckpt
 
 # The same budget without relation objectives, and the two models side by side.
 compare: $(RUNS)/quickstart/report/report.md
-	$(BIN)/relpretrain fit -c recipes/quickstart.yaml --run $(RUNS)/baseline --data.streams.graphs.ratio=0
+	$(BIN)/relpretrain fit -c recipes/quickstart.yaml --run $(RUNS)/baseline --overwrite \
+		--data.streams.graphs.ratio=0
 	$(BIN)/python benchmarks/zero_shot.py --checkpoint $(RUNS)/baseline/checkpoints/last.ckpt \
 		--tasks vsr valse --data $(WORLD)/benchmarks --out $(RUNS)/baseline/report
 	$(BIN)/python benchmarks/zero_shot.py --compare $(RUNS)/baseline/report $(RUNS)/quickstart/report \
 		--tasks vsr valse --data $(WORLD)/benchmarks --out $(RUNS)/compare
 
-test: $(READY)  # two processes; tests/conftest.py gives each one thread
-	$(BIN)/python -m pytest -q -m "not slow" -n 2
+# Two processes, of which tests/conftest.py gives each one thread; a file stays in one, so that its fixtures are made once.
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
@@ -49,7 +51,7 @@ test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-oldest/bin/python -m pip install --quiet --editable . -r requirements/oldest.txt pytest pytest-xdist hypothesis
-	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2
+	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

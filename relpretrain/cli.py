@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn, cast
 
-from relpretrain.errors import CheckpointError, ConfigError, NotFinite, TooManyBadSamples, suggest
+from relpretrain.errors import (
+    CheckpointError,
+    ConfigError,
+    NotFinite,
+    PeerLost,
+    TooManyBadSamples,
+    WorkerError,
+    check_checkpoint,
+    suggest,
+)
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -26,7 +37,8 @@ training (from a recipe; every setting can be overridden, as --trainer.max_steps
   recipes    list, show or copy the recipes that come with the package
 
 data and evaluation
-  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them
+  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them;
+             fetch benchmarks
   zeroshot   score a checkpoint on benchmarks (--list names them), compare scores
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
@@ -122,17 +134,21 @@ def user_message(error: BaseException) -> list[str] | None:
         last = [line for line in text.splitlines() if line.strip()][-1]
         kind, _, message = last.partition(": ")
         return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
+    if isinstance(error.__cause__, PeerLost):
+        return [" ".join(str(error.__cause__).split())]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return [f"{error.filename} does not exist"]
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return [f"{error.filename}: {error.strerror.lower()}"]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
-    if (
-        isinstance(error, (CheckpointError, NotFinite, TooManyBadSamples))
-        or type(error).__name__ == "MisconfigurationException"
-    ):
+    own = isinstance(error, (CheckpointError, NotFinite, TooManyBadSamples, WorkerError))
+    if own or type(error).__name__ == "MisconfigurationException":
         return [" ".join(text.split())]
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):  # raised by torch wherever we are
+        from relpretrain.data.workers import died
+
+        return [str(died(f"{text} {error.__cause__}"))]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]
     if isinstance(error, ModuleNotFoundError) and error.name is None:  # Lightning's word on an optional package
@@ -152,8 +168,30 @@ def _ours(error: BaseException, worker_text: str) -> bool:
     return bool(frames_here) and frames_here[-1].filename.startswith(home)
 
 
+@contextmanager
+def _much_imported() -> Iterator[None]:
+    """Import torch and Lightning without the garbage collector, which would look at all they make again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # modules stay for good
+        if enabled:
+            gc.enable()
+
+
 def _train(command: str, arguments: list[str]) -> int:
-    from relpretrain.training.command.cli import run
+    from relpretrain.recipe_files import check_recipe, find_recipe, recipe_paths
+    from relpretrain.training.command.resuming import named_checkpoint
+
+    for path in recipe_paths(arguments):
+        check_recipe(find_recipe(path))
+    if (checkpoint := named_checkpoint(arguments)) is not None:
+        check_checkpoint(checkpoint)
+
+    with _much_imported():
+        from relpretrain.training.command.cli import run
 
     run([command, *arguments])
     return 0
@@ -169,23 +207,27 @@ def _recipes(command: str, arguments: list[str]) -> int:
 
 
 def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data.build import convert, pack
+    from relpretrain.data.build import convert, index, pack, tasks
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
     from relpretrain.synthetic import command as synthetic_command
+    from relpretrain.zeroshot import fetch_options
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, synthetic_command):
+    for command_of in (convert, pack, index, synthetic_command, fetch_options):
         command_of.add_parser(subcommands)
+    tasks.add_merge(subcommands, parser.parse_args)
     for commands_of in (inspect_commands, show_command):
         commands_of.add_subcommands(subcommands)
     args = parser.parse_args(arguments)
+    args.words = arguments
     return int(args.run_data(args) or 0)
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
-    from relpretrain.zeroshot.command import main as zeroshot
+    with _much_imported():
+        from relpretrain.zeroshot.command import main as zeroshot
 
     return int(zeroshot(arguments, program="relpretrain zeroshot") or 0)
 

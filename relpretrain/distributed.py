@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +19,13 @@ def is_distributed() -> bool:
 def has_group() -> bool:
     """True inside an initialised process group, even of one process (where DDP waits for all parameters, too)."""
     return dist.is_available() and dist.is_initialized()
+
+
+def is_sharded(module: Any) -> bool:
+    """Whether a module's parameters are sharded over the processes (FSDP2): all of them then run the same parts."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(module, FSDPModule)
 
 
 def rank() -> int:
@@ -48,14 +56,20 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
-def gather_sizes(rows: int, device: torch.device) -> list[int]:
-    """Gather each process's number of rows, by rank: one collective, and one synchronisation with the device."""
+def gather_sizes(rows: int) -> list[int]:
+    """Gather each process's number of rows, by rank: one collective among the CPUs, which no device takes part in."""
     if not is_distributed():
         return [rows]
-    sizes = torch.zeros(world_size(), dtype=torch.long, device=device)
+    sizes = torch.zeros(world_size(), dtype=torch.long)
     sizes[rank()] = rows
-    dist.all_reduce(sizes)
-    return [int(size) for size in sizes.tolist()]
+    dist.all_reduce(sizes, group=_host_group(dist.group.WORLD))
+    return sizes.tolist()  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _host_group(world: Any) -> Any:
+    """The group for collectives on the CPU: the processes' own where it has them, or one of gloo beside it."""
+    return world if "cpu:" in dist.get_backend_config(world) else dist.new_group(backend="gloo")
 
 
 def gather(tensor: Tensor, sizes: list[int]) -> Tensor:
@@ -99,8 +113,9 @@ def mean_over_ranks(total: Tensor, count: Tensor | float) -> Tensor:
     Averaged over processes (as DDP averages gradients), the returned values give the sum of all losses over the sum of
     all counts, however unequal the counts are. An empty joint batch gives a zero that keeps its graph.
     """
-    number = torch.as_tensor(count, dtype=torch.float32, device=total.device)
-    return total * world_size() / sum_over_ranks(number).clamp(min=1.0)
+    if not isinstance(count, Tensor):  # filled in on the device: a copy from the CPU would wait for it
+        count = torch.full((), float(count), device=total.device)
+    return total * world_size() / sum_over_ranks(count.float()).clamp(min=1.0)
 
 
 def attach_unused_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:

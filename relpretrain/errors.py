@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class ConfigError(ValueError):
@@ -41,8 +42,26 @@ class NotFinite(RuntimeError):
     """A loss or a gradient that is NaN or infinite, which would make every weight so."""
 
 
+class PeerLost(RuntimeError):
+    """Another process of the run has died, or does not answer."""
+
+
+class WorkerError(RuntimeError):
+    """A data worker that is stuck or died."""
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, or one that does not fit."""
+
+
+def check_checkpoint(path: Path) -> None:
+    """Look for a checkpoint, a file or a folder, before what loads it is imported.
+
+    Raises:
+        CheckpointError: If it is missing.
+    """
+    if not path.exists():
+        raise CheckpointError(f"checkpoint {path} does not exist")
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
@@ -75,6 +94,17 @@ def suggest(name: str, known: Iterable[str], list_all: bool = True) -> str:
     if close:
         return f"; did you mean {by_lower[close[0]]!r}?"
     return f"; known: {', '.join(names)}" if names and list_all else ""
+
+
+def wrong_fraction(name: str, value: float, noun: str = "fraction") -> str | None:
+    """The error line if a value is not between 0 and 1; None if it is.
+
+    Args:
+        name: The setting.
+        value: What it is.
+        noun: What it should be: a fraction, or a probability.
+    """
+    return None if 0 <= value <= 1 else f"{name}={value:g} must be a {noun} between 0 and 1."
 
 
 def positive(text: str) -> int:

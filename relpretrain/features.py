@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -24,18 +25,19 @@ def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
     Returns:
         (n, rows * columns), bool, row by row from the top left.
     """
-    # First and last + 1 column and row of each box, (n, 2) each.
     rows, columns = grid
-    centre, half = boxes[:, :2].double(), boxes[:, 2:].double() / 2
-    size = boxes.new_tensor([columns, rows], dtype=torch.float64)
-    # 1e-4: rounding must not carry a box that ends on a patch's border over it.
-    low = ((centre - half) * size + 1e-4).floor().clamp(min=0).minimum(size - 1)
-    high = ((centre + half) * size - 1e-4).ceil().minimum(size).maximum(low + 1)
-    # Patches between them.
-    x, y = torch.arange(columns, device=boxes.device), torch.arange(rows, device=boxes.device)
-    in_x = (x >= low[:, :1]) & (x < high[:, :1])  # (n, columns)
-    in_y = (y >= low[:, 1:]) & (y < high[:, 1:])  # (n, rows)
+    cx, cy, w, h = boxes.double().unbind(1)
+    in_x, in_y = _inside(cx, w, columns), _inside(cy, h, rows)  # (n, columns), (n, rows)
     return (in_y[:, :, None] & in_x[:, None, :]).flatten(1)
+
+
+def _inside(centre: Tensor, extent: Tensor, size: int) -> Tensor:
+    """Which of `size` columns (or rows) each of n intervals overlaps, (n, size)."""
+    # 1e-4: rounding must not carry a box that ends on a patch's border over it.
+    low = ((centre - extent / 2) * size + 1e-4).floor().clamp(min=0, max=size - 1)
+    high = ((centre + extent / 2) * size - 1e-4).ceil().clamp(max=size).maximum(low + 1)
+    place = torch.arange(size, device=centre.device)
+    return (place >= low[:, None]) & (place < high[:, None])
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
@@ -82,9 +84,14 @@ class Features:
         return self._views[id(pairs)]
 
     @cached_property
+    def pixels(self) -> Tensor:
+        """The images as the model takes them, (batch, 3, height, width)."""
+        return self.batch.model_images()
+
+    @cached_property
     def images(self) -> ImageFeatures:
         """Encode the batch's images and all regions wanted in this step (a blank image if the batch is empty)."""
-        images = self.batch.images
+        images = self.pixels
         if len(images) == 0:
             images = images.new_zeros(1, *images.shape[1:])
         if not self._regions:
@@ -125,7 +132,8 @@ class Features:
         """Features of the same batch by the teacher; of regions, only those of `batch.pairs`, which are distilled."""
         if self.teacher is None:
             return None
-        return Features(self.teacher.model, self.batch, [p for p in self._regions.values() if p is self.batch.pairs])
+        batch = replace(self.batch, images=self.pixels, normalisation=None)  # normalised once for both
+        return Features(self.teacher.model, batch, [p for p in self._regions.values() if p is self.batch.pairs])
 
 
 class View:
@@ -194,7 +202,7 @@ class View:
     @cached_property
     def sizes(self) -> list[int]:
         """Number of pairs of each process, by rank; a collective call on first use."""
-        return gather_sizes(len(self), self.pairs.text_keys.device)
+        return gather_sizes(len(self))
 
     @cached_property
     def image_ids(self) -> Tensor:
@@ -232,6 +240,7 @@ class View:
 
 def _placeholder(device: torch.device) -> Pairs:
     """One text (an arbitrary token and padding) with the first image."""
-    ids, mask = torch.tensor([[2, 0]], device=device), torch.tensor([[True, False]], device=device)
+    mask = torch.arange(2, device=device)[None] < 1
+    ids = 2 * mask  # made on the device: a copy from the CPU would wait for it
     first = torch.zeros(1, dtype=torch.long, device=device)
     return Pairs(TextBatch(ids, mask), first, first)

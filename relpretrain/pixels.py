@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import struct
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "MPO", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats of image files that are read, by Pillow's names, as far as it was built with them.
+
+Others that Pillow knows are no images to us, whatever they are named: for some (EPS) it starts other programs.
+"""
+
+BROKEN: tuple[type[Exception], ...] = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError, struct.error),
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on files that are broken, or of more pixels than it accepts."""
+
+
+def open_image(file: str | Path | IO[bytes]) -> Image.Image:
+    """Open an image file of one of `FORMATS`: its head is read, its pixels are not yet.
+
+    Args:
+        file: Its path, or the file, opened.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If it is of no such format. What is broken raises one of `BROKEN`, here or when it is loaded.
+    """
+    return Image.open(file, formats=_formats())
 
 
 def decode(file: str | IO[bytes]) -> Image.Image:
@@ -15,11 +43,17 @@ def decode(file: str | IO[bytes]) -> Image.Image:
         file: Its path, or the file, opened.
 
     Raises:
-        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: If it cannot be decoded.
+        OSError: If it is no image; or another one of `BROKEN`, if it cannot be decoded.
     """
-    with Image.open(file) as image:
+    with open_image(file) as image:
         image.load()
         return to_rgb(image)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

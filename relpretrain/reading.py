@@ -7,6 +7,7 @@ such as an emoji cut in two leaves it in JSON) becomes U+FFFD, so that what was 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -34,13 +35,11 @@ def decode(data: bytes, where: str, errors: Literal["strict", "replace"] = "stri
     Raises:
         ValueError: If they are UTF-16, or not UTF-8 where that is refused; says where and what to do.
     """
-    encoding = next((name for mark, name in _BOMS.items() if data.startswith(mark)), None)
-    if encoding is None and b"\0" in data[:4]:
-        encoding = "UTF-16"
+    encoding = _BOMS.get(data[:4]) or _BOMS.get(data[:2]) or ("UTF-16" if b"\0" in data[:4] else None)
     if encoding is not None:
         raise ValueError(f"{where} is {encoding}, expected UTF-8: convert it (iconv -f {encoding} -t UTF-8)")
     try:
-        return data.decode("utf-8-sig", errors)
+        return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(not_utf8(f"{where}, line {line}" if line > 1 else where, error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from relpretrain.errors import ConfigError, suggest
@@ -28,6 +29,28 @@ def find_recipe(path: str | Path) -> Path:
     if path.is_file() or path.parent not in (Path(), Path("recipes")) or path.suffix not in ("", ".yaml"):
         return path
     return bundled().get(path.stem, path)
+
+
+def check_recipe(path: Path) -> None:
+    """Look for a recipe.
+
+    Raises:
+        ConfigError: If it is missing; suggests one of a similar name.
+    """
+    if not path.is_file():
+        here = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ConfigError(f"recipe {path} does not exist{suggest(path.name, [*here, *bundled()])}")
+
+
+def recipe_paths(arguments: Sequence[str]) -> list[str]:
+    """The recipes that arguments of the command line name."""
+    paths = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument in ("-c", "--config"):
+            paths.append(following)
+        elif argument.startswith(("--config=", "-c=")):
+            paths.append(argument.partition("=")[2])
+    return [path for path in paths if path]
 
 
 def summary(recipe: Path) -> str:

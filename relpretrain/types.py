@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
-_Record = TypeVar("_Record", bound="Movable")
+from relpretrain.kinds import Kind as Kind
 
-Kind = Literal["captions", "regions", "graphs"]
-"""Kind of a stream's samples, which determines the type of its batches."""
+_Record = TypeVar("_Record", bound="Movable")
 
 IGNORE = -100
 """Label of positions that cross-entropy ignores."""
+
+NO_RELATION = ""
+"""Relation of a placeholder: it is in no vocabulary, and MRC runs on its entities for the sake of other processes."""
 
 
 def _empty(value: Any) -> bool:
@@ -27,6 +30,13 @@ def _brief(value: Any) -> str:
     if isinstance(value, Tensor):
         return str(tuple(value.shape))
     return f"<{len(value)}>" if isinstance(value, tuple) and len(value) > 8 else repr(value)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device without waiting for it, through page-locked memory."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Movable:
@@ -48,9 +58,16 @@ class Movable:
         shown = (f"{name}={_brief(value)}" for name, value in values if not _empty(value))
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def to(self: _Record, device: torch.device | str, non_blocking: bool = False) -> _Record:
-        """Return a copy whose tensors are on `device`."""
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+    def to(self: _Record, device: torch.device | str, non_blocking: bool | None = None) -> _Record:
+        """Return a copy whose tensors are on `device`.
+
+        Args:
+            device: Where to.
+            non_blocking: Whether this process goes on before pinned tensors are copied; None for a copy to a CUDA
+                device, which orders what uses them after it. Lightning asks this of single tensors only.
+        """
+        wait = torch.device(device).type != "cuda" if non_blocking is None else not non_blocking
+        return self._map(lambda t: t.to(device, non_blocking=not wait))
 
     def pin_memory(self: _Record) -> _Record:
         """Return a copy whose tensors are in page-locked memory."""
@@ -66,15 +83,23 @@ class TextBatch(Movable):
         attention_mask: True at real tokens, (n, length), bool.
         masked_input_ids: `input_ids` with words masked for MLM, (n, length); None if no text is masked.
         labels: The original ids at masked positions, -100 elsewhere, (n, length); None if no text is masked.
+        positions: Where `labels` are not -100: flat indices into (n * length), (masked,), int64. None: not yet known.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     masked_input_ids: Tensor | None = None
     labels: Tensor | None = None
+    positions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def located(self) -> TextBatch:
+        """The same texts with `positions`. Found before the texts leave the CPU, they cost no wait for the device."""
+        if self.labels is None or self.positions is not None:
+            return self
+        return dataclasses.replace(self, positions=(self.labels.flatten() != IGNORE).nonzero().squeeze(1))
 
 
 @dataclass(repr=False)
@@ -99,14 +124,37 @@ class Pairs(Movable):
         return len(self.text)
 
 
+class Normalisation(NamedTuple):
+    """Makes a model's input of pixels: mean and deviation of the colour channels, each in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels (..., 3, height, width) in [0, 255] on their device; float32."""
+        scale, shift = _colours(self, pixels.device)
+        copy = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        return copy.mul_(scale).sub_(shift)
+
+
+@functools.lru_cache
+def _colours(of: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What [0, 255] is multiplied by, and what is then taken away, each (3, 1, 1); kept on each device."""
+    scale = torch.tensor([1 / (255 * s) for s in of.std]).view(3, 1, 1)
+    shift = torch.tensor([m / s for m, s in zip(of.mean, of.std, strict=True)]).view(3, 1, 1)
+    return send(scale, device), send(shift, device)
+
+
 @dataclass(kw_only=True, repr=False)
 class Batch(Movable):
     """One step's samples: one type of data from one dataset.
 
     Args:
-        images: Normalised images, (batch, 3, height, width).
+        images: (batch, 3, height, width): pixels, uint8, to be normalised on the device; or, without `normalisation`,
+            a model's input as it is.
         image_ids: Identity of each image, (batch,), int64; equal numbers mean the same image.
         pairs: The texts: captions, region texts or verbalised graphs, depending on the type of the batch.
+        normalisation: What makes the model's input of `images`; None where they are it.
         stream: Name of the stream that the batch comes from.
         objectives: Names of the objectives that consume it.
         step: The training step of the batch.
@@ -118,6 +166,7 @@ class Batch(Movable):
     images: Tensor
     image_ids: Tensor
     pairs: Pairs
+    normalisation: Normalisation | None = None
     stream: str = ""
     objectives: tuple[str, ...] = ()
     step: int = 0
@@ -126,6 +175,10 @@ class Batch(Movable):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def model_images(self) -> Tensor:
+        """The images as a model takes them, (batch, 3, height, width), normalised on the device where they are."""
+        return self.images if self.normalisation is None else self.normalisation(self.images)
 
 
 @dataclass(kw_only=True, repr=False)
@@ -314,7 +367,8 @@ class ObjectiveOutput:
     Args:
         loss: Weighted sum of `parts`, a scalar.
         parts: Each loss by name, scalars without the objective's own weight.
-        count: Number of terms in the loss on this process; with 0 nothing is logged.
+        count: Number of terms in the loss on this process; with 0 nothing is logged. A tensor where the CPU does not
+            know it, so that nobody waits for the device.
         metrics: Further scalars to log, such as accuracies: means over `count` terms on this process.
         counts: Number of terms of those parts and metrics for which it is not `count`, by name.
         classes: By name of a macro-averaged accuracy: the class of each of n terms (-100 for none), (n,), and whether
@@ -323,7 +377,7 @@ class ObjectiveOutput:
 
     loss: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
+    count: int | Tensor = 0
     metrics: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int | Tensor] = field(default_factory=dict)
     classes: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)

@@ -1,5 +1,7 @@
 """Fixtures for all tests."""
 
+import gc
+import logging
 import os
 from pathlib import Path
 
@@ -11,11 +13,28 @@ import torch
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_sessionstart():
+    """The garbage collector would look at all that is imported, millions of objects, again and again."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """From here on it looks only at what tests make."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Small tensors are faster, and sums reproducible, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _closed_streams(monkeypatch):
+    """Lightning's log handlers keep the captured stderr of an earlier test."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
 
 
 def _folder(name: str) -> Path:

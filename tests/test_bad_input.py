@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import tarfile
 import time
 from pathlib import Path
@@ -15,32 +14,16 @@ from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
-from tests.data.small import picture, record, tokenizer, write_shards
+from tests.data.small import picture, record, write_shards
+from tests.small_fit import RECIPES, small_fit
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "rex_vlm.yaml"
 SIZES = {"captions": 8, "regions": 4, "mrc": 4, "vsg": 4}
-
-
-@pytest.fixture(autouse=True)
-def _closed_streams(monkeypatch):
-    """Lightning's log handlers keep the captured stderr of an earlier test."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
 
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """Call `relpretrain fit` on sound shards, made small; arguments override."""
     monkeypatch.chdir(tmp_path)
-    write_shards(tmp_path / "sound")
-    RelationVocabulary(("beside", "on", "under")).save(tmp_path / "relations.json")
-    tiny = ["--run=run", "--trainer.max_steps=6", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu"]
-    tiny += ["--trainer.enable_model_summary=false", "--model.backbone.size=tiny", "--model.backbone.image_size=16"]
-    tiny += ["--model.backbone.pretrained_image=null", "--model.backbone.pretrained_text=null"]
-    tiny += ["--model.objectives.mrc.init_args.vocabulary=relations.json", "--data.image_size=16"]
-    tiny += ["--data.num_workers=0", f"--data.tokenizer={tokenizer(tmp_path)}"]
-    for name, size in SIZES.items():
-        tiny += [f'--data.streams.{name}.datasets={{"small": "sound"}}', f"--data.streams.{name}.batch_size={size}"]
-    return lambda *arguments: main(["fit", "-c", str(RECIPE), *tiny, *arguments])
+    return small_fit(tmp_path, "rex_vlm", SIZES, steps=6)
 
 
 def errors(capsys):
@@ -132,7 +115,8 @@ def test_image_rows_must_leave_room_for_an_entity(fit, capsys):
 
 
 def test_unknown_names_in_a_recipe_are_told_together_with_suggestions(fit, tmp_path, capsys):
-    text = RECIPE.read_text().replace("class_path: VSG", "class_path: VGS").replace("max_tokens: 36", "max_token: 36")
+    text = (RECIPES / "rex_vlm.yaml").read_text()
+    text = text.replace("class_path: VSG", "class_path: VGS").replace("max_tokens: 36", "max_token: 36")
     Path("mine.yaml").write_text(text)
     assert main(["fit", "-c", "mine.yaml"]) == 2
     lines = [line for line in errors(capsys) if "unknown " in line]

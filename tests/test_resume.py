@@ -4,7 +4,6 @@ Each run is a process of its own, killed with SIGKILL while it works.
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import resume_run
+from tests import processes, resume_run
 from tests.data.small import tokenizer, write_shards
 
 STEPS = 14
@@ -23,13 +22,7 @@ STEPS = 14
 
 @pytest.fixture(scope="module")
 def context():
-    """Processes that need not import everything anew."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        found = multiprocessing.get_context("forkserver")
-        found.set_forkserver_preload(["tests.resume_run"])
-        yield found
+    return processes.context()
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +143,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert start >= resume_run.EVERY  # it did go on from a checkpoint
 
 
-EDGES = [-1, 2, 5, STEPS - 1]  # before the first step, at checkpoints (at the end of a pass, too), after the last step
+EDGES = [
+    -1,
+    2,
+    5,
+    STEPS - 1,
+]  # before the first step, at checkpoints (at the end of an epoch, too), after the last step
 
 
 def _points():

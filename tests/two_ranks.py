@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tests import processes
+
 
 def _enter(rank, function, folder, arguments):
     torch.set_num_threads(1)
@@ -29,5 +31,6 @@ def _enter(rank, function, folder, arguments):
 def run(function, *arguments):
     """Call `function(rank, *arguments)` on ranks 0 and 1; return both results."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(_enter, (function, folder, arguments), nprocs=2, start_method="spawn")
+        processes.context()
+        mp.start_processes(_enter, (function, folder, arguments), nprocs=2, start_method="forkserver")
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(2)]

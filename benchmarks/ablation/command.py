@@ -23,7 +23,7 @@ from benchmarks.ablation.recipe import base_recipe, parse_settings, with_options
 from benchmarks.ablation.results import write_results
 from benchmarks.ablation.runs import collect, train_all
 from relpretrain.errors import positive
-from relpretrain.provenance import commit
+from relpretrain.zeroshot.results.provenance import commit
 
 _PROGRAM = "ablation"
 _PACKAGES = ("torch", "lightning", "transformers", "timm")

@@ -79,7 +79,7 @@ def train(run: Run, recipe: dict[str, Any], world: Path) -> None:
         lightning_says_to(log),
     ):
         start = time.perf_counter()
-        trained = fit(["fit", "-c", str(folder / RECIPE), counted])
+        trained = fit(["fit", "-c", str(folder / RECIPE), "--overwrite", counted])
         seconds = time.perf_counter() - start
         rows = [*_looks(trained, folder), *_scores(trained, world)]
     results = pd.DataFrame(rows, columns=["step", "probe", "metric", "value", "n"])

@@ -174,7 +174,7 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     """
     attachment = _attachment(model)
     attachment.drawn.look(batch.relations)
-    batch = replace(batch, images=batch.images.to(_precision(model)))
+    batch = replace(batch, images=batch.model_images().to(_precision(model)), normalisation=None)
     objectives: list[tuple[str, Objective]] = list(model.relation_objectives.items())
     wanted = [pairs for _, objective in objectives for pairs in objective.views(batch)]
     generator = step_generator(attachment.seed, batch.step)

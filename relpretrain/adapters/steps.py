@@ -25,7 +25,7 @@ def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, *
     graphs = list(_graph_batches(batch))
     stream = getattr(model, "relation_stream", None)
     if stream is not None and not isinstance(batch, GraphBatch):
-        graphs.append(next(stream).to(model.device, non_blocking=True))
+        graphs.append(next(stream).to(model.device))
     if not getattr(model, "automatic_optimization", True):
         return _by_hand(model, own, graphs, batch, *args, **kwargs)
     output = None if isinstance(batch, GraphBatch) else own(batch, *args, **kwargs)

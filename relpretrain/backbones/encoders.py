@@ -150,7 +150,7 @@ class Temperature(nn.Module):
     def forward(self) -> Tensor:
         """The temperature, a scalar tensor."""
         self.value.data.clamp_(*TEMPERATURE_RANGE)
-        return self.value[0]
+        return self.value[0].clone()  # no view: FSDP frees what the parameter is gathered into
 
 
 def _hugging_face_bert(name: str, heads: int) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ class EmbeddingQueue(nn.Module):
         """
         # Gather the joint batch; of more than fit, the last `size` rows.
         if sizes is None:
-            sizes = gather_sizes(len(image), image.device)
+            sizes = gather_sizes(len(image))
         columns = [gather(tensor, sizes)[-self.size :] for tensor in (image, text, image_ids, text_keys)]
         # Write them behind the pointer, around the end.
         start = self.pointer + max(sum(sizes) - self.size, 0)

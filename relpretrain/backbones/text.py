@@ -108,6 +108,10 @@ class Layer(nn.Module):
         """Run the self-attention, for the first `queries` tokens only if given: (n, queries or L, D)."""
         return self.attention_norm(x[:, :queries] + self.drop(self.attention(x, mask, queries)))  # type: ignore[no-any-return]
 
+    def keys_values(self, image: Tensor) -> Tensor:
+        """Compute the cross-attention's keys and values (m, K, 2 D) of image tokens (m, K, image width)."""
+        return self.cross.kv(image)  # type: ignore[no-any-return]
+
     def finish(self, x: Tensor, kv: Tensor | None = None, image_mask: Tensor | None = None) -> Tensor:
         """Run the cross-attention and the feed-forward network on what `attend` returned."""
         if kv is not None:
@@ -169,7 +173,7 @@ class FusionEncoder(nn.Module):
         With checkpointing, returns the tokens unchanged: each layer then recomputes its keys and values.
         """
         layers: list[Any] = list(self.layers)
-        return (image,) if self.checkpointing else tuple(layer.cross.kv(image) for layer in layers)
+        return (image,) if self.checkpointing else tuple(layer.keys_values(image) for layer in layers)
 
     def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """Precompute the first layer's self-attention, (n, L, D), independent of any image, for `first_token`."""
@@ -202,7 +206,7 @@ class FusionEncoder(nn.Module):
         if not self.checkpointing:
             return part(*x, image[number], _wide(image_mask))  # type: ignore[no-any-return]
         layer: Any = self.layers[number]
-        return run(lambda tokens, *x: part(*x, layer.cross.kv(tokens), _wide(image_mask)), True, *image, *x)
+        return run(lambda tokens, *x: part(*x, layer.keys_values(tokens), _wide(image_mask)), True, *image, *x)
 
 
 class MLMHead(nn.Module):

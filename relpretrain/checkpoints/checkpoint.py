@@ -22,8 +22,10 @@ from relpretrain.checkpoints.folder import is_folder, read_folder, write_folder
 from relpretrain.checkpoints.heads import stored_heads
 from relpretrain.checkpoints.official.build import LoadReport, build_official
 from relpretrain.checkpoints.official.file import OfficialFile, official_file
+from relpretrain.checkpoints.sharded import are_shards, read_shards
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.distributed import is_sharded
 from relpretrain.errors import CheckpointError, counted
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
@@ -118,7 +120,7 @@ def record(part: Any) -> dict[str, Any]:
         vocabulary = getattr(part, "vocabulary", None)
         if arguments is not None and isinstance(vocabulary, RelationVocabulary):
             arguments = {**arguments, "vocabulary": vocabulary}
-    cls = type(part)
+    cls = type(part).__mro__[2] if is_sharded(part) else type(part)  # sharding makes a class of its own of it
     return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": _plain(arguments)}
 
 
@@ -167,6 +169,8 @@ def read_any(path: str | Path, mapped: bool = True) -> Any:
     if is_folder(path):
         described, state = read_folder(path)
         return {KEY: described, "state_dict": state}
+    if are_shards(path):
+        return read_shards(path)
     return read_file(path, mapped)
 
 

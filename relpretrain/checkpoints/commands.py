@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.checkpoints.checkpoint import Loaded, load
-from relpretrain.checkpoints.file import write
-from relpretrain.checkpoints.official.back import to_official
 from relpretrain.checkpoints.published import table
-from relpretrain.errors import CheckpointError
+from relpretrain.errors import CheckpointError, check_checkpoint
+
+if TYPE_CHECKING:
+    from relpretrain.checkpoints.checkpoint import Loaded
 
 OFFICIAL = (".pth", ".th")
 
@@ -56,6 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
     official = target.suffix in OFFICIAL
     if official and arguments.weights_command == "export":
         raise CheckpointError(f"export writes a folder, not the file {target}: use `relpretrain weights convert`")
+    check_checkpoint(source)
+
+    from relpretrain.checkpoints.checkpoint import load  # loads torch
+
     loaded = load(
         source,
         tokenizer=arguments.tokenizer,
@@ -84,6 +87,10 @@ def write_official(loaded: Loaded, path: Path) -> None:
     Raises:
         CheckpointError: If the model is neither our `ALBEF` nor our `XVLM`.
     """
+    from relpretrain.backbones import ALBEF, XVLM
+    from relpretrain.checkpoints.file import write
+    from relpretrain.checkpoints.official.back import to_official
+
     backbone = loaded.backbone
     if not isinstance(backbone, (ALBEF, XVLM)):
         raise CheckpointError(f"a {type(backbone).__name__} has no official layout; only ALBEF and XVLM have")

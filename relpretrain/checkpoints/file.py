@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from relpretrain.checkpoints.writing import aside
-from relpretrain.errors import CheckpointError
+from relpretrain.errors import CheckpointError, check_checkpoint
 
 _PIECE = 1 << 22
 """Bytes read at a time."""
@@ -43,9 +43,13 @@ def read_file(path: Path, mapped: bool = True) -> Any:
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    zipped = zipfile.is_zipfile(path)
+    check_checkpoint(path)
+    if not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path} is not a file")
+    try:
+        zipped = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        zipped = True  # told below
     with path.open("rb") as file:
         if not zipped and file.read(1) != b"\x80":  # files of torch before 1.6 are a pickle, and cannot be mapped
             raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format")

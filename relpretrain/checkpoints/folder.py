@@ -70,9 +70,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         described["preprocess"]["tokenizer"] = (folder / TOKENIZER).read_text(encoding="utf-8")
         digest = described.pop(DIGEST, None)  # folders of earlier versions have none
         if digest is not None and digest != file_digest(folder / WEIGHTS):
-            raise CheckpointError(
-                f"{folder / WEIGHTS} is not as it was written: damaged, or replaced; its SHA-256 differs"
-            )
+            raise ValueError(f"{WEIGHTS} is damaged or was replaced: its SHA-256 is not that of {CONFIG}")
         return described, load_file(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"the weights in {folder} cannot be read: {' '.join(str(error).split())}") from error

@@ -17,10 +17,10 @@ from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.errors import suggest
+from relpretrain.errors import suggest, wrong_fraction
+from relpretrain.kinds import Kind
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
-from relpretrain.types import Kind
 
 _LOOK = 64  # graphs examined for the text limit
 _TOLD = 3  # broken shards of a dataset that are named one by one
@@ -49,12 +49,17 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             problems.append(f"{where}: entities_per_image=1 must be at least 2 with image_rows: one is a caption.")
         if not 0 < stream.min_scale <= 1:
             problems.append(f"{where}: min_scale={stream.min_scale:g} must be above 0 and at most 1.")
-        if not 0 <= stream.flip <= 1:
-            problems.append(f"{where}: flip={stream.flip:g} must be a chance between 0 and 1.")
+        if problem := wrong_fraction("flip", stream.flip, "probability"):
+            problems.append(f"{where}: {problem}")
         if stream.batch_size % world_size:
             problems.append(uneven(name, stream.batch_size, world_size))
         problems += [problem for wrong in (wrong_ratios, wrong_neighbours) if (problem := wrong(name, stream))]
     return problems
+
+
+def fractions(**values: float) -> list[str]:
+    """Report values that are not between 0 and 1."""
+    return [problem for name, value in values.items() if (problem := wrong_fraction(name, value))]
 
 
 def resolve(streams: Mapping[str, Stream], problems: list[str]) -> dict[str, dict[str, list[str]]]:
@@ -190,7 +195,7 @@ def workers(num_workers: int, schedule: BatchSchedule) -> list[str]:
     batches = sum(math.ceil(size / schedule.streams[name].batch_size) for (name, _), size in schedule.sizes().items())
     if num_workers > batches:
         return [
-            f"num_workers={num_workers} is more workers than the shards can serve: one pass over all streams is "
+            f"num_workers={num_workers} is more workers than the shards can serve: one epoch of all streams is "
             f"{batches} batches. Set num_workers to at most {min(batches, most)}."
         ]
     if num_workers > most:

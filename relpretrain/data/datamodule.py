@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, get_args
 
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks, trainer_flags
 from relpretrain.data.bad_samples import BadSampleTracker
-from relpretrain.data.loading import Batches, StepDataset, StepLoader, leave_with_parent
+from relpretrain.data.loading import Batches, StepDataset, step_loader
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.stages import Pipeline
@@ -23,11 +21,12 @@ from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of
-from relpretrain.data.sampling.schedule import BatchSchedule
+from relpretrain.data.sampling.schedule import BatchSchedule, wrong_stream_ratios
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import schedule_lines
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.identity import fingerprint
@@ -56,6 +55,7 @@ class RelationDataModule(LightningDataModule):
         clean: Whether texts are cleaned as in the official ALBEF and X-VLM code: lower case, most punctuation removed.
         max_bad_fraction: Largest fraction of a dataset's samples that may be bad; the run stops above it.
         prefetch: Batches that each worker prepares in advance.
+        worker_timeout: Seconds after which a worker that gives no batch ends the run, by name; 0 waits for ever.
         stop: When training ends before the trainer's `max_steps`: "first_exhausted" before a dataset would begin its
             second epoch, "all_exhausted" when every dataset has completed its first.
         exclude: A list of images never to train on, as `relpretrain data audit` writes it.
@@ -75,6 +75,7 @@ class RelationDataModule(LightningDataModule):
         clean: bool = False,
         max_bad_fraction: float = 0.05,
         prefetch: int = 2,
+        worker_timeout: float = 1800.0,
         stop: Stop = "max_steps",
         exclude: str | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class RelationDataModule(LightningDataModule):
         self.clean = clean
         self.max_bad_fraction = max_bad_fraction
         self.prefetch = prefetch
+        self.worker_timeout = worker_timeout
         self.stop = stop
         self.exclude = exclude
         self._never_drawn: dict[tuple[str, str], dict[str, int]] = {}
@@ -119,6 +121,29 @@ class RelationDataModule(LightningDataModule):
         found = checks.resolve(self._all_streams(), [])
         shards = [shard for datasets in found.values() for shards in datasets.values() for shard in shards]
         index_shards(shards, self.num_workers)
+
+    def optimizer_steps(self, accumulate: int = 1) -> int | None:
+        """Optimizer steps after which the stopping rule ends training: a Trainer's `max_steps` should be no more.
+
+        Args:
+            accumulate: The Trainer's `accumulate_grad_batches`.
+
+        Returns:
+            None where no rule ends training, and where settings or data have a problem, which `setup` will report.
+        """
+        if self.stop == "max_steps" or self._check_settings(self.streams):
+            return None
+        problems: list[str] = []
+        exclusion = self._load_exclusion(problems)
+        shards = checks.find(self.streams, problems, self.num_workers)
+        if problems or checks.holdings(self.streams, shards, self.max_bad_fraction):
+            return None
+        try:
+            rows, _ = eligible_rows(self.streams, shards, exclusion)
+        except ConfigError:
+            return None
+        end = BatchSchedule(self.streams, rows, self.seed).end(self.stop)
+        return None if end is None else trainer_flags.optimizer_steps(end, accumulate)
 
     def setup(self, stage: str | None = None) -> None:
         """Find and index the shards, and check all that can be known before training.
@@ -146,11 +171,16 @@ class RelationDataModule(LightningDataModule):
             raise ConfigError(problems)
         self._build_datasets(shards, exclusion)
         assert self.schedule is not None
-        if problems := checks.workers(self.num_workers, self.schedule):
+        problems = checks.workers(self.num_workers, self.schedule)
+        processes = getattr(self.trainer, "num_devices", None) or local_processes(world_size())
+        problems += shared_memory(
+            self.streams, self.image_size, self.num_workers, self.prefetch, world_size(), processes, 1
+        )
+        if problems:
             self.schedule = None
             raise ConfigError(problems)
         if stage in (None, "fit"):
-            self._end_by_rule()
+            self._find_end()
         if rank() == 0:
             print("\n".join(self.describe()), flush=True)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
@@ -172,7 +202,7 @@ class RelationDataModule(LightningDataModule):
         sizes, found = self.schedule.sizes(), {}
         for (stream, dataset), samples in self.schedule.taken(self._next).items():
             found[f"data/{stream}/{dataset}_samples"] = float(samples)
-            found[f"data/{stream}/{dataset}_passes"] = samples / sizes[stream, dataset]
+            found[f"data/{stream}/{dataset}_epochs"] = samples / sizes[stream, dataset]
         return found
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -180,14 +210,15 @@ class RelationDataModule(LightningDataModule):
         if self._train is None or self.schedule is None:
             raise ConfigError("There is no training data: call setup() first.")
         if self._resumed is not None:
-            if self._resumed["plan"] != self.schedule.fingerprint:
+            if self._resumed["schedule"] != self.schedule.fingerprint:
                 warnings.warn(
                     f"The data differs from the checkpoint's (seed, streams or shards): step {self._next} goes on with "
-                    "the new plan, and samples of the running pass may come again or not at all.",
+                    "the new schedule, and samples of the running epoch may come again or not at all.",
                     stacklevel=2,
                 )
             self._resumed = None
         self._train.upcoming = self._next
+        self._end_at(self._next)
         return self._loader(self._train, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -209,6 +240,7 @@ class RelationDataModule(LightningDataModule):
                 self.bad_samples.add(batch)
             if self.trainer is None or self.trainer.training:
                 self._next = batch.step + 1
+                self._end_at(self._next)
                 under_way = getattr(self.trainer, "global_step", 0)
                 if self._accumulation is None or self._accumulation[0] != under_way:
                     self._accumulation = under_way, batch.step
@@ -222,9 +254,9 @@ class RelationDataModule(LightningDataModule):
         if self._accumulation is not None and self._accumulation[0] == getattr(self.trainer, "global_step", None):
             upcoming = self._accumulation[1]
         if self.schedule is None:
-            return {"next_step": upcoming, "plan": ""}
+            return {"next_step": upcoming, "schedule": ""}
         taken = {"/".join(source): samples for source, samples in self.schedule.taken(upcoming).items()}
-        return {"next_step": upcoming, "plan": self.schedule.fingerprint, "dealt": taken}
+        return {"next_step": upcoming, "schedule": self.schedule.fingerprint, "taken": taken}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after the last batch of a checkpoint."""
@@ -258,25 +290,26 @@ class RelationDataModule(LightningDataModule):
             return end, self.stop
         return limit, "max_steps"
 
-    def _end_by_rule(self) -> None:
-        """Turn the stopping rule into the trainer's `max_steps`, which the learning-rate schedule also reads."""
+    def _find_end(self) -> None:
+        """Find the batch after which the loader ends."""
         assert self.schedule is not None
         assert self._train is not None
         self._train.repeat = trainer_flags.overfit_batches(self.trainer)
         if self._train.repeat:
             return
-        end = self._train.stop = self.schedule.end(self.stop)
-        if end == 0:
+        self._train.stop = self.schedule.end(self.stop)
+        if self._train.stop == 0:
             short = ", ".join(f"{d} ({n:,})" for (_, d), n in self.schedule.sizes().items())
             raise ConfigError(
                 f"stop='first_exhausted' leaves no step: the first dataset drawn has fewer samples than a batch; "
-                f"samples per pass: {short}. Reduce batch_size, or choose another rule."
+                f"samples per epoch: {short}. Reduce batch_size, or choose another rule."
             )
-        if end is None or self.trainer is None:
-            return
-        steps = -(-end // self.trainer.accumulate_grad_batches)
-        if not 0 <= self.trainer.max_steps <= steps:
-            self.trainer.fit_loop.epoch_loop.max_steps = steps
+
+    def _end_at(self, step: int) -> None:
+        """Let the trainer end where the loader does: it would begin one empty epoch after another."""
+        end = None if self._train is None else self._train.stop
+        if end is not None and step >= end and self.trainer is not None:
+            self.trainer.should_stop = True
 
     def _load_exclusion(self, problems: list[str]) -> Exclusion | None:
         if self.exclude is None:
@@ -294,20 +327,17 @@ class RelationDataModule(LightningDataModule):
 
     def _check_settings(self, streams: Mapping[str, Stream]) -> list[str]:
         problems = checks.settings(streams, world_size())
-        if not self.streams:
-            problems.append("No stream has a ratio above 0: nothing would be trained on.")
-        if any(not 0 < stream.ratio < math.inf for stream in self.streams.values()):
-            ratios = ", ".join(f"{name} {stream.ratio:g}" for name, stream in self.streams.items())
-            problems.append(f"Ratios must be finite and not negative: {ratios}.")
+        if problem := wrong_stream_ratios(self.streams):
+            problems.append(problem)
         if self.stop not in get_args(Stop):
             problems.append(f"stop={self.stop!r} must be one of {', '.join(get_args(Stop))}.")
         if self.seed < 0:
             problems.append(f"seed={self.seed} must not be negative.")
         if self.num_workers < 0:
             problems.append(f"num_workers={self.num_workers} must not be negative.")
-        for name in ("mask_fraction", "max_bad_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                problems.append(f"{name}={getattr(self, name):g} must be a share between 0 and 1.")
+        if not self.worker_timeout >= 0:
+            problems.append(f"worker_timeout={self.worker_timeout:g} must be seconds, or 0 to wait for ever.")
+        problems += checks.fractions(mask_fraction=self.mask_fraction, max_bad_fraction=self.max_bad_fraction)
         if self.trainer is not None:
             problems += trainer_flags.problems(self.trainer)
         module = None if self.trainer is None else self.trainer.lightning_module
@@ -377,17 +407,4 @@ class RelationDataModule(LightningDataModule):
         return Batches(schedule, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:
-        return StepLoader(
-            dataset,
-            batch_size=None,
-            num_workers=workers,
-            collate_fn=_same,  # type: ignore[arg-type]  # without batch_size it gets single items
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-            worker_init_fn=leave_with_parent,
-            prefetch_factor=self.prefetch if workers > 0 else None,
-        )
-
-
-def _same(batch: Batch) -> Batch:
-    return batch
+        return step_loader(dataset, workers, self.prefetch, self.worker_timeout)

@@ -5,30 +5,27 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
-
-import torch
-from torch.utils.data import DataLoader
 
 from relpretrain.data import checks
 from relpretrain.data.bad_samples import BadSampleTracker
-from relpretrain.data.loading import Batches, StepDataset
+from relpretrain.data.loading import Batches, StepDataset, step_loader
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.host_images import HostTransform, ImageTransform
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
+from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, normalise
 from relpretrain.data.sampling.eligible import eligible_rows
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
-from relpretrain.types import Batch, GraphBatch
+from relpretrain.types import GraphBatch, Normalisation
 
 _NAME = "graphs"
 
@@ -56,6 +53,7 @@ def graph_loader(
     endless: bool = True,
     seed: int = 0,
     num_workers: int = 0,
+    worker_timeout: float = 1800.0,
 ) -> GraphLoader:
     """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
 
@@ -88,6 +86,7 @@ def graph_loader(
         endless: Whether an iteration never ends; else each iteration is one epoch.
         seed: Seed of all random choices.
         num_workers: Processes that prepare batches.
+        worker_timeout: Seconds after which a worker that gives no batch ends the iteration, by name; 0 waits for ever.
 
     Raises:
         ConfigError: All problems together, one line each.
@@ -112,11 +111,7 @@ def graph_loader(
     streams = {_NAME: stream}
     problems = checks.settings(streams, world_size())
     problems += checks.image_size(image_size, None)
-    problems += [
-        f"{name}={value:g} must be a share between 0 and 1."
-        for name, value in {"mask_fraction": mask_fraction, "max_bad_fraction": max_bad_fraction}.items()
-        if not 0 <= value <= 1
-    ]
+    problems += checks.fractions(mask_fraction=mask_fraction, max_bad_fraction=max_bad_fraction)
     found = checks.find(streams, problems, num_workers if world_size() == 1 else 0)
     problems += checks.holdings(streams, found, max_bad_fraction)
     try:
@@ -134,12 +129,16 @@ def graph_loader(
     assert vocabulary is None or isinstance(vocabulary, RelationVocabulary)
     writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
     host = None if transform is None else HostTransform(image_size, transform)
-    pipeline = Pipeline(stream, image_size, writer, exclusion, host or partial(normalise, mean=mean, std=std))
+    pipeline = Pipeline(stream, image_size, writer, exclusion, Normalisation(tuple(mean), tuple(std)), host)
     rows, _ = eligible_rows(streams, found, exclusion)
     schedule = BatchSchedule(streams, rows, seed, "" if exclude is None else str(exclude))
-    if problems := checks.workers(num_workers, schedule):
+    problems = checks.workers(num_workers, schedule)
+    processes, bytes_ = local_processes(world_size()), 1 if host is None else 4
+    problems += shared_memory(streams, image_size, num_workers, 2, world_size(), processes, bytes_)
+    if problems:
         raise ConfigError(problems)
     loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
+    loader.worker_timeout = worker_timeout
     if isinstance(encoder, SentenceEncoder):
         loader.padding = encoder.padding
     loader.bad_samples = BadSampleTracker(
@@ -185,6 +184,7 @@ class GraphLoader:
         self.next_step = 0
         self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
+        self.worker_timeout = 1800.0
 
     def __len__(self) -> int:
         """Batches of an epoch.
@@ -193,7 +193,7 @@ class GraphLoader:
             TypeError: If the loader is endless.
         """
         if self.endless:
-            raise TypeError("An endless graph_loader has no length: give endless=False for passes.")
+            raise TypeError("An endless graph_loader has no length: give endless=False for epochs.")
         return self._epoch_batches()
 
     def __iter__(self) -> Iterator[GraphBatch]:
@@ -206,13 +206,8 @@ class GraphLoader:
         batches = Batches(
             self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size()
         )
-        loader: DataLoader[Batch] = DataLoader(
-            StepDataset(batches, self.next_step, stop),
-            batch_size=None,
-            num_workers=self.num_workers,
-            collate_fn=self.padding or _same,  # type: ignore[arg-type]  # without batch_size it gets single items
-            pin_memory=torch.cuda.is_available(),
-        )
+        dataset = StepDataset(batches, self.next_step, stop)
+        loader = step_loader(dataset, self.num_workers, timeout=self.worker_timeout, finish=self.padding)
         for batch in loader:
             assert isinstance(batch, GraphBatch)
             self.bad_samples.add(batch)
@@ -230,14 +225,14 @@ class GraphLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, for a checkpoint."""
-        return {"next_step": self.next_step, "plan": self.schedule.fingerprint}
+        return {"next_step": self.next_step, "schedule": self.schedule.fingerprint}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after the last batch of a checkpoint; warns if the data differs from the checkpoint's."""
-        if state_dict["plan"] != self.schedule.fingerprint:
+        if state_dict["schedule"] != self.schedule.fingerprint:
             warnings.warn(
                 f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
-                "goes on with the new plan, and samples of the running pass may come again or not at all.",
+                "goes on with the new schedule, and samples of the running epoch may come again or not at all.",
                 stacklevel=2,
             )
         self.seek(int(state_dict["next_step"]))
@@ -249,7 +244,3 @@ class GraphLoader:
     def _epoch_batches(self) -> int:
         """Number of whole batches in an epoch, at least 1."""
         return max(sum(self.schedule.sizes().values()) // self.schedule.streams[_NAME].batch_size, 1)
-
-
-def _same(batch: Batch) -> Batch:
-    return batch

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import ChainDataset, DataLoader, IterableDataset, get_worker_info
 
 from relpretrain.data.pipeline.collate import Example, collate
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.sampling.schedule import BatchSchedule, Row
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.errors import TooManyBadSamples
+from relpretrain.data.workers import TOLD, Failure, Notes, died, stuck, worker_of
+from relpretrain.errors import TooManyBadSamples, WorkerError
 from relpretrain.identity import number_of
 from relpretrain.types import Batch
 
@@ -139,6 +142,9 @@ class StepDataset(IterableDataset[Batch]):
     repeat: int = 0
     """Number of batches to repeat (the trainer's `overfit_batches`); 0 for no repetition."""
 
+    notes: Notes | None = None
+    """Where workers write what they are at."""
+
     def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:
         self.batches = batches
         self.stop = stop
@@ -159,32 +165,76 @@ class StepDataset(IterableDataset[Batch]):
         worker, start = get_worker_info(), int(self._start)
         step, stride = (start, 1) if worker is None else (start + worker.id, worker.num_workers)
         while self.stop is None or step < self.stop:
-            yield replace(self.batches[step % self.repeat], step=step) if self.repeat else self.batches[step]
+            if worker is None:
+                yield self._batch(step)
+            else:
+                yield self._handed_over(step, worker.id)
             step += stride
+
+    def _batch(self, step: int) -> Batch:
+        return replace(self.batches[step % self.repeat], step=step) if self.repeat else self.batches[step]
+
+    def _handed_over(self, step: int, worker: int) -> Batch:
+        """A worker's batch, or what stands in its place."""
+        if self.notes is not None:
+            where = f"step {step} (stream {self.batches.schedule.stream_of(step)!r})"
+            self.notes.write(worker, where)
+            for pipeline in self.batches.pipelines.values():
+                pipeline.note = partial(_noted, self.notes, worker, where)
+        try:
+            return self._batch(step)
+        except TOLD as error:
+            return cast(Batch, Failure(error))
+
+
+def _noted(notes: Notes, worker: int, where: str, place: str) -> None:
+    notes.write(worker, f"{where}, sample {place}")
 
 
 class StepLoader(DataLoader[Batch]):
-    """A loader over a `StepDataset`; each iteration begins at the dataset's `upcoming` step.
+    """A loader over a `StepDataset` or a chain of them; each iteration begins at the dataset's `upcoming` step.
 
-    `waited` is the total time in seconds that training waited for batches.
+    It takes what every `DataLoader` takes, for Lightning makes such loaders anew; `step_loader` makes one. `waited` is
+    the total time in seconds that training waited for batches.
     """
 
     waited = 0.0
 
     def __iter__(self) -> Any:
-        """Iterate from the upcoming step on."""
+        """Iterate from the upcoming step on.
+
+        Raises:
+            WorkerError: If a worker is stuck or dies.
+            TooManyBadSamples: As in the worker; likewise errors of settings and of files.
+        """
         if isinstance(self.dataset, StepDataset):
             self.dataset.begin()
         return self._timed(self._batches())
 
     def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while True:
+        for number in itertools.count():
             start = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if (told := self._told(f"{error} {error.__cause__}", number, batches)) is None:
+                    raise
+                raise told from None
             self.waited += time.perf_counter() - start
             if batch is None:
                 return
+            if isinstance(batch, Failure):
+                raise batch.error
             yield batch
+
+    def _told(self, text: str, number: int, batches: Any) -> WorkerError | None:
+        """What torch's error means, in the place of the batch of this number; its cause names the signal."""
+        notes = next((part.notes for part in _parts(self.dataset) if part.notes is not None), None)
+        if text.startswith("DataLoader timed out"):
+            worker = number % self.num_workers  # they take turns
+            return stuck(worker, self.num_workers, self.timeout, "" if notes is None else notes.read(worker))
+        dead = worker_of(text, getattr(batches, "_workers", ()))
+        return died(text, "" if dead is None or notes is None else notes.read(dead))
 
     def _batches(self) -> Iterator[Batch]:
         if self.num_workers == 0:
@@ -194,6 +244,48 @@ class StepLoader(DataLoader[Batch]):
             return super().__iter__()
         finally:
             gc.unfreeze()
+
+
+def step_loader(
+    dataset: IterableDataset[Batch],
+    workers: int,
+    prefetch: int = 2,
+    timeout: float = 0.0,
+    finish: Callable[[Any], Any] | None = None,
+) -> StepLoader:
+    """A loader whose batches come in pinned memory where there is a CUDA device, and whose workers stay.
+
+    Args:
+        dataset: The batches in order: a `StepDataset`, or a chain of them.
+        workers: Processes that build them; 0 for this one.
+        prefetch: Batches that each worker prepares in advance.
+        timeout: Seconds after which a worker that gives no batch ends the iteration, by name; 0 waits for ever.
+        finish: What workers do to each batch at last.
+    """
+    notes = Notes(workers)
+    for part in _parts(dataset):
+        part.notes = notes
+    return StepLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=partial(_finished, finish),  # type: ignore[arg-type]  # without batch_size it gets single items
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        worker_init_fn=leave_with_parent,
+        prefetch_factor=prefetch if workers > 0 else None,
+        timeout=timeout if workers > 0 else 0,
+    )
+
+
+def _parts(dataset: Any) -> list[StepDataset]:
+    """The datasets of a chain, or the one."""
+    parts = dataset.datasets if isinstance(dataset, ChainDataset) else [dataset]
+    return [part for part in parts if isinstance(part, StepDataset)]
+
+
+def _finished(finish: Callable[[Any], Any] | None, batch: Any) -> Any:
+    return batch if finish is None or isinstance(batch, Failure) else finish(batch)
 
 
 def leave_with_parent(worker: int) -> None:

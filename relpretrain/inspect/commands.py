@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from relpretrain.data.build.output import add_workers
+from relpretrain.data.build.tasks import add_task
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, positive
+from relpretrain.recipe_files import check_recipe, find_recipe
 
 
 def add_subcommands(commands: Any) -> None:
@@ -43,7 +45,8 @@ def add_subcommands(commands: Any) -> None:
         "--hashes", action="store_true", help="also list the hashes of all benchmark images, for other data"
     )
     audit.add_argument("--details", type=Path, metavar="FILE", help="write every sample found, as JSON")
-    _add_workers(audit)
+    add_workers(audit)
+    add_task(audit)
     audit.set_defaults(run_data=_audit)
 
     doctor = commands.add_parser("doctor", help="read all samples once, and say what is in them and what is wrong")
@@ -56,7 +59,7 @@ def add_subcommands(commands: Any) -> None:
     doctor.add_argument("-c", "--config", type=Path, metavar="RECIPE", help="judge samples as its streams would")
     doctor.add_argument("--out", type=Path, metavar="FILE", help="write all findings as JSON")
     doctor.add_argument(
-        "--max-bad", type=float, metavar="SHARE",
+        "--max-bad", type=float, metavar="FRACTION",
         help="end with exit status 1 if more samples are bad (default: the recipe's, else 0.05)",
     )  # fmt: skip
     doctor.add_argument("--ranks", type=positive, default=1, help="processes that would train (default: %(default)s)")
@@ -66,14 +69,9 @@ def add_subcommands(commands: Any) -> None:
         help="relations that MRC knows, a file or a bundled name (default: the recipe's, else gqa)",
     )  # fmt: skip
     doctor.add_argument("--steps", type=int, help="how long it would train (default: the recipe's max_steps)")
-    _add_workers(doctor)
+    add_workers(doctor)
+    add_task(doctor)
     doctor.set_defaults(run_data=_doctor)
-
-
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
-    )
 
 
 def _origin(text: str) -> tuple[str, str]:
@@ -84,20 +82,29 @@ def _origin(text: str) -> tuple[str, str]:
 
 
 def _audit(args: argparse.Namespace) -> None:
+    shards = resolve_shards(args.shards)
+
     from relpretrain.data.sampling.exclusion import DISTANCE
     from relpretrain.inspect.audit.benchmark_images import image_folders, read_benchmarks
     from relpretrain.inspect.audit.compare import audit
+    from relpretrain.inspect.common.share import begin_share, end_share, is_task
     from relpretrain.inspect.common.tables import print_table
 
+    shards = resolve_shards(args.shards)
+    share = begin_share(args, shards, [args.out, args.details])
     result = audit(
-        resolve_shards(args.shards),
+        shards,
         read_benchmarks(args.benchmarks, args.tasks),
         [*args.images, *image_folders(args.benchmarks)],
         origins=dict(args.origin),
         image_data=args.image_data,
         distance=DISTANCE if args.distance is None else args.distance,
         workers=args.workers,
+        share=share,
     )
+    if is_task(share):
+        end_share(share)
+        return
     exclusion = result.exclusion(args.hashes)
     header = ["benchmark", "split", "images", "found", "by id", "by hash", "items", "touched"]
     print_table("Benchmark images in the training data", header, [list(row.values()) for row in result.rows()], left=2)
@@ -117,10 +124,16 @@ def _audit(args: argparse.Namespace) -> None:
     if args.out is not None:
         exclusion.save(args.out)
         print(f"{len(exclusion.image_ids):,} ids and {len(exclusion.phashes):,} hashes to leave out in {args.out}")
+    end_share(share)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from relpretrain.inspect.doctor.command import doctor
+    if args.shards:
+        resolve_shards(args.shards)
+    if args.config is not None:
+        check_recipe(find_recipe(args.config))
+
+    from relpretrain.inspect.doctor.command import doctor  # loads torch
 
     return doctor(args)
 

@@ -73,7 +73,7 @@ class Objective(nn.Module):
     def output(
         self,
         parts: dict[str, Tensor],
-        count: int,
+        count: int | Tensor,
         metrics: dict[str, Tensor] | None = None,
         counts: dict[str, int | Tensor] | None = None,
     ) -> ObjectiveOutput:

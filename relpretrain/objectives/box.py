@@ -6,13 +6,16 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, generalized_box_iou_loss
+from torchvision.ops import box_convert
 
 from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import Features, full_precision
 from relpretrain.objectives.base import Objective
 from relpretrain.types import Batch, BoxBackbone, ObjectiveOutput, RegionBatch
+
+EPSILON = 1e-7
+"""Keeps empty boxes from dividing by 0, as in torchvision."""
 
 
 def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,8 +33,25 @@ def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     l1 = (predicted - target).abs().sum(dim=1)
     # Generalised IoU of the corners (x_min, y_min, x_max, y_max), (n,).
     corners = [box_convert(boxes, "cxcywh", "xyxy") for boxes in (predicted, target)]
-    giou: Tensor = generalized_box_iou_loss(*corners)
-    return l1, giou
+    return l1, 1 - generalized_iou(*corners)
+
+
+def generalized_iou(one: Tensor, other: Tensor) -> Tensor:
+    """Generalised IoU of boxes (x_min, y_min, x_max, y_max), (n, 4) each: (n,) (Rezatofighi et al., arXiv 1902.09630).
+
+    Unlike torchvision's, it has no indexing by a mask, for which the host would wait for the device.
+    """
+    # Of the overlap, the union and the hull, (n,) each.
+    overlap = _area(torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:]))
+    hull = _area(torch.minimum(one[:, :2], other[:, :2]), torch.maximum(one[:, 2:], other[:, 2:]))
+    union = _area(one[:, :2], one[:, 2:]) + _area(other[:, :2], other[:, 2:]) - overlap
+    return overlap / (union + EPSILON) - (hull - union) / (hull + EPSILON)
+
+
+def _area(low: Tensor, high: Tensor) -> Tensor:
+    """Area between corners (n, 2), 0 where they do not enclose any."""
+    width, height = (high - low).clamp(min=0).unbind(1)
+    return width * height
 
 
 def predicted_boxes(backbone: BoxBackbone, fused: Tensor) -> Tensor:
@@ -60,20 +80,21 @@ class BOX(Objective):
         super().__init__(weight)
 
     def forward(self, features: Features) -> ObjectiveOutput:
-        """Compute the loss on a region batch; without a region it is a zero of count 0, and nothing is fused."""
+        """Compute the loss on a region batch; without a region it is a zero of count 0."""
         pairs, backbone = features.batch.pairs, features.backbone
         assert isinstance(backbone, BoxBackbone)
         if pairs.boxes is None:
             raise ValueError("BOX needs a batch whose pairs have boxes (a stream of kind 'regions').")
-        count = len(pairs) if pairs.whole is None else int((~pairs.whole).sum())
-        if count == 0:
+        count: int | Tensor = len(pairs)
+        if len(pairs) == 0:
             l1 = giou = features.zero[None]
         else:
             # Fuse each text with its whole image, (n, length, fusion_dim), and predict its box, (n, 4).
             view = features.view(pairs)
             fused = backbone.fuse(view.text, pairs.text.attention_mask, *view.whole_image)
             predicted, target = predicted_boxes(backbone, fused), pairs.boxes
-            if pairs.whole is not None:  # rows of whole images have no box to be found
-                predicted, target = predicted[~pairs.whole], target[~pairs.whole]
             l1, giou = box_losses(predicted, target)
+            if pairs.whole is not None:  # rows of whole images have no box to be found
+                l1, giou = (losses.masked_fill(pairs.whole, 0.0) for losses in (l1, giou))
+                count = (~pairs.whole).sum()  # stays on the device
         return self.output({"l1": mean_over_ranks(l1.sum(), count), "giou": mean_over_ranks(giou.sum(), count)}, count)

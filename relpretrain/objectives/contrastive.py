@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,11 @@ from relpretrain.distributed import gather, mean_over_ranks, rank
 from relpretrain.features import View, full_precision
 from relpretrain.objectives.base import Term, ViewObjective
 from relpretrain.objectives.negatives import same_pair
+from relpretrain.objectives.parts import in_parts
+from relpretrain.types import Queue
+
+LOGITS = 1 << 24
+"""Logits at a time: memory does not grow with the square of the batch."""
 
 
 def contrastive_losses(
@@ -49,6 +56,58 @@ def contrastive_losses(
     return (1 - alpha) * hard + alpha * soft
 
 
+class Queries(NamedTuple):
+    """Rows that are told from each other: n pairs of this process."""
+
+    image: Tensor  # (n, embed_dim)
+    text: Tensor  # (n, embed_dim)
+    image_ids: Tensor  # (n,)
+    text_keys: Tensor  # (n,)
+    positive: Tensor  # (n,): column of each one's own pair
+    taught_image: Tensor | None = None  # (n, embed_dim): as a teacher embeds them
+    taught_text: Tensor | None = None
+
+
+class Keys(NamedTuple):
+    """Columns: the joint batch's pairs, then a teacher's queue. Embeddings come in pieces: the queue is not copied."""
+
+    image: list[Tensor]  # (embed_dim, columns) each, m columns in all
+    text: list[Tensor]
+    image_ids: Tensor  # (m,)
+    text_keys: Tensor  # (m,)
+
+
+def pair_losses(queries: Queries, keys: Keys, temperature: Tensor, alpha: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Contrastive losses of pairs, and whether each image finds its own text.
+
+    Args:
+        queries: The n pairs.
+        keys: What they are told from.
+        temperature: Divisor of the cosines.
+        alpha: Weight of the teacher's soft targets.
+
+    Returns:
+        (n,) sums of the losses in both directions in fp32, and (n,), bool.
+    """
+    # Pairs that share an image or a text are no negatives of each other, (n, m).
+    excluded = same_pair(queries.image_ids, queries.text_keys, keys.image_ids, keys.text_keys)
+    excluded = excluded.scatter(1, queries.positive[:, None], False)
+    # Soft targets: the teacher's distribution over the same keys, (n, m).
+    soft_text, soft_image = None, None
+    if queries.taught_image is not None and queries.taught_text is not None:
+        with torch.no_grad():
+            soft_text = _distribution(_logits(queries.taught_image, keys.text, temperature), excluded)
+            soft_image = _distribution(_logits(queries.taught_text, keys.image, temperature), excluded)
+    # Logits (n, m) in both directions, and the losses of the rows, (n,).
+    to_text = _logits(queries.image, keys.text, temperature)
+    to_image = _logits(queries.text, keys.image, temperature)
+    losses = contrastive_losses(to_text, queries.positive, excluded, soft_text, alpha)
+    losses = losses + contrastive_losses(to_image, queries.positive, excluded, soft_image, alpha)
+    ranked = to_text.detach().masked_fill(excluded, float("-inf"))
+    found = ranked.argmax(dim=1) if ranked.shape[1] else queries.positive  # nobody has a pair
+    return losses, found == queries.positive
+
+
 class ITC(ViewObjective):
     """Image-text contrastive loss over the joint batch of all processes.
 
@@ -77,44 +136,42 @@ class ITC(ViewObjective):
         temperature = view.backbone.temperature.float()
         sizes = view.sizes
         positive = torch.arange(len(view), device=image.device) + sum(sizes[: rank()])
-        image_ids, text_keys = view.image_ids, view.pairs.text_keys
-        key_image_ids, key_text_keys = gather(image_ids, sizes), gather(text_keys, sizes)
-        teacher, teacher_view = view.features.teacher, view.teacher_view
-        soft_text, soft_image, alpha = None, None, 0.0
+        queries = Queries(image, text, view.image_ids, view.pairs.text_keys, positive)
+        image_ids, text_keys = gather(queries.image_ids, sizes), gather(queries.text_keys, sizes)
+        teacher, teacher_view, alpha = view.features.teacher, view.teacher_view, 0.0
         with full_precision(image):
-            # Keys: the joint batch's pairs (with a teacher, as it embeds them, followed by its queue), (m, embed_dim).
+            # Keys: the joint batch's pairs (with a teacher, as it embeds them, followed by its queue).
             if teacher is None or teacher_view is None:
-                key_image, key_text = gather(image, sizes), gather(text, sizes)
+                keys = Keys([gather(image, sizes).T], [gather(text, sizes).T], image_ids, text_keys)
             else:
                 with torch.no_grad():
-                    teacher_image = teacher_view.image_embedding.float()
-                    teacher_text = teacher_view.text_embedding.float()
-                    key_image, key_text = gather(teacher_image, sizes), gather(teacher_text, sizes)
-                if teacher.queue is not None:
-                    key_image = torch.cat([key_image, teacher.queue.image.T.float()])
-                    key_text = torch.cat([key_text, teacher.queue.text.T.float()])
-                    key_image_ids = torch.cat([key_image_ids, teacher.queue.image_ids])
-                    key_text_keys = torch.cat([key_text_keys, teacher.queue.text_ids])
-            # Pairs that share an image or a text are no negatives of each other, (n, m).
-            excluded = same_pair(image_ids, text_keys, key_image_ids, key_text_keys)
-            excluded = excluded.scatter(1, positive[:, None], False)
-            # Soft targets: the teacher's distribution over the same keys, (n, m).
-            if teacher is not None and teacher_view is not None:
-                with torch.no_grad():
-                    soft_text = _distribution(teacher_image @ key_text.T / temperature, excluded)
-                    soft_image = _distribution(teacher_text @ key_image.T / temperature, excluded)
-                alpha = teacher.alpha
-            # Logits (n, m) in both directions, and the losses of the rows, (n,).
-            to_text = image @ key_text.T / temperature
-            to_image = text @ key_image.T / temperature
-            losses = contrastive_losses(to_text, positive, excluded, soft_text, alpha)
-            losses = losses + contrastive_losses(to_image, positive, excluded, soft_image, alpha)
+                    taught_image = teacher_view.image_embedding.float()
+                    taught_text = teacher_view.text_embedding.float()
+                queries = queries._replace(taught_image=taught_image, taught_text=taught_text)
+                keys = Keys([gather(taught_image, sizes).T], [gather(taught_text, sizes).T], image_ids, text_keys)
+                keys, alpha = _with_queue(keys, teacher.queue), teacher.alpha
+            size = max(1, LOGITS // max(1, len(keys.image_ids)))
+            losses, right = in_parts(lambda *q: pair_losses(Queries(*q), keys, temperature, alpha), size, *queries)
         loss = mean_over_ranks(losses.sum() / 2, len(view))
         if len(view) == 0:
             return Term(loss, 0, {})
-        ranked = to_text.detach().masked_fill(excluded, float("-inf"))
-        accuracy = (ranked.argmax(dim=1) == positive).float().mean()
-        return Term(loss, len(view), {"accuracy": accuracy})
+        return Term(loss, len(view), {"accuracy": right.float().mean()})
+
+
+def _with_queue(keys: Keys, queue: Queue | None) -> Keys:
+    if queue is None:
+        return keys
+    return Keys(
+        [*keys.image, queue.image.float()],
+        [*keys.text, queue.text.float()],
+        torch.cat([keys.image_ids, queue.image_ids]),
+        torch.cat([keys.text_keys, queue.text_ids]),
+    )
+
+
+def _logits(queries: Tensor, keys: list[Tensor], temperature: Tensor) -> Tensor:
+    """Cosines of queries (n, embed_dim) with all columns over the temperature, (n, m)."""
+    return torch.cat([queries @ columns for columns in keys], dim=1) / temperature
 
 
 def _distribution(logits: Tensor, excluded: Tensor) -> Tensor:

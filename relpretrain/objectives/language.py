@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +12,10 @@ from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective, nothing
-from relpretrain.types import IGNORE
+from relpretrain.objectives.parts import in_parts
+
+POSITIONS = 2048
+"""Masked words at a time: each has as many logits as the vocabulary has words."""
 
 
 def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None, alpha: float = 0.0) -> Tensor:
@@ -32,21 +37,21 @@ def word_losses(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = No
     return (1 - alpha) * hard + alpha * soft
 
 
-def masked_word_logits(view: View, positions: Tensor) -> Tensor:
-    """Vocabulary logits at the masked positions of a view's texts, fused with its images.
+def masked_states(view: View, positions: Tensor) -> Tensor:
+    """States of the masked positions of a view's texts, fused with its images.
 
     Args:
         view: n pairs with masked texts.
-        positions: True at the masked positions, (n, length), bool.
+        positions: The masked positions, flat indices into (n * length), (positions,).
 
     Returns:
-        (positions, vocabulary); the MLM head runs at these positions only.
+        (positions, fusion_dim), from which the MLM head predicts the words.
     """
     text = view.pairs.text
     assert text.masked_input_ids is not None
-    # Encode the masked texts and fuse them, (n, length, fusion_dim), then predict at the masked positions.
+    # Encode the masked texts and fuse them, (n, length, fusion_dim).
     fused = view.fuse(view.backbone.encode_text(text.masked_input_ids, text.attention_mask))
-    return view.backbone.word_logits(fused[positions])
+    return fused.flatten(0, 1).index_select(0, positions)
 
 
 class MLM(ViewObjective):
@@ -71,17 +76,27 @@ class MLM(ViewObjective):
             return nothing(view.features)
         if text.labels is None:
             raise ValueError("MLM needs masked texts, but this batch has none: its collation must mask words.")
-        # Student: logits at the masked positions, (positions, vocabulary).
-        positions = text.labels != IGNORE  # (n, length)
-        labels = text.labels[positions]
-        logits = masked_word_logits(view, positions)
-        # Teacher: its distribution at the same positions, (positions, vocabulary).
-        soft, alpha = None, 0.0
-        if view.teacher_view is not None and view.features.teacher is not None:
-            alpha = view.features.teacher.alpha
+        # States at the masked positions, (positions, fusion_dim), and the teacher's at the same ones.
+        positions = text.located().positions  # (positions,)
+        assert positions is not None
+        labels = text.labels.flatten()[positions]
+        states, taught = masked_states(view, positions), None
+        if view.teacher_view is not None:
             with torch.no_grad():
-                soft = masked_word_logits(view.teacher_view, positions).float().softmax(dim=1)
-        loss = mean_over_ranks(word_losses(logits, labels, soft, alpha).sum(), len(labels))
+                taught = masked_states(view.teacher_view, positions)
+        losses, right = in_parts(partial(_predict, view), POSITIONS, states, labels, taught)
+        loss = mean_over_ranks(losses.sum(), len(labels))
         if len(labels) == 0:
             return Term(loss, 0, {})
-        return Term(loss, len(labels), {"accuracy": (logits.detach().argmax(dim=1) == labels).float().mean()})
+        return Term(loss, len(labels), {"accuracy": right.float().mean()})
+
+
+def _predict(view: View, states: Tensor, labels: Tensor, taught: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Losses of masked words, and which are predicted correctly, (positions,)."""
+    logits = view.backbone.word_logits(states)  # (positions, vocabulary)
+    soft, alpha = None, 0.0
+    if taught is not None and view.teacher_view is not None and view.features.teacher is not None:
+        alpha = view.features.teacher.alpha
+        with torch.no_grad():
+            soft = view.teacher_view.backbone.word_logits(taught).float().softmax(dim=1)
+    return word_losses(logits, labels, soft, alpha), logits.detach().argmax(dim=1) == labels

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from relpretrain.types import send
+
 
 def same_pair(image_ids: Tensor, text_keys: Tensor, other_image_ids: Tensor, other_text_keys: Tensor) -> Tensor:
     """Find the pairs that share their image or their text, and so are never negatives of each other.
@@ -45,7 +47,7 @@ def draw_hard_negatives(
     weights = torch.where(found[:, None], scores, scores.new_zeros(())).softmax(dim=1) + floor
     cumulative = weights.masked_fill(forbidden, 0.0).cumsum(dim=1)
     # Inverse of the cumulative distribution at a uniform number for each row, (n,).
-    uniform = torch.rand(len(logits), generator=generator, dtype=torch.float64).to(logits.device)
+    uniform = send(torch.rand(len(logits), generator=generator, dtype=torch.float64), logits.device)
     target = uniform * cumulative[:, -1]
     drawn = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(1)
     return drawn.clamp(max=logits.shape[1] - 1), found

@@ -17,7 +17,7 @@ from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import Features
 from relpretrain.objectives.base import Objective
 from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.types import IGNORE, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs
+from relpretrain.types import IGNORE, NO_RELATION, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs, send
 
 
 def relation_losses(logits: Tensor, labels: Tensor) -> Tensor:
@@ -138,7 +138,8 @@ class MRC(Objective):
     def views(self, batch: Batch) -> list[Pairs]:
         """The entities' labels with their boxes; none if no relation of the batch is in the vocabulary."""
         assert isinstance(batch, GraphBatch)
-        return [self._entities(batch)] if any(relation in self.vocabulary for relation in batch.relations) else []
+        looked_at = any(relation in self.vocabulary or relation == NO_RELATION for relation in batch.relations)
+        return [self._entities(batch)] if looked_at else []
 
     def logits(self, features: Features) -> Tensor:
         """Relation logits of the batch's triplets, (triplets, relations)."""
@@ -169,17 +170,18 @@ class MRC(Objective):
         assert isinstance(batch, GraphBatch)
         numbers = self.labels(batch.relations)
         count = sum(number != IGNORE for number in numbers)
-        if count == 0:  # the head stays in the graph, as on the other processes, which may have triplets
+        if (
+            count == 0 and NO_RELATION not in batch.relations
+        ):  # the head stays in the graph, as on the other processes, which may have triplets
             empty = next(self.parameters(), self.factors).new_zeros(0, 2 * features.backbone.fusion_dim)
             return self.output({"mrc": mean_over_ranks(self._classify(empty).float().sum(), 0)}, 0)
         # Losses (triplets,), 0 outside the vocabulary.
         logits = self.logits(features)
-        labels = torch.tensor(numbers, dtype=torch.long, device=logits.device)
+        labels = send(torch.tensor(numbers, dtype=torch.long), logits.device)
         losses = relation_losses(logits, labels) * self.factors[labels.clamp(min=0)].float()
         right = logits.detach().argmax(dim=1) == labels
-        output = self.output(
-            {"mrc": mean_over_ranks(losses.sum(), count)}, count, {"mrc_accuracy": right.sum() / count}
-        )
+        accuracy = {"mrc_accuracy": right.sum() / count} if count else {}
+        output = self.output({"mrc": mean_over_ranks(losses.sum(), count)}, count, accuracy)
         output.classes["mrc_macro_accuracy"] = labels, right
         return output
 

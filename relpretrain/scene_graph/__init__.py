@@ -5,7 +5,7 @@ from relpretrain.scene_graph.errors import FlipRefused, GraphError
 from relpretrain.scene_graph.geometry import Box, holds
 from relpretrain.scene_graph.graph import Entity, Relation, SceneGraph, fit_box
 from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
-from relpretrain.scene_graph.verbalise import choose_relations, triplet_meaning, triplet_text, verbalise
+from relpretrain.scene_graph.verbalise import choose_relations, triplet_meaning, triplet_text, verbalise, verbalised
 from relpretrain.scene_graph.vocabulary import RelationVocabulary
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "triplet_meaning",
     "triplet_text",
     "verbalise",
+    "verbalised",
     "warn_outside",
 ]

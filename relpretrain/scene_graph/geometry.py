@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -120,8 +121,12 @@ def holds(relation: str, subject: Box, object: Box) -> bool | None:
     Returns:
         None where the relation is not one about positions in the image ("wearing", "behind").
     """
+    rule = _rule(relation)
+    return None if rule is None else rule(subject, object)
+
+
+@functools.lru_cache(maxsize=4096)
+def _rule(relation: str) -> Callable[[Box, Box], bool] | None:
+    """What a relation says of two boxes; None where it says nothing of positions."""
     name = re.sub(r" (?:a|an|the)$", "", normalise(relation.replace("_", " ")))
-    for pattern, rule in _RULES:
-        if pattern.fullmatch(name):
-            return rule(subject, object)
-    return None
+    return next((rule for pattern, rule in _RULES if pattern.fullmatch(name)), None)

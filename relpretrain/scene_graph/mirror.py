@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from relpretrain.scene_graph.errors import FlipRefused
@@ -32,11 +33,13 @@ _STRESS = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def mentions_side(text: str) -> bool:
     """Whether a text speaks of left or right, in whatever sense ("left-hand" does, "bright" does not)."""
     return _SIDE.search(text) is not None
 
 
+@functools.lru_cache(maxsize=4096)
 def mirror_relation(relation: str) -> str:
     """Say what a relation becomes when the image is flipped horizontally.
 

@@ -57,6 +57,17 @@ def verbalise(
     Returns:
         One "subject relation object" for each triplet; empty if the graph has none.
     """
+    return list(verbalised(graph, k, rng, fits, sort))
+
+
+def verbalised(
+    graph: SceneGraph,
+    k: int,
+    rng: np.random.Generator,
+    fits: Callable[[list[str]], bool] | None = None,
+    sort: bool = True,
+) -> dict[str, Relation]:
+    """What `verbalise` gives, with the relation that each text was made of."""
     drawn: dict[str, int] = {}
     for index in rng.permutation(len(graph.relations)).tolist():
         if len(drawn) >= k:
@@ -72,7 +83,7 @@ def verbalise(
         x, y = graph.entities[graph.relations[drawn[text]].subject].box.center
         return y, x, drawn[text]
 
-    return sorted(kept, key=position) if sort else kept
+    return {text: graph.relations[drawn[text]] for text in (sorted(kept, key=position) if sort else kept)}
 
 
 def choose_relations(
@@ -93,7 +104,7 @@ def choose_relations(
     """
     candidates = [
         relation
-        for relation in dict.fromkeys(graph.relations)
+        for relation in {(r.subject, r.relation, r.object): r for r in graph.relations}.values()
         if relation.subject != relation.object and (vocabulary is None or relation.relation in vocabulary)
     ]
     drawn: dict[tuple[int, int], Relation] = {}

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder, corners
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, Meter, json_items
+from relpretrain.sources.common.files import Join, json_items
 from relpretrain.sources.common.values import identity, size_of, truth
 
 WHAT = "COCO annotations"

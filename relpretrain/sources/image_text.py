@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from relpretrain.progress import Meter
 from relpretrain.reading import mend, read_lines
 from relpretrain.sources.common.annotation import Annotation, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, Meter, json_items, json_lines, json_pairs, opening
+from relpretrain.sources.common.files import Join, json_items, json_lines, json_pairs, opening
 from relpretrain.sources.common.tables import table_rows
 
 IMAGE_NAMES = ("image", "file_name", "filename", "image_path", "file", "path")

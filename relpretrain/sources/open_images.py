@@ -8,9 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, Meter
+from relpretrain.sources.common.files import Join
 from relpretrain.sources.common.tables import csv_rows, table_rows
 
 COLUMNS = (

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.errors import ConfigError, suggest
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
-from relpretrain.sources.common.files import Meter, json_items, json_lines, opening
+from relpretrain.sources.common.files import json_items, json_lines, opening
 from relpretrain.sources.common.values import as_number, identity, size_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Meter, json_items
+from relpretrain.sources.common.files import json_items
 from relpretrain.sources.common.values import as_number, identity, listed, size_of
 
 WHAT = "panoptic scene graphs"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, Later, RawEntity, check_folder, corners
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, Meter, Pieces, json_items
+from relpretrain.sources.common.files import Join, Pieces, json_items
 from relpretrain.sources.common.values import identity, listed, size_of
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
-from relpretrain.sources.common.files import Meter, json_items, json_pairs
+from relpretrain.sources.common.files import json_items, json_pairs
 from relpretrain.sources.common.values import identity
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from relpretrain.data.pipeline.text import write_wordpiece
 from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.progress import Meter
 from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.sources.common.files import Meter
 from relpretrain.synthetic import wording
 from relpretrain.synthetic.benchmarks import write_valse, write_vsr
 from relpretrain.synthetic.hold_out import Combination, choose_held_out, combinations_of

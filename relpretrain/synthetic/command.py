@@ -9,8 +9,7 @@ from typing import Any, get_type_hints
 
 from docstring_parser import parse
 
-from relpretrain.data.build.progress import ProgressLine
-from relpretrain.sources.common.files import Meter
+from relpretrain.progress import Meter, StageProgress
 from relpretrain.synthetic.options import WorldOptions
 
 GROUPS = {
@@ -65,6 +64,6 @@ def _synthetic(args: argparse.Namespace) -> None:
     if (args.out / "world.json").exists() and not args.overwrite:
         raise ValueError(f"{args.out} holds such a world already; choose another folder, or add --overwrite")
     meter = Meter()
-    with ProgressLine(meter):
+    with StageProgress(meter):
         generate(args.out, options, overwrite=args.overwrite, meter=meter)
     print(f"shards, tokenizer, relations and benchmarks in {args.out}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from relpretrain.errors import wrong_fraction
 from relpretrain.scene_graph import Relation
 from relpretrain.synthetic import wording
 from relpretrain.synthetic.hold_out import prefer
@@ -38,9 +39,9 @@ class Annotator:
     omitted_relations: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, share in vars(self).items():
-            if name != "world" and not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share}, but a fraction lies between 0 and 1.")
+        for name, fraction in vars(self).items():
+            if name != "world" and (problem := wrong_fraction(name, fraction)):
+                raise ValueError(problem)
         if self.relational_captions + self.counting_captions > 1:
             raise ValueError(
                 f"relational_captions is {self.relational_captions} and counting_captions {self.counting_captions}: "

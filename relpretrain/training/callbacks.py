@@ -98,19 +98,20 @@ class LossLog(pl.Callback):
         temperature = getattr(pl_module.backbone, "temperature", None)
         if temperature is not None:
             values["temperature"] = float(torch.as_tensor(temperature).detach())
-        if pl_module.guard.norm is not None:
-            values["gradient_norm"] = float(pl_module.guard.norm)
-        if pl_module.guard.skipped:
-            values["skipped_steps"] = float(pl_module.guard.skipped)
+        guard = getattr(pl_module, "guard", None)
+        if guard is not None and guard.norm is not None:
+            values["gradient_norm"] = float(guard.norm)
+        if guard is not None and guard.skipped:
+            values["skipped_steps"] = float(guard.skipped)
         self.latest = {f"train/{name}": value for name, value in values.items()}
         self.latest["lr"] = learning_rate(step - 1, pl_module.optimizer, trainer.max_steps)
         counters = getattr(getattr(trainer, "datamodule", None), "counters", None)
-        dealt: dict[str, float] = {} if counters is None else counters()
+        counted: dict[str, float] = {} if counters is None else counters()
         bad_samples = getattr(getattr(trainer, "datamodule", None), "bad_samples", None)
         if bad_samples is not None:
-            dealt["data/left_out"] = self.latest["left_out"] = float(sum(bad_samples.bad.values()))
+            counted["data/left_out"] = self.latest["left_out"] = float(sum(bad_samples.bad.values()))
         for logger in trainer.loggers:
-            logger.log_metrics({**self.latest, **dealt}, step=step)
+            logger.log_metrics({**self.latest, **counted}, step=step)
             logger.save()  # to the file, whenever the run may be killed
         for listener in self.listeners:
             listener()

@@ -12,18 +12,22 @@ from torch import Tensor, nn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.start import start_from
-from relpretrain.distributed import attach_unused_parameters
+from relpretrain.distributed import attach_unused_parameters, is_sharded, rank
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.features import Features, step_generator
+from relpretrain.identity import number_of
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import optim
 from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
-from relpretrain.training.finite import FiniteGuard, Policy
+from relpretrain.training.compiling import compile_regions
 from relpretrain.training.metric_buffer import MetricBuffer
+from relpretrain.training.micro_batch import micro_batched
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
+from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
+from relpretrain.training.survival.finite import FiniteGuard, Policy
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
@@ -51,6 +55,9 @@ class RelationModule(pl.LightningModule):
         optimizer: AdamW's numbers and the learning rate's schedule.
         seed: Of dropout and negatives.
         weights: A checkpoint to start from: of ours, or an official one of ALBEF or X-VLM (`training.start`).
+        compile: Compile the backbone's parts when training begins (`training.compiling`).
+        micro_batch: Encode and fuse so many images or texts of a process's batch at a time, for large batches in little
+            memory (`training.micro_batch`); None for all at once.
         not_finite: What becomes of a step whose loss or gradient is NaN or infinite: it stops the run, or is skipped.
 
     Raises:
@@ -65,6 +72,8 @@ class RelationModule(pl.LightningModule):
         optimizer: Optimizer = Optimizer(),  # noqa: B008  (frozen)
         seed: int = 0,
         weights: str | None = None,
+        compile: bool = False,
+        micro_batch: int | None = None,
         not_finite: Policy = "stop",
     ) -> None:
         super().__init__()
@@ -76,6 +85,11 @@ class RelationModule(pl.LightningModule):
         self.objectives = nn.ModuleDict(objectives)
         self.optimizer = optimizer
         self.seed = seed
+        if micro_batch is not None and micro_batch < 1:
+            raise ConfigError(f"model.micro_batch={micro_batch} must be at least 1, or null for all at once")
+        self.compiles = compile
+        self.micro_batch = micro_batch
+        self._compiled = False
         self.validation = MetricBuffer()
         self.guard = FiniteGuard(not_finite)
         self.starts_official = False
@@ -93,6 +107,8 @@ class RelationModule(pl.LightningModule):
                 "objectives": {name: checkpoints.record(objective) for name, objective in objectives.items()},
                 "optimizer": {**asdict(optimizer), "betas": list(optimizer.betas)},
                 "seed": seed,
+                "compile": compile,
+                "micro_batch": micro_batch,
             }
         )
 
@@ -106,9 +122,23 @@ class RelationModule(pl.LightningModule):
         """The backbone's momentum copy; None if it has none."""
         return cast("Teacher | None", getattr(self.backbone, "teacher", None))
 
+    def configure_model(self) -> None:
+        """Shard the model over the processes where the strategy is Lightning's `ModelParallelStrategy`."""
+        mesh = getattr(self, "_device_mesh", None)
+        if mesh is None or is_sharded(self.backbone):
+            return
+        if self._compiled:
+            raise ConfigError("model.compile=true and ModelParallelStrategy do not go together: leave out one of them")
+        if self.micro_batch is not None:
+            raise ConfigError("model.micro_batch and ModelParallelStrategy do not go together: leave out one of them")
+        shard(self.backbone, self.objectives, data_mesh(mesh))
+
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """Sum of the weighted losses of the objectives that the batch names."""
-        _seed_dropout(self.device, self.seed, batch.step)
+        if is_sharded(self.backbone):
+            begin_step(self)
+            _ = cast(Backbone, self.backbone).temperature  # clamped in the shards, too
+        _seed_dropout(batch.images.device, self.seed, batch.step)
         teacher = self.teacher
         self._accumulated += 1
         if teacher is not None and not self._teacher_moved:
@@ -130,9 +160,14 @@ class RelationModule(pl.LightningModule):
         Raises:
             ConfigError: If the batch names an objective that is unknown or does not consume its type.
         """
+        if is_sharded(self.backbone):
+            batch = filled(batch, self.relation_vocabulary)
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
         wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
-        features = Features(cast(Backbone, self.backbone), batch, wanted, generator, teacher)
+        backbone = cast(Backbone, self.backbone)
+        if self.micro_batch is not None:
+            backbone, teacher = micro_batched(backbone, teacher, self.micro_batch)
+        features = Features(backbone, batch, wanted, generator, teacher)
         parameters, outputs = list(self.parameters()), {}
         for name, objective in chosen.items():
             outputs[name] = objective(features)
@@ -197,6 +232,9 @@ class RelationModule(pl.LightningModule):
         """Begin with no batch accumulated; check the precision, and that the data gives what the model takes."""
         self._begin()
         check_precision(self.trainer.precision)
+        if self.compiles and stage == "fit" and not self._compiled:
+            compile_regions(self.backbone)
+            self._compiled = True
         preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
         if preprocess is None:
             return
@@ -283,7 +321,7 @@ def _taught(features: Features) -> list[_Embeddings]:
 
 
 def _seed_dropout(device: torch.device, seed: int, step: int) -> None:
-    mixed = int(torch.empty((), dtype=torch.int64).random_(generator=step_generator(seed, step)))
+    mixed = number_of("dropout", seed, step, rank())
     if device.type == "cuda":
         torch.cuda.manual_seed(mixed)
     else:

@@ -12,15 +12,17 @@ from typing import Any
 
 import torch
 
+from relpretrain.distributed import rank
 from relpretrain.errors import suggest
 from relpretrain.identity import folder_digest
-from relpretrain.provenance import describe
-from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
+from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
-from relpretrain.zeroshot.options import make_parser
+from relpretrain.zeroshot.options import ALL, make_parser
+from relpretrain.zeroshot.ranks import own_device, process_group
 from relpretrain.zeroshot.report.page import PAGE_NAME, write_page
 from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
+from relpretrain.zeroshot.results.further import further
 from relpretrain.zeroshot.results.items import (
     ITEMS_NAME,
     ItemResult,
@@ -29,11 +31,13 @@ from relpretrain.zeroshot.results.items import (
     item_results,
     read_items,
 )
+from relpretrain.zeroshot.results.provenance import describe
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
     keep_scores,
     read_scores,
+    score_file_name,
     shared_files,
     split_of,
     task_of,
@@ -42,6 +46,7 @@ from relpretrain.zeroshot.results.scores import (
 from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
 from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 from relpretrain.zeroshot.scorers.build import build_scorer, chosen_model
+from relpretrain.zeroshot.side_by_side import make_board
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask
 from relpretrain.zeroshot.tasks.common.card import overview
@@ -65,7 +70,16 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
         if args.list or args.card is not None:
             print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
             return 0
-        report = _run(args, [program, *map(shlex.quote, argv)])
+        if args.side_by_side or args.leaderboard:
+            board = make_board(args, [program, *map(shlex.quote, argv)])
+            board.print()
+            if args.out:
+                board.write(args.out)
+            return 0
+        with process_group():
+            report = _run(args, [program, *map(shlex.quote, argv)])
+            if rank():
+                return 0
         report.print()
         if args.out:
             report.write(args.out)
@@ -94,7 +108,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> Report:
         raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models: --model, "
                          "--blind, --constant; --list names the tasks.)")  # fmt: skip
     for name in args.tasks or ():
-        if name not in TASKS:
+        if name not in TASKS and name != ALL:
             raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
     if args.data is not None and not args.data.exists():
         raise ValueError(f"There is no data folder or item file {args.data}.")
@@ -126,17 +140,35 @@ def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, 
     scored = with_threshold(scored, args.threshold)
     items = [result for part in scored for result in item_results(part)] if args.out else []
     protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
-    return Report(tuple(summarise(scored)), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
+    tables = summarise(scored)
+    if args.further or args.beside_blind:
+        tables += [table for part in scored if (table := further(part, _blind(args.beside_blind, part))) is not None]
+    return Report(tuple(tables), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
+
+
+def _blind(folder: Path | None, part: Scored) -> list[Any] | None:
+    """A blind model's lines on a split, None without them."""
+    if folder is None:
+        return None
+    path = folder / "scores" / score_file_name(part.task.name, part.split)
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no blind scores of {part.task.name} {part.split}: expected {path}, which "
+                         "--blind with --out makes.")  # fmt: skip
+    return read_scores(path)
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     if args.data is None:
         raise ValueError("Scoring a model needs --data DIR, with a folder per task, or --data FILE.json.")
-    device = _device(args.device)
+    device = own_device() if args.device is None else _device(args.device)
     blind = bool(args.blind or args.constant or args.blank_image)
     source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split), blind)
-    ready, hashes = prepare(args.tasks or ["vsr", "valse"], source)
-    ready = leave_out_broken(ready, args.allow_missing)
+    skipped: dict[str, str] | None = {} if args.tasks and ALL in args.tasks else None
+    wanted = list(TASKS) if skipped is not None else args.tasks or ["vsr", "valse"]
+    ready, hashes = prepare(wanted, source, skipped)
+    ready = _whole_images(ready, args.allow_missing, skipped)
+    if not ready:
+        raise ValueError(f"{args.data} holds no task that can be scored; --list names them.")
     if args.k_test:
         ready = [
             replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready
@@ -144,7 +176,25 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     scorer, described = build_scorer(args, device)
     model = str(args.checkpoint or args.model or described["scorer"])
     metadata = {"model": model} | describe(command, args.seed, device) | described | hashes
-    return _report(args, [replace(part, model=model) for part in evaluate(scorer, ready, args.out)], metadata)
+    scored = [replace(part, model=model) for part in evaluate(scorer, ready, args.out, skipped)]
+    for name, reason in (skipped or {}).items():
+        metadata[f"skipped {name}"] = reason
+    if skipped and not rank():
+        print("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), file=sys.stderr)
+    return _report(args, scored, metadata)
+
+
+def _whole_images(ready: list[Ready], allow: bool, skipped: dict[str, str] | None) -> list[Ready]:
+    """The splits without images that cannot be decoded (`look.leave_out_broken`), a task at a time to skip one."""
+    if skipped is None:
+        return leave_out_broken(ready, allow)
+    kept = []
+    for part in ready:
+        try:
+            kept += leave_out_broken([part], allow)
+        except ValueError as error:
+            skipped[f"{part.task.name} {part.split}".strip()] = str(error)
+    return kept
 
 
 def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Scored:
@@ -153,7 +203,7 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     if args.tasks and name not in args.tasks:
         raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
     unchecked = Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
-    if args.data is None or not isinstance(TASKS[name], PairTask):
+    if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
         return unchecked
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
     split, notes = find_split(records, splits, path, args.allow_missing)
@@ -213,9 +263,7 @@ def _finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
     return find
 
 
-def _device(name: str | None) -> str:
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+def _device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from relpretrain.distributed import gather_objects, rank, world_size
 from relpretrain.errors import counted
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
+from relpretrain.zeroshot.ranks import agree, own_share, whole
 from relpretrain.zeroshot.report.terminal import hash_items
 from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.scores import score_file_name, write_scores
 from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
+from relpretrain.zeroshot.tasks.common.base import texts_at_limit
 from relpretrain.zeroshot.tasks.common.source import Record
 
 
@@ -37,50 +40,107 @@ class Ready:
     version: str = ""
 
 
-def prepare(tasks: Sequence[str], source: Source) -> tuple[list[Ready], dict[str, str]]:
+def prepare(
+    tasks: Sequence[str], source: Source, skipped: dict[str, str] | None = None
+) -> tuple[list[Ready], dict[str, str]]:
     """Read the items of tasks and find their images: everything that can fail before a model is needed.
+
+    Args:
+        tasks: Names of tasks.
+        source: Where their files are.
+        skipped: Gets the reason why a task is left out; None to fail instead.
 
     Returns:
         The splits to score, and the hash of each one's data, as "data <task> <split>".
     """
-    ready, hashes = [], {}
+    ready: list[Ready] = []
+    hashes: dict[str, str] = {}
     for name in tasks:
-        task = TASKS[name]
-        splits = task.items(source)
-        for split, items in splits.items():
-            hashes[f"data {name} {split}".strip()] = hash_items({split: items})
-            located, notes = task.locate(items, source)
-            ready.append(Ready(task, split, located, notes, version_of_items(task, split, items)))
+        try:
+            some, found = _prepare(name, source)
+        except (ValueError, OSError) as error:
+            if skipped is None:
+                raise
+            skipped[name] = " ".join(str(error).split()).partition(", but ")[0]
+            continue
+        ready += some
+        hashes |= found
     return ready, hashes
 
 
-def evaluate(scorer: PairScorer, ready: Sequence[Ready], out: Path | None = None) -> list[Scored]:
+def _prepare(name: str, source: Source) -> tuple[list[Ready], dict[str, str]]:
+    task, ready, hashes = TASKS[name], [], {}
+    for split, items in task.items(source).items():
+        hashes[f"data {name} {split}".strip()] = hash_items({split: items})
+        located, notes = task.locate(items, source)
+        ready.append(Ready(task, split, located, notes, version_of_items(task, split, items)))
+    return ready, hashes
+
+
+def evaluate(
+    scorer: PairScorer, ready: Sequence[Ready], out: Path | None = None, skipped: dict[str, str] | None = None
+) -> list[Scored]:
     """Score splits. What was scored is kept: a score file is left even when a later item fails.
+
+    Several processes have a share of the items each, and each has all lines in the end; the first one writes them.
 
     Args:
         scorer: The model.
         ready: What to score, from `prepare`.
         out: Folder for the score files, or None.
+        skipped: Gets the reason why a split is left out that cannot be scored; None to fail instead.
 
     Raises:
         ValueError: If an item cannot be scored; says where the scores of those before it are.
     """
     scored = []
     for part in ready:
-        done: list[Record] = []
-        path = None if out is None else out / "scores" / score_file_name(part.task.name, part.split)
+        path = None if out is None or rank() else out / "scores" / score_file_name(part.task.name, part.split)
         try:
-            records = part.task.score(scorer, part.items, done)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{error}{_keep(path, done)}") from error
-        except BaseException:
-            _keep(path, done)
-            raise
+            records = _score(scorer, part, path)
+        except ValueError as error:
+            if skipped is None:
+                raise
+            skipped[f"{part.task.name} {part.split}".strip()] = " ".join(str(error).split())
+            continue
         if path is not None:
             write_scores(path, records)
+        _share_limits(scorer)
         notes = (*part.notes, *getattr(scorer, "notes", tuple)())
         scored.append(Scored(part.task, part.split, records, notes, part.items, part.version))
     return scored
+
+
+def _score(scorer: PairScorer, part: Ready, path: Path | None) -> list[Record]:
+    """The lines of a split, put together from all processes."""
+    together = world_size() > 1
+    share = getattr(part.task, "shared", False)
+    numbers = own_share(part.items) if together and share else list(range(len(part.items)))
+    done: list[Record] = []
+    records: list[Record] = []
+    failure: Exception | None = None
+    try:
+        # What cannot be shared is the first process's: the others wait.
+        if numbers and (share or not rank()):
+            records = part.task.score(scorer, [part.items[number] for number in numbers], done)
+    except (ValueError, OSError) as error:
+        failure = ValueError(f"{error}{_keep(path, done)}")
+        failure.__cause__ = error
+    except BaseException:
+        _keep(path, done)
+        raise
+    agree(failure)
+    if not together:
+        return records
+    return whole(part.items, numbers, records) if share else list(gather_objects(records)[0])
+
+
+def _share_limits(scorer: PairScorer) -> None:
+    """Let every process know the texts that reached the limit in any."""
+    learn = getattr(scorer, "learn_limits", None)
+    if learn is not None and world_size() > 1:
+        for texts in gather_objects(set(texts_at_limit(scorer))):
+            learn(texts)
 
 
 def _keep(path: Path | None, done: Sequence[Record]) -> str:
@@ -99,4 +159,33 @@ def summarise(scored: Sequence[Scored]) -> list[Table]:
         for table in part.task.tables(part.records, part.split):
             data = version_note(part.task, part.split, version, sum(part.task.count(part.records).values()))
             tables.append(replace(table, notes=(*table.notes, *part.notes, data), version=version))
+    return tables + averages(scored)
+
+
+@runtime_checkable
+class Averaged(Task, Protocol):
+    """A task whose authors average over its splits."""
+
+    def split_of(self, records: Sequence[Record]) -> str:
+        """The split that lines are of."""
+        ...
+
+    def across(self, parts: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
+        """The averages, from the lines of several splits."""
+        ...
+
+
+def averages(scored: Sequence[Scored]) -> list[Table]:
+    """The tables over the splits of a task, of tasks whose authors average over them, by model."""
+    found: dict[tuple[str, str], list[Scored]] = {}
+    for part in scored:
+        found.setdefault((part.model, part.task.name), []).append(part)
+    tables: list[Table] = []
+    for parts in found.values():
+        task = parts[0].task
+        if not isinstance(task, Averaged):
+            continue
+        splits = {part.split or task.split_of(part.records): part.records for part in parts}
+        if len(splits) > 1:
+            tables += task.across(splits)
     return tables

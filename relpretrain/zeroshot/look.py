@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from PIL import Image
-
-from relpretrain.data.build.progress import track
-from relpretrain.zeroshot.tasks.common.base import Unseen, without_groups
+from relpretrain.pixels import BROKEN, open_image
+from relpretrain.progress import track
+from relpretrain.zeroshot.tasks.common.base import Unseen, read_image, without_groups
 
 _SMALL = 64  # side that a JPEG is decoded at, if it can be: as much of the file is read as at full size
 _AT_ONCE = 256
@@ -72,10 +71,13 @@ def why_broken(image: str | Callable[[], Any]) -> str:
         if not isinstance(image, str):
             image()
             return ""
-        with Image.open(image) as opened:
+        if image.endswith(".npy"):
+            read_image(image)
+            return ""
+        with open_image(image) as opened:
             opened.draft(None, (_SMALL, _SMALL))
             opened.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
 

@@ -12,6 +12,9 @@ from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.scorers.build import PRECISIONS, WAYS
 from relpretrain.zeroshot.tasks import TASKS
 
+ALL = "all"
+"""In place of names of tasks: all that are there; the others are skipped, and told."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Raises mistakes as a ValueError."""
@@ -29,9 +32,26 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two score files, or two --out folders"
     )
+    parser.add_argument(
+        "--side-by-side", type=Path, nargs="+", metavar="DIR", help="any number of --out folders on one page, sorted"
+    )
+    parser.add_argument(
+        "--leaderboard",
+        type=Path,
+        metavar="FILE",
+        help="--side-by-side: a CSV file of figures that are shown as well (see --add)",
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="--side-by-side: write these folders' figures into the --leaderboard"
+    )
     parser.add_argument("--list", action="store_true", help="the tasks, a line each")
     parser.add_argument("--card", nargs="*", metavar="TASK", help="what to know of a task (of all, if none is named)")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=f"among {', '.join(TASKS)} (default: vsr valse)")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help=f"among {', '.join(TASKS)} (default: vsr valse); {ALL}: those that are there",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with a folder per task, or a JSON file of items"
     )
@@ -59,6 +79,14 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         metavar="T",
         help=f"VSR: lowest score that means true: a number, {DEV} (chosen there for test) or {SWEEP} (an oracle shown)",
     )
+    parser.add_argument(
+        "--further",
+        action="store_true",
+        help="what scores say besides: GroupMatch, half-truths, ties, texts at the limit, calibration",
+    )
+    parser.add_argument(
+        "--beside-blind", type=Path, metavar="DIR", help="--further: an --out folder of --blind on the same items"
+    )
     parser.add_argument("--seed", type=int, default=0, help="--compare: of the draws (default: 0)")
     return parser
 
@@ -69,8 +97,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model",
         metavar="KIND:NAME",
-        help="another model: hf:FOLDER_OR_NAME (CLIP, SigLIP, BLIP), open_clip:NAME/WEIGHTS",
+        help="another model: hf:FOLDER_OR_NAME (CLIP, SigLIP, SigLIP 2, BLIP, BLIP-2), open_clip:NAME/WEIGHTS, or "
+        "vqa:FOLDER_OR_NAME (a generative model asked yes or no)",
     )
+    model.add_argument("--question", metavar="TEXT", help="vqa: what is asked, with {} for the text")
     model.add_argument(
         "--blind",
         metavar="LM",
@@ -81,7 +111,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--blank-image", action="store_true", help="replace every image by a grey one: what the model knows unseen"
     )
     model.add_argument(
-        "--by", choices=WAYS, help="--checkpoint: matching head (itm, default), embeddings (itc) or both"
+        "--by",
+        choices=WAYS,
+        help="--checkpoint, BLIP, BLIP-2: matching head (itm, default), embeddings (itc), or both (--checkpoint)",
     )
     model.add_argument(
         "--tokenizer",
@@ -94,7 +126,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--max-tokens", type=positive, metavar="N", help="cut texts to N tokens (default: the model's own)"
     )
-    model.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images at once (default: 32)")
+    model.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="images at once (default: 32); halved, and told, where memory does not suffice",
+    )
     model.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
     model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 on CUDA; heads stay fp32")
 

@@ -46,7 +46,7 @@ def test_every_arm_is_trained_on_both_backbones_and_those_of_the_claims_with_eve
 
 
 @EVERY
-def test_images_that_are_alike_are_dealt_together_and_stand_otherwise(preset):
+def test_images_that_are_alike_stay_together_and_stand_otherwise(preset):
     stream = yaml.safe_load(preset.recipe.read_text())["data"]["streams"]["graphs"]
     assert preset.worlds["main"]["alike"] == stream["neighbours"]
     assert stream["flip"] == 0  # of one of two images, it would make them alike again

@@ -93,7 +93,7 @@ def test_a_loader_joins_every_step(tmp_path):
     run = trainer(tmp_path, max_epochs=2)
     run.fit(model, loader())
     assert model.seen == [0, 1, 2, 0, 1, 2]
-    assert steps == [0, 1, 2, 3, 0, 1]  # four in a pass of the loader, which goes round
+    assert steps == [0, 1, 2, 3, 0, 1]  # four in an epoch of the loader, which goes round
     assert {"relation/vsg_itc", "relation/vsg_itm", "relation/vsg_mlm", "relation/mrc"} <= set(run.callback_metrics)
 
 

@@ -82,7 +82,7 @@ def test_the_queue_starts_with_unit_vectors_of_unknown_identity():
 def test_all_ranks_hold_the_rows_of_all(monkeypatch):
     mine, others = rows(0, 2), rows(2, 3)
     other = {id(tensor): theirs for tensor, theirs in zip(mine, others, strict=True)}
-    monkeypatch.setattr(momentum, "gather_sizes", lambda n, device: [n, 3])
+    monkeypatch.setattr(momentum, "gather_sizes", lambda n: [n, 3])
     monkeypatch.setattr(momentum, "gather", lambda tensor, sizes: torch.cat([tensor, other[id(tensor)]]))
     queue = EmbeddingQueue(3, 7)
     queue.put(*mine)

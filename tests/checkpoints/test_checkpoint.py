@@ -1,4 +1,5 @@
 import io
+import sys
 import zipfile
 
 import pytest
@@ -105,14 +106,39 @@ def test_weights_that_do_not_fit_are_refused(preprocess, tmp_path):
         relpretrain.load(tmp_path / "c.ckpt")
 
 
-@pytest.mark.parametrize("path", ["os.system", "subprocess.Popen", "relpretrain.cli.main", "nowhere.Model"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("os.system", "subprocess.Popen", "relpretrain.cli.main", "nowhere.Model"),
+        "relpretrain.__main__.main",  # which runs the command line when it is imported
+        "relpretrain.backbones.nothing.Model",
+        "relpretrain.inspect.run_report.__main__.main",
+        "torch.nn.modules.linear.Linear",  # a module, and no model
+        "relpretrain.objectives.language.MLM",
+    ],
+)
 def test_a_checkpoint_cannot_name_any_code(path, preprocess, tmp_path):
     backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
     content = made(preprocess, backbone, {"box": BOX()})
     content[checkpoints.KEY]["backbone"] = {"class_path": path, "init_args": {"args": "true"}}
     torch.save(content, tmp_path / "c.ckpt")
-    with pytest.raises(CheckpointError, match=r"which is no backbone|import nowhere"):
+    before = set(sys.modules)
+    with pytest.raises(CheckpointError, match=r"which is no backbone|before loading"):
         relpretrain.load(tmp_path / "c.ckpt")
+    assert not [name for name in set(sys.modules) - before if name.endswith("__main__")]
+
+
+def test_a_checkpoint_asks_for_no_weights_from_elsewhere(preprocess, tmp_path, monkeypatch):
+    from relpretrain.backbones import encoders, vision
+
+    for module, name in ((vision, "load_pretrained"), (encoders, "_hugging_face_bert")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("asks for weights"))
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    asked = content[checkpoints.KEY]["backbone"]["init_args"]
+    asked["pretrained_image"], asked["pretrained_text"] = "vit_base_patch16_224.augreg_in21k", "bert-base-uncased"
+    torch.save(content, tmp_path / "c.ckpt")
+    assert relpretrain.load(tmp_path / "c.ckpt").backbone.config == backbone.config
 
 
 def test_vocabularies_are_compared_by_number_of_each_name():

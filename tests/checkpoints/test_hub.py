@@ -10,6 +10,7 @@ from PIL import Image
 import relpretrain
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.errors import CheckpointError
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
 
@@ -72,3 +73,16 @@ def test_what_is_pushed_is_what_comes_back(loaded, tmp_path, monkeypatch):
     again = relpretrain.Loaded.from_pretrained("me/rex", cache_dir=tmp_path / "cache", local_files_only=True)
     assert same(loaded, again)
     assert not again.backbone.training
+
+
+def test_a_damaged_folder_is_told(loaded, tmp_path):
+    folder = tmp_path / "out"
+    loaded.save_pretrained(folder)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or was replaced"):
+        relpretrain.load(folder)
+    weights.write_bytes(whole)
+    assert same(relpretrain.load(folder), loaded)
+    assert not list(folder.glob(".*.unfinished"))

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from relpretrain.data.bad_samples import JUDGED_EVERY, BadSampleTracker
-from relpretrain.data.shards.row_index import Problem
+from relpretrain.data.shards.scan import Problem
 from relpretrain.errors import TooManyBadSamples
 from tests import two_ranks
 

@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 from PIL import Image
 
+from relpretrain import progress
 from relpretrain.cli import main
-from relpretrain.data.build import progress
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from relpretrain.synthetic import WorldOptions
 
@@ -99,7 +99,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(photos, tmp_path, capsys):
         (("convert", "coco", "--images", photos, "--out", out), "got neither"),
         (("convert", "vrd", "--images", photos, "--annotations", table, "--out", out), "objects.json"),
         (("pack", tmp_path / "*.tar", "--out", out), "matches no file"),
-        (("pack", table, "--out", out), "is not an uncompressed tar"),
+        (("pack", table, "--out", out), "t.json is no manifest of shards"),
+        (("pack", next(photos.glob("*.jpg")), "--out", out), "is not an uncompressed tar"),
     ]:
         assert data(*words) == 2
         error = capsys.readouterr().err

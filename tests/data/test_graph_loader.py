@@ -8,8 +8,8 @@ from transformers import CLIPImageProcessor
 
 from relpretrain import RelationVocabulary, graph_loader
 from relpretrain.data.pipeline.host_tokenizer import PlainTokenizer, SentenceEncoder, text_encoder
+from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD
 from relpretrain.errors import ConfigError
 from relpretrain.types import GraphBatch
 from tests import two_ranks
@@ -103,21 +103,22 @@ def test_numbers_and_vocabulary(world):
 
 
 def test_mean_and_std_are_the_hosts(world):
-    ours = next(iter(graph_loader(*world, 4, 32))).images
-    theirs = next(iter(graph_loader(*world, 4, 32, mean=(0.5,) * 3, std=(0.5,) * 3))).images
+    ours = next(iter(graph_loader(*world, 4, 32))).model_images()
+    theirs = next(iter(graph_loader(*world, 4, 32, mean=(0.5,) * 3, std=(0.5,) * 3))).model_images()
     pixels = ours * torch.tensor(IMAGE_STD)[:, None, None] + torch.tensor(IMAGE_MEAN)[:, None, None]
     torch.testing.assert_close(theirs, (pixels - 0.5) / 0.5)
 
 
 def test_a_transform_is_the_hosts(world):
-    """Its values, in our geometry: the same as our own normalisation, up to the rounding to 8 bits."""
-    plain = next(iter(graph_loader(*world, 4, 32))).images
+    """Its values, in our geometry: the same as our own normalisation."""
+    plain = next(iter(graph_loader(*world, 4, 32))).model_images()
     normal = transforms.Normalize(IMAGE_MEAN, IMAGE_STD)
     evaluation = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32), transforms.ToTensor(), normal])
     processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
     for transform in (evaluation, processor):
         batch = next(iter(graph_loader(*world, 4, 32, transform=transform)))
-        torch.testing.assert_close(batch.images, plain, rtol=0, atol=0.5 / 255 / 0.26 + 1e-3)
+        torch.testing.assert_close(batch.images, plain, rtol=0, atol=1e-5)
+        assert batch.model_images() is batch.images
     with pytest.raises(ValueError, match=r"transform gave \(3, 16, 16\) for an image of 32 pixels"):
         next(
             iter(
@@ -132,7 +133,7 @@ def test_problems_are_told_together(world, tmp_path):
     with pytest.raises(ConfigError) as error:
         graph_loader(str(tmp_path / "none"), tmp_path / "nothing", 4, 32, mask_fraction=2.0)
     message = str(error.value)
-    assert "mask_fraction=2 must be a share" in message
+    assert "mask_fraction=2 must be a fraction" in message
     assert "none" in message
     assert "tokenizer" in message
     with pytest.raises(ConfigError, match="max_tokens=4 is too short for one triplet"):

@@ -83,7 +83,7 @@ def test_every_bad_sample_is_named_with_its_field(faulty):
     assert [bad.detail for bad in found.bad if bad.key == "text"] == ["cannot identify image file"]  # no address in it
     assert found.samples == 13
     assert found.eligible == {"captions": 10, "regions": 9, "graphs": 6}
-    assert found.bad_share == pytest.approx(5 / 6)  # of graphs; 10 of all 13
+    assert found.bad_fraction == pytest.approx(5 / 6)  # of graphs; 10 of all 13
 
 
 def test_judges_as_training_does(faulty, tmp_path):
@@ -110,7 +110,7 @@ def test_text_limits_are_judged_with_a_recipe(tmp_path):
     judges = recipe_judges({"graphs": stream("graphs", shards)}, 32, {"graphs": encoder}, 0.25)
     found = examine("small", [f"{shards}/s-000000.tar", f"{shards}/s-000001.tar"], judges)
     assert [bad.reason for bad in found.bad] == ["no_triplet_fits"] * 6
-    assert found.bad_share == 1
+    assert found.bad_fraction == 1
 
 
 def test_counts_of_boxes_and_captions(faulty):
@@ -216,7 +216,7 @@ def test_sorted_samples_are_told_from_shuffled_ones():
 
 
 def test_the_order_of_training_is_judged(tmp_path):
-    """Samples in the shards are sorted by image; the streams deal them mixed."""
+    """Samples in the shards are sorted by image; the streams draw them mixed."""
     from relpretrain.data.shards.writer import ShardWriter
 
     with ShardWriter(tmp_path / "s", samples_per_shard=100) as writer:
@@ -227,21 +227,21 @@ def test_the_order_of_training_is_judged(tmp_path):
     told = found.mixing(plain_schedule(found))
     assert told["in the shards"]["image id"].shared == 270
     assert not told["in the shards"]["image id"].is_random
-    assert told["graphs, as dealt"]["image id"].is_random
-    assert told["graphs, as dealt"]["image id"].pairs == 299
+    assert told["graphs, as drawn"]["image id"].is_random
+    assert told["graphs, as drawn"]["image id"].pairs == 299
 
 
 def test_streams_over_different_shards_of_a_dataset_are_told_apart(tmp_path):
-    """Only the first shard has captions, and only the second is dealt by the stream of graphs."""
+    """Only the first shard has captions, and only the second is drawn by the stream of graphs."""
     first = f"{write_shards(tmp_path / 'a', 9, 9, graph=False)}/s-000000.tar"
     second = f"{write_shards(tmp_path / 'b', 9, 9, captions=0)}/s-000000.tar"
     found = examine("small", [first, second], plain_judges())
     streams = {"captions": stream("captions", first), "graphs": stream("graphs", second)}
     rows = {"captions": {"small": [np.arange(9)]}, "graphs": {"small": [np.arange(9)]}}
     told = found.mixing(BatchSchedule(streams, rows, 0))
-    assert told["captions, as dealt"]["caption"].shared == 8
-    assert told["graphs, as dealt"]["caption"].shared == 0
-    assert told["graphs, as dealt"]["caption"].expected == 0
+    assert told["captions, as drawn"]["caption"].shared == 8
+    assert told["graphs, as drawn"]["caption"].shared == 0
+    assert told["graphs, as drawn"]["caption"].expected == 0
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,9 @@ def test_the_command_says_what_steps_and_ranks_take(tmp_path, capsys):
     recipe = recipe_file(tmp_path, shards)
     assert main(["data", "doctor", "-c", recipe, "--ranks", "2", "--num-workers", "1", "--workers", "1"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "a pass is 24 samples, 3 batches of 8, 4 on each of 2 ranks; 9 steps take 72 samples, 3.00 pass" in printed
+    assert (
+        "an epoch is 24 samples, 3 batches of 8, 4 on each of 2 ranks; 9 steps take 72 samples, 3.00 epochs" in printed
+    )
     assert "2 ranks with 1 worker each can be served" in printed
     assert main(["data", "doctor", "-c", recipe, "--ranks", "3", "--workers", "1"]) == 1
     assert "must be a multiple of their number, 3" in capsys.readouterr().out
@@ -303,7 +305,7 @@ def test_shards_in_place_of_those_of_a_recipe(tmp_path, capsys):
     shards = write_shards(tmp_path / "s", 24)
     recipe = recipe_file(tmp_path, str(tmp_path / "nowhere"))
     assert main(["data", "doctor", shards, "-c", recipe, "--workers", "1"]) == 0
-    assert "captions from shards: a pass is 24 samples" in capsys.readouterr().out
+    assert "captions from shards: an epoch is 24 samples" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,7 @@ def test_shards_in_place_of_those_of_a_recipe(tmp_path, capsys):
         (["{}/absent"], "matches no file"),
         (["{}/text.tar"], "text.tar is not an uncompressed tar file"),
         (["{}/text.tar", "--ranks", "0"], "argument --ranks: must be at least 1, got 0"),
-        (["-c", "{}/absent.yaml"], "cannot read the recipe"),
+        (["-c", "{}/absent.yaml"], "absent.yaml does not exist"),
         (["-c", "{}/text.tar"], "has no settings under 'data'"),
         (["-c", "{}/wrong.yaml"], "data of recipe"),
     ],

@@ -133,14 +133,17 @@ def test_a_perfect_small_box_costs_nothing_under_autocast(kind):
     assert last.bias.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_without_a_region_nothing_is_fused(whole):
+def test_images_alone_are_a_zero_of_count_zero():
     model, batch = StandIn(), regions()
-    if whole:
-        batch.pairs.whole = torch.ones(4, dtype=torch.bool)
-    else:
-        batch = empty(batch)
-    calls = []
+    batch.pairs.whole = torch.ones(4, dtype=torch.bool)
+    output = BOX()(Features(model, batch, [batch.pairs]))
+    assert (int(output.count), float(output.loss)) == (0, 0.0)
+    output.loss.backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_without_a_row_nothing_is_fused():
+    model, batch, calls = StandIn(), empty(regions()), []
     model.fuse = model.encode_text = lambda *given: calls.append(given)
     output = BOX()(Features(model, batch, [batch.pairs]))
     assert calls == []

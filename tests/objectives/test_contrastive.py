@@ -3,10 +3,13 @@ import math
 import pytest
 import torch
 
+from relpretrain.backbones import ALBEF
 from relpretrain.features import Features
-from relpretrain.objectives import ITC
+from relpretrain.objectives import ITC, contrastive
 from relpretrain.objectives.contrastive import contrastive_losses
 from tests.objectives.standin import StandIn, captions
+
+SIZES = {"image_size": 4, "patch_size": 2, "vocab_size": 20}
 
 
 def naive(image, text, temperature, image_ids, text_keys):
@@ -90,3 +93,51 @@ def test_the_weight_scales_the_loss_but_not_the_part():
     output = ITC(weight=0.5)(Features(StandIn(), batch, [batch.pairs]))
     assert float(output.loss) == pytest.approx(0.5 * float(output.parts["itc"]))
     assert output.count == 4
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_rows_in_parts_give_the_same_value_and_gradient(monkeypatch, shared):
+    """Seven rows, three of them at a time, of a student whose keys are its own or a teacher's with a queue."""
+    results = []
+    for logits in (1 << 24, 3 * 7 if shared else 3 * (7 + 16)):
+        monkeypatch.setattr(contrastive, "LOGITS", logits)
+        torch.manual_seed(0)
+        model = StandIn() if shared else ALBEF("tiny", **SIZES, momentum=0.9, queue_size=16).eval()
+        batch = captions(7)
+        batch.image_ids[2] = batch.image_ids[5]
+        view = Features(model, batch, [batch.pairs], teacher=None if shared else model.teacher).view(batch.pairs)
+        term = ITC().term(view)
+        term.loss.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        results.append((term.loss.detach(), term.metrics["accuracy"], *gradients))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_kept_for_the_backward_pass_does_not_grow_with_the_square(monkeypatch):
+    def kept(n):
+        """Numbers that the loss of n pairs saves."""
+        batch, sizes = captions(n), {}
+        view = Features(StandIn(), batch, []).view(batch.pairs)
+        view.image_embedding = view.text_embedding = torch.randn(n, 6).requires_grad_()
+
+        def note(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            ITC().term(view)
+        return sum(sizes.values())
+
+    assert kept(64) > 3 * kept(32)
+    monkeypatch.setattr(contrastive, "LOGITS", 64)
+    assert kept(64) < 2.5 * kept(32)
+
+
+def test_a_queue_is_not_copied():
+    model, batch, saved = ALBEF("tiny", **SIZES, momentum=0.9, queue_size=5000).eval(), captions(4), []
+    view, queue = Features(model, batch, [batch.pairs], teacher=model.teacher).view(batch.pairs), model.teacher.queue
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        ITC().term(view)
+    wide = {t.data_ptr() for t in saved if t.numel() >= queue.image.numel()}
+    assert wide == {queue.image.data_ptr(), queue.text.data_ptr()}

@@ -107,7 +107,8 @@ def test_patch_mask_follows_x_vlms_rule_on_pixels():
 
 def empty(batch):
     """The same batch without pairs."""
-    text = TextBatch(*(getattr(batch.pairs.text, f.name)[:0] for f in dataclasses.fields(TextBatch)))
+    names = ("input_ids", "attention_mask", "masked_input_ids", "labels")
+    text = TextBatch(*(getattr(batch.pairs.text, name)[:0] for name in names))
     boxes = None if batch.pairs.boxes is None else batch.pairs.boxes[:0]
     pairs = dataclasses.replace(
         batch.pairs,
@@ -181,8 +182,8 @@ def test_processes_tell_their_sizes_once_for_a_view(monkeypatch):
     from relpretrain.backbones import momentum
 
     asked = []
-    monkeypatch.setattr(features, "gather_sizes", lambda rows, device: asked.append(rows) or [rows])
-    monkeypatch.setattr(momentum, "gather_sizes", lambda rows, device: asked.append(rows) or [rows])
+    monkeypatch.setattr(features, "gather_sizes", lambda rows: asked.append(rows) or [rows])
+    monkeypatch.setattr(momentum, "gather_sizes", lambda rows: asked.append(rows) or [rows])
     sizes = {"image_size": 4, "patch_size": 2, "vocab_size": 20, "queue_size": 16, "momentum": 0.9}
     module = RelationModule(ALBEF("tiny", **sizes), {"first": ITC(), "second": ITC(0.5)})
     module.training_step(captions(5))

@@ -1,3 +1,4 @@
+import math
 import pickle
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relpretrain.scene_graph import Box, Entity, FlipRefused, GraphError, Relation, SceneGraph, holds
+from relpretrain.scene_graph import graph as module
 from tests.scene_graph.strategies import HEIGHT, WIDTH, boxes, graphs
 
 quick = settings(max_examples=150, deadline=None, derandomize=True)
@@ -57,9 +59,46 @@ def test_resize_scales_and_keeps_truth(graph, x, y):
 
 
 @quick
+@given(graphs(), boxes(), st.sampled_from([0.3, 0.5]))
+def test_a_crop_to_a_size_is_a_crop_and_a_resize(graph, window, min_visible):
+    at_once, dropped = graph.crop(window, min_visible, size=(24.0, 16.0))
+    cropped, as_well = graph.crop(window, min_visible)
+    assert at_once == cropped.resize(24 / window.width, 16 / window.height)
+    assert dropped == as_well
+
+
+@quick
 @given(graphs())
 def test_json_round_trip(graph):
     assert SceneGraph.from_json(graph.to_json(), WIDTH, HEIGHT) == graph
+
+
+@quick
+@given(graphs())
+def test_entities_read_at_once_are_those_read_one_by_one(graph):
+    items = graph.to_json()["entities"]
+    one_by_one = [module._entity(item, i, WIDTH, HEIGHT) for i, item in enumerate(items)]
+    at_once = module._sound_entities(items, WIDTH, HEIGHT)
+    assert at_once == (one_by_one or None)
+    assert [e.id for e in at_once or ()] == list(range(len(items)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"box": [0, 0, True, 5]},
+        {"box": (0, 0, 5, 5)},
+        {"box": [0, 0, 5, 10**400]},
+        {"box": [-1, 0, 5, 5]},
+        {"label": ""},
+        {"attributes": None},
+        {"attributes": [3]},
+    ],
+)
+def test_what_is_odd_is_read_one_by_one(change):
+    assert module._sound_entities([ENTITY], math.inf, math.inf) is not None
+    assert module._sound_entities([ENTITY, ENTITY | change], math.inf, math.inf) is None
+    assert module._sound_entities([ENTITY | {"box": [0, 0, 5, math.inf]}], math.inf, math.inf) is None
 
 
 def test_ids_are_positions_in_the_annotation_and_stay_with_their_entities():

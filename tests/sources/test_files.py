@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relpretrain.sources.common.files import Join, Meter, json_items, json_lines, json_pairs
+from relpretrain.progress import Meter
+from relpretrain.sources.common.files import Join, json_items, json_lines, json_pairs
 
 
 def test_items_and_pairs(tmp_path):

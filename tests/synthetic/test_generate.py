@@ -253,7 +253,7 @@ def test_shapes_fill_their_boxes_and_differ():
         ({"image_size": 8}, "image_size is 8"),
         ({"colors": ("red", "red")}, "each once"),
         ({"relations": ("left of",)}, "a foil needs another one"),
-        ({"relational_captions": 2.0}, "a share lies between 0 and 1"),
+        ({"relational_captions": 2.0}, "relational_captions=2 must be a fraction between 0 and 1"),
     ],
 )
 def test_an_impossible_world_is_refused(tmp_path, changes, message):

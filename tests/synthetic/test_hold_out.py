@@ -163,7 +163,7 @@ def test_the_scenes_of_benchmarks_show_nothing_held_out(folder, held_out):
         ({"hold_out_pairs": 0.6}, "every kind is to stay in at least half.*Lower hold_out_pairs"),
         ({"hold_out_combinations": 0.7}, "only 30 can be held out.*Lower hold_out_combinations"),
         ({"hold_out_combinations": 0.2, "relations": ("left of", "right of")}, "a single pair of opposites"),
-        ({"hold_out_pairs": 1.0}, "a share to hold out lies between 0 and 1"),
+        ({"hold_out_pairs": 1.0}, "a fraction to hold out lies between 0 and 1"),
         ({"hold_out_pairs": 0.4, "objects": 5}, "No scene of 5 objects.*Lower hold_out_pairs"),
     ],
 )

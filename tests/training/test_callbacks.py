@@ -1,7 +1,8 @@
 import pytest
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
-from relpretrain.training import LastCheckpoint, ProgressLine
+from relpretrain.errors import CheckpointError
+from relpretrain.training import LastCheckpoint, LossLog, ProgressLine
 from relpretrain.training.callbacks import Throughput
 from tests.training.standin import loader, module
 
@@ -45,3 +46,29 @@ def test_no_checkpoint_where_none_is_wanted(tmp_path, capsys):
     fit(tmp_path, ProgressLine(), steps=1, enable_checkpointing=False)
     assert not (tmp_path / "last.ckpt").exists()
     assert "Checkpoint" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_told_only_when_it_can_be_read_back(tmp_path, capsys):
+    class Damaging(Callback):
+        def on_fit_end(self, trainer, pl_module):
+            path = tmp_path / "last.ckpt"
+            path.write_bytes(path.read_bytes()[:-1000])
+
+    trainer = Trainer(accelerator="cpu", max_steps=1, logger=False, enable_progress_bar=False,
+                      enable_model_summary=False, default_root_dir=tmp_path,
+                      callbacks=[Damaging(), LastCheckpoint(tmp_path)])  # fmt: skip
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is not a checkpoint: cut off"):
+        trainer.fit(module(), loader())
+    assert "Checkpoint" not in capsys.readouterr().out
+
+
+def test_the_log_tells_the_norm_of_the_gradients_and_what_was_left_out(tmp_path):
+    seen = []
+
+    class Reading(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            log = next(c for c in trainer.callbacks if isinstance(c, LossLog))
+            log.listeners[:] = [lambda: seen.append(dict(log.latest))]
+
+    fit(tmp_path, Reading(), steps=2)
+    assert seen[-1]["train/gradient_norm"] > 0

@@ -11,33 +11,14 @@ import yaml
 from relpretrain.backbones import vision
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
-from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training.command.resuming import differences, settings_of
-from tests.data.small import tokenizer, write_shards
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "realbef.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _closed_streams(monkeypatch):
-    """Lightning's log handlers keep the captured stderr of an earlier test."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
+from tests.small_fit import small_fit
 
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """Call `relpretrain fit` on small shards; arguments override."""
     monkeypatch.chdir(tmp_path)
-    write_shards(tmp_path / "shards")
-    RelationVocabulary(("beside", "on", "under")).save(tmp_path / "relations.json")
-    tiny = ["--run=run", "--trainer.max_steps=4", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu"]
-    tiny += ["--model.backbone.size=tiny", "--model.backbone.image_size=16", "--data.image_size=16"]
-    tiny += ["--model.backbone.pretrained_image=null", "--model.backbone.pretrained_text=null"]
-    tiny += ["--model.objectives.mrc.init_args.vocabulary=relations.json", "--data.num_workers=0"]
-    tiny += [f"--data.tokenizer={tokenizer(tmp_path)}"]
-    for name in ("captions", "mrc", "vsg"):
-        tiny += [f'--data.streams.{name}.datasets={{"small": "shards"}}', f"--data.streams.{name}.batch_size=4"]
-    return lambda *arguments: main(["fit", "-c", str(RECIPE), *tiny, *arguments])
+    return small_fit(tmp_path, "realbef", dict.fromkeys(("captions", "mrc", "vsg"), 4), steps=4)
 
 
 def steps(path):

@@ -115,3 +115,94 @@ def _write_processor(folder, cls, images, tokenizer):
     tokenizer.save_pretrained(folder)
     state = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps(state | {"processor_class": cls.__name__}))
+
+
+def own_tokenizer(kind, length):
+    """The tokenizer class of a kind of model, over letters."""
+    if kind == "clip":
+        pieces = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+        return transformers.CLIPTokenizer({p: n for n, p in enumerate(pieces)}, [], model_max_length=length)
+    if kind in ("blip", "blip2"):
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+        return transformers.BertTokenizer({p: n for n, p in enumerate(pieces)}, model_max_length=length)
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *LETTERS, "▁"]
+    tokenizer = transformers.Siglip2Tokenizer({p: n for n, p in enumerate(pieces)}, [], padding_side="right")
+    end = [("<eos>", 1)]
+    tokenizer._tokenizer.post_processor = processors.TemplateProcessing("$A <eos>", special_tokens=end)
+    return tokenizer
+
+
+def write_own(kind, folder, length=24):
+    """A model of random weights with the configuration, tokenizer and processor classes of its kind."""
+    tokenizer = own_tokenizer(kind, length)
+    ids = {name: getattr(tokenizer, f"{name}_token_id") or 0 for name in ("bos", "eos", "pad")}
+    text = _TEXT | {f"{name}_token_id": number for name, number in ids.items()}
+    text |= {"vocab_size": len(tokenizer), "max_position_embeddings": length}
+    images = {"size": {"height": 32, "width": 32}}
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=12)
+        square = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+        model, image = transformers.CLIPModel(config), transformers.CLIPImageProcessor(**square)
+        processor = transformers.CLIPProcessor(image, tokenizer)
+    elif kind == "siglip2":
+        vision = {**_VISION, "num_patches": 16, "patch_size": 16}
+        del vision["image_size"]
+        config = transformers.Siglip2Config(text_config=text | {"projection_size": 16}, vision_config=vision)
+        model = transformers.Siglip2Model(config)
+        image = transformers.Siglip2ImageProcessor()
+        processor = transformers.Siglip2Processor(image, tokenizer)
+    elif kind == "siglip2_fixed":  # as the checkpoints of one resolution are
+        config = transformers.SiglipConfig(text_config=text, vision_config=_VISION)
+        model, image = transformers.SiglipModel(config), transformers.SiglipImageProcessor(**images)
+        processor = transformers.SiglipProcessor(image, tokenizer)
+    elif kind == "blip":
+        text |= {"encoder_hidden_size": 16, "sep_token_id": tokenizer.sep_token_id}
+        shared = {"image_text_hidden_size": 12, "projection_dim": 12}
+        model = transformers.BlipForImageTextRetrieval(
+            transformers.BlipConfig(text_config=text, vision_config=_VISION, **shared)
+        )
+        processor = transformers.BlipProcessor(transformers.BlipImageProcessor(**images), tokenizer)
+    else:
+        processor = transformers.Blip2Processor(
+            transformers.BlipImageProcessor(**images), tokenizer, num_query_tokens=3
+        )
+        former = _TEXT | {"vocab_size": len(tokenizer), "max_position_embeddings": length, "encoder_hidden_size": 16}
+        former |= {"use_qformer_text_input": True, "cross_attention_frequency": 1, "pad_token_id": 0}
+        config = transformers.Blip2Config(
+            vision_config=_VISION,
+            qformer_config=former,
+            text_config={"model_type": "opt", "vocab_size": len(tokenizer), "hidden_size": 16, "ffn_dim": 16,
+                         "num_hidden_layers": 1, "num_attention_heads": 2, "word_embed_proj_dim": 16},
+            num_query_tokens=3,
+            image_text_hidden_size=12,
+            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        )  # fmt: skip
+        model = transformers.Blip2ForImageTextRetrieval(config)
+    random_weights(model).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+def write_llava(folder):
+    """A generative model that looks at images."""
+    tokenizer = letters(200)
+    tokenizer.add_tokens(["<image>", "Yes", "No"], special_tokens=True)
+    text = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=256,
+    )  # fmt: skip
+    vision = transformers.CLIPVisionConfig(**_VISION)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = transformers.LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=image, vision_feature_layer=-1
+    )
+    square = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    processor = transformers.LlavaProcessor(
+        transformers.CLIPImageProcessor(**square), tokenizer, patch_size=8, num_additional_image_tokens=1,
+        vision_feature_select_strategy="default",
+        chat_template="{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>"
+        "{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}",
+    )  # fmt: skip
+    random_weights(transformers.LlavaForConditionalGeneration(config)).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)

@@ -6,18 +6,20 @@ import argparse
 import io
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from relpretrain.data.build.convert_sources import SOURCES, add_source_options, source_arguments
-from relpretrain.data.build.output import Job, Outcome, PackedSample, add_output, plain_options, write
+from relpretrain.data.build.output import Job, Outcome, PackedSample, add_choice, add_output, plain_options, write
+from relpretrain.data.build.parts import blocks, merge_parts, write_parts
+from relpretrain.data.build.tasks import is_merging, task_of
 from relpretrain.data.sampling.exclusion import Exclusion, phash
+from relpretrain.pixels import BROKEN, open_image
+from relpretrain.progress import Meter
 from relpretrain.sources import Annotation, Later, Rules, check
 from relpretrain.sources.common.annotation import load_aliases
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.sources.common.files import Meter
 
 HASH_SIDE = 64
 """Pixels to which a JPEG may be reduced while decoding it for its perceptual hash."""
@@ -36,17 +38,9 @@ def add_parser(commands: Any) -> None:
             "--object-aliases", type=Path, metavar="FILE", help="lines of a label and its other spellings"
         )
         names.add_argument("--relation-aliases", type=Path, metavar="FILE", help="the same for relations")
-        names.add_argument(
-            "--duplicates",
-            choices=("keep", "drop"),
-            default="drop",
-            help="triplets that repeat another of their image (default: %(default)s)",
-        )
-        names.add_argument(
-            "--inverses",
-            choices=("keep", "drop"),
-            default="keep",
-            help="triplets that say another of their image the other way round (default: %(default)s)",
+        add_choice(names, "--duplicates", ("drop", "keep"), "triplets that repeat another of their image")
+        add_choice(
+            names, "--inverses", ("keep", "drop"), "triplets that say another of their image the other way round"
         )
         parser.add_argument("--exclude", type=Path, metavar="FILE", help="list of images to leave out (data audit)")
         add_output(parser)
@@ -82,7 +76,12 @@ def run(args: argparse.Namespace) -> None:
         options=plain_options(args),
         files=[path for path in files if isinstance(path, Path) and not path.is_dir()],
     )
-    write(job, args)
+    if is_merging(args):
+        merge_parts(job, args)
+    elif (task := task_of(args)) is not None:
+        write_parts(job, partial(blocks, job.items, args.samples_per_shard), task, args)
+    else:
+        write(job, args)
 
 
 @dataclass
@@ -118,7 +117,7 @@ class Conversion:
         try:
             content = image if isinstance(image, bytes) else image.read_bytes()
             reason = self._alike(annotation.image_id, content)
-        except (OSError, ValueError, SyntaxError):
+        except BROKEN:
             reason = "unreadable_image"
         if reason:
             dropped[reason] += 1
@@ -135,6 +134,6 @@ class Conversion:
     def _alike(self, image_id: str, content: bytes) -> str | None:
         if self.exclusion is None or not self.exclusion.phashes:
             return None
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(io.BytesIO(content)) as image:
             image.draft("RGB", (HASH_SIDE, HASH_SIDE))
             return self.exclusion.reason(image_id, phash(image))

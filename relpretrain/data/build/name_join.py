@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from relpretrain.data.build.pack_sample import Located
 from relpretrain.data.shards.writer import IMAGE_EXTENSIONS
-from relpretrain.sources.common.dropped import EXAMPLES
+from relpretrain.identity import number_of_bytes
+from relpretrain.sources.common.dropped import EXAMPLES, note
 from relpretrain.sources.common.files import Join
 
 
@@ -21,11 +23,15 @@ class NameJoin:
         annotations: Names and records.
         path: Where they come from, for errors.
         by: What the names are: "image_id", "key" or "url"; an address matches as it stands.
+
+    Attributes:
+        met: Where it is a list, the names that are met go there, each with a number of its image.
     """
 
     def __init__(self, annotations: Iterable[tuple[str, Any]], path: Path, by: str) -> None:
         self.path = path
         self.by = by
+        self.met: list[tuple[str, int]] | None = None
         self._join = Join()
         self._first: list[str] = []  # names, as examples of their spelling
         for name, record in annotations:
@@ -58,6 +64,8 @@ class NameJoin:
             ValueError: If they were those of another image before: two downloads may give out the same names.
         """
         found = self._found(name)
+        if found and self.met is not None:
+            self.met.append((self._plain(name), 0 if self.by == "url" else number_of_bytes(sample.read().image)))
         if found:
             other = self._join.meet(
                 self._plain(name), [str(sample.path), sample.key, sample.offsets[0], sample.sizes[0]]
@@ -70,9 +78,28 @@ class NameJoin:
                 )
         return [record for _, record in found]
 
-    def unmet(self) -> Iterator[str]:
-        """Names of annotations that no sample had."""
-        yield from self._join.unmet()
+    def take_met(self) -> list[tuple[str, int]]:
+        """The names met since the last time, each with a number of its image; kept once `met` is a list."""
+        taken, self.met = self.met or [], []
+        return taken
+
+    def recall(self, name: str, image: int) -> None:
+        """Meet a name that a task has met, with the number of its image.
+
+        Raises:
+            ValueError: If it was met with another image.
+        """
+        self._join.get(name)  # nothing is added any more
+        if self._join.meet(name, image) not in (None, image):
+            raise ValueError(
+                f"the {self.by} {name!r} is that of two different images, and --join {self.path} cannot tell which one "
+                "it means: pack these shards one by one, or --join-by url"
+            )
+
+    def note_unmet(self, dropped: Counter[str]) -> None:
+        """Count the annotations that no sample had."""
+        for name in self._join.unmet():
+            note(dropped, "annotation_without_sample", repr(name))
 
     def _found(self, name: str) -> list[tuple[str, dict[str, Any]]]:
         pieces = self._join.get(self._plain(name)).get("annotation", []) if name else []

@@ -7,24 +7,23 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import ProgressLine
+from relpretrain.data.build.tasks import add_task, stamp
 from relpretrain.data.shards.resumable import ResumableWriter
-from relpretrain.data.shards.writer import check_writable
+from relpretrain.data.shards.writer import PARTS, check_writable, publish
 from relpretrain.errors import counted, positive, singular
+from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.sources.common.files import Meter
 from relpretrain.version import __version__
 
 T = TypeVar("T")
-PARTS = ("captions", "entities", "relations")
 
 
 class PackedSample(NamedTuple):
@@ -69,9 +68,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options of what writes shards."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=positive, default=_cores(), help="processes (default: %(default)s, the cores)"
-    )
+    add_workers(parser)
     parser.add_argument(
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
     )
@@ -80,11 +77,34 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
+    add_task(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes that work."""
+    help_text = "processes (default: %(default)s, the cores)"
+    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+
+
+def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
+    """Add an option of several words, of which the first is the default."""
+    parser.add_argument(flag, choices=choices, default=choices[0], help=f"{help_text} (default: %(default)s)")
 
 
 def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """The options that the shards depend on, as plain types; those that are not set are left out."""
-    others = ("out", "workers", "overwrite", "top_relations", "run_data", "data_command", *leave_out)
+    of_the_run = (
+        "out",
+        "workers",
+        "overwrite",
+        "top_relations",
+        "task",
+        "words",
+        "merging",
+        "run_data",
+        "data_command",
+    )
+    others = (*of_the_run, *leave_out)
     options = {name: value for name, value in sorted(vars(args).items()) if name not in others and value is not None}
     return {
         name: [str(v) for v in value] if isinstance(value, list) else str(value) if isinstance(value, Path) else value
@@ -102,10 +122,9 @@ def write(job: Job, args: argparse.Namespace) -> None:
         OSError: If something cannot be read or written.
     """
     check_writable(args.out)
-    arguments = {"version": __version__, "options": dict(job.options), "files": [_stamp(path) for path in job.files]}
     with (
-        ResumableWriter(args.out, arguments, args.samples_per_shard, args.overwrite) as writer,
-        ProgressLine(job.meter) as progress,
+        ResumableWriter(args.out, stamps(job), args.samples_per_shard, args.overwrite) as writer,
+        StageProgress(job.meter) as progress,
     ):
         if writer.shards:
             print(
@@ -122,40 +141,73 @@ def write(job: Job, args: argparse.Namespace) -> None:
                 break
             sample, dropped = outcome
             if sample is not None:
-                sample = _named(sample, writer.keys)
+                sample = named(sample, free_key(sample.key, writer.keys))
             writer.add(sample, dropped)
             progress.count(writer.position)
         outcomes.close()
         dropped = Dropped()
         dropped.include(job.dropped)
         dropped.include(writer.dropped)
-        if not writer.samples:
-            places = "".join(f"; {line}" for line in _places(dropped))
-            if not dropped.total():
-                files = ", ".join(map(str, job.files[:3])) + (", ..." if len(job.files) > 3 else "")
-                places = f": there is none in {files}" if files else ""
-            raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
-        counts = {reason: count for reason, count in sorted(dropped.items()) if count}
-        writer.publish({"dropped": counts, "source": job.source, "options": dict(job.options)})
-    _report(writer, dropped, args)
+        writer.publish(_entries(writer.samples, dropped, job))
+    _report(writer.shards, dropped, args)
 
 
-def _report(writer: ResumableWriter, dropped: Dropped, args: argparse.Namespace) -> None:
-    totals = {name: sum(shard[name] for shard in writer.shards) for name in ("samples", *PARTS)}
+def stamps(job: Job) -> dict[str, Any]:
+    """What the shards of a job depend on, of plain types."""
+    return {"version": __version__, "options": dict(job.options), "files": [stamp(path) for path in job.files]}
+
+
+def publish_shards(
+    work: Path, shards: Sequence[Mapping[str, Any]], dropped: Dropped, job: Job, args: argparse.Namespace
+) -> None:
+    """Move shards that are finished to their folder, with `index.json` and `relations.json`, and report.
+
+    Args:
+        work: Where the shards are.
+        shards: What `ShardFile.finish` said of each.
+        dropped: What was left out.
+        job: Where they come from.
+        args: The options of the command.
+
+    Raises:
+        ValueError: If there is no sample.
+    """
+    entries = _entries(sum(shard["samples"] for shard in shards), dropped, job)
+    publish(work, args.out, shards, entries)
+    _report(shards, dropped, args)
+
+
+def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
+    """The entries of an index.json besides its shards."""
+    if not samples:
+        places = "".join(f"; {line}" for line in _places(dropped))
+        if not dropped.total():
+            files = ", ".join(map(str, job.files[:3])) + (", ..." if len(job.files) > 3 else "")
+            places = f": there is none in {files}" if files else ""
+        raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
+    counts = {reason: count for reason, count in sorted(dropped.items()) if count}
+    return {"dropped": counts, "source": job.source, "options": dict(job.options)}
+
+
+def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argparse.Namespace) -> None:
+    totals = {name: sum(shard[name] for shard in shards) for name in ("samples", *PARTS)}
+    found: Counter[str] = Counter()
+    for shard in shards:
+        found.update(shard["relation_counts"])
     print(", ".join(counted(count, singular(name), name) for name, count in totals.items()))
     print(f"dropped: {_listed(dropped).removeprefix(': ') or 'nothing'}")
     for line in _places(dropped):
         print(f"  {line}")
     vocabulary = args.out / "relations.json"
     vocabulary.unlink(missing_ok=True)
-    if writer.relations:
-        relations = RelationVocabulary.from_counts(writer.relations, args.top_relations, source=args.out.name)
+    if found:
+        relations = RelationVocabulary.from_counts(found, args.top_relations, source=args.out.name)
         relations.save(vocabulary)
-        print(f"{len(relations)} of {len(writer.relations)} kinds of relations in {vocabulary}")
-        lacking = {args.out.name: coverage(writer.relations, relations)}
+        print(f"{len(relations)} of {len(found)} kinds of relations in {vocabulary}")
+        lacking = {args.out.name: coverage(found, relations)}
         for line in coverage_lines(lacking, vocabulary=vocabulary.name, remedy=""):
             print(line)
-    print(f"{len(writer.shards)} shard{'s' * (len(writer.shards) > 1)} and index.json in {args.out}")
+    print(f"{counted(len(shards), 'shard')} and index.json in {args.out}")
 
 
 def _listed(dropped: Mapping[str, int]) -> str:
@@ -172,16 +224,15 @@ def _places(dropped: Dropped) -> list[str]:
     ]
 
 
-def _named(sample: PackedSample, taken: set[str]) -> PackedSample:
-    """A sample with a key of its own, by which its image is known, too, where its record has no other name for it."""
-    key = _free_key(sample.key, taken)
+def named(sample: PackedSample, key: str) -> PackedSample:
+    """A sample with another key, by which its image is known, too, where its record has no other name for it."""
     if "image_id" in sample.record:
         return sample._replace(key=key)
     number = key.removeprefix(_plain_key(sample.key))  # such as "_2", of a name that another download has given
     return sample._replace(key=key, record={"image_id": sample.key + number, **sample.record})
 
 
-def _free_key(name: str, taken: set[str]) -> str:
+def free_key(name: str, taken: set[str]) -> str:
     """A key without the dots that a shard's file names forbid, and with a number if it is taken."""
     key = base = _plain_key(name)
     number = 2
@@ -192,14 +243,6 @@ def _free_key(name: str, taken: set[str]) -> str:
 
 def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
-
-
-def _stamp(path: Path) -> list[Any]:
-    try:
-        stat = path.stat()
-        return [str(path), stat.st_size, stat.st_mtime_ns]
-    except OSError:
-        return [str(path)]  # whoever reads it says what is wrong
 
 
 def _cores() -> int:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from relpretrain.data.build.name_join import NameJoin
-from relpretrain.data.build.output import Job, add_output, plain_options, write
+from relpretrain.data.build.output import Job, add_choice, add_output, plain_options, write
 from relpretrain.data.build.pack_sample import QUALITY, Located, Packing, Resize
+from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
+from relpretrain.data.build.tasks import is_merging, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote, local_copy, name_of
-from relpretrain.data.shards.row_index import ShardIndex, scan
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import positive
+from relpretrain.progress import Meter
 from relpretrain.reading import parse_json
 from relpretrain.sources.common.dropped import Dropped, note
-from relpretrain.sources.common.files import Meter, json_lines
+from relpretrain.sources.common.files import json_lines
 from relpretrain.sources.common.values import identity
 
 JOIN_BY = ("image_id", "key", "url")
@@ -38,19 +42,10 @@ def add_parser(commands: Any) -> None:
     resize.add_argument("--quality", type=positive, default=QUALITY, help="of JPEG and WebP (default: %(default)s)")
     join = pack.add_argument_group("annotations from elsewhere")
     join.add_argument("--join", type=Path, metavar="FILE", help="JSON lines in the sample format, or a shard folder")
-    join.add_argument("--join-by", choices=JOIN_BY, default="image_id", help="what both name (default: %(default)s)")
-    join.add_argument(
-        "--join-captions",
-        choices=("add", "replace"),
-        default="add",
-        help="whether joined captions come after a sample's own or take their place (default: %(default)s)",
-    )
-    join.add_argument(
-        "--unmatched",
-        choices=("keep", "drop"),
-        default="keep",
-        help="samples without annotation (default: %(default)s)",
-    )
+    add_choice(join, "--join-by", JOIN_BY, "what both name")
+    where = "whether joined captions come after a sample's own or take their place"
+    add_choice(join, "--join-captions", ("add", "replace"), where)
+    add_choice(join, "--unmatched", ("keep", "drop"), "samples without annotation")
     add_output(pack)
     pack.set_defaults(run_data=run)
 
@@ -81,17 +76,58 @@ def run(args: argparse.Namespace) -> None:
         files=[*(Path(s) for s in shards if not is_remote(s)), *([args.join] if args.join else ())],
         max_samples=args.max_samples,
     )
-    write(job, args)
+    if is_merging(args):
+        merge_parts(job, args, _read_join(args, Counter(), meter))
+        return
+    if (task := task_of(args)) is None:
+        write(job, args)
+        return
+    if args.shuffle is not None or args.max_samples is not None:
+        raise ValueError("--shuffle and --max-samples are about all shards together: they need a run without --task")
+    write_parts(job, partial(_pieces, shards, args, dropped, meter), task, args)
 
 
 def _items(shards: Sequence[str], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> Iterator[Located]:
+    join = _read_join(args, dropped, meter)
+    if join is not None:
+        join.check((name for _, name in locate(shards, Counter(), Meter(), join_by=args.join_by)))
+    yield from _joined(shards, args, join, dropped, meter)
+    if join is not None:
+        join.note_unmet(dropped)
+
+
+def _pieces(
+    shards: Sequence[str], args: argparse.Namespace, dropped: Counter[str], meter: Meter, takes: Callable[[int], bool]
+) -> Iterator[Piece]:
+    """The samples of those shards that a task takes: a shard in, a shard out."""
+    join = _read_join(args, dropped, meter)
+    if join is not None:
+        join.check((name for _, name in locate(shards, Counter(), Meter(), join_by=args.join_by)))
+        join.met = []
+    own = [part for part in range(len(shards)) if takes(part)]
+    meter.begin("packing", len(own))
+    for part in own:
+        left_out = Dropped()
+        for located in _joined([shards[part]], args, join, left_out, Meter()):
+            yield Piece(part, located)
+        yield Piece(part, PartEnd(left_out, [] if join is None else join.take_met()))
+        meter.advance()
+
+
+def _read_join(args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> NameJoin | None:
     if args.join is None:
-        for located, _ in locate(shards, dropped, meter, args.source, args.shuffle):
+        return None
+    return NameJoin(read_annotations(args.join, args.join_by, dropped, meter), args.join, args.join_by)
+
+
+def _joined(
+    shards: Sequence[str], args: argparse.Namespace, join: NameJoin | None, dropped: Counter[str], meter: Meter
+) -> Iterator[Located]:
+    join_by = None if join is None else args.join_by
+    for located, name in locate(shards, dropped, meter, args.source, args.shuffle, join_by):
+        if join is None:
             yield located
-        return
-    join = NameJoin(read_annotations(args.join, args.join_by, dropped, meter), args.join, args.join_by)
-    join.check((name for _, name in locate(shards, Counter(), Meter(), join_by=args.join_by)))
-    for located, name in locate(shards, dropped, meter, args.source, args.shuffle, args.join_by):
+            continue
         joined = join.of(located, name)
         if not joined:
             reason = "sample_without_annotation" if args.unmatched == "drop" else "nothing_to_join"
@@ -99,8 +135,6 @@ def _items(shards: Sequence[str], args: argparse.Namespace, dropped: Counter[str
             if args.unmatched == "drop":
                 continue
         yield located._replace(joined=joined)
-    for name in join.unmet():
-        note(dropped, "annotation_without_sample", repr(name))
 
 
 def locate(
@@ -153,7 +187,7 @@ def locate(
 
 
 def _scanned(shard: str, dropped: Counter[str]) -> ShardIndex:
-    index = scan(local_copy(shard), name_of(shard))  # not the stored index: packing writes nothing beside what it reads
+    index = ShardIndex.scan(local_copy(shard), name_of(shard))  # packing stores nothing beside what it reads
     for problem in index.problems:
         note(dropped, problem.reason, f"{Path(shard).name}/{problem.key}")
     return index
@@ -198,7 +232,7 @@ def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str |
     shards = resolve_shards(str(path))
     meter.begin(f"reading {path.name}", len(shards))
     for shard in shards:
-        index = scan(Path(shard), Path(shard).stem)
+        index = ShardIndex.scan(Path(shard), Path(shard).stem)
         for row in range(len(index)):
             record, key = _record(index.read(row).json), index.keys[row]
             yield f"{Path(shard).name}/{key}", key if join_by == "key" else identity(record.get(join_by)), record

@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from relpretrain.data.build.output import Outcome, PackedSample
-from relpretrain.data.shards.row_index import RawSample, captions_of, declared_size, texts_of
+from relpretrain.data.shards.record import captions_of, declared_size, texts_of
+from relpretrain.data.shards.row_index import RawSample
 from relpretrain.errors import BadSample
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.sources.common.annotation import (
     ImageFile,
@@ -86,9 +88,9 @@ class Resize:
         """Resize an image, in its format, with its orientation and colour profile.
 
         Raises:
-            OSError, ValueError, SyntaxError: If it cannot be decoded, as Pillow has it.
+            OSError: Or another one of `relpretrain.pixels.BROKEN`, if it cannot be decoded.
         """
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(io.BytesIO(content)) as image:
             kept = {name: image.info[name] for name in ("exif", "icc_profile") if image.info.get(name)}
             if image.mode in ("P", "PA"):
                 small: Image.Image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -153,7 +155,7 @@ class Packing:
         if self.resize is not None and (size := self.resize.size(file.width, file.height)) != (file.width, file.height):
             try:
                 image = self.resize.encode(image, size)
-            except (OSError, ValueError, SyntaxError):
+            except BROKEN:
                 dropped["unreadable_image"] += 1
                 return None
             graph = graph.resize(size[0] / file.width, size[1] / file.height)

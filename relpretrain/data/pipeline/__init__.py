@@ -1,15 +1,16 @@
-"""The way of one sample from its shard to a batch: parse, decode, check, augment, normalise, write texts, collate.
+"""The way of one sample from its shard to a batch: parse, decode, check, augment, write texts, collate.
 
-`stages` has the order, and `sample` the forms between; `transforms` and `randaugment` change images, `text` makes
-tokens, `collate` makes batches, `preprocess` is what evaluation needs of all this, `host_images` and `host_tokenizer`
-serve models of other codebases.
+`stages` has the order, and `sample` the forms between; `images` reads files, `transforms` and `randaugment` change
+images, `text` makes tokens, `collate` makes batches, `preprocess` is what evaluation needs of all this, `host_images`
+and `host_tokenizer` serve models of other codebases.
 """
 
 from relpretrain.data.pipeline.collate import TextWriter, collate
+from relpretrain.data.pipeline.images import decode, to_tensor
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.stages import Pipeline, check, decode, parse
+from relpretrain.data.pipeline.stages import Pipeline, check, parse
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
-from relpretrain.data.pipeline.transforms import augment, normalise, to_tensor
+from relpretrain.data.pipeline.transforms import augment
 
 __all__ = [
     "Pipeline",
@@ -21,7 +22,6 @@ __all__ = [
     "collate",
     "decode",
     "load_tokenizer",
-    "normalise",
     "parse",
     "to_tensor",
 ]

@@ -28,10 +28,9 @@ from relpretrain.scene_graph import (
     RelationVocabulary,
     choose_relations,
     triplet_meaning,
-    triplet_text,
-    verbalise,
+    verbalised,
 )
-from relpretrain.types import Batch, CaptionBatch, GraphBatch, Kind, Pairs, RegionBatch
+from relpretrain.types import Batch, CaptionBatch, GraphBatch, Kind, Normalisation, Pairs, RegionBatch
 
 BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
 """Type of the batches of each kind of stream."""
@@ -56,7 +55,7 @@ class Example:
     """What a sample brings into a batch.
 
     Args:
-        image: Normalised image, (3, size, size).
+        image: Pixels, uint8, or the input that a host makes of them, (3, size, size).
         image_id: Identity of the image.
         key: Where it comes from, as "dataset/shard/key".
         texts: Rows of the batch's `pairs`.
@@ -65,6 +64,7 @@ class Example:
         lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
             a text without room for it "triplet_too_long", or is never drawn for classification
             "relation_outside_vocabulary".
+        normalisation: What makes the model's input of `image`, on the device; None where it is that.
     """
 
     image: Tensor
@@ -74,6 +74,7 @@ class Example:
     entities: list[Text] = field(default_factory=list)
     triplets: list[tuple[int, int, str]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    normalisation: Normalisation | None = None
 
 
 @dataclass
@@ -136,13 +137,13 @@ class TextWriter:
             example.lost += ["triplet_too_long"] * (not good)
             return good
 
-        triplets = verbalise(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
-        if not triplets:
+        told = verbalised(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
+        if not told:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
-        tokens = self.encoder.triplets(triplets)
+        tokens = self.encoder.triplets(list(told))
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        meanings = {triplet_text(graph, r): triplet_meaning(graph, r, self.encoder.ids) for r in graph.relations}
-        same = sorted({meanings[text] for text in triplets})  # whatever the order and the direction
+        meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
+        same = sorted(meanings)  # whatever the order and the direction
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
         example.texts = [Text(tokens, token_identity(ids), masked)]
         rows: dict[int, int] = {}
@@ -182,7 +183,7 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
 
     Args:
         kind: Type of the batch.
-        examples: At least one.
+        examples: At least one, all of one pipeline.
         pad_id: Id of the padding token.
         **origin: Further fields of the batch: stream, objectives, step, skipped.
     """
@@ -190,6 +191,7 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
         "images": default_collate([example.image for example in examples]),  # in a worker: into shared memory at once
         "image_ids": torch.tensor([example.image_id for example in examples], dtype=torch.long),
         "pairs": _pairs([example.texts for example in examples], pad_id, boxes=kind == "regions", masked=True),
+        "normalisation": examples[0].normalisation,
         "keys": tuple(example.key for example in examples),
         **origin,
     }

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from relpretrain.data.pipeline.transforms import to_image
+from relpretrain.data.pipeline.images import to_image
 
 ImageTransform = Callable[[Image.Image], Tensor]
 
@@ -27,8 +26,8 @@ class HostTransform:
     size: int
     transform: Any
 
-    def __call__(self, pixels: np.ndarray) -> Tensor:
-        """Make the host's input of an image's pixels, (size, size, 3) in [0, 255].
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Make the host's input of an image's pixels, (3, size, size), uint8.
 
         Raises:
             ValueError: If the transform gives something of another size.

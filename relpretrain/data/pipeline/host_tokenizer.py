@@ -207,9 +207,10 @@ class Padding:
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with padded texts."""
-        assert isinstance(batch, GraphBatch)
-        pairs, entities = (replace(part, text=self.text(part.text)) for part in (batch.pairs, batch.entities))
-        return replace(batch, pairs=pairs, entities=entities)
+        batch = replace(batch, pairs=replace(batch.pairs, text=self.text(batch.pairs.text)))
+        if not isinstance(batch, GraphBatch):
+            return batch
+        return replace(batch, entities=replace(batch.entities, text=self.text(batch.entities.text)))
 
     def text(self, text: TextBatch) -> TextBatch:
         """Pad texts (n, any length) that are padded on the right."""
@@ -228,7 +229,7 @@ class Padding:
 
         ids = padded(text.input_ids, self.id)
         assert ids is not None
-        return TextBatch(ids, mask, padded(text.masked_input_ids, self.id), padded(text.labels, IGNORE))
+        return TextBatch(ids, mask, padded(text.masked_input_ids, self.id), padded(text.labels, IGNORE)).located()
 
 
 def _first(tokenizer: Any, *names: str) -> int | None:

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD, to_tensor
 from relpretrain.data.pipeline.text import SPECIAL_TOKENS, TextEncoder, collate_texts, rebuild_tokenizer
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN, IMAGE_STD, to_tensor
 from relpretrain.types import TextBatch
 
 

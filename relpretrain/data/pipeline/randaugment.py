@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+
+from relpretrain.data.pipeline.images import pixels_of, to_image
 
 OPERATIONS, CHANCE = 2, 0.5
 """How many are drawn, with replacement, and the probability that each is applied."""
@@ -51,14 +54,14 @@ SHAPE: tuple[Operation, ...] = (
 """Operations that move things: for images without boxes."""
 
 
-def rand_augment(pixels: np.ndarray, rng: np.random.Generator, shape: bool) -> np.ndarray:
+def rand_augment(pixels: Tensor, rng: np.random.Generator, shape: bool) -> Tensor:
     """Apply up to two random operations of strength 7 of 10 (official `RandomAugment(2, 7)`).
 
     Deviation: contrast is stretched as intended. The official code computes the negative of an unsigned minimum, and so
     turns every channel white that has no black in it.
 
     Args:
-        pixels: (height, width, 3), uint8.
+        pixels: (3, height, width), uint8.
         rng: Where the choices are drawn from.
         shape: Whether shearing, shifting and turning are among the operations.
 
@@ -66,9 +69,9 @@ def rand_augment(pixels: np.ndarray, rng: np.random.Generator, shape: bool) -> n
         Pixels of the same shape and type.
     """
     known = COLOUR + SHAPE if shape else COLOUR
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = to_image(pixels)
     for choice in rng.integers(len(known), size=OPERATIONS):
         applied, sign = rng.random() < CHANCE, 1 if rng.random() < 0.5 else -1
         if applied:
             image = known[choice](image, sign)
-    return np.asarray(image)
+    return pixels_of(image)

@@ -6,8 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
+from torch import Tensor
 
 from relpretrain.scene_graph import SceneGraph
 
@@ -31,9 +30,9 @@ class Record(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The RGB image of a sample, perhaps decoded smaller, and its width and height as stored."""
+    """The pixels of a sample, perhaps decoded smaller, (3, height, width), uint8; its width and height as stored."""
 
-    image: Image.Image
+    image: Tensor
     stored_size: tuple[int, int]
 
 
@@ -43,7 +42,7 @@ class Sample:
 
     Args:
         key: Where it comes from, as "dataset/shard/key".
-        image: The decoded RGB image.
+        image: Its pixels, (3, height, width), uint8.
         image_id: Identity of the image within its source.
         source: Name of the annotation source.
         captions: Texts about the whole image.
@@ -51,7 +50,7 @@ class Sample:
     """
 
     key: str
-    image: Image.Image
+    image: Tensor
     image_id: str
     source: str = ""
     captions: list[str] = field(default_factory=list)
@@ -62,11 +61,11 @@ class Augmented(NamedTuple):
     """A sample after augmentation.
 
     Args:
-        pixels: The augmented image, (size, size, 3) in [0, 255], uint8 or float32.
+        pixels: The augmented image, (3, size, size), uint8.
         sample: The sample with its boxes in these pixels; its `image` is the one before augmentation.
         lost: Entities and triplets that were dropped, by reason.
     """
 
-    pixels: np.ndarray
+    pixels: Tensor
     sample: Sample
     lost: Counter[str]

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import io
-import math
-import struct
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.pipeline.collate import Example, TextWriter
+from relpretrain.data.pipeline.images import CLIP_NORMALISATION, decode, to_image
 from relpretrain.data.pipeline.sample import Augmented, Decoded, Record, Sample
-from relpretrain.data.pipeline.transforms import augment, normalise
+from relpretrain.data.pipeline.transforms import augment
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.row_index import RawSample, ShardIndex, captions_of, declared_size, texts_of
+from relpretrain.data.shards.record import captions_of, declared_size, texts_of
+from relpretrain.data.shards.row_index import RawSample, ShardIndex
 from relpretrain.errors import BadSample
-from relpretrain.pixels import to_rgb
+from relpretrain.kinds import Kind
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.sources.common.values import identity
-from relpretrain.types import Kind
+from relpretrain.types import Normalisation
 
 PART = "part: "
 """Beginning of the reasons for which parts of a sample, not the sample, were lost."""
@@ -31,16 +29,28 @@ PART = "part: "
 EXCLUDED = "excluded"
 """Beginning of the reasons for which a sound sample is left out on purpose."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # what Pillow raises on broken files
+
+class Shard(Protocol):
+    """What `parse` asks of a sample's shard, such as a `ShardIndex`."""
+
+    @property
+    def name(self) -> str:
+        """Its name without folder and ending."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
 
 
-def parse(raw: RawSample, dataset: str, index: ShardIndex) -> Record:
+def parse(raw: RawSample, dataset: str, index: Shard) -> Record:
     """Parse the JSON and the captions of a sample.
 
     Args:
         raw: Its bytes, as `index.read` gives them.
         dataset: Name of its dataset.
-        index: Index of its shard.
+        index: Its shard, or the index of it.
 
     Raises:
         BadSample: If they cannot be parsed.
@@ -58,37 +68,6 @@ def parse(raw: RawSample, dataset: str, index: ShardIndex) -> Record:
     return Record(key, image_id, str(content.get("source") or dataset), captions, content)
 
 
-def decode(image: bytes, size: int, min_scale: float = 1.0) -> Decoded:
-    """Decode an image file to RGB, a JPEG at the smallest scale from which no crop must be enlarged.
-
-    Args:
-        image: The file's bytes.
-        size: Side of the image that the model sees, in pixels.
-        min_scale: Smallest fraction of the area that a crop keeps.
-
-    Raises:
-        BadSample: If it is no image, damaged, or of more pixels than Pillow accepts.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(image))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise BadSample("decompression_bomb", str(error)) from None
-    except _BROKEN as error:
-        raise BadSample("not_an_image", str(error).partition(" <")[0]) from None  # without the buffer's address
-    width, height = opened.size
-    # A crop's shorter side is at least sqrt(3/4 of its area): its sides' ratio is at most 4/3.
-    scale = size / min(width, height, math.sqrt(0.75 * min_scale * width * height))
-    try:
-        if opened.format == "JPEG" and scale < 0.5:
-            opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
-        opened.load()
-        return Decoded(to_rgb(opened), (width, height))
-    except _BROKEN as error:
-        raise BadSample("truncated_image", str(error)) from None
-
-
 def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | None = None) -> Sample:
     """Check a sample's annotations against its image.
 
@@ -101,14 +80,14 @@ def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | N
     Raises:
         BadSample: If the image is excluded, or the graph malformed or of an image of another size.
     """
-    if exclusion is not None and exclusion.phashes and (reason := exclusion.reason("", phash(decoded.image))):
+    if exclusion is not None and exclusion.phashes and (reason := exclusion.reason("", phash(to_image(decoded.image)))):
         raise BadSample(reason)
     graph = SceneGraph()
     if kind != "captions":
-        (width, height), image = decoded.stored_size, decoded.image
+        (width, height), (rows, columns) = decoded.stored_size, decoded.image.shape[1:]
         graph = read_graph(record, width, height)
-        if image.size != decoded.stored_size:
-            graph = graph.resize(image.width / width, image.height / height)
+        if (columns, rows) != (width, height):
+            graph = graph.resize(columns / width, rows / height)
     return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, graph)
 
 
@@ -127,15 +106,20 @@ def read_graph(record: Record, width: int, height: int) -> SceneGraph:
 
 
 class Pipeline:
-    """The way of a stream's samples: read, parse, decode, check, augment, normalise, write texts.
+    """The way of a stream's samples: read, parse, decode, check, augment, write texts.
 
     Args:
         stream: The stream.
         size: Side of the image that the model sees, in pixels.
         writer: Of the stream's texts.
         exclusion: Images to leave out by their perceptual hashes; those listed by id are never scheduled.
-        normalise: Makes the model's input, (3, size, size), of augmented pixels, (size, size, 3) in [0, 255].
+        normalisation: What the batch is to be normalised by, on the device; None without any.
+        host: Makes a host's input, (3, size, size), of augmented pixels, (3, size, size), in place of normalisation.
+
+    `note` is told each sample before it is read: data workers put theirs there.
     """
+
+    note: Callable[[str], None]
 
     def __init__(
         self,
@@ -143,13 +127,16 @@ class Pipeline:
         size: int,
         writer: TextWriter,
         exclusion: Exclusion | None = None,
-        normalise: Callable[[np.ndarray], Tensor] = normalise,
+        normalisation: Normalisation | None = CLIP_NORMALISATION,
+        host: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.stream = stream
         self.size = size
         self.writer = writer
         self.exclusion = exclusion
-        self.normalise = normalise
+        self.normalisation = normalisation if host is None else None
+        self.host = host
+        self.note = _pass
 
     def __call__(
         self, dataset: str, index: ShardIndex, row: int, rng: np.random.Generator
@@ -165,6 +152,7 @@ class Pipeline:
         Returns:
             The example, or None if the sample is bad; and the reasons for which it or parts of it were lost.
         """
+        self.note(f"{dataset}/{index.place(row)}")
         try:
             raw = index.read(row)
             record = parse(raw, dataset, index)
@@ -183,10 +171,17 @@ class Pipeline:
         return augment(check(record, decoded, self.stream.kind, self.exclusion), self.size, self.stream, rng)
 
     def write(self, augmented: Augmented, rng: np.random.Generator) -> Example:
-        """Normalise an augmented sample's pixels, and write its texts.
+        """Write the texts of an augmented sample.
 
         Raises:
             BadSample: If it has nothing that the stream is about.
         """
-        example = self.writer(self.normalise(augmented.pixels), augmented.sample, rng)
-        return replace(example, lost=[*augmented.lost, *example.lost])
+        image = augmented.pixels if self.host is None else self.host(augmented.pixels)
+        example = self.writer(image, augmented.sample, rng)
+        example.lost = [*augmented.lost, *example.lost]
+        example.normalisation = self.normalisation
+        return example
+
+
+def _pass(place: str) -> None:
+    """Take no note."""

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +201,11 @@ class TextEncoder:
         """
         ids: list[int] = []
         words: list[int] = []
-        first = 0
+        first, separator = 0, self._ends[1]
         for text in texts:
             own_ids, own_words = self._tokens(text)
-            ids += [*own_ids, self.tokenizer.sep_token_id]
+            ids += own_ids
+            ids.append(separator)
             words += [w if w == NO_WORD else first + w for w in own_words]
             words.append(NO_WORD)
             first = max(words, default=NO_WORD) + 1
@@ -228,8 +229,15 @@ class TextEncoder:
         return 1 + sum(map(self.triplet_length, texts)) <= self.max_tokens
 
     def _wrap(self, ids: list[int], words: list[int], separator: bool) -> Tokens:
-        end = [self.tokenizer.sep_token_id] if separator else []
-        return Tokens([self.tokenizer.cls_token_id, *ids, *end], [NO_WORD, *words, *[NO_WORD for _ in end]])
+        first, last = self._ends
+        if separator:
+            return Tokens([first, *ids, last], [NO_WORD, *words, NO_WORD])
+        return Tokens([first, *ids], [NO_WORD, *words])
+
+    @cached_property
+    def _ends(self) -> tuple[int, int]:
+        """The ids of [CLS] and [SEP], which Hugging Face's tokenizers look up anew each time."""
+        return self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
 
     def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         text = clean_caption(text) if self.clean else text
@@ -241,8 +249,9 @@ class TextEncoder:
 
 
 @lru_cache(maxsize=8)
-def _ordinary_ids(tokenizer: Any) -> np.ndarray:
-    return np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+def _masking(tokenizer: Any) -> tuple[int, np.ndarray]:
+    """The id of [MASK], and all ids that are not special."""
+    return tokenizer.mask_token_id, np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
 
 
 def mask_words(tokens: Tokens, fraction: float, rng: np.random.Generator, tokenizer: Any) -> Masked:
@@ -277,8 +286,7 @@ def mask_words(tokens: Tokens, fraction: float, rng: np.random.Generator, tokeni
         if len(chosen) + len(words[number]) / 2 > wanted:
             break
         chosen += words[number]
-    ordinary = _ordinary_ids(tokenizer)
-    mask_id = tokenizer.mask_token_id
+    mask_id, ordinary = _masking(tokenizer)
     for place, action in zip(chosen, rng.random(len(chosen)).tolist(), strict=True):
         labels[place] = tokens.ids[place]
         if action < 0.8:
@@ -303,7 +311,7 @@ def collate_texts(tokens: Sequence[Tokens], pad_id: int, masked: Sequence[Masked
     if masked is None:
         return TextBatch(ids, mask)
     masked_input_ids = _padded([m[0] for m in masked], longest, pad_id)
-    return TextBatch(ids, mask, masked_input_ids, _padded([m[1] for m in masked], longest, IGNORE))
+    return TextBatch(ids, mask, masked_input_ids, _padded([m[1] for m in masked], longest, IGNORE)).located()
 
 
 def _padded(rows: Sequence[list[int]], length: int, value: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
-from relpretrain.types import Kind
+from relpretrain.kinds import Kind
 
 Rows = dict[str, dict[str, list[NDArray[np.int64]]]]
 """Row numbers of each shard's index, by stream and dataset."""

@@ -51,12 +51,9 @@ class BatchSchedule:
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
-        if any(not (0 <= stream.ratio < float("inf")) for stream in streams.values()):
-            ratios = {name: stream.ratio for name, stream in streams.items()}
-            raise ValueError(f"Ratios of streams must be finite and not negative: {ratios}.")
+        if problem := wrong_stream_ratios(streams):
+            raise ValueError(problem)
         self.streams = {name: stream for name, stream in streams.items() if stream.ratio > 0}
-        if not self.streams:
-            raise ValueError("No stream has a ratio above 0: nothing would be trained on.")
         self.seed = seed
         self.note = note
         total = sum(stream.ratio for stream in self.streams.values())
@@ -192,6 +189,16 @@ class BatchSchedule:
         return self._block[1]
 
 
+def wrong_stream_ratios(streams: Mapping[str, Stream]) -> str | None:
+    """The error line if no step could draw a stream by these ratios; None if each can."""
+    if any(not 0 <= stream.ratio < float("inf") for stream in streams.values()):
+        ratios = ", ".join(f"{name} {stream.ratio:g}" for name, stream in streams.items())
+        return f"Ratios must be finite and not negative: {ratios}."
+    if not any(stream.ratio for stream in streams.values()):
+        return "No stream has a ratio above 0: nothing would be trained on."
+    return None
+
+
 def wrong_ratios(name: str, stream: Stream) -> str | None:
     """The error line if `dataset_ratios` does not fit a stream's datasets; None if it does."""
     ratios = stream.dataset_ratios
@@ -214,7 +221,7 @@ def wrong_neighbours(name: str, stream: Stream) -> str | None:
     if stream.neighbours < 1:
         return f"Stream {name!r}: neighbours={stream.neighbours} must be at least 1."
     if stream.neighbours > 1 and stream.replacement:
-        return f"Stream {name!r}: neighbours={stream.neighbours} needs replacement=false, which deals them in order."
+        return f"Stream {name!r}: neighbours={stream.neighbours} needs replacement=false, which takes them in order."
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from relpretrain.types import Kind
+from relpretrain.kinds import Kind
 
 Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
 """When a run ends: at the trainer's `max_steps` alone, or earlier: before any dataset begins its second epoch, or once

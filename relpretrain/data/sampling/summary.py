@@ -42,12 +42,12 @@ def schedule_lines(
         held = ", ".join(f"{dataset} {size:,}" for dataset, size in sizes.items())
         lines.append(
             f"  {name}: {100 * schedule.probabilities[name]:.1f} % of the steps, {stream.batch_size} images each "
-            f"({stream.kind}), samples per pass: {held}; for {', '.join(stream.objectives) or 'no objective'}"
+            f"({stream.kind}), samples per epoch: {held}; for {', '.join(stream.objectives) or 'no objective'}"
         )
         for dataset, size in sizes.items():
             samples = taken[name, dataset]
             said = f"{counted(samples // stream.batch_size, 'batch', 'batches')}, {counted(samples, 'sample')}"
-            said += f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} passes"
+            said += f"{' with replacement' if stream.replacement else ''}, {samples / size:.2f} epochs"
             never = ", ".join(f"{count:,} {reason}" for reason, count in never_drawn.get((name, dataset), {}).items())
             parts = [said] * (batches is not None) + [f"never drawn: {never}"] * bool(never)
             lines += [f"    {dataset}: {'; '.join(parts)}"] if parts else []

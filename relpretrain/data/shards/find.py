@@ -1,4 +1,4 @@
-"""Finding tar shards by pattern or address."""
+"""Finding tar shards by pattern or address, or by the manifest that lists them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,65 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from relpretrain.data.shards.manifest import load_manifest
 from relpretrain.data.shards.remote import find_remote, is_remote
 
 
 def resolve_shards(patterns: str | Sequence[str]) -> list[str]:
     """Find the shards that a recipe names.
 
+    What is found on disk stays a path, whatever its name looks like: only what the user wrote, and is no file, is read
+    as an address, a command or a pattern.
+
     Args:
         patterns: A folder (all its `*.tar`), a file, a glob, a brace pattern such as `a-{000..127}.tar`, an address
-            (in object stores also with `*`) or a `pipe:` command; or a list of these.
+            (in object stores also with `*`), a `pipe:` command, or a manifest (`.json`); or a list of these.
 
     Returns:
-        Shards in the order of the patterns, sorted within a glob or folder, each once. Addresses stay addresses.
+        Shards in the order of the patterns, sorted within a glob or folder, each once: absolute paths, addresses and
+        commands.
 
     Raises:
         FileNotFoundError: If a pattern matches nothing; says from where it was looked for.
-        OSError: If an object store cannot be listed.
+        OSError: If an object store or a manifest cannot be read.
+        ValueError: If a manifest is none.
     """
     shards: dict[str, None] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        for part in _expand_braces(pattern):
-            shards.update(dict.fromkeys(find_remote(part) if is_remote(part) else _find(part, pattern)))
+    for pattern in _listed(patterns):
+        if _is_manifest(pattern):
+            shards.update(dict.fromkeys(entry.shard for entry in load_manifest(_absolute(pattern))))
+            continue
+        for part in [pattern] if _exists(pattern) else _expand_braces(pattern):
+            remote = is_remote(part) and not _exists(part)
+            shards.update(dict.fromkeys(find_remote(part) if remote else _find(part, pattern)))
     if not shards:
         raise FileNotFoundError(f"No shard is named: {patterns!r}.")
     return list(shards)
+
+
+def named_manifests(patterns: str | Sequence[str]) -> list[str]:
+    """The manifests among the patterns of `resolve_shards`: absolute paths and addresses."""
+    return [_absolute(pattern) for pattern in _listed(patterns) if _is_manifest(pattern)]
+
+
+def _listed(patterns: str | Sequence[str]) -> Sequence[str]:
+    return [patterns] if isinstance(patterns, str) else patterns
+
+
+def _is_manifest(pattern: str) -> bool:
+    named = not pattern.startswith("pipe:") and pattern.split("?")[0].endswith(".json")
+    return named and not os.path.isdir(pattern)
+
+
+def _absolute(pattern: str) -> str:
+    return pattern if is_remote(pattern) else os.path.abspath(Path(pattern.removeprefix("file://")).expanduser())
+
+
+def _exists(pattern: str) -> bool:
+    try:
+        return os.path.exists(pattern)
+    except ValueError:  # a NUL in it
+        return False
 
 
 def _expand_braces(pattern: str) -> list[str]:
@@ -45,7 +80,7 @@ def _expand_braces(pattern: str) -> list[str]:
 
 
 def _find(part: str, pattern: str) -> list[str]:
-    path = Path(part.removeprefix("file://")).expanduser()
+    path = Path(part if _exists(part) else part.removeprefix("file://")).expanduser()
     if path.is_dir():
         found = sorted(str(p) for p in path.glob("*.tar"))
     elif path.is_file():
@@ -53,7 +88,7 @@ def _find(part: str, pattern: str) -> list[str]:
     else:
         found = sorted(p for p in glob.glob(str(path), recursive=True) if os.path.isfile(p))
     if found:
-        return found
+        return [os.path.abspath(name) for name in found]
     named = repr(part) if part == pattern else f"{part!r} (of {pattern!r})"
     if path.is_dir():
         raise FileNotFoundError(f"Shard folder {named} holds no *.tar file (working directory {os.getcwd()}).")

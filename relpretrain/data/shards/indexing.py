@@ -1,17 +1,18 @@
-"""The indexes of many shards, made in parallel processes."""
+"""Work on many shards in parallel processes, such as making their indexes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from typing import TypeVar
 
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.progress import track
 
-PROGRESS_SECONDS = 5.0
-"""Seconds between two lines of progress."""
+R = TypeVar("R")
 
 
 def index_shards(shards: Iterable[str], workers: int = 0) -> dict[str, ShardIndex | Exception]:
@@ -36,31 +37,40 @@ def index_shards(shards: Iterable[str], workers: int = 0) -> dict[str, ShardInde
             missing.append(shard)
         else:
             found[shard] = stored
-    start = last = time.monotonic()
-    for count, (shard, index) in enumerate(_made(missing, workers), 1):
-        found[shard] = index
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS:
-            last = now
-            left = (now - start) / count * (len(missing) - count)
-            print(f"indexed {count:,} of {len(missing):,} shards, {left:,.0f} s left", file=sys.stderr, flush=True)
+    found |= for_each(ShardIndex.of, missing, workers)
     return found
 
 
-def _made(shards: list[str], workers: int) -> Iterator[tuple[str, ShardIndex | Exception]]:
+def for_each(work: Callable[[str], R], shards: Sequence[str], workers: int = 0) -> Iterator[tuple[str, R | Exception]]:
+    """Do something with each shard in processes of their own, with progress on stderr.
+
+    Args:
+        work: What is done; can be pickled.
+        shards: Paths and addresses.
+        workers: Processes; 0 or 1 does it in this one.
+
+    Yields:
+        A shard, as soon as it is done, and what `work` returned, or the OSError or ValueError that it raised.
+    """
+    yield from track(_done(partial(_try, work), shards, workers), len(shards), "shards indexed")
+
+
+def _done(
+    work: Callable[[str], R | Exception], shards: Sequence[str], workers: int
+) -> Iterator[tuple[str, R | Exception]]:
     if workers < 2 or len(shards) < 2:
-        yield from ((shard, _index(shard)) for shard in shards)
+        yield from ((shard, work(shard)) for shard in shards)
         return
     # As the loader's workers are made: a script needs no `if __name__ == "__main__"` for it.
     context = multiprocessing.get_context("fork") if sys.platform == "linux" else None
     with ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
-        waiting = {pool.submit(_index, shard): shard for shard in shards}
+        waiting = {pool.submit(work, shard): shard for shard in shards}
         for done in as_completed(waiting):
             yield waiting[done], done.result()
 
 
-def _index(shard: str) -> ShardIndex | Exception:
+def _try(work: Callable[[str], R], shard: str) -> R | Exception:
     try:
-        return ShardIndex.of(shard)
+        return work(shard)
     except (OSError, ValueError) as error:
         return error

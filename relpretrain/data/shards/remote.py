@@ -25,9 +25,11 @@ _HOPELESS = (FileNotFoundError, PermissionError, ImportError)
 _logger = logging.getLogger(__name__)
 
 
-def is_remote(shard: str) -> bool:
-    """True for addresses (`https://...`, `s3://...`) and commands (`pipe:...`)."""
-    return shard.startswith("pipe:") or ("://" in shard and not shard.startswith("file://"))
+def is_remote(shard: str | Path) -> bool:
+    """True for addresses (`https://...`, `s3://...`) and commands (`pipe:...`); a `Path` is neither."""
+    if isinstance(shard, Path) or shard.startswith(("/", "file://")):
+        return False
+    return shard.startswith("pipe:") or "://" in shard
 
 
 def cache_folder() -> Path:
@@ -54,46 +56,66 @@ def find_remote(pattern: str) -> list[str]:
     return found
 
 
-def name_of(shard: str) -> str:
+def name_of(shard: str | Path) -> str:
     """What the samples of a shard are called by: its file's name without ending; of a command, a digest."""
-    return _digest(shard) if shard.startswith("pipe:") else PurePosixPath(shard.split("?")[0]).stem
+    if not is_remote(shard):
+        return place_of(shard).stem
+    return _digest(str(shard)) if str(shard).startswith("pipe:") else PurePosixPath(str(shard).split("?")[0]).stem
 
 
-def place_of(shard: str) -> Path:
+def place_of(shard: str | Path) -> Path:
     """Where a shard lies on this machine, or will lie when it has been copied."""
     if not is_remote(shard):
-        return Path(shard.removeprefix("file://"))
-    return cache_folder() / "shards" / f"{_digest(shard)}.tar"
+        return shard if isinstance(shard, Path) else Path(shard.removeprefix("file://"))
+    return cache_folder() / "shards" / f"{_digest(str(shard))}.tar"
 
 
-def local_copy(shard: str) -> Path:
+def local_copy(shard: str | Path) -> Path:
     """Path of a shard on this machine; a remote one is copied into the cache first, whole or not at all.
-
-    A copy that fails is tried again, `ATTEMPTS` times in all, with growing pauses; not so where that cannot help. Two
-    processes may copy one shard at the same time: each makes its own file, and the names are exchanged at the end.
 
     Raises:
         OSError: If the copy fails; names the shard.
     """
     path = place_of(shard)
-    if not is_remote(shard) or path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if is_remote(shard) and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fetch(str(shard), path)
+    return path
+
+
+def fetch(address: str, path: Path) -> None:
+    """Copy what lies at an address into a file, whole or not at all.
+
+    A copy that fails is tried again, `ATTEMPTS` times in all, with growing pauses; not so where that cannot help. Two
+    processes may copy one shard at the same time: each makes its own file, and the names are exchanged at the end.
+
+    Raises:
+        OSError: If the copy fails; names the address.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _copy(shard, path)
-            return path
+            _copy(address, path)
+            return
         except Exception as error:
             said = str(error) or type(error).__name__
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-            if full or isinstance(error, _HOPELESS) or attempt == ATTEMPTS:
+            if full or _is_hopeless(error) or attempt == ATTEMPTS:
                 tried = f" in {attempt} attempts" if attempt > 1 else ""
                 said += ". Set RELPRETRAIN_CACHE to a folder with room" if full else ""
-                raise OSError(f"Shard {shard!r} could not be copied to {path.parent}{tried}: {said}.") from error
+                raise OSError(f"Shard {address!r} could not be copied to {path.parent}{tried}: {said}.") from error
             pause = WAIT * 2 ** (attempt - 1)
-            _logger.warning("Shard %r: %s; attempt %d of %d in %g s", shard, said, attempt + 1, ATTEMPTS, pause)
+            _logger.warning("Shard %r: %s; attempt %d of %d in %g s", address, said, attempt + 1, ATTEMPTS, pause)
             time.sleep(pause)
-    raise AssertionError("unreachable")
+
+
+def is_absent(error: OSError) -> bool:
+    """Whether `fetch` failed because there is nothing at the address, or nothing for this user."""
+    return error.__cause__ is not None and _is_hopeless(error.__cause__)
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    refused = 400 <= getattr(error, "status", 0) < 500 and getattr(error, "status", 0) not in (408, 425, 429)
+    return refused or isinstance(error, _HOPELESS)
 
 
 def _copy(shard: str, path: Path) -> None:

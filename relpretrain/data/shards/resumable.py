@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 import tarfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from relpretrain.data.shards.writer import ShardFile, check_writable, publish, write_atomically
+from relpretrain.data.shards.writer import ShardFile, check_writable, lock, publish, write_atomically
 from relpretrain.sources.common.dropped import Dropped
 
 UNFINISHED = ".unfinished"
@@ -49,7 +47,6 @@ class ResumableWriter:
         self.position = 0
         self.dropped = Dropped()
         self.shards: list[dict[str, Any]] = []
-        self.relations: Counter[str] = Counter()
         self.keys: set[str] = set()
         self._work = folder / UNFINISHED
         self._shard: ShardFile | None = None
@@ -105,7 +102,7 @@ class ResumableWriter:
         """Finish: the last shard, all shards' names, and `index.json` with further entries."""
         with self._telling():
             self._close()
-            publish(self._work, self.folder, self.shards, self.relations, extra)
+            publish(self._work, self.folder, self.shards, extra)
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _begin(self) -> None:
@@ -117,15 +114,14 @@ class ResumableWriter:
     def _close(self) -> None:
         if self._shard is None:
             return
-        shard, relations = self._shard.finish(), self._shard.relations
-        entry = {"shard": shard, "relations": relations, "position": self.position, "dropped": self.dropped}
+        shard = self._shard.finish()
+        entry = {"shard": shard, "position": self.position, "dropped": self.dropped}
         entry["examples"] = self.dropped.examples
         with (self._work / "journal.jsonl").open("ab") as file:
             file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self.shards.append(shard)
-        self.relations.update(relations)
         self._shard = None
 
     def _take_over(self) -> None:
@@ -149,7 +145,6 @@ class ResumableWriter:
         for line in lines:
             entry = json.loads(line)
             self.shards.append(entry["shard"])
-            self.relations.update(entry["relations"])
             self.position, self.dropped = entry["position"], Dropped(entry["dropped"], entry["examples"])
             self.keys.update(_keys(self._place(entry["shard"])))
 
@@ -161,11 +156,7 @@ class ResumableWriter:
         raise ValueError(f"{self._work} lacks {shard['name']}, which its journal lists: remove {self._work}")
 
     def _acquire(self) -> None:
-        self._lock = (self._work / "lock").open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process writes to {self.folder} at the moment") from None
+        self._lock = lock(self._work / "lock", f"another process writes to {self.folder} at the moment")
 
     def _release(self) -> None:
         if self._lock is not None:

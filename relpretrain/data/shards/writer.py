@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -13,15 +14,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from relpretrain.identity import file_digest
 from relpretrain.reading import mend, read_json
 
+if TYPE_CHECKING:
+    from relpretrain.types import Kind  # loads torch
+
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 """Endings under which a shard keeps its images."""
 
-PARTS = ("captions", "entities", "relations")
+KIND_OF: dict[str, Kind] = {"captions": "captions", "entities": "regions", "relations": "graphs"}
+"""The kind of batches that a sample serves which has one of these."""
+
+PARTS = tuple(KIND_OF)
 
 
 class ShardFile:
@@ -39,8 +46,9 @@ class ShardFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.keys: set[str] = set()
-        self.relations: Counter[str] = Counter()
+        self._relations: Counter[str] = Counter()
         self._counts = Counter(dict.fromkeys(("samples", *PARTS), 0))
+        self._eligible: Counter[Kind] = Counter(dict.fromkeys(KIND_OF.values(), 0))
         self._temporary = path.with_name(f".{path.name}.part")
         with naming(path):
             self._file: IO[bytes] = self._temporary.open("wb")
@@ -65,20 +73,22 @@ class ShardFile:
                 self._tar.addfile(member, io.BytesIO(content))
         self.keys.add(key)
         self._counts["samples"] += 1
-        for name in PARTS:
+        for name, kind in KIND_OF.items():
             self._counts[name] += len(record.get(name) or ())
-        self.relations.update(str(relation["relation"]) for relation in record.get("relations") or ())
+            self._eligible[kind] += bool(record.get(name))
+        self._relations.update(str(relation["relation"]) for relation in record.get("relations") or ())
 
     def finish(self) -> dict[str, Any]:
-        """Give the shard its name; returns that, its counts and its sha256."""
+        """Give the shard its name; returns what a manifest says of it, with `relation_counts` by name."""
         with naming(self.path):
             self._tar.close()
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            digest = file_digest(self._temporary)
+            digest, size = file_digest(self._temporary), self._temporary.stat().st_size
             os.replace(self._temporary, self.path)
-        return {"name": self.path.name, **self._counts, "sha256": digest}
+        described = {"name": self.path.name, **self._counts, "bytes": size, "sha256": digest}
+        return described | {"eligible": dict(self._eligible), "relation_counts": dict(self._relations)}
 
     def discard(self) -> None:
         """Leave nothing behind, unless the shard is finished."""
@@ -113,7 +123,6 @@ class ShardWriter:
         self.prefix = prefix
         self.overwrite = overwrite
         self.shards: list[dict[str, Any]] = []
-        self.relations: Counter[str] = Counter()
         self._temporary: Path | None = None
         self._shard: ShardFile | None = None
 
@@ -153,7 +162,7 @@ class ShardWriter:
         try:
             if kind is None:
                 self._close()
-                publish(self._temporary, self.folder, self.shards, self.relations)
+                publish(self._temporary, self.folder, self.shards)
         finally:
             if self._shard is not None:
                 self._shard.discard()
@@ -163,16 +172,11 @@ class ShardWriter:
     def _close(self) -> None:
         if self._shard is not None:
             self.shards.append(self._shard.finish())
-            self.relations.update(self._shard.relations)
             self._shard = None
 
 
 def publish(
-    work: Path,
-    folder: Path,
-    shards: Sequence[Mapping[str, Any]],
-    relations: Mapping[str, int],
-    extra: Mapping[str, Any] | None = None,
+    work: Path, folder: Path, shards: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None
 ) -> None:
     """Move finished shards to their folder in place of those that its index lists, and write the index."""
     index = folder / "index.json"
@@ -184,10 +188,59 @@ def publish(
     for shard in shards:
         if (work / shard["name"]).exists():
             os.replace(work / shard["name"], folder / shard["name"])
+    write_manifest(index, shards, extra)
+
+
+def write_manifest(place: Path, shards: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None) -> None:
+    """Write a manifest, whole or not at all.
+
+    Args:
+        place: The file.
+        shards: What `describe` says of each, with a `name` that leads from the manifest to the shard.
+        extra: Further entries.
+    """
+    total: Counter[str] = Counter()
+    for shard in shards:
+        total.update(shard["relation_counts"])
+    names = dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+    numbers = {name: number for number, name in enumerate(names)}
+    listed = []
+    for shard in shards:
+        plain = {name: value for name, value in shard.items() if value != {} and name != "relation_counts"}
+        packed = pack_counts(shard["relation_counts"], numbers)
+        listed.append(plain | ({"relation_numbers": packed} if packed else {}))
     totals = {name: sum(shard[name] for shard in shards) for name in ("samples", *PARTS)}
-    histogram = dict(sorted(relations.items(), key=lambda item: (-item[1], item[0])))
-    content = {"shards": list(shards), **totals, "relation_counts": histogram, **(extra or {})}
-    write_atomically(index, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+    content = {"shards": listed, **totals, "relation_counts": names, **(extra or {})}
+    write_atomically(place, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def pack_counts(counts: Mapping[str, int], numbers: Mapping[str, int]) -> str:
+    """Counts by name as `ShardEntry.relation_numbers`.
+
+    Args:
+        counts: How often each relation occurs.
+        numbers: The place of each name.
+    """
+    return " ".join(f"{number} {count}" for number, count in sorted((numbers[n], c) for n, c in counts.items()))
+
+
+def lock(path: Path, busy: str) -> IO[bytes]:
+    """Lock a file until what is returned is closed, or the process ends.
+
+    Args:
+        path: The file, which is made.
+        busy: What is said if another process holds it.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(busy) from None
+    return file
 
 
 def check_writable(folder: Path) -> None:

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import track
 from relpretrain.data.sampling.exclusion import DISTANCE, Exclusion, distances, phash
-from relpretrain.data.shards.row_index import ShardIndex, image_id_of
+from relpretrain.data.shards.record import image_id_of
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.inspect.audit.benchmark_images import COCO, VG, Use, identity, origin_of
-from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.inspect.common.share import Share, surveyed
+from relpretrain.inspect.common.survey import shard_name
+from relpretrain.pixels import BROKEN, open_image
+from relpretrain.progress import track
 from relpretrain.reading import parse_json, read_json
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
@@ -119,6 +121,7 @@ def audit(
     image_data: Path | None = None,
     distance: int = DISTANCE,
     workers: int = 1,
+    share: Share | None = None,
 ) -> Audit:
     """Look for the benchmarks' images among the samples of shards.
 
@@ -131,6 +134,7 @@ def audit(
         image_data: Visual Genome's image_data.json, which says which of its images are COCO's.
         distance: Bits in which the hashes of one image may differ.
         workers: Processes; 1 works in this one.
+        share: What tasks do of it; a task keeps what it finds, and nothing of it is returned. None does everything.
 
     Raises:
         ValueError: If a shard or a file cannot be used.
@@ -143,12 +147,11 @@ def audit(
             known[twin].add(name)
     result = Audit(list(uses), hashes=hash_images(find_images(images, wanted), workers))
     look = _Look(dict(known), result.hashes, dict(origins or {}), distance)
-    indexes = find_indexes(shards, workers)
-    for found in survey(shards, indexes, look, workers):
-        result.samples += found.samples
-        result.unreadable += found.unreadable
-        result.unplaced.update(found.unplaced)
-        result.matches += found.matches
+    total = _Found()
+    for found in surveyed(share, shards, look, _Found, workers):
+        total.add(found)
+    result.samples, result.unreadable = total.samples, total.unreadable
+    result.matches, result.unplaced = total.matches, total.unplaced
     return result
 
 
@@ -206,6 +209,20 @@ class _Found:
     unreadable: int = 0
     unplaced: Counter[str] = field(default_factory=Counter)
     matches: list[Match] = field(default_factory=list)
+
+    def add(self, other: _Found) -> None:
+        self.samples += other.samples
+        self.unreadable += other.unreadable
+        self.unplaced.update(other.unplaced)
+        self.matches += other.matches
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> _Found:
+        matches = [Match(shard, key, name, tuple(a), tuple(b)) for shard, key, name, a, b in content["matches"]]
+        return cls(content["samples"], content["unreadable"], Counter(content["unplaced"]), matches)
 
 
 @dataclass
@@ -266,8 +283,8 @@ def _names(record: Mapping[str, Any], key: str) -> Iterator[str]:
 
 def _hash(image: Path | io.BytesIO) -> int | None:
     try:
-        with Image.open(image) as opened:
+        with open_image(image) as opened:
             opened.draft("L", (_HASHED, _HASHED))
             return phash(opened)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except BROKEN:
         return None

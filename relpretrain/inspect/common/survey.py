@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
-from relpretrain.data.build.progress import track
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
+from relpretrain.progress import track
 
 Found = TypeVar("Found")
 Look = Callable[[ShardIndex, Sequence[int]], Found]
@@ -19,7 +19,8 @@ Look = Callable[[ShardIndex, Sequence[int]], Found]
 SHARDS = "shards"
 """Name of the dataset where a command is given shards without one."""
 
-_CHUNK = 16  # samples looked at together; `ordered_map` hands out as many of these at a time
+CHUNK = 16
+"""Samples looked at together; `ordered_map` hands out as many of these at a time."""
 
 
 def shard_name(index: ShardIndex) -> str:
@@ -55,9 +56,9 @@ def survey(
         What `look` returned, in the order of the shards and their samples, whatever the number of processes.
     """
     chunks = [
-        (shard, range(start, min(start + _CHUNK, len(index))))
+        (shard, range(start, min(start + CHUNK, len(index))))
         for shard, index in zip(shards, indexes, strict=True)
-        for start in range(0, len(index), _CHUNK)
+        for start in range(0, len(index), CHUNK)
     ]
     sizes = iter([len(rows) for _, rows in chunks])
     found = ordered_map(functools.partial(_look_at, look), chunks, workers)

@@ -13,6 +13,7 @@ from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import ConfigError
+from relpretrain.inspect.common.share import Share, begin_share, end_share, is_task
 from relpretrain.inspect.common.survey import SHARDS
 from relpretrain.inspect.doctor.judge import (
     Examination,
@@ -46,7 +47,12 @@ def doctor(args: argparse.Namespace) -> int:
         allowed = MAX_BAD if recipe is None else recipe.module.max_bad_fraction
 
     given = None if args.vocabulary is None else RelationVocabulary.load(args.vocabulary)
-    found = _examine(shards, recipe, args.workers)
+    datasets = {SHARDS: shards} if recipe is None else _datasets(recipe)
+    share = begin_share(args, [shard for of_name in datasets.values() for shard in of_name], [args.out])
+    found = _examine(datasets, recipe, args.workers, share)
+    if is_task(share):
+        end_share(share)
+        return 0
     problems = _name_vocabularies(found, recipe, args.vocabulary, given)
     if recipe is not None and shards:  # they need not serve all of the recipe's streams
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
@@ -64,15 +70,16 @@ def doctor(args: argparse.Namespace) -> int:
         state["training"] = lines
     for problem in problems:
         print(f"  PROBLEM: {problem}")
-    worst = max(found, key=lambda f: f.bad_share)
-    bad = worst.bad_share > allowed
+    worst = max(found, key=lambda f: f.bad_fraction)
+    bad = worst.bad_fraction > allowed
     sign = "more than" if bad else "within"
-    print(f"\nBad samples: {worst.bad_share:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
-    state |= {"problems": problems, "allowed_bad_share": allowed, "ok": not (bad or problems)}
+    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
+    state |= {"problems": problems, "allowed_bad_fraction": allowed, "ok": not (bad or problems)}
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, (json.dumps(state, ensure_ascii=False, indent=1) + "\n").encode())
         print(f"All findings in {args.out}")
+    end_share(share)
     return int(bad or bool(problems))
 
 
@@ -82,24 +89,34 @@ def _read(path: Path, shards: list[str]) -> RecipeData:
     return read_data(path, shards)
 
 
-def _examine(shards: list[str], recipe: RecipeData | None, workers: int) -> list[Examination]:
-    """Each dataset, by the streams that draw from it."""
-    if recipe is None:
-        return [examine(SHARDS, shards, plain_judges(_IMAGE_SIZE), workers=workers)]
-    encoders = recipe.encoders()
-    size, fraction = recipe.module.image_size, recipe.module.mask_fraction
-    judges = recipe_judges(recipe.streams, size, encoders, fraction, recipe.exclusion())
+def _datasets(recipe: RecipeData) -> dict[str, list[str]]:
+    """The shards of each dataset of a recipe."""
     datasets: dict[str, list[str]] = {}
     for stream in recipe.streams.values():
         for name, patterns in stream.datasets.items():
             of_name = datasets.setdefault(name, [])
             of_name += [shard for shard in resolve_shards(patterns) if shard not in of_name]
+    return datasets
+
+
+def _examine(
+    datasets: dict[str, list[str]], recipe: RecipeData | None, workers: int, share: Share | None
+) -> list[Examination]:
+    """Each dataset, by the streams that draw from it."""
+    if recipe is None:
+        return [examine(SHARDS, datasets[SHARDS], plain_judges(_IMAGE_SIZE), workers=workers, share=share)]
+    encoders = recipe.encoders()
+    size, fraction = recipe.module.image_size, recipe.module.mask_fraction
+    judges = recipe_judges(recipe.streams, size, encoders, fraction, recipe.exclusion())
     found = []
+    first = 0
     for name, of_name in datasets.items():
         own: dict[str, Judge] = {n: judges[n] for n, s in recipe.streams.items() if name in s.datasets and n in judges}
         captions = [encoders[n] for n, judge in own.items() if judge.kind == "captions"]
         long: Callable[[str], bool] | None = Longer(captions[0]) if captions else None
-        found.append(examine(name, of_name, own, long_caption=long, workers=workers))
+        own_share = None if share is None else share._replace(first=first)
+        found.append(examine(name, of_name, own, long_caption=long, workers=workers, share=own_share))
+        first += len(of_name)
     return found
 
 

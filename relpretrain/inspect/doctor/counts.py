@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -101,6 +102,21 @@ class Counts:
         for what, places in other.examples.items():
             mine = self.examples.setdefault(what, [])
             mine += places[: _EXAMPLES - len(mine)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types; arrays as Base64 of their bytes."""
+        arrays = {name: b64encode(getattr(self, name).tobytes()).decode() for name in _ARRAYS}
+        return {name: getattr(self, name) for name in (*_COUNTERS, "examples")} | arrays
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Counts:
+        """What `to_json` made plain types of."""
+        counts = cls(examples=dict(content["examples"]))
+        for name in _COUNTERS:
+            getattr(counts, name).update(content[name])
+        for name in _ARRAYS:
+            getattr(counts, name).frombytes(b64decode(content[name]))
+        return counts
 
     def count(
         self,

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import BATCH_TYPES, TextWriter
+from relpretrain.data.pipeline.images import decode
 from relpretrain.data.pipeline.sample import Decoded, Record
-from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, decode, parse
+from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, parse
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
@@ -25,11 +27,13 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.identity import number_of
-from relpretrain.inspect.common.survey import find_indexes, shard_name, survey
+from relpretrain.inspect.common.share import Share, is_task, surveyed
+from relpretrain.inspect.common.survey import find_indexes, shard_name
 from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
 from relpretrain.inspect.doctor.shuffle import Mixing, mixing
+from relpretrain.kinds import Kind
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
-from relpretrain.types import Kind
 
 _TAKEN = 50_000  # samples of an epoch whose order is judged
 _BATCH = 64  # of the order that is judged where there is no recipe
@@ -131,7 +135,7 @@ class Examination:
         return sum(len(index) + len(index.problems) for index in self.indexes)
 
     @property
-    def bad_share(self) -> float:
+    def bad_fraction(self) -> float:
         """The worst fraction of samples that cannot be used: of all, or of those that a stream would draw."""
         places = {(bad.shard, bad.key, bad.streams == ()) for bad in self.bad}
         by_stream = Counter(stream for bad in self.bad for stream in bad.streams)
@@ -162,7 +166,7 @@ class Examination:
             ]
             places = first_epoch(schedule, stream, self.name)
             taken = [firsts[numbers_of[shard]] + row for shard, row in places]
-            orders[f"{stream}, as dealt"] = np.array(taken, np.int64)
+            orders[f"{stream}, as drawn"] = np.array(taken, np.int64)
         return {
             name: {
                 "image id": mixing(np.array(counts.image_ids, np.int64), None, order),
@@ -218,6 +222,7 @@ def examine(
     *,
     long_caption: Callable[[str], bool] | None = None,
     workers: int = 1,
+    share: Share | None = None,
 ) -> Examination:
     """Read all samples of a dataset once.
 
@@ -227,22 +232,22 @@ def examine(
         judges: What streams make of its samples.
         long_caption: Says of a caption whether it is too long; None counts words.
         workers: Processes; 1 reads in this one.
+        share: What tasks do of it; a task keeps what it finds, and nothing of it is returned. None does everything.
 
     Raises:
         ConfigError: If a shard cannot be read, or is no tar; names all of them.
     """
-    indexes = find_indexes(shards, workers)
+    look = partial(_look, name, dict(judges), long_caption or _is_long)
+    indexes = [] if is_task(share) else find_indexes(shards, workers)
     found = Examination(name, list(shards), indexes)
     found.bad = [
         Bad(shard_name(i), key, (), reason, field_of(reason, {})) for i in indexes for reason, key in i.problems
     ]
-    look = partial(_look, name, dict(judges), long_caption or _is_long)
-    for part in survey(shards, indexes, look, workers):
-        found.counts.add(part.counts)
-        found.bad += part.bad
-        found.eligible.update(part.eligible)
-        found.excluded.update(part.excluded)
-        found.parts.update(part.parts)
+    total = _Part()
+    for part in surveyed(share, shards, look, _Part, workers):
+        total.add(part)
+    found.counts, found.bad = total.counts, found.bad + total.bad
+    found.eligible, found.excluded, found.parts = total.eligible, total.excluded, total.parts
     return found
 
 
@@ -277,6 +282,32 @@ class _Part:
     eligible: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
     parts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: _Part) -> None:
+        self.counts.add(other.counts)
+        self.bad += other.bad
+        self.eligible.update(other.eligible)
+        self.excluded.update(other.excluded)
+        self.parts.update(other.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "counts": self.counts.to_json(),
+            "bad": [vars(bad) for bad in self.bad],
+            "eligible": self.eligible,
+            "excluded": self.excluded,
+            "parts": [[*names, count] for names, count in self.parts.items()],
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> _Part:
+        return cls(
+            Counts.from_json(content["counts"]),
+            [Bad(**bad | {"streams": tuple(bad["streams"])}) for bad in content["bad"]],
+            Counter(content["eligible"]),
+            Counter(content["excluded"]),
+            Counter({(stream, reason): count for stream, reason, count in content["parts"]}),
+        )
 
 
 def _is_long(caption: str) -> bool:
@@ -334,9 +365,9 @@ def _header(image: bytes) -> tuple[str, tuple[int, int]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(image)) as opened:
+            with open_image(io.BytesIO(image)) as opened:
                 return f"{opened.format} {opened.mode}", opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except BROKEN:
         return "unreadable", (0, 0)
 
 

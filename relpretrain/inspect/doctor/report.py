@@ -87,7 +87,7 @@ def to_json(found: Examination, schedule: BatchSchedule | None, image_size: int)
             str(index.path): {"samples": len(index), "left out": dict(Counter(p.reason for p in index.problems))}
             for index in found.indexes
         },
-        "bad_share": found.bad_share,
+        "bad_fraction": found.bad_fraction,
         "streams": {
             name: {
                 "eligible": found.eligible[name],
@@ -129,7 +129,7 @@ def serving(schedule: BatchSchedule, ranks: int, workers: int, steps: int | None
     lines, problems = [], workers_problems(workers, schedule)
     for (name, dataset), size in schedule.sizes().items():
         batch = schedule.streams[name].batch_size
-        line = f"{name} from {dataset}: a pass is {counted(size, 'sample')}, "
+        line = f"{name} from {dataset}: an epoch is {counted(size, 'sample')}, "
         line += f"{counted(math.ceil(size / batch), 'batch', 'batches')} of {batch:,}"
         if batch % ranks:
             problems.append(uneven(name, batch, ranks))
@@ -137,7 +137,7 @@ def serving(schedule: BatchSchedule, ranks: int, workers: int, steps: int | None
             line += f", {batch // ranks:,} on each of {ranks} ranks"
         if steps is not None:
             taken = schedule.taken(steps)[name, dataset]
-            line += f"; {counted(steps, 'step')} take {counted(taken, 'sample')}, {taken / size:.2f} passes"
+            line += f"; {counted(steps, 'step')} take {counted(taken, 'sample')}, {taken / size:.2f} epochs"
         lines.append(line)
     if not problems:
         lines.append(f"{ranks} rank{'s' * (ranks > 1)} with {workers} worker{'s' * (workers != 1)} each can be served.")

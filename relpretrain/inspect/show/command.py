@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relpretrain.errors import counted, positive
+from relpretrain.recipe_files import check_recipe, find_recipe
 
 if TYPE_CHECKING:
     from relpretrain.data.shards.row_index import ShardIndex
@@ -42,14 +43,18 @@ def show_samples(args: argparse.Namespace) -> None:
         ValueError: If there is nothing to show, or a setting does not fit.
     """
     from relpretrain.data.shards.find import resolve_shards
-    from relpretrain.data.shards.writer import write_atomically
-    from relpretrain.inspect.common.survey import SHARDS, find_indexes
-    from relpretrain.inspect.show.page import render
-    from relpretrain.inspect.show.samples import look
 
     given = resolve_shards(args.shards) if args.shards else []
     if not given and args.config is None:
         raise ValueError("name shards, or a recipe with -c")
+    if args.config is not None:
+        check_recipe(find_recipe(args.config))
+
+    from relpretrain.data.shards.writer import write_atomically
+    from relpretrain.inspect.common.survey import SHARDS, find_indexes
+    from relpretrain.inspect.show.page import render  # loads torch
+    from relpretrain.inspect.show.samples import look
+
     recipe = None
     if args.config is not None:
         from relpretrain.inspect.common.recipe_data import read_data  # imports lightning, which takes seconds

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import Text, TextWriter
-from relpretrain.data.pipeline.stages import Pipeline, decode, parse, read_graph
+from relpretrain.data.pipeline.images import decode, to_image
+from relpretrain.data.pipeline.stages import Pipeline, parse, read_graph
 from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.data.pipeline.transforms import to_image
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
@@ -143,7 +143,8 @@ def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], 
     try:
         raw = index.read(row)
         record = parse(raw, dataset, index)
-        shown.image, shown.size = decode(raw.image, 640)
+        decoded = decode(raw.image, 640)
+        shown.image, shown.size = to_image(decoded.image), decoded.stored_size
         shown.captions, shown.source = record.captions, str(record.content.get("source") or "")
         if any(lens.stream.kind != "captions" for lens in lenses.values()):
             shown.graph = read_graph(record, *shown.size)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from relpretrain.pixels import BROKEN, open_image
 from relpretrain.reading import REPLACEMENT, read_lines
 from relpretrain.scene_graph import Box, Entity, GraphError, Relation, SceneGraph, fit_box
 from relpretrain.scene_graph.geometry import normalise
@@ -240,7 +241,7 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(image) as opened:
+            with open_image(image) as opened:
                 extension = EXTENSIONS.get(opened.format or "")
                 width, height = opened.size
     except FileNotFoundError:
@@ -249,7 +250,7 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         dropped["decompression_bomb"] += 1
         return None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except BROKEN:
         dropped["unreadable_image"] += 1
         return None
     if extension is None:

@@ -5,43 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from relpretrain.progress import Meter
 from relpretrain.reading import decode, parsed_lines
 from relpretrain.sources.common.json_text import JSONText, NoJSONError
 
 _WRITES = 2000
-
-
-@dataclass
-class Meter:
-    """How far a source has got.
-
-    Args:
-        stage: What is being done, such as "reading objects.json".
-        done: How much of `total`, in bytes or images.
-        total: 0 where unknown.
-        listener: Called with the meter whenever it moves.
-    """
-
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    listener: Callable[[Meter], None] | None = None
-
-    def begin(self, stage: str, total: int) -> None:
-        """Start a stage."""
-        self.stage, self.done, self.total = stage, 0, total
-
-    def advance(self, amount: int = 1) -> None:
-        """Go on by so much."""
-        self.done += amount
-        if self.listener is not None:
-            self.listener(self)
 
 
 class _Metered:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 
+from relpretrain.progress import Meter
 from relpretrain.reading import decoded_lines
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Meter, opened
+from relpretrain.sources.common.files import opened
 
 _LONGEST_FIELD = 1 << 17  # characters after which a quote that is still open was never meant to be closed
 

@@ -14,16 +14,15 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.writing import aside
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
-from relpretrain.recipe_files import find_recipe
+from relpretrain.recipe_files import find_recipe, recipe_paths
 from relpretrain.training.callbacks import LastCheckpoint
-from relpretrain.training.checkpoint_io import CheckpointFiles
 from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
 from relpretrain.training.command.resuming import (
@@ -41,10 +40,11 @@ from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import ModelLine, Threads
 from relpretrain.training.module import RelationModule
-from relpretrain.training.peers import Peers
 from relpretrain.training.precision import check_precision
-from relpretrain.training.preemption import Preemption
 from relpretrain.training.progress import ProgressLine
+from relpretrain.training.survival.checkpoint_io import CheckpointFiles
+from relpretrain.training.survival.peers import Peers
+from relpretrain.training.survival.preemption import Preemption
 from relpretrain.version import __version__
 
 DEFAULT_RUN = "runs/default"
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> RelationCLI:
     rest = _going_on(command, rest)
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
-    arguments = [command, *with_settings(rest, _recipe_paths(rest))]
+    arguments = [command, *with_settings(rest, recipe_paths(rest))]
     _check_recipes(arguments[1:])
     _quiet()
     return RelationCLI(
@@ -177,6 +177,10 @@ class RelationCLI(LightningCLI):
         else:
             check_precision(given["precision"])  # Lightning's own check asks for packages first
         kwargs["logger"] = loggers(given.get("logger"), folder if fits else folder / self.subcommand, self._earlier())
+        if fits and not given.get("overfit_batches"):
+            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"])
+            if steps is not None and not 0 <= given["max_steps"] <= steps:
+                kwargs["max_steps"] = steps
         if given.get("default_root_dir") is None:
             kwargs["default_root_dir"] = folder
         callbacks = given.get("callbacks") or []
@@ -283,14 +287,15 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _is_first() -> bool:
-    """Whether this is the first process of a run; asked before a trainer knows."""
-    return int(rank_zero_only.rank) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+    """Whether this is the first process of a run; asked before a trainer knows, of those that start processes."""
+    number = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    return number == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _merged(arguments: list[str]) -> dict[str, Any]:
     """The settings of the recipes with the overrides of the command line."""
     merged: dict[str, Any] = {}
-    for path in _recipe_paths(arguments):
+    for path in recipe_paths(arguments):
         for key, value in read_recipe(path).items():
             old = merged.get(key)
             # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
@@ -301,7 +306,7 @@ def _merged(arguments: list[str]) -> dict[str, Any]:
 def _check_recipes(arguments: list[str]) -> None:
     merged = _merged(arguments)
     files = not _asks(arguments)
-    if _recipe_paths(arguments) and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
+    if recipe_paths(arguments) and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
         raise ConfigError(found)
 
 
@@ -316,13 +321,3 @@ def _with_recipes(arguments: list[str]) -> list[str]:
             found.append(f"{option}={find_recipe(value)}" if equals and option in ("-c", "--config") else argument)
         before = argument
     return found
-
-
-def _recipe_paths(arguments: list[str]) -> list[str]:
-    paths = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument in ("-c", "--config"):
-            paths.append(following)
-        elif argument.startswith(("--config=", "-c=")):
-            paths.append(argument.partition("=")[2])
-    return [path for path in paths if path]

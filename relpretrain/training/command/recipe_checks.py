@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from relpretrain.errors import ConfigError, suggest
-from relpretrain.recipe_files import bundled
+from relpretrain.recipe_files import check_recipe
 
 _OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 _TOP = (
@@ -39,10 +39,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         ConfigError: If the file is missing or holds no mapping.
     """
     path = Path(path)
-    if not path.is_file():
-        here = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        near = suggest(path.name, [*here, *bundled()])
-        raise ConfigError(f"recipe {path} does not exist{near}")
+    check_recipe(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -173,7 +170,7 @@ def _mistakes(
 def _stream(where: str, state: Any, classes: Mapping[str, type[Any] | None]) -> Iterator[str]:
     from relpretrain.data.pipeline.collate import BATCH_TYPES
     from relpretrain.data.sampling.stream import Stream
-    from relpretrain.types import Kind
+    from relpretrain.kinds import Kind
 
     if not isinstance(state, dict):
         yield f"{where}: expected a stream's settings, got {state!r}"

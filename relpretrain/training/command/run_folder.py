@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.writing import remove_unfinished
 from relpretrain.errors import CheckpointError, ConfigError, counted
-from relpretrain.training.checkpoint_io import SAVED
+from relpretrain.training.survival.checkpoint_io import SAVED
 
 try:
     import fcntl

@@ -31,7 +31,7 @@ class Paired(NamedTuple):
     difference: float
     low: float
     high: float
-    p_value: float  # exact McNemar test, two-sided
+    p_value: float  # exact McNemar test by images, two-sided
     gained: int  # items that only the second gets right
     lost: int  # items that only the first gets right
 
@@ -177,8 +177,7 @@ def compare_paired(
         clusters: The image of each item, (items,); None for items on images of their own.
 
     Returns:
-        The difference of the shares with its percentile bootstrap interval, and the p-value, which takes items as
-        independent.
+        The difference of the shares with its percentile bootstrap interval, and the p-value, by images as well.
 
     Raises:
         ValueError: If the two do not have the same number of items, or there are none.
@@ -193,19 +192,33 @@ def compare_paired(
     pairs = np.concatenate([np.stack([sizes, sums], axis=1), [[usual, usual], [usual, -usual]]])
     low, high = _percentiles(pairs, seed, level, samples)
     gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
-    return Paired(float(change.mean()), low, high, mcnemar(gained, lost), gained, lost)
+    return Paired(float(change.mean()), low, high, mcnemar(sums), gained, lost)
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided McNemar p-value (McNemar, 1947): are both kinds of disagreement equally likely?
+def mcnemar(sums: ArrayLike) -> float:
+    """Exact two-sided p-value of a difference whose items share images: McNemar's test with images for items.
+
+    If neither model is better, exchanging the two on an image changes nothing, so that the sign of each image's
+    difference is as likely one as the other: the p-value is the share of all such signs that give a sum as far from 0
+    as the one found, or further. Where each image has one item, this is the exact test of McNemar (1947).
 
     Args:
-        gained: Items that only the second model gets right.
-        lost: Items that only the first gets right.
+        sums: Items gained minus items lost on each image, (images,), whole numbers.
     """
-    from scipy.stats import binomtest  # takes a second to import
+    from scipy.stats import binom  # takes a second to import
 
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    found = np.rint(np.asarray(sums, dtype=np.float64)).astype(np.int64)
+    total = abs(int(found.sum()))
+    if not total:
+        return 1.0
+    chances = np.ones(1)  # of the sum of |differences| with a plus sign: 0, 1, 2, ...
+    sizes, counts = np.unique(np.abs(found[found != 0]), return_counts=True)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        spread = np.zeros(size * count + 1)
+        spread[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, spread)
+    distance = np.abs(2 * np.arange(len(chances)) - (len(chances) - 1))
+    return float(min(1.0, chances[distance >= total].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -300,6 +313,26 @@ def _numbered(clusters: Clusters | NDArray[np.int64] | None, n: int) -> NDArray[
     seen: dict[Hashable, int] = {}
     keys = (("item", i) if image is None else ("image", image) for i, image in enumerate(clusters))
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+
+
+def linked(images: Sequence[Sequence[Hashable]]) -> list[int | None]:
+    """Numbers of the clusters of items with several images: items that share one, directly or through others.
+
+    Args:
+        images: The images of each item; an item without any shares nothing.
+    """
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(image: Hashable) -> Hashable:
+        while parent.setdefault(image, image) != image:
+            parent[image] = image = parent[parent[image]]
+        return image
+
+    for some in images:
+        for image in some[1:]:
+            parent[root(image)] = root(some[0])
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(root(some[0]), len(numbers)) if some else None for some in images]
 
 
 def _correlation(parts: Sequence[ArrayLike], clusters: Sequence[Clusters | None]) -> NDArray[np.float64]:

@@ -21,6 +21,9 @@ from relpretrain.zeroshot.analysis.statistics import (
 OVERALL = "overall"
 """Name of the row over all items."""
 
+LOWER_IS_BETTER = frozenset({"brittleness", "items that equal scores decide", "texts that reach the model's limit"})
+"""Names of rows of which a lower figure is the better one."""
+
 
 @dataclass(frozen=True)
 class Row:

@@ -16,7 +16,8 @@ from relpretrain.zeroshot.results.disagreements import Find, ShownDisagreements,
 
 PAGE_NAME = "zero_shot.html"
 
-_TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE = Path(__file__).with_name("page.html")
+"""The page: its title, overview, sections and how it was made."""
 
 _FLOORS = {"chance": "chance", "true": 'always "true"', "majority": "the most frequent answer"}
 """Details that say what can be had without knowledge, in words."""
@@ -30,11 +31,13 @@ class Cell:
         text: What it says.
         anchor: The section that it leads to; "" for none.
         aside: What stands behind it in smaller type; "" for nothing.
+        strong: Whether it stands out, as the best of its kind.
     """
 
     text: str
     anchor: str = ""
     aside: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class Grid:
         rows: Their cells.
         texts: Numbers of further columns that are flush left, as the first is.
         ours: Number of the row that is ours among published ones; -1 for none.
+        wide: Whether it may be wider than the text, as one of many columns is.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
     texts: Sequence[int] = ()
     ours: int = -1
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def to_html(report: Report, find: Find = lambda name: None) -> str:
     model = str(report.metadata.get("model") or report.metadata.get("models") or "")
     title = f"Zero-shot results of {model}" if model else "Zero-shot results"
     overview = _overview(report)
-    return render_template(_TEMPLATE, title=title, overview=overview, sections=sections, metadata=report.metadata)
+    return render_template(TEMPLATE, title=title, overview=overview, sections=sections, metadata=report.metadata)
 
 
 def _overview(report: Report) -> list[Grid]:
@@ -111,7 +116,7 @@ def _overview(report: Report) -> list[Grid]:
         for number, table in enumerate(report.tables):
             row = table.overall
             link = _link(f"table-{number}", table.title, row.category)
-            rows.append([link, f"{row.n:,}", _percent(row.accuracy), _range(row)])
+            rows.append([link, f"{row.n:,}", _percent(row.accuracy), range_of(row)])
         grids.append(Grid(["benchmark", "n", "%", "95 % interval"], rows))
     if report.comparisons:
         rows = []
@@ -132,7 +137,7 @@ def _table(table: Table, anchor: str) -> Section:
     published = published_for(table)
     first = table.overall
     lead = f"{_percent(first.accuracy)} %" if first.accuracy == first.accuracy else "no accuracy"
-    beside = f"{first.category}, 95 % interval {_range(first)}, n = {first.n:,}"
+    beside = f"{first.category}, 95 % interval {range_of(first)}, n = {first.n:,}"
     title, header, rows, notes = table_grid(table)
     below = None if published is None else _published(table, published)
     return Section(title, lead, beside, Grid(header, rows), notes, anchor, _table_plot(table, published), below)
@@ -151,7 +156,7 @@ def _table_plot(table: Table, published: PublishedTable | None) -> Plot | None:
         if published is not None:
             marks["published"] = [r.values[row.category] for r in published.rows if row.category in r.values]
         figures = (100 * row.accuracy, 100 * row.low, 100 * row.high)
-        aside = f"{_range(row)} · n {row.n:,}"
+        aside = f"{range_of(row)} · n {row.n:,}"
         points.append(Point(row.category, *figures, _percent(row.accuracy), aside, marks, row.category == OVERALL))
     if not points:
         return None
@@ -185,7 +190,8 @@ def _published(table: Table, published: PublishedTable) -> Section:
     notes += [published.caveat] if published.caveat else []
     notes.append("models differ in size and training data, some of which holds images of this benchmark")
     number = next(i for i, line in enumerate(lines) if not line[1])
-    title = f"Published figures on the same {published.n:,} items, protocol {published.protocol}"
+    on = f"on the same {published.n:,} items" if published.n else "whose number of items is not stated"
+    title = f"Published figures {on}, protocol {published.protocol}"
     return Section(title, "", "", Grid(["model", *published.columns], rows, ours=number), notes)
 
 
@@ -221,7 +227,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}" if share == share else "-"
 
 
-def _range(row: Row) -> str:
+def range_of(row: Row) -> str:
+    """The interval of a row in percent, "-" if it has none."""
     return f"{100 * row.low:.2f} to {100 * row.high:.2f}" if row.low == row.low else "-"
 
 

@@ -41,7 +41,7 @@ class PublishedTable:
         task: Name of the task.
         split: Name of the split.
         protocol: Version of the protocol, such as "valse-1".
-        n: Number of items.
+        n: Number of items; None where the publication does not say.
         columns: Names of the rows of our tables that it has figures for; by the first one models are ranked.
         rows: The models.
         digits: Digits after the point that are printed.
@@ -51,7 +51,7 @@ class PublishedTable:
     task: str
     split: str
     protocol: str
-    n: int
+    n: int | None
     columns: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
     digits: int = 1
@@ -77,12 +77,15 @@ def published_tables() -> tuple[PublishedTable, ...]:
 
 
 def published_for(table: Table) -> PublishedTable | None:
-    """Published figures that may stand beside a table: those of the same task, split, protocol and number of items."""
+    """Published figures that may stand beside a table: those of the same task, split, protocol and number of items.
+
+    Where a publication does not say the number of items, that is not asked.
+    """
     if not table.rows:
         return None
     protocol = table.protocol.partition(":")[0]
-    ours = (table.task, table.split, protocol, table.overall.n)
-    return next((p for p in published_tables() if (p.task, p.split, p.protocol, p.n) == ours), None)
+    ours, n = (table.task, table.split, protocol), table.overall.n
+    return next((p for p in published_tables() if (p.task, p.split, p.protocol) == ours and p.n in (None, n)), None)
 
 
 def reproduced(table: Table) -> tuple[str, ...]:

@@ -61,18 +61,7 @@ class Report:
 
     def print(self, console: Console | None = None) -> None:
         """Print the tables to the terminal."""
-        console = console or Console()
-        if not console.is_terminal:
-            console = Console(file=console.file, width=140)
-        for title, header, rows, notes in _grids(self):
-            table = RichTable(title=title, title_justify="left")
-            for number, name in enumerate(header):
-                table.add_column(name, justify="right" if number else "left", no_wrap=True)
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
-            for note in notes:
-                console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+        print_grids(_grids(self), console)
 
     def write(self, folder: Path) -> None:
         """Write the report into a folder, as JSON and Markdown, and its items as CSV."""
@@ -81,6 +70,22 @@ class Report:
         (folder / MARKDOWN_NAME).write_text(self.to_markdown(), encoding="utf-8")
         if self.items:
             write_items(folder / ITEMS_NAME, self.items)
+
+
+def print_grids(grids: Sequence[NamedGrid], console: Console | None = None) -> None:
+    """Print grids to the terminal."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=140)
+    for title, header, rows, notes in grids:
+        table = RichTable(title=title, title_justify="left")
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        for note in notes:
+            console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def read_report(path: Path) -> Report:
@@ -141,15 +146,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows]) + "\n"
 
 
-Grid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
+NamedGrid = tuple[str, list[str], list[list[str]], tuple[str, ...]]
+"""Title, header, rows and notes."""
 
 
-def _grids(report: Report) -> list[Grid]:
+def _grids(report: Report) -> list[NamedGrid]:
     """Title, header, rows and notes of every table and comparison, as strings."""
     return [*map(table_grid, report.tables), *map(comparison_grid, report.comparisons)]
 
 
-def table_grid(table: Table) -> Grid:
+def table_grid(table: Table) -> NamedGrid:
     """Title, header, rows and notes of a table, as strings."""
     details = list(dict.fromkeys(name for row in table.rows for name in row.details))
     header = ["category", "n", "accuracy %", "95 % interval", *(_TITLES.get(name, name) for name in details)]
@@ -161,7 +167,7 @@ def table_grid(table: Table) -> Grid:
     return table.title, header, rows, (f"protocol {table.protocol}", *table.notes)
 
 
-def comparison_grid(comparison: Comparison) -> Grid:
+def comparison_grid(comparison: Comparison) -> NamedGrid:
     """Title, header, rows and notes of a comparison, as strings."""
     first, second = comparison.names
     header = ["model", "category", "n", "accuracy %", "difference", "95 % interval", "McNemar p", "Holm p"]

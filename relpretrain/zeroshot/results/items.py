@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from relpretrain.zeroshot.analysis.statistics import linked
 from relpretrain.zeroshot.tasks.common.base import Item, Task, UndecidedError
 from relpretrain.zeroshot.tasks.common.source import Record
 
@@ -115,12 +116,16 @@ def item_results(scored: Scored) -> list[ItemResult]:
     return results
 
 
-def item_images(task: Task, records: Sequence[Record]) -> Callable[[Any], str | None]:
-    """What tells the image of a key of `Task.outcomes`, the first of several; None where the lines do not say it."""
-    images: dict[Any, str | None] = {}
+def item_images(task: Task, records: Sequence[Record]) -> Callable[[Any], Hashable]:
+    """What tells which items share an image with the one of a key of `Task.outcomes`, directly or through others.
+
+    It is None where the lines do not name images.
+    """
+    images: dict[Any, list[str]] = {}
     for record in records:
-        images.setdefault(_id(task, record), record.get("image"))
-    return lambda key: images.get(_find(key, images))
+        images.setdefault(_id(task, record), []).extend([str(record["image"])] if record.get("image") else [])
+    numbers = dict(zip(images, linked(list(images.values())), strict=True))
+    return lambda key: numbers.get(_find(key, numbers))
 
 
 def write_items(path: Path, results: Sequence[ItemResult]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
+from relpretrain.zeroshot.tasks.common.rows import read_rows
 from relpretrain.zeroshot.tasks.common.source import Record, numbered_lines
 
 
@@ -84,7 +85,7 @@ def write_scores(path: Path, records: Sequence[Record]) -> None:
 
 
 def read_scores(path: Path) -> list[Record]:
-    """Read a score file.
+    """Read a score file, or a CSV file of outcomes item by item, as BiVLC's authors publish them.
 
     Raises:
         ValueError: If it does not exist, is empty, or a line is not a JSON object.
@@ -95,6 +96,8 @@ def read_scores(path: Path) -> list[Record]:
                 f"{path} is a folder: name a score file, as those in the folder scores of an --out folder."
             )
         raise ValueError(f"There is no score file {path}.")
+    if path.suffix == ".csv":
+        return [{"id": int(key)} | _without_objects(row) for key, row in read_rows(path, "outcomes")]
     records: list[Record] = []
     for number, record in numbered_lines(path):
         score = record.get("score", 0.0)
@@ -104,6 +107,11 @@ def read_scores(path: Path) -> list[Record]:
     if not records:
         raise ValueError(f"{path} holds no scores.")
     return records
+
+
+def _without_objects(row: Record) -> Record:
+    """A row without cells that only say that there was an object, "<PIL...>"."""
+    return {name: value for name, value in row.items() if not str(value).startswith("<")}
 
 
 def task_of(records: Sequence[Record], path: Path) -> str:

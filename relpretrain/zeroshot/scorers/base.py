@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -48,6 +48,15 @@ class CosineScorer:
 
     def __init__(self) -> None:
         self._at_limit: set[str] = set()
+
+    @property
+    def texts_at_limit(self) -> Set[str]:
+        """The texts since the last call of `notes` that take as many tokens as there may be."""
+        return self._at_limit
+
+    def learn_limits(self, texts: Set[str]) -> None:
+        """Take over the texts that reached the limit in another process."""
+        self._at_limit |= texts
 
     def note_lengths(self, texts: Sequence[str], lengths: Sequence[int]) -> None:
         """Remember which texts take as many tokens as there may be."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from relpretrain.data.pipeline.transforms import IMAGE_MEAN
+from relpretrain.data.pipeline.images import IMAGE_MEAN
 from relpretrain.zeroshot.scorers.base import CosineScorer, EmbeddingScorer, check_pairs
 from relpretrain.zeroshot.scorers.loading import from_hub, hub_name
 

@@ -23,6 +23,9 @@ WAYS: tuple[str, ...] = get_args(By)
 
 PRECISIONS = ("fp32", "bf16")
 
+KINDS = ("hf:", "open_clip:", "vqa:")
+"""What `--model` can name."""
+
 _MODES = ("checkpoint", "model", "blind", "constant")
 _OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean", "relations")
 
@@ -39,9 +42,16 @@ def chosen_model(args: argparse.Namespace) -> str:
     mode = chosen[0] if chosen else ""
     if mode == "checkpoint" and not args.checkpoint.exists():
         raise ValueError(f"There is no checkpoint {args.checkpoint}.")
-    if mode == "model" and not args.model.startswith(("hf:", "open_clip:")):
-        raise ValueError(f"--model is hf:FOLDER_OR_NAME or open_clip:NAME/WEIGHTS, not {args.model!r}.")
-    foreign = [option for option in _OF_A_CHECKPOINT if mode not in ("", "checkpoint") and getattr(args, option)]
+    if mode == "model" and not args.model.startswith(KINDS):
+        raise ValueError(
+            f"--model is hf:FOLDER_OR_NAME, open_clip:NAME/WEIGHTS or vqa:FOLDER_OR_NAME, not {args.model!r}."
+        )
+    if mode == "model" and args.by == "both":
+        raise ValueError("--by both is for --checkpoint; BLIP and BLIP-2 of Hugging Face have itm and itc.")
+    if args.question and not (args.model or "").startswith("vqa:"):
+        raise ValueError("--question is for --model vqa:FOLDER_OR_NAME.")
+    own = _OF_A_CHECKPOINT[mode == "model" :]
+    foreign = [option for option in own if mode not in ("", "checkpoint") and getattr(args, option)]
     if foreign:
         raise ValueError(f"--{foreign[0].replace('_', '-')} is for --checkpoint, not for --{mode}.")
     if args.blank_image and mode not in ("checkpoint", "model"):
@@ -75,15 +85,28 @@ def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str,
     lengths = {"max_tokens": args.max_tokens, "precision": args.precision}
     if args.model:
         kind, _, name = args.model.partition(":")
-        if kind == "hf":
-            from relpretrain.zeroshot.scorers.hugging_face import hugging_face_scorer as make
-        else:
-            from relpretrain.zeroshot.scorers.openclip import OpenCLIPScorer as make
-        scorer: Any = make(name, **sizes, **lengths)
+        scorer = _foreign(kind, name, args, sizes | lengths)
         told = {"loaded": scorer.loaded} if getattr(scorer, "loaded", "") else {}
         described = {"scorer": f"{type(scorer).__name__} of {scorer.name}", "precision": args.precision}
         return scorer, described | told | _weights(name)
     return _checkpoint_scorer(args, sizes)
+
+
+def _foreign(kind: str, name: str, args: argparse.Namespace, keywords: dict[str, Any]) -> Any:
+    """The scorer of a model of another codebase."""
+    if kind == "hf":
+        from relpretrain.zeroshot.scorers.hugging_face import hugging_face_scorer
+
+        return hugging_face_scorer(name, by=args.by, **keywords)
+    if args.by:
+        raise ValueError(f"--by is for --checkpoint and for BLIP and BLIP-2 (--model hf:...), not for {kind}: models.")
+    if kind == "vqa":
+        from relpretrain.zeroshot.scorers.vqa import QUESTION, VQAScorer
+
+        return VQAScorer(name, question=args.question or QUESTION, **keywords)
+    from relpretrain.zeroshot.scorers.openclip import OpenCLIPScorer
+
+    return OpenCLIPScorer(name, **keywords)
 
 
 def _checkpoint_scorer(args: argparse.Namespace, sizes: dict[str, Any]) -> tuple[PairScorer, dict[str, Any]]:

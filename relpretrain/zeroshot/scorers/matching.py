@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relpretrain.types import Backbone, CachedFusion
+from relpretrain.features import patch_mask
+from relpretrain.types import Backbone, CachedFusion, Regions
 from relpretrain.zeroshot.scorers.base import CosineScorer, check_pairs, cosine_logits
 from relpretrain.zeroshot.scorers.batches import rectangles
 
@@ -90,6 +91,8 @@ class MatchScorer(CosineScorer):
         self.calibrated = by == "itm"
         self.fuses = by != "itc"
         self.precision = check_precision(precision, self.device)
+        if "regions" in getattr(backbone, "provides", ("regions",)):
+            self.encode_regions = self._regions
         for module in (backbone, *self.objectives.values()):
             if isinstance(module, nn.Module):
                 module.eval().to(self.device)
@@ -105,6 +108,36 @@ class MatchScorer(CosineScorer):
         if not parts:
             return ImageTokens(torch.zeros(0, 1, 0), torch.zeros(0, 1, dtype=torch.bool))
         return ImageTokens(torch.cat([p.tokens for p in parts]), torch.cat([p.mask for p in parts]))
+
+    region_way = "encoded in the whole image"
+    """How `encode_regions` shows a box, where a backbone has regions."""
+
+    @torch.inference_mode()
+    def _regions(
+        self, images: Sequence[Any], index: Sequence[int], boxes: Sequence[tuple[float, float, float, float]]
+    ) -> ImageTokens:
+        """Encode boxes (left, top, right, bottom) in pixels of images, each image once with all its boxes."""
+        centred = []
+        for i, (left, top, right, bottom) in zip(index, boxes, strict=True):
+            width, height = images[i].size
+            middle = ((left + right) / 2 / width, (top + bottom) / 2 / height)
+            centred.append([*middle, (right - left) / width, (bottom - top) / height])
+        masks = patch_mask(torch.tensor(centred).reshape(-1, 4), self.backbone.patch_grid)
+        parts: list[ImageTokens] = []
+        order: list[int] = []
+        for start in range(0, len(images), self.batch_size):
+            few = images[start : start + self.batch_size]
+            rows = [row for row, i in enumerate(index) if start <= i < start + len(few)]
+            order += rows
+            regions = Regions(torch.tensor([index[row] - start for row in rows]), masks[rows])
+            pixels = self.preprocess.images(list(few)).to(self.device)
+            with autocast(self.precision):
+                found = self.backbone.encode_image(pixels, Regions(*(part.to(self.device) for part in regions)))
+            if found.region_tokens is None or found.region_mask is None:
+                raise ValueError(f"{type(self.backbone).__name__}.encode_image returned no region tokens.")
+            parts.append(ImageTokens(found.region_tokens, found.region_mask))
+        back = torch.tensor(order).argsort()
+        return ImageTokens(torch.cat([p.tokens for p in parts])[back], torch.cat([p.mask for p in parts])[back])
 
     @torch.inference_mode()
     def embed_images(self, image_features: ImageTokens) -> Tensor:

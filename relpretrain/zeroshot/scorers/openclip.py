@@ -79,7 +79,10 @@ class OpenCLIPScorer(CosineScorer):
         """Unit vectors (texts, dim)."""
         parts = []
         for start in range(0, len(texts), 2 * self.batch_size):
-            ids = self.tokenizer(list(texts[start : start + 2 * self.batch_size]))
+            few = list(texts[start : start + 2 * self.batch_size])
+            ids = self.tokenizer(few)
+            padding = getattr(getattr(self.tokenizer, "tokenizer", None), "pad_token_id", None) or 0
+            self.note_lengths(few, (ids != padding).sum(dim=1).tolist())
             with autocast(self.precision):
                 parts.append(self.model.encode_text(ids.to(self.device)))
         return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.zeros(0, 1)

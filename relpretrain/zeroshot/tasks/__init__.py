@@ -1,5 +1,12 @@
 """The zero-shot tasks, by the name that `--tasks` knows them by."""
 
+from relpretrain.zeroshot.tasks.choices.crepe import CREPE
+from relpretrain.zeroshot.tasks.choices.fgovd import FGOVD
+from relpretrain.zeroshot.tasks.choices.hard_positives import HardPositives
+from relpretrain.zeroshot.tasks.choices.negbench import NegBench
+from relpretrain.zeroshot.tasks.choices.snare import SNARE
+from relpretrain.zeroshot.tasks.choices.spec import SPEC
+from relpretrain.zeroshot.tasks.choices.vl_checklist import VLCheckList
 from relpretrain.zeroshot.tasks.common.base import Item, Task
 from relpretrain.zeroshot.tasks.common.source import Source
 from relpretrain.zeroshot.tasks.composition.aro import ARO
@@ -12,8 +19,17 @@ from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes
 from relpretrain.zeroshot.tasks.relations.predcls import PredCls
 from relpretrain.zeroshot.tasks.relations.vsr import VSR
 from relpretrain.zeroshot.tasks.relations.whatsup import WhatsUp
+from relpretrain.zeroshot.tasks.retrieval.classification import Classification
+from relpretrain.zeroshot.tasks.retrieval.long_texts import LONG_TEXTS
 from relpretrain.zeroshot.tasks.retrieval.paragraphs import Paragraphs
 from relpretrain.zeroshot.tasks.retrieval.retrieval import COCO, FLICKR30K, Retrieval
+from relpretrain.zeroshot.tasks.squares.bivlc import BiVLC
+from relpretrain.zeroshot.tasks.squares.cola import COLA
+from relpretrain.zeroshot.tasks.squares.colorswap import ColorSwap
+from relpretrain.zeroshot.tasks.squares.eqben import EqBen
+from relpretrain.zeroshot.tasks.squares.mmvp import MMVP
+from relpretrain.zeroshot.tasks.squares.rocketscience import RocketScience
+from relpretrain.zeroshot.tasks.squares.vismin import VisMin
 
 _ALL: tuple[Task, ...] = (
     VSR(),
@@ -24,9 +40,25 @@ _ALL: tuple[Task, ...] = (
     SugarCrepe(),
     SugarCrepePP(),
     WhatsUp(),
+    MMVP(),
+    ColorSwap(),
+    COLA(),
+    BiVLC(),
+    RocketScience(),
+    EqBen(),
+    VisMin(),
+    VLCheckList(),
+    HardPositives(),
+    CREPE(),
+    NegBench(),
+    SPEC(),
+    SNARE(),
+    FGOVD(),
     Retrieval(COCO, k_test=256),
     Retrieval(FLICKR30K, k_test=128),
     Paragraphs(),
+    *LONG_TEXTS,
+    Classification(),
     PredCls(),
     GraphProbes(),
 )

@@ -158,7 +158,7 @@ def test_a_killed_conversion_goes_on(photos, whole, tmp_path, capsys, module, na
     )
     stamps = {p.name: p.stat().st_mtime_ns for p in work.glob("*.tar")}
     assert convert(*words(photos, out, *(["--overwrite"] if finished else []))) == 0
-    assert (f"going on after {done} finished shards" in capsys.readouterr().err) == (done > 0)
+    assert (f"going on after {done} finished shard" in capsys.readouterr().err) == (done > 0)
     kept = {name: stamp for name, stamp in stamps.items() if (out / name).stat().st_mtime_ns == stamp}
     assert len(kept) == min(done, len(stamps))  # finished shards are not written again
     assert contents(out) == whole

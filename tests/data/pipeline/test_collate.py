@@ -23,7 +23,7 @@ def write(tmp_path):
         for i in range(count):
             content = record(i)
             captions, graph = content["captions"] * captioned(i), SceneGraph.from_json(content, 40, 30)
-            sample = Sample(f"d/s/{i}", Image.new("RGB", (40, 30)), str(i), "small", captions, graph)
+            sample = Sample(f"d/s/{i}", torch.zeros(3, 30, 40, dtype=torch.uint8), str(i), "small", captions, graph)
             made.append(writer(torch.full((3, 30, 40), float(i)), sample, np.random.default_rng(i)))
         return made, loaded
 

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from relpretrain.data.pipeline.collate import TextWriter
-from relpretrain.data.pipeline.stages import Pipeline, check, decode, parse
+from relpretrain.data.pipeline.images import CLIP_NORMALISATION, decode
+from relpretrain.data.pipeline.stages import Pipeline, check, parse
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
-from relpretrain.data.pipeline.transforms import normalise
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from tests.data.shards.test_row_index import write_tar
@@ -101,7 +101,7 @@ def test_large_jpeg_is_decoded_small_and_its_graph_follows(tmp_path):
     smooth = Image.linear_gradient("L").convert("RGB").resize(size)
     buffer = io.BytesIO()
     smooth.save(buffer, "JPEG", quality=95)
-    assert decode(buffer.getvalue(), 16).image.size == (80, 60)  # an eighth, the most that JPEG offers, is enough
+    assert decode(buffer.getvalue(), 16).image.shape == (3, 60, 80)  # an eighth, the most that JPEG offers, is enough
     pipeline = _pipeline(tmp_path, "graphs", min_scale=1.0, flip=0.0, color=False)
     example, _ = _made(pipeline, _shard(tmp_path, buffer.getvalue(), content))
     boxes = {entity.box for entity in example.entities}
@@ -111,7 +111,8 @@ def test_large_jpeg_is_decoded_small_and_its_graph_follows(tmp_path):
 @pytest.mark.parametrize("min_scale", [1.0, 0.5, 0.05])
 def test_no_crop_needs_enlarging(min_scale):
     image = decode(picture(size=(640, 100), format="JPEG"), 16, min_scale).image
-    shortest = min(image.height, np.sqrt(0.75 * min_scale * image.width * image.height))
+    _, height, width = image.shape
+    shortest = min(height, np.sqrt(0.75 * min_scale * width * height))
     assert shortest >= min(16, 100)
 
 
@@ -152,19 +153,20 @@ def test_a_graph_in_an_image_decoded_small_keeps_its_ids(tmp_path):
     index = _shard(tmp_path, image, content)
     small = decode(image, 16)
     graph = check(parse(index.read(0), "data", index), small, "regions").graph
-    assert small.image.size == (80, 60)
+    assert small.image.shape == (3, 60, 80)
     assert [entity.id for entity in graph.entities] == [0, 1, 2]
 
 
-def test_another_normalisation_sees_the_augmented_pixels(tmp_path):
+def test_a_host_sees_the_augmented_pixels(tmp_path):
     """Whatever makes the model's input, the rest of an example stays the same."""
     plain = _pipeline(tmp_path, "regions")
     index, seen = _shard(tmp_path, picture(), record()), []
-    other = Pipeline(
-        plain.stream, 16, plain.writer, normalise=lambda pixels: seen.append(pixels) or torch.zeros(3, 16, 16)
-    )
+    other = Pipeline(plain.stream, 16, plain.writer, host=lambda pixels: seen.append(pixels) or torch.zeros(3, 16, 16))
     one, two = (_made(pipeline, index, 3)[0] for pipeline in (plain, other))
-    assert torch.equal(one.image, normalise(*seen))
+    assert plain.normalisation == CLIP_NORMALISATION
+    assert other.normalisation is None
+    assert one.image.dtype == torch.uint8
+    assert torch.equal(one.image, *seen)
     assert not two.image.any()
     assert (one.texts, one.lost) == (two.texts, two.lost)
 

@@ -1,6 +1,7 @@
 import pickle
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,7 @@ def test_collation_pads_on_the_right():
     assert batch.attention_mask.tolist() == [[True, True, True], [True, True, False]]
     assert batch.masked_input_ids.tolist() == [[2, 4, 3], [2, 3, 0]]
     assert batch.labels.tolist() == [[IGNORE, 7, IGNORE], [IGNORE] * 3]
+    assert batch.positions.tolist() == [1]
     assert collate_texts([], pad_id=0).input_ids.shape == (0, 1)
     assert collate_texts(texts, pad_id=0).labels is None
 
@@ -187,3 +189,35 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 def test_a_limit_without_room_for_a_token_is_refused(tokenizer):
     with pytest.raises(ValueError, match="max_tokens is 2"):
         TextEncoder(tokenizer, 2)
+
+
+def test_code_of_a_tokenizer_folder_is_neither_run_nor_asked_about(tmp_path, monkeypatch):
+    import io
+    import json
+
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: ...\n")
+    config = {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["code.Mine", "code.Mine"]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks on stdin"))
+    with pytest.raises(ValueError, match="holds no tokenizer that can be read"):
+        load_tokenizer(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_code_of_others_is_ever_trusted():
+    """Every call of `from_pretrained` on a class of transformers says so."""
+    import ast
+
+    import relpretrain
+
+    found = 0
+    for path in Path(relpretrain.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Attribute) and called.attr == "from_pretrained":
+                trusted = {k.arg: k.value for k in node.keywords}.get("trust_remote_code")
+                assert isinstance(trusted, ast.Constant), f"{path}:{node.lineno}"
+                assert trusted.value is False, f"{path}:{node.lineno}"
+                found += 1
+    assert found >= 6

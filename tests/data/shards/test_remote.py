@@ -9,8 +9,9 @@ from itertools import islice
 import fsspec
 import pytest
 
+from relpretrain import progress
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.shards import indexing, remote
+from relpretrain.data.shards import remote
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
@@ -196,6 +197,6 @@ def test_indexing_in_processes_gives_the_same(tmp_path, workers):
 
 
 def test_indexing_shows_progress(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(indexing, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
     index_shards(resolve_shards(write_shards(tmp_path / "a", 6, 2)))
-    assert capsys.readouterr().err.splitlines()[0].startswith("indexed 1 of 3 shards, ")
+    assert capsys.readouterr().err.splitlines()[0].startswith("1 of 3 shards indexed, ")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from relpretrain.data.shards.packed import PackedTexts
-from relpretrain.data.shards.row_index import ShardIndex, captions_of, texts_of
+from relpretrain.data.shards.record import captions_of, texts_of
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
 
 GRAPH = {
@@ -48,7 +49,7 @@ def test_samples_are_found_and_counted(tmp_path):
 def test_stored_index_is_used_until_the_shard_changes(tmp_path, monkeypatch):
     shard = _shard(tmp_path)
     first = ShardIndex.of(shard)
-    assert os.path.exists(tmp_path / ".shard-000000.tar.index.npz")
+    assert os.path.exists(tmp_path / ".shard-000000.tar.index")
     with monkeypatch.context() as patch:
         patch.setattr("relpretrain.data.shards.row_index.scan", None)
         again = ShardIndex.of(shard)
@@ -74,7 +75,7 @@ def test_index_goes_to_the_cache_where_the_folder_is_read_only(tmp_path, monkeyp
 
 def test_damaged_stored_index_is_made_anew(tmp_path):
     shard = _shard(tmp_path)
-    (tmp_path / ".shard-000000.tar.index.npz").write_bytes(b"PK\x03\x04 not an archive")
+    (tmp_path / ".shard-000000.tar.index").write_bytes(b"\x10\0\0\0\0\0\0\0not a table")
     assert len(ShardIndex.of(shard)) == 4
 
 

@@ -1,14 +1,19 @@
 import json
 import os
 import tarfile
+from pathlib import Path
 
 import pytest
 import webdataset
 
+from relpretrain.cli import main
 from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.manifest import ShardEntry, manifests
 from relpretrain.data.shards.remote import local_copy
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.identity import file_digest
+from tests.data.small import write_shards
 
 RECORD = {
     "image_id": "1",
@@ -92,7 +97,49 @@ def test_patterns(tmp_path, monkeypatch):
     assert resolve_shards("pipe:cat x-{1..2}.tar") == ["pipe:cat x-1.tar", "pipe:cat x-2.tar"]
     assert resolve_shards("https://host/x.tar") == ["https://host/x.tar"]
     monkeypatch.chdir(tmp_path)
-    assert resolve_shards("a/shard-000001.tar") == ["a/shard-000001.tar"]
+    assert resolve_shards("a/shard-000001.tar") == [names[1]]
+
+
+COMMAND = "pipe:touch ran; cat a.tar #.tar"
+
+
+@pytest.mark.parametrize("pattern", [".", "*.tar", "./*.tar", COMMAND, "{tmp_path}", "{tmp_path}/*.tar"])
+def test_the_name_of_a_file_is_never_a_command(tmp_path, monkeypatch, pattern):
+    _write(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    os.rename("shard-000000.tar", COMMAND)
+    shards = resolve_shards(pattern.replace("{tmp_path}", str(tmp_path)))
+    assert shards == [str(tmp_path / COMMAND)]
+    assert resolve_shards(shards) == shards  # a list that a command hands on
+    assert len(ShardIndex.of(shards[0])) == len(ShardIndex.of(Path(COMMAND))) == 1
+    assert isinstance(manifests(shards)[shards[0]], ShardEntry)
+    assert not os.path.exists("ran")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pack", ".", "--out", "out", "--workers", "1"),
+        ("pack", COMMAND, "--join", ".", "--out", "out", "--workers", "1"),
+        ("index", COMMAND, "--workers", "1"),
+        ("doctor", ".", "--workers", "1"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_command_of_ours_runs_the_name_of_a_file(tmp_path, monkeypatch, words):
+    write_shards(tmp_path, 2, 2)
+    monkeypatch.chdir(tmp_path)
+    os.rename("s-000000.tar", COMMAND)
+    assert main(["data", *words]) == 0
+    assert not os.path.exists("ran")
+
+
+@pytest.mark.parametrize("name", ["a{1,2}.tar", "a[1].tar", "http:x.tar", "a.json.tar"])
+def test_odd_names_stay_what_they_are(tmp_path, name):
+    _write(tmp_path, 1)
+    os.rename(tmp_path / "shard-000000.tar", tmp_path / name)
+    shards = resolve_shards(str(tmp_path))
+    assert shards == resolve_shards(shards) == [str(tmp_path / name)]
 
 
 @pytest.mark.parametrize("pattern", ["a/nothing/*.tar", "a/shard-{000000..000007}.tar", "a/b.tar"])

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from relpretrain.zeroshot.analysis.statistics import (
     compare_paired,
     effective_items,
     holm,
+    linked,
     mcnemar,
     mean_share_interval,
     share_interval,
@@ -144,16 +146,50 @@ def test_nothing_has_no_interval_and_other_than_right_or_wrong_is_refused():
         wilson_interval(1.2, 5)
 
 
+def one_by_one(gained, lost):
+    return mcnemar([1] * gained + [-1] * lost)
+
+
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 5), (2, 9), (12, 3), (31, 40)])
 def test_mcnemar_agrees_with_counting_coin_throws(gained, lost):
     n = gained + lost
     tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
-    assert mcnemar(gained, lost) == mcnemar(lost, gained) == pytest.approx(min(1, 2 * tail))
+    assert one_by_one(gained, lost) == one_by_one(lost, gained) == pytest.approx(min(1, 2 * tail))
+
+
+@pytest.mark.parametrize("sums", [[3], [2, 2], [2, -1, 0, 1], [5, -2, -2, 1, 1, 3], [4, 4, -1, -1, -1, 2, -3]])
+def test_mcnemar_by_images_agrees_with_all_signs(sums):
+    """Exchanging the two models on an image turns its sign round."""
+    signs = itertools.product((1, -1), repeat=len(sums))
+    totals = [abs(sum(a * b for a, b in zip(sign, sums, strict=True))) for sign in signs]
+    assert mcnemar(sums) == pytest.approx(sum(total >= abs(sum(sums)) for total in totals) / len(totals))
+
+
+def test_items_of_one_image_prove_less_than_as_many_images():
+    first, second = [0] * 12, [1] * 12
+    apart = compare_paired(first, second).p_value
+    together = compare_paired(first, second, clusters=["a"] * 6 + ["b"] * 6).p_value
+    assert (apart, together) == pytest.approx((2 / 2**12, 2 / 2**2))
+
+
+def test_p_values_by_images_hold_their_level():
+    """Of models that are equally good, whose items are right or wrong by images, 5 % come out below 0.05, not more."""
+    rng = np.random.default_rng(0)
+    images = np.repeat(np.arange(30), 5).tolist()
+    found = []
+    for _ in range(400):
+        a, b = (np.repeat(rng.random(30) < 0.5, 5) ^ (rng.random(150) < 0.05) for _ in range(2))
+        found.append(compare_paired(a, b, clusters=images, samples=10).p_value)
+    assert sum(p < 0.05 for p in found) <= 0.08 * 400
+
+
+def test_items_are_linked_by_the_images_they_share():
+    assert linked([["a", "b"], ["c", "d"], ["b", "e"], [], ["d"], ["f"], ["e", "f"]]) == [0, 1, 0, None, 1, 0, 0]
 
 
 def test_mcnemar_of_thousands_of_items():
-    assert mcnemar(2000, 2000) == 1
-    assert 0 <= mcnemar(4000, 1000) < 1e-300
+    assert one_by_one(2000, 2000) == 1
+    assert 0 <= one_by_one(4000, 1000) < 1e-300
 
 
 def test_paired_comparison_by_hand():
@@ -164,7 +200,7 @@ def test_paired_comparison_by_hand():
     assert paired.difference == pytest.approx(2 / 8)
     low, high = naive_bootstrap(np.array(second) - np.array(first), samples=1000)
     assert (paired.low, paired.high) == pytest.approx((low, high), abs=0.02)
-    assert paired.p_value == mcnemar(60, 20)
+    assert paired.p_value == one_by_one(60, 20)
 
 
 def test_paired_comparison_is_sharper_than_two_intervals():

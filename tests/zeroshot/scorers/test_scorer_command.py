@@ -117,7 +117,7 @@ def test_k_test_is_chosen_and_said(data, checkpoint, tmp_path):
 def test_mistakes_get_one_line(data, checkpoint, tmp_path, capsys):
     for options, message in [
         (["--constant", "--blind", "length"], "Give one of --blind and --constant, not both."),
-        (["--model", "clip"], "--model is hf:FOLDER_OR_NAME or open_clip:NAME/WEIGHTS, not 'clip'."),
+        (["--model", "clip"], "--model is hf:FOLDER_OR_NAME, open_clip:NAME/WEIGHTS or vqa:FOLDER_OR_NAME, not 'clip'"),
         (["--constant", "--by", "itc"], "--by is for --checkpoint, not for --constant."),
         (["--blind", "length", "--blank-image"], "--blank-image needs a model that looks at images"),
         (["--checkpoint", checkpoint, "--max-tokens", 1], "--max-tokens must be from 3 to 128"),

@@ -9,6 +9,8 @@ from relpretrain.backbones.albef import ALBEF
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.features import patch_mask
+from relpretrain.types import Regions
 from relpretrain.zeroshot.scorers import EmbeddingScorer, MatchScorer
 from relpretrain.zeroshot.scorers.batches import rectangles
 from tests.parity.official_files import words_of_golden
@@ -136,3 +138,23 @@ def test_bf16_needs_cuda(tokenizer):
         MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision="bf16")
     with pytest.raises(ValueError, match="fp32 or bf16, not 'fp8'"):
         MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision="fp8")
+
+
+@torch.inference_mode()
+def test_regions_are_those_of_the_backbone_in_the_whole_image(backbone, tokenizer):
+    size = 32 if isinstance(backbone, ALBEF) else 64
+    scorer = MatchScorer(backbone, Preprocess(tokenizer, image_size=size), batch_size=2)
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(3)]
+    boxes = [(0.0, 0.0, 30.0, 20.0), (30.0, 20.0, 60.0, 40.0), (0.0, 0.0, 60.0, 40.0), (10.0, 5.0, 50.0, 35.0)]
+    index = [2, 0, 1, 0]
+    found = scorer.encode_regions(images, index, boxes)
+    for row, (i, (left, top, right, bottom)) in enumerate(zip(index, boxes, strict=True)):
+        centre = [(left + right) / 120, (top + bottom) / 80, (right - left) / 60, (bottom - top) / 40]
+        mask = patch_mask(torch.tensor([centre]), backbone.patch_grid)
+        pixels = scorer.preprocess.images([images[i]])
+        own = backbone.encode_image(pixels, Regions(torch.tensor([0]), mask))
+        torch.testing.assert_close(found.tokens[row], own.region_tokens[0], rtol=1e-4, atol=1e-5)
+        assert torch.equal(found.mask[row], own.region_mask[0])
+    assert scorer.score(found, [0, 1, 2, 3], ["red", "blue", "a cat", "cat"]).shape == (4, 2)
+    assert not torch.allclose(found.tokens[1], found.tokens[3])

@@ -196,7 +196,9 @@ def test_missing_images_are_named_and_an_error(tmp_path):
 def test_no_image_at_all_is_an_error_whatever_is_allowed(tmp_path):
     data = write_benchmarks(tmp_path / "data")
     items = VALSE.items(Source(data))[""]
-    with pytest.raises(ValueError, match=r"2 of 2 images of valse were not found.*no folder.*--images"):
+    with pytest.raises(
+        ValueError, match=r"2 of 2 images of valse were not found.*; looked in .*valse. Name .*--images"
+    ):
         VALSE.locate(items, Source(data, allow_missing=True))
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from relpretrain.pixels import decode
+from relpretrain.pixels import BROKEN, decode
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.scorers import match_probability
+from relpretrain.zeroshot.scorers.memory import fitting
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.source import Record, Source
 
@@ -115,6 +119,8 @@ class BaseTask:
     card: Card
     protocol: str = ""
     several: bool = False
+    shared: bool = False
+    """Whether items are scored apart from each other, a line per record, so that several processes can share them."""
 
     def recognises(self, record: Record) -> bool:
         """Whether the line says that it is of this task (see `Task.recognises`)."""
@@ -143,6 +149,8 @@ class BaseTask:
 
 class PairTask(BaseTask):
     """What tasks over `Item` share."""
+
+    shared = True
 
     def locate(self, items: Sequence[Item], source: Source) -> tuple[list[Item], tuple[str, ...]]:
         """Find the image of every item (see `Task.locate`)."""
@@ -209,17 +217,28 @@ def without_groups(items: Sequence[Any], images: Set[str]) -> list[Any]:
     return [item for item in items if item.image not in images and getattr(item, "group", None) not in lost]
 
 
-def score_items(scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
+EncodeRegions = Callable[[Sequence[Any], Sequence[int], Sequence[tuple[float, float, float, float]]], Any]
+"""Encodes boxes (left, top, right, bottom) in pixels of whole images: images, the image of each box, the boxes."""
+
+
+def score_items(
+    scorer: PairScorer,
+    items: Sequence[Item],
+    done: list[Record] | None = None,
+    encode_regions: EncodeRegions | None = None,
+) -> list[Record]:
     """Score every text of every item; each image is read and encoded once.
 
     Args:
         scorer: The model.
         items: Items with paths as images.
         done: Gets the records of the items and groups that were scored when something fails.
+        encode_regions: Encodes the boxes of items, which all have one, in their images; None cuts them out.
 
     Returns:
         The items' records with "score" added, in the order of the items: a match probability, or the difference of the
-        two logits of a scorer whose `calibrated` is false, which its records then say.
+        two logits of a scorer whose `calibrated` is false, which its records then say. Those of texts that take as many
+        tokens as the model reads have "at_limit".
 
     Raises:
         ValueError: If an image cannot be decoded, or a score is not a finite number.
@@ -231,21 +250,47 @@ def score_items(scorer: PairScorer, items: Sequence[Item], done: list[Record] | 
     scored: dict[int, list[Record]] = {}
     try:
         for views in _chunks(list(by_image), _CHUNK):
-            features = scorer.encode_images([show(*view) for view in views])
             rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
             index = [row for row, number in rows for _ in items[number].texts]
             texts = [text for _, number in rows for text in items[number].texts]
-            logits = scorer.score(features, index, texts)
+            logits = fitting(scorer, partial(_logits, scorer, views, encode_regions, index, texts))
             values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
             scores: Iterator[float] = iter(values.tolist())
+            long = texts_at_limit(scorer)
             for _, number in rows:
-                scored[number] = [_with_score(r, next(scores), calibrated) for r in items[number].records]
+                lines = [_with_score(r, next(scores), calibrated) for r in items[number].records]
+                pairs = zip(lines, items[number].texts, strict=True)
+                scored[number] = [r | {"at_limit": True} if text in long else r for r, text in pairs] if long else lines
     except BaseException:
         if done is not None:
             begun = {item.group for number, item in enumerate(items) if number not in scored} - {None}
             done += [r for number in sorted(scored) if items[number].group not in begun for r in scored[number]]
         raise
     return [record for number in range(len(items)) for record in scored[number]]
+
+
+def _logits(
+    scorer: PairScorer,
+    views: Sequence[_View],
+    encode_regions: EncodeRegions | None,
+    index: Sequence[int],
+    texts: Sequence[str],
+) -> Tensor:
+    return scorer.score(_encode(scorer, views, encode_regions), index, texts)
+
+
+def _encode(scorer: PairScorer, views: Sequence[_View], encode_regions: EncodeRegions | None) -> Any:
+    if encode_regions is None:
+        return scorer.encode_images([show(*view) for view in views])
+    paths = {path: number for number, path in enumerate(dict.fromkeys(path for path, _ in views))}
+    boxes = [box for _, box in views if box is not None]
+    return encode_regions([show(path) for path in paths], [paths[path] for path, _ in views], boxes)
+
+
+def texts_at_limit(scorer: PairScorer) -> Set[str]:
+    """The texts, so far, that take as many tokens as a scorer reads, so that they may have been cut."""
+    texts: Set[str] = getattr(scorer, "texts_at_limit", frozenset())
+    return texts
 
 
 class Unseen(str):
@@ -260,13 +305,15 @@ def show(path: str, box: tuple[float, float, float, float] | None = None) -> Any
 def read_image(path: str, box: tuple[float, float, float, float] | None = None) -> Image.Image:
     """Decode an image, or the part of it inside a box, to RGB, see `relpretrain.pixels.decode`.
 
+    An array (`.npy`, height, width, 3) is in BGR, as video frames of EqBen are.
+
     Raises:
         ValueError: If it cannot be decoded.
     """
     try:
-        image = decode(path)
+        image = Image.fromarray(np.load(path)[:, :, 2::-1]) if path.endswith(".npy") else decode(path)
         return image if box is None else image.crop(box)  # type: ignore[arg-type]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise ValueError(f"Image {path} cannot be decoded: {error}") from error
 
 

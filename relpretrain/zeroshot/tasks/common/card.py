@@ -50,6 +50,7 @@ class Card:
         comparable: Which published figures these can be compared with.
         not_comparable: With which they cannot, and what else misleads.
         versions: Known versions of the data.
+        downloads: Addresses of files that anybody may fetch, by the path below the task's folder.
     """
 
     task: str
@@ -66,6 +67,7 @@ class Card:
     comparable: str
     not_comparable: str
     versions: tuple[Version, ...] = field(default=())
+    downloads: Mapping[str, str] = field(default_factory=dict)
 
     def identify(self, split: str, parts: Mapping[str, int], found: str = "") -> str:
         """Name of the version of some data, "" if it is none that is known.

@@ -58,8 +58,9 @@ class Source:
         """Where the images of a task are looked for."""
         if self.is_item_file:
             return ImageFinder([*self.images, self.path.parent])
-        usual = [folder for root in self._roots for folder in (root / "images", root / task / "images")]
-        return ImageFinder([*self.images, *usual])
+        usual = [root / below for root in self._roots for below in ("images", f"{task}/images", task)]
+        own = [self.at, self.at / "images"] if self.at else []
+        return ImageFinder([*self.images, *own, *usual])
 
     @property
     def _roots(self) -> tuple[Path, Path]:

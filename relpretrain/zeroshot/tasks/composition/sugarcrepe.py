@@ -41,6 +41,9 @@ CARD = Card(
     not_comparable="there is no official overall figure: the micro average over all items, the mean of the files and "
     "the means of Replace, Swap and Add are ours, as papers differ in what they average",
     versions=(Version("0047054", "", SIZES, "1d7ab8ab6b93819a"),),
+    downloads={
+        f"{n}.json": f"https://raw.githubusercontent.com/RAIVNLab/sugar-crepe/HEAD/data/{n}.json" for n in SIZES
+    },
 )
 
 

@@ -56,6 +56,7 @@ class SugarCrepePP(SugarCrepe):
     roles = ("caption", "caption2", "negative_caption")
     parts = tuple(SIZES)
     several = True
+    shared = False  # lines about two texts follow all others
 
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Match probability of every text, then the cosines of the texts where the scorer has embeddings of them."""

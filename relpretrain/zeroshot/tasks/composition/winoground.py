@@ -118,6 +118,10 @@ class Winoground(PairTask):
         """Number of examples."""
         return {"": len({self.item_id(record) for record in records})}
 
+    def scores_of(self, records: Sequence[Record]) -> Tensor:
+        """The scores of (text 0, image 0), (text 0, image 1), (text 1, image 0), (text 1, image 1), (examples, 4)."""
+        return self._grouped(records).scores
+
     def _grouped(self, records: Sequence[Record]) -> Grouped:
         return group(records, "Winoground", _ROLES, self.item_id, lambda record: self._match(record)[2])
 

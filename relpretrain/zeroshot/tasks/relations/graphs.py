@@ -16,7 +16,7 @@ from torch import Tensor
 
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.features import Features
-from relpretrain.pixels import decode
+from relpretrain.pixels import BROKEN, decode
 from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.types import GraphBatch, Pairs, PairScorer, TextBatch
 from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
@@ -60,7 +60,7 @@ class Stored:
         """
         try:
             return decode(io.BytesIO(self.index.read(self.row).image))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except BROKEN as error:
             raise ValueError(f"Image {self} cannot be decoded: {error}") from error
 
 
@@ -178,7 +178,7 @@ class GraphProbes(BaseTask):
 def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
     number = 0
     for shard in shards:
-        index = ShardIndex.of(str(shard))
+        index = ShardIndex.of(shard)
         for row in index.eligible("graphs").tolist():
             try:
                 record = json.loads(index.read(row).json or b"{}")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from relpretrain.data.build.progress import track
+from relpretrain.progress import track
 from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
+from relpretrain.zeroshot.scorers.memory import fitting
 
 CHUNK = 256
 """Images whose tokens are held at once."""
@@ -110,7 +112,7 @@ def retrieve(
     which, of = torch.tensor([number[text] for text in texts]), torch.tensor(owner)
     with tempfile.TemporaryDirectory(prefix="relpretrain-") as folder:
         vectors = _encode(scorer, images, Path(folder))
-        words = _finite(scorer.embed_texts(list(number)), "text embeddings")
+        words = _finite(fitting(scorer, partial(scorer.embed_texts, list(number))), "text embeddings")
         to_texts, text_candidates = _search(vectors, words[which], torch.arange(len(images)), of, k)
         to_images, image_candidates = _search(words[which], vectors, of, torch.arange(len(images)), k)
         if not scorer.fuses:
@@ -132,7 +134,7 @@ def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Ten
     vectors = []
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
     for number, chunk in enumerate(track(chunks, len(images), "images encoded", len)):
-        features = scorer.encode_images([images[i] for i in chunk])
+        features = fitting(scorer, partial(scorer.encode_images, [images[i] for i in chunk]))
         vectors.append(_finite(scorer.embed_images(features), "image embeddings"))
         if scorer.fuses:
             torch.save(features, folder / f"{number}.pt")
@@ -167,7 +169,8 @@ def _match(scorer: EmbeddingScorer, pairs: Tensor, texts: Sequence[str], folder:
         file.unlink()
         low, high = ends[number], ends[number + 1]
         index = (images[low:high] - number * CHUNK).tolist()
-        logits = scorer.score(features, index, [texts[i] for i in (pairs[low:high] % len(texts)).tolist()])
+        asked = [texts[i] for i in (pairs[low:high] % len(texts)).tolist()]
+        logits = fitting(scorer, partial(scorer.score, features, index, asked))
         parts.append(require_finite(logits[:, 1], "match logits").float())
     return torch.cat(parts)
 

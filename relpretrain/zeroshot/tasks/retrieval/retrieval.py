@@ -9,7 +9,7 @@ from typing import Any
 from relpretrain.types import PairScorer
 from relpretrain.zeroshot.analysis.table import Row, Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.scorers import EmbeddingScorer
-from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show, texts_at_limit
 from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
 from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, image_lists, read_captions, read_listed
@@ -46,6 +46,7 @@ class Retrieval(PairTask):
     """
 
     several = True
+    shared = False
 
     def __init__(self, card: Card, k_test: int) -> None:
         self.name = card.task
@@ -92,7 +93,9 @@ class Retrieval(PairTask):
         if found.reranked_texts is not None:
             columns["k_test"] = [self.k_test] * len(texts)
         records = [record for item in items for record in item.records]
-        return [r | {name: values[i] for name, values in columns.items()} for i, r in enumerate(records)]
+        long = texts_at_limit(scorer)
+        ends = [{"at_limit": True} if text in long else {} for text in texts]
+        return [r | {k: values[i] for k, values in columns.items()} | ends[i] for i, r in enumerate(records)]
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether the right one was among the first k, by (recall, image) or (recall, image, caption)."""
@@ -182,7 +185,7 @@ def _mean_recall(records: Sequence[Record], prefix: str) -> Row:
     return replace(make_macro_row("r_mean", parts), n=images, correct=0)
 
 
-def _card(task: str, title: str, files: tuple[str, ...], versions: tuple[Version, ...], **rest: str) -> Card:
+def _card(task: str, title: str, files: tuple[str, ...], versions: tuple[Version, ...], **rest: Any) -> Card:
     return Card(
         task=task,
         title=title,

@@ -13,7 +13,7 @@ import torch
 
 from relpretrain.version import __version__
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def describe(command: Sequence[str], seed: int, device: str = "") -> dict[str, Any]:

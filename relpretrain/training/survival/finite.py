@@ -86,7 +86,7 @@ class FiniteGuard:
             dist.all_reduce(bad, dist.ReduceOp.MAX)
         if bad.is_cuda and self.policy == "stop":
             verdict = torch.empty((), pin_memory=True).copy_(bad, non_blocking=True)
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
             self._pending = verdict, arrived, noted
             return True

@@ -1,4 +1,4 @@
-"""Long work shows how far it is: a bar on a terminal, a line now and then elsewhere."""
+"""How far long work is: a bar on a terminal, a line now and then elsewhere. Training has a display of its own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-from relpretrain.sources.common.files import Meter
 
 T = TypeVar("T")
 
@@ -21,7 +20,34 @@ SECONDS = 5.0
 _BAR_SECONDS = 0.1
 
 
-class ProgressLine:
+@dataclass
+class Meter:
+    """How far a source has got.
+
+    Args:
+        stage: What is being done, such as "reading objects.json".
+        done: How much of `total`, in bytes or images.
+        total: 0 where unknown.
+        listener: Called with the meter whenever it moves.
+    """
+
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    listener: Callable[[Meter], None] | None = None
+
+    def begin(self, stage: str, total: int) -> None:
+        """Start a stage."""
+        self.stage, self.done, self.total = stage, 0, total
+
+    def advance(self, amount: int = 1) -> None:
+        """Go on by so much."""
+        self.done += amount
+        if self.listener is not None:
+            self.listener(self)
+
+
+class StageProgress:
     """Shows on stderr the stage, how much of it is done, images per second and time left.
 
     A context manager.
@@ -41,7 +67,7 @@ class ProgressLine:
             self._task = self._bar.add_task("", total=None, text="")
         meter.listener = lambda _: self._show()
 
-    def __enter__(self) -> ProgressLine:
+    def __enter__(self) -> StageProgress:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -78,7 +104,12 @@ class ProgressLine:
         if self._bar is not None:
             total = self._meter.total or None
             self._bar.update(
-                self._task, description=self._stage, completed=self._meter.done, total=total, text=self._text(now)
+                self._task,
+                description=self._stage,
+                completed=self._meter.done,
+                total=total,
+                text=self._text(now),
+                refresh=True,
             )
         else:
             share = f"{self._share:.0%}, " if self._meter.total else ""
@@ -122,7 +153,7 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
             if bar is None:
                 print(text, file=sys.stderr, flush=True)
             elif task is not None:
-                bar.update(task, completed=done, text=text)
+                bar.update(task, completed=done, text=text, refresh=True)
 
 
 def _make_bar() -> Progress | None:
@@ -131,7 +162,8 @@ def _make_bar() -> Progress | None:
     if not sys.stderr.isatty() or console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
         return None
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[text]}"))
-    return Progress(*columns, console=console, transient=True)
+    # Without rich's own thread: what shows progress may fork.
+    return Progress(*columns, console=console, transient=True, auto_refresh=False)
 
 
 def _spoken(seconds: float) -> str:

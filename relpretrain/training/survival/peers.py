@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import lightning.pytorch as pl
 import torch.distributed as dist
 
 from relpretrain.distributed import gather_objects, is_distributed, rank
+from relpretrain.errors import PeerLost
 
 _PATIENCE = 5.0
 """Seconds in which a process whose connection broke must be gone."""
 
 
 class Peers(pl.Callback):
-    """When a collective call fails, says on stderr which process it failed for.
+    """When a collective call fails, gives the error a cause: the process that it failed for (`PeerLost`).
 
     A process of the same machine that is gone is named by all others; one that is elsewhere, or there and silent, by
     rank 0.
@@ -40,9 +40,8 @@ class Peers(pl.Callback):
         """Name the process."""
         if not self._everyone or not _of_a_collective(exception):
             return
-        lines = self._gone() or self._silent()
-        for line in lines:
-            print(f"relpretrain: {line}; rank {rank()} ends, too", file=sys.stderr, flush=True)
+        if lines := self._gone() or self._silent():
+            exception.__cause__ = PeerLost(f"{'; '.join(lines)}: rank {rank()} ends, too")
 
     def _gone(self) -> list[str]:
         host, until = socket.gethostname(), time.monotonic() + _PATIENCE

@@ -1,6 +1,6 @@
 import subprocess
 
-from relpretrain.provenance import commit, describe
+from relpretrain.zeroshot.results.provenance import commit, describe
 
 
 def test_the_commit_of_a_checkout_is_told(tmp_path):

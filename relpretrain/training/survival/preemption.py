@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from relpretrain.distributed import is_distributed
 
@@ -36,7 +37,6 @@ class Preemption(pl.Callback):
     def __init__(self, path: Path, go_on: str) -> None:
         self.path, self.go_on = path, go_on
         self._told = 0  # number of the signal
-        self._before: dict[int, Any] = {}
         self._owner = 0
         self._group: Any = None
         self._asked: tuple[torch.Tensor, Any] | None = None  # under way: the largest number of all processes
@@ -70,24 +70,16 @@ class Preemption(pl.Callback):
         if self._asked is not None:
             self._asked[1].wait()
             self._asked = None
-        self._restore()
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Listen no more."""
-        self._restore()
+        self._owner = 0
 
     def _listen(self) -> None:
         if self._owner or threading.current_thread() is not threading.main_thread():
             return
         self._owner = os.getpid()
-        self._before = {number: signal.signal(number, self._note) for number in CODES}
+        for number in CODES:  # Lightning puts all handlers back at the end, whatever the end
+            signal.signal(number, self._note)
         if is_distributed():
             self._group = dist.new_group(backend="gloo")  # on the hosts: the devices go on meanwhile
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before, self._owner = {}, 0
 
     def _note(self, number: int, frame: Any) -> None:
         if os.getpid() != self._owner:  # a data worker's copy
@@ -123,8 +115,9 @@ class Preemption(pl.Callback):
         if trainer.is_global_zero:
             print("\n".join(lines), flush=True)
         # Lightning watches the processes that it has started itself, and kills all if one ends with another code.
-        started = not trainer.strategy.cluster_environment.creates_processes_externally if self._group else False
-        raise SystemExit(0 if started and trainer.local_rank > 0 else CODES[signal.Signals(told)])
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        watched = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
+        raise SystemExit(0 if watched else CODES[signal.Signals(told)])
 
 
 def _before_validation(checkpoint: dict[str, Any]) -> None:

@@ -2,9 +2,8 @@ import itertools
 
 import pytest
 
-from relpretrain.data.build import progress
-from relpretrain.data.build.progress import ProgressLine, track
-from relpretrain.sources.common.files import Meter
+from relpretrain import progress
+from relpretrain.progress import Meter, StageProgress, track
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def clock(monkeypatch):
 
 def test_lines_tell_share_rate_and_time_left(clock, capsys):
     meter = Meter()
-    with ProgressLine(meter) as line:
+    with StageProgress(meter) as line:
         meter.begin("reading a.json", 1000)
         meter.advance(10)
         clock[0] += 6
@@ -35,7 +34,7 @@ def test_lines_tell_share_rate_and_time_left(clock, capsys):
 
 def test_rate_and_time_left_count_from_where_a_run_goes_on(clock, capsys):
     meter = Meter()
-    with ProgressLine(meter) as line:
+    with StageProgress(meter) as line:
         meter.begin("converting", 2000)
         meter.advance(1000)
         line.count(1000)

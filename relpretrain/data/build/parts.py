@@ -1,0 +1,187 @@
+"""Shards made by tasks: each part of the input becomes one shard, whoever does it."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from relpretrain.data.build.jobs import ordered_map
+from relpretrain.data.build.name_join import NameJoin
+from relpretrain.data.build.output import Job, Outcome, PackedSample, free_key, named, publish_shards, stamps
+from relpretrain.data.build.tasks import Parts, Task, parts_of
+from relpretrain.data.shards.writer import ShardFile
+from relpretrain.progress import StageProgress
+from relpretrain.sources.common.dropped import Dropped
+
+
+class Piece(NamedTuple):
+    """An item of a part.
+
+    Args:
+        part: Number of the part.
+        item: What is worked on; a `PartEnd` after the last one.
+        key: The key of its sample; None for the first that is free in the part.
+    """
+
+    part: int
+    item: Any
+    key: str | None = None
+
+
+class PartEnd(NamedTuple):
+    """What reading a part has found besides its items.
+
+    Args:
+        dropped: What was left out.
+        met: Names by which annotations were joined, and a number of the image that each was met with.
+    """
+
+    dropped: Dropped
+    met: list[tuple[str, int]]
+
+
+def blocks(items: Iterable[Any], size: int, takes: Callable[[int], bool]) -> Iterator[Piece]:
+    """Cut items into parts of equal size.
+
+    Every task reads all items, so that a key that comes again gets the same number whoever does it.
+
+    Args:
+        items: Annotations.
+        size: Items in every part but the last.
+        takes: Whether a part is wanted.
+
+    Yields:
+        The items of the wanted parts, each part with its end.
+    """
+    taken: set[str] = set()
+    part = -1
+    for number, item in enumerate(items):
+        if number % size == 0 and part >= 0 and takes(part):
+            yield Piece(part, PartEnd(Dropped(), []))
+        part = number // size
+        key = None
+        if (name := getattr(item, "image_id", None)) is not None:
+            taken.add(key := free_key(name, taken))
+        if takes(part):
+            yield Piece(part, item, key)
+    if part >= 0 and takes(part):
+        yield Piece(part, PartEnd(Dropped(), []))
+
+
+def write_parts(
+    job: Job, pieces: Callable[[Callable[[int], bool]], Iterator[Piece]], task: Task, args: argparse.Namespace
+) -> None:
+    """Write the shards of a task.
+
+    Args:
+        job: Where they come from; its items are not read.
+        pieces: Reads the parts that are wanted.
+        task: Which task this is.
+        args: The options of the command.
+
+    Raises:
+        ValueError: If the folder holds shards, or other work.
+        OSError: If something cannot be read or written.
+    """
+    if (args.out / "index.json").exists() and not args.overwrite:
+        raise ValueError(f"--out {args.out} holds shards already; choose another folder, or add --overwrite")
+    parts = parts_of(args.out, is_file=False)
+    if parts.begin(task, args.words, stamps(job)):
+        _write(job, pieces(partial(parts.wants, task)), parts, args)
+        parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
+        parts.mark(task)
+    print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
+
+
+def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:
+    part: _Part | None = None
+    count = 0
+    with StageProgress(job.meter) as progress:
+        try:
+            for number, found, key in ordered_map(_Work(job.work), pieces, args.workers):
+                part = part or _Part(parts, number)
+                if isinstance(found, PartEnd):
+                    part.finish(found)
+                    part = None
+                else:
+                    part.add(key, *found)
+                    count += 1
+                    progress.count(count)
+        finally:
+            if part is not None:
+                part.discard()
+
+
+def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None) -> None:
+    """Give the shards of all tasks their names, in order, and write `index.json` and `relations.json`.
+
+    Args:
+        job: Where they come from; its items are not read.
+        args: The options of the command.
+        join: What was joined, to be told which of it was met.
+
+    Raises:
+        ValueError: If a task has not finished, there is no sample, or a name was met with two images.
+    """
+    parts = parts_of(args.out, is_file=False)
+    dropped = Dropped()
+    shards: list[dict[str, Any]] = []
+    for stored in parts.stored():
+        if join is not None:
+            for name, image in stored["met"]:
+                join.recall(name, image)
+        dropped.include(Dropped(stored["dropped"], stored["examples"]))
+        if stored["shard"] is not None:
+            final = f"shard-{len(shards):06d}.tar"
+            if (own := parts.folder / stored["shard"]["name"]).exists():
+                own.replace(parts.folder / final)
+            shards.append(stored["shard"] | {"name": final})
+    reading = parts.read("reading")
+    dropped.include(Dropped(reading["dropped"], reading["examples"]))
+    if join is not None:
+        join.note_unmet(dropped)
+    publish_shards(parts.folder, shards, dropped, job, args)
+    parts.clear()
+
+
+@dataclass
+class _Work:
+    """Does the work of items, and passes the ends of parts on."""
+
+    work: Callable[[Any], Outcome]
+
+    def __call__(self, piece: Piece) -> tuple[int, Outcome | PartEnd, str | None]:
+        found = piece.item if isinstance(piece.item, PartEnd) else self.work(piece.item)
+        return piece.part, found, piece.key
+
+
+class _Part:
+    """The shard of a part on its way."""
+
+    def __init__(self, parts: Parts, number: int) -> None:
+        self.parts = parts
+        self.number = number
+        self.dropped = Dropped()
+        self.shard: ShardFile | None = None
+
+    def add(self, key: str | None, sample: PackedSample | None, dropped: Counter[str]) -> None:
+        self.dropped.include(dropped)
+        if sample is None:
+            return
+        if self.shard is None:
+            self.shard = ShardFile(self.parts.place(self.number, ".tar"))
+        self.shard.write(*named(sample, key or free_key(sample.key, self.shard.keys)))
+
+    def finish(self, end: PartEnd) -> None:
+        self.dropped.include(end.dropped)
+        shard = None if self.shard is None else self.shard.finish()
+        content = {"shard": shard, "dropped": self.dropped, "examples": self.dropped.examples, "met": end.met}
+        self.parts.store(self.number, content)
+
+    def discard(self) -> None:
+        if self.shard is not None:
+            self.shard.discard()

@@ -1,0 +1,63 @@
+"""What a sample's JSON and text say, in this package's format or img2dataset's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from relpretrain.errors import BadSample
+from relpretrain.reading import decode, parse_json
+from relpretrain.sources.common.values import as_number, identity
+
+
+def captions_of(record: Mapping[str, Any], txt: str | None) -> list[str]:
+    """Captions of a sample: ours (`captions`), or those of img2dataset (`caption`, else the txt member).
+
+    A text alone is a list of one. What is empty, and what in a list is no text, is passed over; a blank `caption` gives
+    way to the txt member.
+
+    Raises:
+        ValueError: If they are neither text nor list.
+    """
+    for name in ("captions", "caption"):
+        value = record.get(name)
+        if value is None or value != value:  # NaN, as tables have it where nothing is
+            continue
+        if not isinstance(value, list | str):
+            raise ValueError(f"{name} must be a list of texts, got {value!r:.60}")
+        captions = [text.strip() for text in ([value] if isinstance(value, str) else value) if isinstance(text, str)]
+        if name == "captions" or any(captions):
+            return [caption for caption in captions if caption]
+    return [txt.strip()] if txt and txt.strip() else []
+
+
+def texts_of(json: bytes | None, txt: bytes | None) -> tuple[dict[str, Any], str]:
+    """A sample's record and its txt member, each empty where it is absent.
+
+    Raises:
+        BadSample: If one of them cannot be read.
+    """
+    try:
+        record = {} if json is None else parse_json(json)
+    except ValueError as error:
+        raise BadSample("malformed_json", str(error)) from None
+    if not isinstance(record, dict):
+        raise BadSample("malformed_json", "a record must be an object")
+    try:
+        return record, decode(txt or b"", "the text", "replace")
+    except ValueError as error:
+        raise BadSample("malformed_text", str(error)) from None
+
+
+def image_id_of(record: Mapping[str, Any], key: str) -> str:
+    """Identity of a sample's image: the record's `image_id` or, as img2dataset writes it, `key`; else its own key."""
+    return identity(record.get("image_id")) or identity(record.get("key")) or key
+
+
+def declared_size(record: Mapping[str, Any], width: int, height: int) -> tuple[float, float]:
+    """The width and height that a record tells of its image; the image's own where it tells none."""
+    told_width, told_height = (record.get(name) for name in ("width", "height"))
+    return (
+        width if told_width is None or told_width != told_width else as_number(told_width),
+        height if told_height is None or told_height != told_height else as_number(told_height),
+    )

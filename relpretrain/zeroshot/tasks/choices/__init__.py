@@ -1,0 +1,1 @@
+"""A choice among several texts of an image, or images of a text: VL-CheckList, CREPE, NegBench, SPEC and others."""

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+HEAVY = ("torch", "lightning", "transformers", "timm", "webdataset", "scipy", "pandas", "torchvision", "matplotlib")
+LIGHT = [  # asked one after the other in one process, which must not have loaded anything heavy after any of them
+    "",
+    "--help",
+    "--version",
+    "recipes",
+    "data --help",
+    "data convert coco --help",
+    "data pack --help",
+    "data audit --help",
+    "data doctor --help",
+    "data show --help",
+    "data synthetic --help",
+    "weights --help",
+    "weights list",
+    "weights convert gone.pth out",
+    "weights export gone.ckpt out",
+    "fit -c gone.yaml",
+    "fit -c quickstart --ckpt_path=gone.ckpt",
+    "validate --config=gone.yaml",
+    "data pack gone --out out",
+    "data doctor gone",
+    "data doctor -c gone.yaml",
+    "data show gone --out out.html",
+    "data audit gone --benchmarks gone",
+    "data convert gqa --images gone --scene-graphs gone.json --out out",
+]
+ASK = f"""
+import sys
+import relpretrain
+from relpretrain.cli import main
+for command in {LIGHT!r}:
+    assert main(command.split()) == (2 if "gone" in command else 0), command
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    assert not loaded, (command, loaded)
+"""
+
+
+def test_what_computes_nothing_loads_nothing_heavy(tmp_path):
+    done = subprocess.run([sys.executable, "-c", ASK], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("does not exist") >= 6
+
+
+def test_the_collector_is_as_it_was_after_much_was_imported():
+    code = "import gc; from relpretrain.cli import _much_imported\n"
+    code += "with _much_imported(): assert not gc.isenabled()\nassert gc.isenabled()\nassert gc.get_freeze_count()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,164 @@
+import csv
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from relpretrain.cli import main
+from relpretrain.training.command.loggers import MetricsLog
+from relpretrain.training.command.resuming import rows_up_to
+from relpretrain.training.command.run_folder import newest
+from relpretrain.training.survival.checkpoint_io import SAVED, CheckpointFiles
+from tests.training.survival_run import write_home
+
+LAST = Path("run/checkpoints/last.ckpt")
+SHORT = ("--trainer.max_steps=3", "--trainer.val_check_interval=null", "--data.num_workers=0", "--data.validation={}")
+
+
+@pytest.fixture
+def fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_home(tmp_path)
+    return lambda *arguments: main(["fit", "-c", "recipe.yaml", *SHORT, *arguments])
+
+
+def said(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    return [line.removeprefix("relpretrain: error: ") for line in lines if line.startswith("relpretrain: error: ")]
+
+
+def step(path):
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+def test_a_run_is_not_begun_in_the_folder_of_another(fit, capsys):
+    assert fit() == 0
+    before = LAST.read_bytes()
+    assert fit() == 2
+    (line,) = said(capsys)
+    assert line.startswith("run=run holds 2 checkpoints of a run already: go on with it by --ckpt_path=auto")
+    assert LAST.read_bytes() == before
+    assert fit("--overwrite", "--ckpt_path=auto") == 2
+    assert said(capsys) == ["--overwrite begins a run anew and --ckpt_path goes on with one: give one of them"]
+    assert fit("--overwrite", "--trainer.max_steps=2") == 0
+    assert [step(path) for path in LAST.parent.glob("*.ckpt")] == [2]  # nothing of the old run is left to go on from
+    assert "overwrite: false" in Path("run/config.yaml").read_text()
+
+
+def test_overwriting_keeps_the_old_run_until_all_is_ready(fit):
+    assert fit() == 0
+    assert fit("--overwrite", "--data.streams.captions.datasets.small=missing") == 2
+    assert step(LAST) == 3
+
+
+def test_two_runs_in_one_folder(fit, capsys, tmp_path):
+    (tmp_path / "run").mkdir()
+    hold = "import fcntl, sys; f = open('run/.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('process 7', file=f,"
+    hold += " flush=True); print(flush=True); sys.stdin.read()"
+    other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        assert fit() == 2
+        assert said(capsys) == ["run=run is in use by another run (process 7): wait for it, or give --run"]
+        assert not Path("run/metrics.csv").exists()
+    finally:
+        other.kill()
+        other.wait()
+    assert fit() == 0  # a lock of a dead process holds nobody up
+
+
+@pytest.mark.parametrize("place", ["run", "run/checkpoints"])
+def test_a_folder_that_cannot_be_written_is_told_before_training(fit, capsys, tmp_path, place):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("a file stands there")
+    assert fit() == 2
+    assert said(capsys)[0].startswith(("run/checkpoints: file exists", "run/checkpoints: not a directory"))
+    assert "step 1" not in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(fit, capsys, monkeypatch):
+    """A full disk, a file that may not be replaced: nothing is told that is not there, and what was there stays."""
+    assert fit() == 0
+    before = {path.name: path.read_bytes() for path in LAST.parent.glob("*.ckpt")}
+    capsys.readouterr()
+
+    rename = os.replace
+
+    def full(source, target):
+        if str(target).endswith(".ckpt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert fit("--ckpt_path=auto", "--trainer.max_steps=6") == 2
+    captured = capsys.readouterr()
+    assert "relpretrain: error: run/checkpoints/" in captured.err
+    assert captured.err.rstrip().endswith(".ckpt: no space left on device")
+    assert "Checkpoint:" not in captured.out
+    assert {path.name: path.read_bytes() for path in LAST.parent.iterdir()} == before
+
+
+def test_auto_takes_the_newest_whole_checkpoint(fit):
+    assert fit("--ckpt_path=auto", "--trainer.max_steps=4") == 0  # a new run
+    older = LAST.with_name("epoch=0-step=3.ckpt")
+    assert (step(older), step(LAST)) == (3, 4)
+    assert newest(Path("run")) == LAST
+    os.utime(older, (time.time() + 60,) * 2)  # as a copy of the folder would
+    assert newest(Path("run")) == LAST
+    whole = LAST.read_bytes()
+    for broken in (whole[:-5000], whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:], b""):
+        LAST.write_bytes(broken)
+        with pytest.warns(UserWarning, match=rf"last\.ckpt is .*; {older} is used"):
+            assert newest(Path("run")) == older
+    weights = {**torch.load(older, weights_only=True), SAVED: time.time()}
+    del weights["optimizer_states"]
+    torch.save(weights, LAST)
+    assert newest(Path("run")) == older  # weights alone are nothing to go on from
+    assert fit("--ckpt_path=auto", "--trainer.max_steps=5") == 0
+    assert step(LAST) == 5
+
+
+def test_last_is_a_file_or_an_error(fit, capsys):
+    assert fit("--ckpt_path=last") == 2
+    assert said(capsys)[0].startswith("--ckpt_path=last: run/checkpoints/last.ckpt does not exist; --ckpt_path=auto")
+    assert fit() == 0
+    assert fit("--ckpt_path=last", "--trainer.max_steps=4") == 0
+    assert step(LAST) == 4
+    assert main(["validate", "-c", "recipe.yaml", "--data.num_workers=0", "--ckpt_path=auto"]) == 0
+    assert main(["validate", "-c", "recipe.yaml", "--run=none", "--ckpt_path=auto"]) == 2
+    assert said(capsys) == ["--ckpt_path=auto: none/checkpoints holds no whole checkpoint to validate"]
+
+
+class Boom:
+    def __reduce__(self):
+        return (Path.touch, (Path("boom"),))
+
+
+def test_nothing_in_a_checkpoint_is_run_whatever_lightning_asks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "relpretrain": {}, "x": Boom()}, "x.ckpt")
+    with pytest.raises(ValueError, match="run any code"):
+        CheckpointFiles().load_checkpoint("x.ckpt", weights_only=False)
+    assert not Path("boom").exists()
+
+
+def test_metrics_are_on_the_disk_when_they_are_logged(fit, tmp_path):
+    """Read by a callback while the run goes on."""
+    path = tmp_path / "run/metrics.csv"
+    log = MetricsLog(tmp_path / "run")
+    for n, values in enumerate([{"a": 1.0}, {"a": 2.0}, {"b": 3.0}, {"a": 4.0, "b": 5.0}]):
+        log.log_metrics(values, n)
+        with path.open(newline="") as file:
+            assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(n + 1))
+    with path.open("a") as file:
+        file.write("6.0,7")  # a kill cut it off
+    earlier = rows_up_to(path, 2)
+    assert earlier == [{"a": 1.0, "step": 0.0}, {"a": 2.0, "step": 1.0}, {"b": 3.0, "step": 2.0}]
+    MetricsLog(tmp_path / "run", earlier).log_metrics({"a": 8.0}, 3)
+    assert rows_up_to(path, 9) == [*earlier, {"a": 8.0, "step": 3.0}]
+    assert len(rows_up_to(path.with_name("metrics-1.csv"), 9)) == 4

@@ -1,0 +1,199 @@
+"""Parameters sharded over two gloo processes: losses, gradients, updates and checkpoints equal those of one process."""
+
+import dataclasses
+import os
+import pickle
+from unittest import mock
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader
+
+import relpretrain
+from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.checkpoints.checkpoint import read
+from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.errors import CheckpointError, ConfigError
+from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.training import Optimizer, RelationModule
+from relpretrain.training.sharding import begin_step, data_mesh, shard
+from tests import two_ranks
+from tests.objectives.standin import StandIn, captions, regions
+from tests.test_distributed import (
+    images_on_rank_0,
+    nothing_known_on_rank_0,
+    share_of_captions,
+    share_of_graphs,
+)
+
+SIZES = {"vision_depth": 2, "text_layers": 1, "fusion_layers": 2, "image_size": 16, "patch_size": 8, "vocab_size": 128}
+SHARES = (share_of_captions, share_of_graphs, images_on_rank_0, nothing_known_on_rank_0)
+"""Steps, each after an update by the one before."""
+
+
+def module(name):
+    """Without ITM, whose negatives come from a process's own share."""
+    torch.manual_seed(0)
+    if name == "albef":
+        backbone = ALBEF("tiny", momentum=0.9, queue_size=16, dropout=0.0, **SIZES)
+    else:
+        backbone = XVLM("tiny", dropout=0.0, **SIZES)
+    objectives = {"itc": ITC(), "mlm": MLM(), "vsg": VSG(itm=0.0), "vma": VMA(itm=0.0)}
+    objectives["mrc"] = MRC(RelationVocabulary(["on", "under"]))
+    if name == "xvlm":
+        objectives["box"] = BOX()
+    return RelationModule(backbone, objectives, Optimizer(decay="constant", warmup_steps=0, lr=1e-3))
+
+
+def share_of(make, rank, step):
+    """A share's batch, with images of the model's size."""
+    batch, whole = make(rank), make(None)
+    images = torch.randn(len(whole.images), 3, 16, 16, generator=torch.Generator().manual_seed(step))
+    own = [whole.image_ids.tolist().index(i) for i in batch.image_ids.tolist()]
+    return dataclasses.replace(batch, images=images[own], step=step)
+
+
+def full(tensor):
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def train(trained, rank):
+    """By step: the loss and all gradients; at the end all parameters."""
+    optimizer = torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], lr=0.1)
+    found = []
+    for step, make in enumerate(SHARES):
+        loss = trained.training_step(share_of(make, rank, step))
+        loss.backward()
+        trained.on_before_optimizer_step(None)
+        gradients = {name: full(p.grad).clone() for name, p in trained.named_parameters() if p.requires_grad}
+        found.append((loss.detach(), gradients))
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():  # a validation, which leaves the model gathered
+            trained.losses(share_of(make, rank, step), torch.Generator())
+    begin_step(trained)
+    _ = trained.backbone.temperature  # clamped, as at the beginning of a step
+    return found, {name: full(value).clone() for name, value in trained.state_dict().items() if torch.is_tensor(value)}
+
+
+class Steps(pl.LightningDataModule):
+    """Epochs of captions and regions, with ITM."""
+
+    def __init__(self, tokenizer):
+        super().__init__()
+        self.preprocess = Preprocess(load_tokenizer(tokenizer), 16)
+
+    def train_dataloader(self):
+        steps = enumerate((captions(), regions()))
+        return DataLoader(
+            [dataclasses.replace(b, images=torch.ones(len(b), 3, 16, 16), step=i) for i, b in steps], batch_size=None
+        )
+
+
+def trainer(folder, steps):
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=strategy,
+        max_steps=steps,
+        default_root_dir=folder,
+        plugins=[LightningEnvironment()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        gradient_clip_val=1.0,
+        logger=False,
+    )
+
+
+def on_a_rank(rank, folder):
+    results = {}
+    mesh = init_device_mesh("cpu", (2,))
+    for name in ("xvlm", "albef"):
+        sharded = module(name)
+        shard(sharded.backbone, sharded.objectives, mesh)
+        results["whole"] = [n for n, p in sharded.named_parameters() if not isinstance(p, DTensor)]
+        results[name] = train(sharded, rank)
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999"}
+    # Three steps, and two with a checkpoint, from which a third goes on.
+    for name, steps, start in (("straight", 3, None), ("half", 2, None), ("resumed", 3, f"{folder}/half")):
+        trained = module("xvlm")
+        trained.objectives["itm"] = ITM()
+        fit = trainer(folder, steps)
+        fit.fit(trained, Steps(folder), ckpt_path=start, weights_only=False)
+        fit.save_checkpoint(f"{folder}/{name}")
+    results["state"] = {k: full(v) for k, v in trained.state_dict().items() if torch.is_tensor(v)}
+    return results
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sharded")
+    write_wordpiece(["cat"], folder)
+    return folder, two_ranks.run(on_a_rank, str(folder))
+
+
+@pytest.mark.parametrize("name", ["xvlm", "albef"])
+def test_losses_gradients_and_updates_equal_one_process(trained, name):
+    steps, state = train(module(name), None)
+    _, ranks = trained
+    for number, (loss, gradients) in enumerate(steps):
+        mean = sum(rank[name][0][number][0] for rank in ranks) / 2
+        torch.testing.assert_close(mean, loss, rtol=1e-4, atol=1e-5)
+        for key, gradient in gradients.items():
+            torch.testing.assert_close(ranks[1][name][0][number][1][key], gradient, rtol=1e-3, atol=1e-5, msg=key)
+    for key, value in state.items():
+        torch.testing.assert_close(ranks[0][name][1][key], value, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_every_parameter_is_sharded(trained):
+    assert [rank["whole"] for rank in trained[1]] == [[], []]
+
+
+def test_a_sharded_run_goes_on_where_it_was(trained):
+    straight, half, resumed = (read(trained[0] / name) for name in ("straight", "half", "resumed"))
+    assert [content["global_step"] for content in (straight, half, resumed)] == [3, 2, 3]
+    moved = False
+    for name, value in straight["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][name], value, msg=name)
+        moved |= not torch.equal(half["state_dict"][name], value)
+    assert moved
+
+
+def test_one_process_exports_what_two_wrote(trained):
+    """Every tensor, in one safetensors file that loads again."""
+    folder, ranks = trained
+    relpretrain.load(folder / "resumed").save_pretrained(folder / "exported")
+    assert (folder / "exported" / "model.safetensors").is_file()
+    model = relpretrain.load(folder / "exported").backbone
+    for name, value in model.state_dict().items():
+        for result in ranks:
+            assert torch.equal(value, result["state"][f"backbone.{name}"])
+
+
+def test_an_index_that_names_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("run",)
+
+    torch.save({}, tmp_path / "meta.pt")
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match=r"builtins\.print"):
+        read(tmp_path)
+
+
+def test_what_cannot_be_sharded_is_refused():
+    cut = {"tensor_parallel": mock.Mock(**{"size.return_value": 2})}
+    with pytest.raises(ConfigError, match="data_parallel_size=4 and tensor_parallel_size=1"):
+        data_mesh(mock.MagicMock(**{"__getitem__.side_effect": cut.get, "size.return_value": 4}))
+    with pytest.raises(ConfigError, match="strategy=ddp"):
+        shard(StandIn(), torch.nn.ModuleDict(), None)

@@ -1,0 +1,108 @@
+"""A step never makes the host wait for the device: of every stream, on every backbone, on device "cuda" without one."""
+
+import contextlib
+import dataclasses
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
+from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.training import RelationModule
+from relpretrain.training.metric_buffer import MetricBuffer
+from relpretrain.types import Normalisation, _colours, send
+from tests.objectives.standin import captions, graphs, regions
+from tests.syncs import SyncLog, fake
+
+SIDE, WORDS = 32, 20
+BACKBONES = {
+    "albef": lambda: ALBEF("tiny", image_size=SIDE, patch_size=16, vocab_size=WORDS, momentum=0.9, queue_size=16),
+    "xvlm, vit": lambda: XVLM("tiny", image_size=SIDE, patch_size=16, vocab_size=WORDS),
+    "xvlm, swin": lambda: XVLM("tiny", vision="swin", image_size=SIDE, patch_size=4, vocab_size=WORDS),
+}
+
+
+def with_a_caption():
+    """Regions, of which one row is its whole image."""
+    batch = regions()
+    batch.pairs.whole = torch.tensor([True, False, False, False])
+    return batch
+
+
+STREAMS = {
+    "captions": captions,
+    "regions": with_a_caption,
+    "graphs": graphs,
+    "graphs outside the vocabulary": lambda: graphs(relations=("unheard of",)),
+}
+
+
+def module(backbone):
+    objectives = {"itc": ITC(), "itm": ITM(), "mlm": MLM(), "vma": VMA(), "vsg": VSG()}
+    objectives["mrc"] = MRC(RelationVocabulary(["on", "under"]))
+    if hasattr(backbone, "boxes"):
+        objectives["box"] = BOX()
+    return RelationModule(backbone, objectives)
+
+
+@pytest.fixture(autouse=True)
+def _no_fake_colours():
+    """What a step keeps on its device must not outlive the fake one."""
+    _colours.cache_clear()
+    yield
+    _colours.cache_clear()
+
+
+def waits(name, stream, device):
+    """Run a step (on a CPU also its backward pass: autograd needs the device itself); what the host waited for."""
+    mode, log = FakeTensorMode(), SyncLog()
+    batch = STREAMS[stream]()
+    images = torch.zeros(len(batch.images), 3, SIDE, SIDE, dtype=torch.uint8)
+    pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
+    shown = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    batch = dataclasses.replace(batch, images=images, pairs=pairs, normalisation=shown)._map(mode.from_tensor)
+    trained = fake(module(BACKBONES[name]()), mode, device)
+    with mode, log:
+        loss = trained.training_step(batch.to(device))  # as Lightning moves it
+        MetricBuffer().add(0, stream, *trained.last)
+        if device == "cpu":
+            loss.backward()
+        trained.on_before_optimizer_step(None)
+    return log.found
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_no_step_waits_for_the_device(name, stream):
+    assert waits(name, stream, "cuda") == []
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_no_backward_pass_reads_a_value(name):
+    assert waits(name, "regions", "cpu") == []
+
+
+@pytest.mark.parametrize(
+    ("waiting", "found"),
+    [
+        (lambda x: torch.tensor([1.0], device=x.device), "cpu to cuda, blocking"),
+        (lambda x: x.cpu(), "cuda to cpu, blocking"),
+        (lambda x: x[x > 0], "by a mask"),
+        (lambda x: x[torch.tensor([1])], "by an index on another device"),
+        (lambda x: x.sum().item(), "_local_scalar_dense"),
+        (lambda x: bool((x > 0).any()), "_local_scalar_dense"),
+        (lambda x: x.nonzero(), "nonzero"),
+        (lambda x: x + torch.ones(3), "FakeTensorDeviceMismatchError"),
+    ],
+)
+def test_the_log_sees(waiting, found):
+    log = SyncLog()
+    with FakeTensorMode(), log:
+        x = send(torch.zeros(3), torch.device("cuda"))
+        assert log.found == []
+        with contextlib.suppress(RuntimeError):  # a value or a shape that a fake tensor cannot have
+            waiting(x)
+    assert len(log.found) == 1
+    assert found in log.found[0]
