@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -10,7 +10,20 @@ import torch
 from torch import Tensor
 
 from relpretrain.distributed import gather_sizes, rank
-from relpretrain.types import Backbone, Batch, CachedFusion, ImageFeatures, Pairs, Regions, Teacher, TextBatch
+from relpretrain.types import (
+    Backbone,
+    Batch,
+    CachedFusion,
+    GraphBatch,
+    ImageFeatures,
+    PackedTokens,
+    Packing,
+    Pairs,
+    Regions,
+    Teacher,
+    TextBatch,
+    WantedRegions,
+)
 
 
 def patch_mask(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -40,6 +53,43 @@ def _inside(centre: Tensor, extent: Tensor, size: int) -> Tensor:
     return (place >= low[:, None]) & (place < high[:, None])
 
 
+def wanted_regions(wanted: Sequence[Pairs], backbone: Backbone) -> WantedRegions | None:
+    """The regions of all wanted pairs, one after the other; None if there are none.
+
+    From pairs on the CPU nothing waits for a device: the tables are made there, and move with the batch.
+    """
+    with_boxes = {id(p): p for p in wanted if p.boxes is not None and len(p)}.values()
+    if not with_boxes:
+        return None
+    index = torch.cat([p.image_index for p in with_boxes])
+    mask = torch.cat([patch_mask(p.boxes, backbone.patch_grid) for p in with_boxes if p.boxes is not None])
+    if not isinstance(backbone, PackedTokens):
+        return WantedRegions(index, mask)
+    whole = any(p.boxes is None or len(p) == 0 for p in wanted)  # no pairs are replaced by one of a whole image
+    return WantedRegions(index, mask, backbone.pack_regions(mask), whole)
+
+
+def lay_out(batch: Batch, wanted: Callable[[Batch], Sequence[Pairs]], backbone: Backbone) -> Batch:
+    """The batch with the tables that let a backbone with `PackedTokens` leave out hidden tokens.
+
+    Args:
+        batch: A batch, best on the CPU: on a device the host waits for it.
+        wanted: All pairs of a batch that this step's objectives will view.
+        backbone: The model.
+    """
+    if isinstance(backbone, PackedTokens):
+        batch = replace(batch, pairs=_packed(batch.pairs, backbone))
+        if isinstance(batch, GraphBatch):
+            batch = replace(batch, entities=_packed(batch.entities, backbone))
+    return replace(batch, regions=wanted_regions(wanted(batch), backbone))
+
+
+def _packed(pairs: Pairs, backbone: PackedTokens) -> Pairs:
+    if not len(pairs):
+        return pairs
+    return replace(pairs, text=replace(pairs.text, packing=backbone.pack_texts(pairs.text.attention_mask)))
+
+
 def full_precision(tensor: Tensor) -> torch.autocast:
     """Context without autocast on the tensor's device: similarities and boxes are computed in fp32."""
     return torch.autocast(tensor.device.type, enabled=False)
@@ -58,6 +108,8 @@ class Features:
         backbone: The model.
         batch: The step's batch.
         wanted: All pairs that this step's objectives will view: their regions are encoded in one pass with the images.
+            If all of them have boxes, whole images may be left out, and are encoded when they are looked at after all.
+            `batch.regions`, if given, are theirs.
         generator: CPU generator of the step's random choices (hard negatives).
         teacher: Momentum teacher for distillation, or None.
     """
@@ -74,6 +126,7 @@ class Features:
         self.batch = batch
         self.generator = generator
         self.teacher = teacher
+        self._wanted = list(wanted)
         self._regions = {id(p): p for p in wanted if p.boxes is not None and len(p)}
         self._views: dict[int, View] = {}
 
@@ -91,16 +144,27 @@ class Features:
     @cached_property
     def images(self) -> ImageFeatures:
         """Encode the batch's images and all regions wanted in this step (a blank image if the batch is empty)."""
+        wanted = self._wanted_regions
+        if wanted is None:
+            return self.backbone.encode_image(self._pixels)
+        regions = Regions(wanted.image_index, wanted.patch_mask)
+        if wanted.packing is None or not isinstance(self.backbone, PackedTokens):
+            return self.backbone.encode_image(self._pixels, regions)
+        return self.backbone.encode_visible(self._pixels, regions, wanted.packing, wanted.whole)
+
+    @property
+    def _pixels(self) -> Tensor:
         images = self.pixels
-        if len(images) == 0:
-            images = images.new_zeros(1, *images.shape[1:])
-        if not self._regions:
-            return self.backbone.encode_image(images)
-        # The regions of all wanted pairs, one after the other: image of each (regions,), mask (regions, patches).
-        regions = list(self._regions.values())
-        index = torch.cat([p.image_index for p in regions])
-        masks = [patch_mask(p.boxes, self.backbone.patch_grid) for p in regions if p.boxes is not None]
-        return self.backbone.encode_image(images, Regions(index, torch.cat(masks)))
+        return images if len(images) else images.new_zeros(1, *images.shape[1:])
+
+    @cached_property
+    def _wanted_regions(self) -> WantedRegions | None:
+        return self.batch.regions or wanted_regions(self._wanted, self.backbone)
+
+    @property
+    def _packing(self) -> Packing | None:
+        wanted = self._wanted_regions
+        return wanted.packing if wanted is not None and isinstance(self.backbone, PackedTokens) else None
 
     @property
     def zero(self) -> Tensor:
@@ -110,30 +174,89 @@ class Features:
     def regions(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of the regions of `pairs`.
 
+        Of a backbone with `PackedTokens` the rows hold the visible tokens alone, and are as long as the longest needs.
+
         Raises:
             ValueError: If the pairs were not among those wanted, or the backbone encoded no regions.
         """
+        own = self._rows(pairs)
+        tokens, mask = self._region_tokens
+        return tokens[own], mask[own]
+
+    def region_firsts(self, pairs: Pairs) -> Tensor:
+        """Token 0 of the regions of `pairs`, (n, 1, dim); of a backbone without `PackedTokens`, all tokens."""
+        own, packing, tokens = self._rows(pairs), self._packing, self.images.region_tokens
+        if packing is None or tokens is None:
+            return self.regions(pairs)[0]
+        return tokens.index_select(0, packing.first[own])[:, None]
+
+    def region_kv(self, pairs: Pairs) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Keys and values of the regions of `pairs`, as `precompute_image_kv` gives them, and their mask."""
+        own = self._rows(pairs)
+        return tuple(part[own] for part in self._region_kv), self._region_tokens_mask[own]
+
+    @cached_property
+    def image_kv(self) -> tuple[Tensor, ...]:
+        """Precomputed cross-attention keys and values of the batch's images, for a backbone with `CachedFusion`."""
+        assert isinstance(self.backbone, CachedFusion)
+        return self.backbone.precompute_image_kv(self.whole_images[0])
+
+    @cached_property
+    def whole_images(self) -> tuple[Tensor, Tensor]:
+        """Tokens (batch, 1 + patches, dim) and mask of the batch's whole images."""
+        images = self.images
+        if len(images.tokens) == 0:  # they were not wanted
+            images = self.backbone.encode_image(self._pixels)
+        return images.tokens, images.mask
+
+    @cached_property
+    def _region_tokens(self) -> tuple[Tensor, Tensor]:
+        """Tokens of all regions as rows (regions, length, dim), and their mask."""
+        tokens, packing = self.images.region_tokens, self._packing
+        assert tokens is not None
+        return tokens if packing is None else packing.pad(tokens), self._region_tokens_mask
+
+    @property
+    def _region_tokens_mask(self) -> Tensor:
+        assert self.images.region_mask is not None
+        return self.images.region_mask
+
+    @cached_property
+    def _region_kv(self) -> tuple[Tensor, ...]:
+        """Keys and values of all regions: computed for visible tokens, laid flat, and padded to rows."""
+        assert isinstance(self.backbone, CachedFusion)
+        tokens, packing = self.images.region_tokens, self._packing
+        assert tokens is not None
+        if packing is None:
+            return self.backbone.precompute_image_kv(tokens)
+        return tuple(packing.pad(part[0]) for part in self.backbone.precompute_image_kv(tokens[None]))
+
+    def _rows(self, pairs: Pairs) -> slice:
+        """Which of the encoded regions are those of `pairs`."""
         if id(pairs) not in self._regions:
             raise ValueError(
                 "These regions were not announced: an objective must name the pairs it views in `Objective.views`."
             )
+        if self.images.region_tokens is None or self.images.region_mask is None:
+            raise ValueError(f"{type(self.backbone).__name__}.encode_image returned no region tokens.")
         start = 0
         for key, other in self._regions.items():
             if key == id(pairs):
                 break
             start += len(other)
-        tokens, mask = self.images.region_tokens, self.images.region_mask
-        if tokens is None or mask is None:
-            raise ValueError(f"{type(self.backbone).__name__}.encode_image returned no region tokens.")
-        return tokens[start : start + len(pairs)], mask[start : start + len(pairs)]
+        return slice(start, start + len(pairs))
 
     @cached_property
     def teacher_features(self) -> Features | None:
         """Features of the same batch by the teacher; of regions, only those of `batch.pairs`, which are distilled."""
         if self.teacher is None:
             return None
-        batch = replace(self.batch, images=self.pixels, normalisation=None)  # normalised once for both
-        return Features(self.teacher.model, batch, [p for p in self._regions.values() if p is self.batch.pairs])
+        taught, wanted = self.batch.pairs, self._wanted_regions
+        # The teacher has the student's regions if these are its own as well, and looks at nothing else.
+        same = list(self._regions) == [id(taught)] and wanted is not None
+        regions = replace(wanted, whole=False) if wanted is not None and same else None
+        batch = replace(self.batch, images=self.pixels, normalisation=None, regions=regions)  # normalised once for both
+        return Features(self.teacher.model, batch, [taught])
 
 
 class View:
@@ -163,18 +286,30 @@ class View:
     @cached_property
     def whole_image(self) -> tuple[Tensor, Tensor]:
         """Tokens (n, 1 + patches, dim) and mask (n, 1 + patches) of each text's whole image."""
-        images, index = self.features.images, self._encoded.image_index
-        return images.tokens[index], images.mask[index]
+        (tokens, mask), index = self.features.whole_images, self._encoded.image_index
+        return tokens[index], mask[index]
 
     @cached_property
     def text(self) -> Tensor:
         """Text tokens (n, length, dim)."""
-        return self.backbone.encode_text(self._encoded.text.input_ids, self._encoded.text.attention_mask)
+        return self.encode_text(self._encoded.text.input_ids)
+
+    @property
+    def packing(self) -> tuple[Packing, ...]:
+        """The texts' tables as an argument, or none, for a backbone that knows nothing of them or without tables."""
+        packing = self._encoded.text.packing
+        return () if packing is None or not isinstance(self.backbone, PackedTokens) else (packing,)
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """Encode the texts, or masked versions of them, (n, length), to tokens (n, length, dim)."""
+        return self.backbone.encode_text(ids, self._encoded.text.attention_mask, *self.packing)
 
     @cached_property
     def image_embedding(self) -> Tensor:
         """Unit-norm embeddings of the images or regions, (n, embed_dim)."""
-        return self.backbone.project_image(self.image[0])[: len(self)]
+        boxed = self._encoded.boxes is not None
+        tokens = self.features.region_firsts(self.pairs) if boxed else self.image[0]
+        return self.backbone.project_image(tokens)[: len(self)]
 
     @cached_property
     def text_embedding(self) -> Tensor:
@@ -188,16 +323,41 @@ class View:
 
     def fuse(self, text: Tensor) -> Tensor:
         """Fuse text tokens (n, length, dim), of the texts or of masked versions of them, with each one's image."""
-        mask, (image, image_mask) = self._encoded.text.attention_mask, self.image
+        mask = self._encoded.text.attention_mask
         if isinstance(self.backbone, CachedFusion):
-            return self.backbone.fuse_cached(text, mask, self.image_kv, image_mask)
-        return self.backbone.fuse(text, mask, image, image_mask)
+            return self.backbone.fuse_cached(text, mask, *self.image_kv, *self.packing)
+        return self.backbone.fuse(text, mask, *self.image)
+
+    def fused_first(self, whole: bool = False) -> Tensor:
+        """Text tokens fused with their image or region, (n, 1 or more, fusion_dim), if only [CLS] is used of them.
+
+        Args:
+            whole: Whether they are fused with their whole image instead.
+        """
+        text, mask, backbone = self.text, self._encoded.text.attention_mask, self.backbone
+        if not isinstance(backbone, CachedFusion):
+            return backbone.fuse(text, mask, *(self.whole_image if whole else self.image))[: len(self)]
+        kv = self.whole_image_kv if whole else self.image_kv
+        fuse = getattr(backbone, "fuse_first", backbone.fuse_cached)  # a host may lack the faster way
+        return fuse(text, mask, *kv, *self.packing)[: len(self)]  # type: ignore[no-any-return]
 
     @cached_property
-    def image_kv(self) -> tuple[Tensor, ...]:
-        """Precomputed cross-attention keys and values of the images, for a backbone with `CachedFusion`."""
+    def image_kv(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Precomputed keys and values of the images or regions, for a backbone with `CachedFusion`, and their mask."""
+        return self.whole_image_kv if self._encoded.boxes is None else self.features.region_kv(self.pairs)
+
+    @cached_property
+    def whole_image_kv(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The same of each text's whole image: computed once for an image, however many texts it has."""
         assert isinstance(self.backbone, CachedFusion)
-        return self.backbone.precompute_image_kv(self.image[0])
+        index = self._encoded.image_index
+        if len(index) <= len(
+            self.features.whole_images[0]
+        ):  # copies of tokens are smaller than those of keys and values
+            tokens, mask = self.whole_image
+            return self.backbone.precompute_image_kv(tokens), mask
+        kv, mask = self.features.image_kv, self.features.whole_images[1]
+        return tuple(part[index] for part in kv), mask[index]
 
     @cached_property
     def sizes(self) -> list[int]:

@@ -84,6 +84,7 @@ class TextBatch(Movable):
         masked_input_ids: `input_ids` with words masked for MLM, (n, length); None if no text is masked.
         labels: The original ids at masked positions, -100 elsewhere, (n, length); None if no text is masked.
         positions: Where `labels` are not -100: flat indices into (n * length), (masked,), int64. None: not yet known.
+        packing: Tables of the real tokens, for a backbone with `PackedTokens`.
     """
 
     input_ids: Tensor
@@ -91,6 +92,7 @@ class TextBatch(Movable):
     masked_input_ids: Tensor | None = None
     labels: Tensor | None = None
     positions: Tensor | None = None
+    packing: Packing | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -145,6 +147,34 @@ def _colours(of: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
     return send(scale, device), send(shift, device)
 
 
+class Packing(Protocol):
+    """Tables of the visible tokens of n regions or texts: T in all, laid flat, row by row."""
+
+    mask: Tensor  # (n, longest), bool: True at the real tokens of what `pad` returns
+    first: Tensor  # (n,), int64: flat place of each row's token 0
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Flat tokens (T, dim) to rows that are padded to the longest, (n, longest, dim)."""
+        ...
+
+
+@dataclass(repr=False)
+class WantedRegions(Movable):
+    """The regions that a step looks at, and how to encode them.
+
+    Args:
+        image_index: Image of each region, (regions,), int64.
+        patch_mask: Patches of each, (regions, patches), bool.
+        packing: Tables of their visible tokens, for a backbone with `PackedTokens`.
+        whole: Whether whole images are looked at as well.
+    """
+
+    image_index: Tensor
+    patch_mask: Tensor
+    packing: Packing | None = None
+    whole: bool = True
+
+
 @dataclass(kw_only=True, repr=False)
 class Batch(Movable):
     """One step's samples: one type of data from one dataset.
@@ -161,6 +191,7 @@ class Batch(Movable):
         keys: Origin of each sample, as "dataset/shard/key".
         skipped: Samples that were skipped, as (dataset, reason, "shard/key"); where only a part of a sample was, the
             reason begins with "part: ".
+        regions: What `wanted_regions` finds for the step's objectives, if it was asked before the batch left the CPU.
     """
 
     images: Tensor
@@ -172,6 +203,7 @@ class Batch(Movable):
     step: int = 0
     keys: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str, str], ...] = ()
+    regions: WantedRegions | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -296,6 +328,31 @@ class CachedFusion(Protocol):
         """Match logits (n, 2) of n texts from `precompute_text` with m images from `precompute_image_kv`.
 
         Each image belongs to n / m consecutive texts.
+        """
+        ...
+
+
+@runtime_checkable
+class PackedTokens(Protocol):
+    """A `CachedFusion` backbone that leaves hidden tokens out of its computation (`ALBEF`, `XVLM`).
+
+    Its `encode_text`, `precompute_text`, `fuse_cached`, `fuse_first` (the first token of `fuse_cached`) and `match`
+    take the packing of the texts as their last argument. Tables are of type `Movable`; made of masks on the CPU, they
+    cost no wait for a device.
+    """
+
+    def pack_regions(self, patch_mask: Tensor) -> Packing:
+        """Tables of regions with the given patches, (regions, patches), bool."""
+        ...
+
+    def pack_texts(self, mask: Tensor) -> Packing | None:
+        """Tables of texts with the given real tokens, (n, length), bool; None if it wants none."""
+        ...
+
+    def encode_visible(self, images: Tensor, regions: Regions, packing: Packing, whole: bool) -> ImageFeatures:
+        """`encode_image`, with region tokens (T, dim) that are laid flat, and with the mask of the packing.
+
+        Keys and values are then precomputed of (1, T, dim). If `whole` images are not wanted, there may be 0 of them.
         """
         ...
 

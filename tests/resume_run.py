@@ -93,8 +93,15 @@ def newest(folder):
 
 
 def train(rank, world, port, folder, log, steps, workers, estimate, epoch, accumulate):
-    """Train on the shards of `folder` up to `steps`, from its newest checkpoint on."""
+    """Train on the shards of `folder` up to `steps`, from its newest checkpoint on.
+
+    If it holds a file `address`, the shards come from there while training runs.
+    """
     os.chdir(folder)
+    shards, address = "shards", Path("address")
+    if address.exists():
+        shards = address.read_text()
+        os.environ["RELPRETRAIN_CACHE"] = str(Path("cache").absolute())
     sys.stdout = sys.stderr = open(f"{log}-{rank}.out", "w", buffering=1)  # noqa: SIM115  (until the process ends)
     os.dup2(sys.stderr.fileno(), 2)
     faulthandler.dump_traceback_later(PATIENCE - 10)  # says where it hangs, if it does
@@ -104,8 +111,8 @@ def train(rank, world, port, folder, log, steps, workers, estimate, epoch, accum
     if world > 1:
         os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(world))
     streams = {
-        "captions": stream("captions", "shards", 6, objectives=["itc", "itm", "mlm"]),
-        "graphs": stream("graphs", "shards", 4, objectives=["vsg", "mrc"], dataset_ratios="size"),
+        "captions": stream("captions", shards, 6, objectives=["itc", "itm", "mlm"]),
+        "graphs": stream("graphs", shards, 4, objectives=["vsg", "mrc"], dataset_ratios="size"),
     }
     data = RelationDataModule(streams, "tokenizer", image_size=16, num_workers=workers, seed=3)
     pl.seed_everything(5)

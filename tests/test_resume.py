@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests import processes, resume_run
+from tests.data.server import Server
 from tests.data.small import tokenizer, write_shards
 
 STEPS = 14
@@ -123,6 +124,35 @@ def _killed_and_resumed(context, home, tmp_path, undisturbed, step, pause, world
             assert line == by_step[line["step"]]
     assert not any(map(_working, killed.workers))  # long gone, too
     return start
+
+
+def test_a_killed_run_goes_on_with_shards_from_afar(context, home, tmp_path, undisturbed):
+    """Whether the copies of the killed run are there, with what the kill left among them, or not."""
+    shutil.copytree(home / "tokenizer", tmp_path / "tokenizer")
+    server = Server(home / "shards")
+    try:
+        (tmp_path / "address").write_text(server.address + "/s-{000000..000004}.tar")
+        expected = {line["step"]: line for line in undisturbed(1)[0]}
+        killed = Run(context, tmp_path, "killed", workers=1)
+        (before,) = killed.kill(7, 0.0)
+        start = resume_run.newest(tmp_path / "checkpoints")[1]
+        shutil.copytree(tmp_path / "checkpoints", tmp_path / "kept")
+        (tmp_path / "cache/shards/.left.9.part").write_bytes(b"half a shard")
+        (warm,) = Run(context, tmp_path, "warm", workers=1).finish()
+        assert len(server.shards_asked) == 5  # each once, and none again
+        assert not list((tmp_path / "cache/shards").glob("*.part"))
+        for folder in ("cache", "checkpoints"):
+            shutil.rmtree(tmp_path / folder)
+        (tmp_path / "kept").rename(tmp_path / "checkpoints")
+        (cold,) = Run(context, tmp_path, "cold", workers=1).finish()
+        assert len(server.shards_asked) == 10
+    finally:
+        server.close()
+    assert start >= resume_run.EVERY
+    assert warm == cold
+    assert [line["step"] for line in warm] == [*range(start, STEPS), None]
+    assert all(line == expected[line["step"]] for line in before + warm)
+    assert not any(map(_working, killed.workers))
 
 
 FEW = [

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from relpretrain.backbones import text as text_module
 from relpretrain.backbones import vision as vision_module
 from relpretrain.backbones.bert_names import convert_bert
+from relpretrain.backbones.packing import Packing, pack
 from relpretrain.backbones.presets import ModelConfig
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
@@ -25,6 +26,8 @@ class Encoders(nn.Module):
         config: Numbers of the model.
         checkpointing: Recompute activations in the backward pass to save memory.
     """
+
+    packs_texts = True
 
     def __init__(self, config: ModelConfig, checkpointing: bool = False) -> None:
         super().__init__()
@@ -45,6 +48,10 @@ class Encoders(nn.Module):
             TypeError: If it does not.
         """
         super().__init_subclass__(**kwargs)
+        if {"encode_text", "fuse_cached", "precompute_text", "match"} & set(cls.__dict__):
+            cls.packs_texts = "packs_texts" in cls.__dict__  # unless it says so, it knows nothing of flat tokens
+        if "fuse_cached" in cls.__dict__ and "fuse_first" not in cls.__dict__:
+            cls.fuse_first = lambda self, *given: self.fuse_cached(*given)[:, :1]  # type: ignore[method-assign]
         if "fuse" in cls.__dict__ and "fuse_cached" not in cls.__dict__:
             raise TypeError(
                 f"{cls.__name__} has another fuse, but objectives call fuse_cached: define that instead, and "
@@ -56,9 +63,25 @@ class Encoders(nn.Module):
         features: ImageFeatures = self.vision(images, regions)
         return features
 
-    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode token ids (n, length) with their attention mask (n, length) to text tokens (n, length, dim)."""
-        tokens: Tensor = self.text(ids, mask)
+    def pack_regions(self, patch_mask: Tensor) -> Packing:
+        """Tables of the visible tokens of regions with the given patches, (regions, patches), bool."""
+        return vision_module.pack_regions(patch_mask)
+
+    def pack_texts(self, mask: Tensor) -> Packing | None:
+        """Tables of the real tokens of texts (n, length), bool, padded on the right."""
+        return pack(mask, in_place=True) if self.packs_texts else None
+
+    def encode_visible(self, images: Tensor, regions: Regions, packing: Any, whole: bool) -> ImageFeatures:
+        """`encode_image` with the visible tokens of regions alone, laid flat; without the images if not `whole`."""
+        features: ImageFeatures = self.vision(images, regions, packing, whole)
+        return features
+
+    def encode_text(self, ids: Tensor, mask: Tensor, packing: Any = None) -> Tensor:
+        """Encode token ids (n, length) with their attention mask (n, length) to text tokens (n, length, dim).
+
+        Here and below, a `packing` of the texts (`pack_texts`) leaves their padding out of the computation.
+        """
+        tokens: Tensor = self.text(ids, mask, packing)
         return tokens
 
     def fuse(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
@@ -72,22 +95,33 @@ class Encoders(nn.Module):
         """Precompute cross-attention keys and values per layer, of image tokens (m, 1 + patches, dim): m rows each."""
         return self.fusion.precompute_image_kv(image)
 
-    def precompute_text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+    def precompute_text(self, text: Tensor, text_mask: Tensor, packing: Any = None) -> Tensor:
         """Precompute the first fusion layer's self-attention of text tokens (n, length, dim), for `match`."""
-        return self.fusion.precompute_text(text, text_mask)
+        return self.fusion.precompute_text(text, text_mask, packing)
 
-    def fuse_cached(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+    def fuse_cached(
+        self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor, packing: Any = None
+    ) -> Tensor:
         """`fuse` text tokens (n, length, dim) with images from `precompute_image_kv`: (n, length, fusion_dim)."""
-        tokens: Tensor = self.fusion(text, text_mask, image, image_mask)
+        tokens: Tensor = self.fusion(text, text_mask, image, image_mask, packing)
         return tokens
 
-    def match(self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor) -> Tensor:
+    def fuse_first(
+        self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor, packing: Any = None
+    ) -> Tensor:
+        """Only the first token (n, 1, fusion_dim) of `fuse_cached`, for which alone the last layer is computed."""
+        text = self.fusion.precompute_text(text, text_mask, packing)
+        return self.fusion.first_token(text, text_mask, image, image_mask, packing)
+
+    def match(
+        self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor, packing: Any = None
+    ) -> Tensor:
         """Match logits (n, 2) of n texts from `precompute_text` with m images from `precompute_image_kv`.
 
         Equal to `match_logits(fuse(...))`, but faster: the last layer is computed for [CLS] only, which is all that the
         matching head uses. Each image belongs to n / m consecutive texts.
         """
-        first = self.fusion.first_token(text, text_mask, image, image_mask)
+        first = self.fusion.first_token(text, text_mask, image, image_mask, packing)
         with full_precision(first):
             return self.match_logits(first.float())
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import timm
 import torch
-from einops import repeat
+import torch.nn.functional as F
+from einops import rearrange, repeat
 from timm.models.swin_transformer import SwinTransformer, WindowAttention
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.initial import init_weights, sincos_positions
+from relpretrain.backbones.packing import Packing, pack
 from relpretrain.backbones.presets import ModelConfig
+from relpretrain.backbones.text import run
 from relpretrain.types import ImageFeatures, Regions
 
 
@@ -27,7 +29,7 @@ class ViT(nn.Module):
 
     The first blocks run on whole images. A region then starts from the tokens of its image, so it knows its context;
     in the last blocks its tokens attend to [CLS] and the patches inside the region (`local_attn_depth` in the official
-    X-VLM code). All patches are returned, with a mask of those inside.
+    X-VLM code). These are all that is computed there: the other patches could not change them.
 
     `config.vision="clip"` builds CLIP's ViT: a layer norm before the blocks, QuickGELU, patch embedding without bias.
 
@@ -55,6 +57,7 @@ class ViT(nn.Module):
             act_layer="quick_gelu" if clip else "gelu",
             pre_norm=clip,
             drop_path_rate=config.drop_path,
+            block_fn=RegionBlock,
         )
         self.shared_depth = len(self.trunk.blocks) - config.region_depth
         init_weights(self.trunk.blocks, config.init_std)
@@ -63,8 +66,10 @@ class ViT(nn.Module):
             waves = sincos_positions(config.patch_grid, config.vision_width, config.position_std)
             self.trunk.pos_embed.data[0, 1:] = waves
 
-    def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Encode images (B, 3, height, width) and regions of them."""
+    def forward(
+        self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
+    ) -> ImageFeatures:
+        """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
         _check_size(images, self.image_size)
         trunk = self.trunk
         # Embed: [CLS] and patches, (B, 1 + N, D).
@@ -73,29 +78,65 @@ class ViT(nn.Module):
         x = trunk.norm_pre(torch.cat([cls, x], 1) + trunk.pos_embed)
         image_mask = _all_visible(x)
         if regions is None:
-            return ImageFeatures(trunk.norm(self._run(x, 0, None, None)), image_mask)
+            return ImageFeatures(trunk.norm(self._run(x, 0, None)), image_mask)
         # First blocks: whole images only, (B, 1 + N, D).
-        x = self._run(x, 0, self.shared_depth, None)
-        # Last blocks: images and regions as one batch, (B + R, 1 + N, D), each with a mask of its keys.
-        region_mask = _with_cls(regions.patch_mask)
-        x = torch.cat([x, x[regions.image_index]])
-        mask = torch.cat([image_mask, region_mask])[:, None, None]  # (B + R, heads, queries, keys)
-        x = trunk.norm(self._run(x, self.shared_depth, None, mask))
-        return ImageFeatures(x[: len(images)], image_mask, x[len(images) :], region_mask)
+        x = self._run(x, 0, self.shared_depth)
+        # Last blocks: the whole images (if wanted), then the visible tokens of the regions, all laid flat.
+        tables = packing or pack_regions(regions.patch_mask)
+        images_too = len(x) if whole else 0
+        flat = torch.cat([x[:images_too].flatten(0, 1), visible_tokens(x, regions.image_index, tables)])
+        flat = trunk.norm(self._run(flat, self.shared_depth, None, images_too, tables))
+        tokens, seen = flat.split([images_too * x.shape[1], len(tables.row)])
+        return region_features(tokens.view(images_too, *x.shape[1:]), seen, tables, None if packing else regions)
 
-    def _run(self, x: Tensor, start: int, end: int | None, mask: Tensor | None) -> Tensor:
+    def _run(self, x: Tensor, start: int, end: int | None, *layout: Any) -> Tensor:
         for block in self.trunk.blocks[start:end]:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, mask, use_reentrant=False)
-            else:
-                x = block(x, attn_mask=mask)
+            x = run(block, self.checkpointing, x, *layout)
         return x
+
+
+class RegionBlock(Block):
+    """timm's block, which also takes whole images and the visible tokens of regions, laid flat."""
+
+    def forward(self, x: Tensor, whole: int | None = None, packing: Packing | None = None) -> Tensor:  # type: ignore[override]
+        """Run the block on tokens (B, 1 + N, D), or on those of `whole` images and then of regions, laid flat."""
+        if whole is None or packing is None:
+            return super().forward(x)  # type: ignore[no-any-return]
+        attended = self.ls1(self._attend(self.norm1(x), whole, packing))
+        x = x + _drop(self.drop_path1, attended, whole, packing)
+        return x + _drop(self.drop_path2, self.ls2(self.mlp(self.norm2(x))), whole, packing)
+
+    def _attend(self, x: Tensor, whole: int, packing: Packing) -> Tensor:
+        """Attention within each image and each region: regions in groups of similar size."""
+        attention: Any = self.attn
+        images, regions = attention.qkv(x).split([len(x) - len(packing.row), len(packing.row)])
+        heads = attention.num_heads
+        seen = [_attend_rows(*group, heads) for group in packing.grouped.split(packing.grouped.spread(regions))]
+        seen = [packing.grouped.collect(torch.cat(seen))] if seen else []
+        if whole:
+            seen = [_attend_rows(images.view(whole, -1, images.shape[-1]), None, heads), *seen]
+        return attention.proj(torch.cat(seen))  # type: ignore[no-any-return]
+
+
+def _attend_rows(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+    """Attention within rows of queries, keys and values (n, L, 3 D), to flat tokens (n * L, D)."""
+    q, k, v = rearrange(qkv, "n l (part h d) -> part n h l d", part=3, h=heads)
+    return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
+
+
+def _drop(path: nn.Module, x: Tensor, whole: int, packing: Packing) -> Tensor:
+    """Stochastic depth of flat tokens: all tokens of an image or of a region share their fate."""
+    if isinstance(path, nn.Identity):
+        return x
+    images, regions = path(x.new_ones(whole + len(packing.first), 1)).split([whole, len(packing.first)])
+    length = (len(x) - len(packing.row)) // max(whole, 1)
+    return x * torch.cat([images.repeat_interleave(length, 0), regions.index_select(0, packing.row)])
 
 
 class Swin(nn.Module):
     """A Swin encoder with mean pooling: token 0 is the mean of the image's or the region's patches (X-VLM).
 
-    A region has the same patches as its image; its mask hides those outside the region from cross-attention.
+    A region has the same patches as its image, those outside it left out.
 
     Args:
         config: Numbers of the model.
@@ -127,21 +168,23 @@ class Swin(nn.Module):
             if isinstance(module, WindowAttention):
                 module.fused_attn = True  # timm leaves scaled_dot_product_attention off here by default
 
-    def forward(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Encode images (B, 3, height, width) and regions of them."""
+    def forward(
+        self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
+    ) -> ImageFeatures:
+        """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
         _check_size(images, self.image_size)
         # Images: the mean of the patches, then the patches, (B, 1 + N, D).
         patches = self.trunk.forward_features(images).flatten(1, 2)  # (B, N, D)
         tokens = torch.cat([patches.mean(1, keepdim=True), patches], 1)
-        image_mask = _all_visible(tokens)
         if regions is None:
-            return ImageFeatures(tokens, image_mask)
-        # Regions: the mean of the patches inside, then all patches of the image, (R, 1 + N, D).
-        patches = patches[regions.image_index]  # (R, N, D)
+            return ImageFeatures(tokens, _all_visible(tokens))
+        # Regions: the mean of the patches inside, then these patches, laid flat, (T, D).
+        tables = packing or pack_regions(regions.patch_mask)
         weights = regions.patch_mask.to(patches.dtype)
         weights = weights / weights.sum(1, keepdim=True).clamp(min=1)  # (R, N)
-        mean = weights[:, None] @ patches  # (R, 1, D)
-        return ImageFeatures(tokens, image_mask, torch.cat([mean, patches], 1), _with_cls(regions.patch_mask))
+        mean = (weights[:, None] @ patches[regions.image_index]).squeeze(1)  # (R, D)
+        seen = visible_tokens(tokens, regions.image_index, tables).index_copy(0, tables.first, mean)
+        return region_features(tokens, seen, tables, None if packing else regions)
 
 
 def build_vision(config: ModelConfig, checkpointing: bool = False) -> ViT | Swin:
@@ -219,6 +262,35 @@ def _all_visible(tokens: Tensor) -> Tensor:
 
 def _with_cls(patch_mask: Tensor) -> Tensor:
     return torch.cat([patch_mask.new_ones(len(patch_mask), 1), patch_mask], 1)
+
+
+def pack_regions(patch_mask: Tensor) -> Packing:
+    """Tables of [CLS] and the patches of each region (R, N), bool."""
+    return pack(_with_cls(patch_mask))
+
+
+def visible_tokens(x: Tensor, image_index: Tensor, packing: Packing) -> Tensor:
+    """Copy the visible tokens of regions (T, D) out of those of their images (B, 1 + N, D)."""
+    rows = image_index.index_select(0, packing.row) * x.shape[1] + packing.column
+    return x.flatten(0, 1).index_select(0, rows)
+
+
+def region_features(tokens: Tensor, seen: Tensor, packing: Packing, padded: Regions | None) -> ImageFeatures:
+    """Features of whole images (B, 1 + N, D) and of the visible tokens of regions (T, D).
+
+    Args:
+        tokens: Of whole images; of 0 images if they were not wanted.
+        seen: Of regions, laid flat.
+        packing: Their tables.
+        padded: If given, rows of all patches of these regions are returned instead, with zeros at those outside.
+    """
+    mask = _all_visible(tokens)
+    if padded is None:
+        return ImageFeatures(tokens, mask, seen, packing.mask)
+    region_mask = _with_cls(padded.patch_mask)
+    places = packing.row * region_mask.shape[1] + packing.column
+    rows = seen.new_zeros(region_mask.numel(), seen.shape[-1]).index_copy(0, places, seen)
+    return ImageFeatures(tokens, mask, rows.view(*region_mask.shape, seen.shape[-1]), region_mask)
 
 
 def _check_size(images: Tensor, size: int) -> None:

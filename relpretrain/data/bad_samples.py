@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from relpretrain.data.pipeline.stages import EXCLUDED, PART
-from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.manifest import ShardEntry
+from relpretrain.data.shards.remote import name_of
 from relpretrain.distributed import gather_objects, is_distributed
 from relpretrain.errors import TooManyBadSamples
 from relpretrain.types import Batch
@@ -36,11 +37,12 @@ class BadSampleTracker:
         self.bad: Counter[str] = Counter()  # of those seen, by dataset
         self.batches = 0
 
-    def add_index(self, dataset: str, index: ShardIndex) -> None:
-        """Count the samples that indexing a shard had to leave out."""
-        for reason, key in index.problems:
-            self.indexed[dataset, reason, index.name] += 1
-            self.first.setdefault((dataset, reason), f"{index.name}/{key}")
+    def add_entry(self, dataset: str, entry: ShardEntry) -> None:
+        """Count the samples that the index of a shard leaves out."""
+        name = name_of(entry.shard) if entry.problems else ""
+        for reason, number in entry.problems.items():
+            self.indexed[dataset, reason, name] += number
+            self.first.setdefault((dataset, reason), f"shard {name}")
 
     def add(self, batch: Batch) -> None:
         """Count a batch, and check the limit: each time on one process, every `JUDGED_EVERY` batches on several.

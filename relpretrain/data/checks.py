@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from relpretrain.data.bad_samples import too_many
-from relpretrain.data.loading import uneven
+from relpretrain.data.batches import uneven
 from relpretrain.data.pipeline.collate import BATCH_TYPES
 from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.data.sampling.schedule import BatchSchedule, wrong_neighbours, wrong_ratios
+from relpretrain.data.sampling.schedule import BatchSchedule, wrong_groups, wrong_neighbours, wrong_ratios
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.find import resolve_shards
-from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards.cache import Cache
+from relpretrain.data.shards.find import named_manifests, resolve_shards
+from relpretrain.data.shards.manifest import ShardEntry, manifests
+from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import suggest, wrong_fraction
 from relpretrain.kinds import Kind
@@ -23,6 +28,7 @@ from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
 
 _LOOK = 64  # graphs examined for the text limit
+_SHARDS = 8  # of a dataset, that are opened for it
 _TOLD = 3  # broken shards of a dataset that are named one by one
 _NEEDS: dict[Kind, str] = {"captions": "captions", "regions": "entities", "graphs": "relations"}
 
@@ -81,60 +87,69 @@ def resolve(streams: Mapping[str, Stream], problems: list[str]) -> dict[str, dic
 
 def find(
     streams: Mapping[str, Stream], problems: list[str], workers: int = 0
-) -> dict[str, dict[str, list[ShardIndex]]]:
-    """Find and index the shards of all streams, by stream and dataset; a dataset with a broken shard has none.
+) -> dict[str, dict[str, list[ShardEntry]]]:
+    """Find the shards of all streams, by stream and dataset; a dataset with a broken shard has none.
 
     Args:
         streams: The streams.
         problems: Error lines are added to it, for at most three broken shards of a dataset.
-        workers: Processes that index shards.
+        workers: Processes that read shards without a manifest.
+
+    Returns:
+        What their manifests say of them.
     """
     resolved = resolve(streams, problems)
     shards = [shard for datasets in resolved.values() for shards in datasets.values() for shard in shards]
-    made = index_shards(shards, workers)
-    found: dict[str, dict[str, list[ShardIndex]]] = {}
+    made = manifests(shards, workers, manifests_of(streams))
+    found: dict[str, dict[str, list[ShardEntry]]] = {}
     noted: set[str] = set()
     for name, datasets in resolved.items():
         found[name] = {}
         for dataset, names in datasets.items():
-            indexes = [made[shard] for shard in names]
-            errors = dict.fromkeys(str(error) for error in indexes if isinstance(error, Exception))
+            entries = [made[shard] for shard in names]
+            errors = dict.fromkeys(str(error) for error in entries if isinstance(error, Exception))
             new = [error for error in errors if error not in noted]
             noted.update(new)
             problems += [f"Stream {name!r}, dataset {dataset!r}: {error}" for error in new[:_TOLD]]
             if len(new) > _TOLD:
                 problems.append(f"Stream {name!r}, dataset {dataset!r}: {len(new) - _TOLD} more of its shards fail.")
-            found[name][dataset] = [] if errors else [index for index in indexes if isinstance(index, ShardIndex)]
+            found[name][dataset] = [] if errors else [entry for entry in entries if isinstance(entry, ShardEntry)]
     return found
 
 
+def manifests_of(streams: Mapping[str, Stream]) -> list[str]:
+    """The manifests that streams name in the place of shards."""
+    patterns = [patterns for stream in streams.values() for patterns in stream.datasets.values()]
+    return list(dict.fromkeys(place for each in patterns for place in named_manifests(each)))
+
+
 def holdings(
-    streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]], max_bad_fraction: float
+    streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, Sequence[ShardEntry]]], max_bad_fraction: float
 ) -> list[str]:
     """Report datasets with no eligible samples, and datasets with too many bad ones."""
     problems = []
     judged = set()
     for name, stream in streams.items():
-        for dataset, indexes in shards[name].items():
-            if not indexes or stream.kind not in BATCH_TYPES:
+        for dataset, entries in shards[name].items():
+            if not entries or stream.kind not in BATCH_TYPES:
                 continue  # reported by `find` or `settings`
-            have = [sum(len(index.eligible(kind)) for index in indexes) for kind in BATCH_TYPES]
-            if not sum(len(index.eligible(stream.kind)) for index in indexes):
-                names = indexes[0].name if len(indexes) == 1 else f"{indexes[0].name} ... {indexes[-1].name}"
+            have = [sum(entry.eligible[kind] for entry in entries) for kind in BATCH_TYPES]
+            if not sum(entry.eligible[stream.kind] for entry in entries):
+                ends = name_of(entries[0].shard), name_of(entries[-1].shard)
+                names = ends[0] if len(entries) == 1 else f"{ends[0]} ... {ends[1]}"
                 problems.append(
                     f"Stream {name!r} (kind {stream.kind}, ratio {stream.ratio:g}) needs samples with "
-                    f"{_NEEDS[stream.kind]}, but dataset {dataset!r} has none: its {len(indexes)} shard(s) ({names}) "
-                    f"hold {sum(map(len, indexes))} samples, {have[0]} with captions, {have[1]} with entities, "
-                    f"{have[2]} with relations. Give it other shards, or set its ratio to 0."
+                    f"{_NEEDS[stream.kind]}, but dataset {dataset!r} has none: its {len(entries)} shard(s) ({names}) "
+                    f"hold {sum(entry.samples for entry in entries)} samples, {have[0]} with captions, {have[1]} with "
+                    f"entities, {have[2]} with relations. Give it other shards, or set its ratio to 0."
                 )
-            bad = Counter((dataset, problem.reason, index.name) for index in indexes for problem in index.problems)
-            seen = sum(len(index) + len(index.problems) for index in indexes)
+            bad = Counter[tuple[str, str, str]]()
+            for entry in entries:
+                for reason, count in entry.problems.items():
+                    bad[dataset, reason, name_of(entry.shard)] += count
+            seen = sum(entry.samples for entry in entries) + sum(bad.values())
             if sum(bad.values()) > max_bad_fraction * seen and dataset not in judged:
-                first = {
-                    (dataset, problem.reason): f"{index.name}/{problem.key}"
-                    for index in reversed(indexes)
-                    for problem in reversed(index.problems)
-                }
+                first = {(dataset, reason): f"shard {shard}" for _, reason, shard in reversed(list(bad))}
                 problems.append(too_many(dataset, bad, first, seen, max_bad_fraction))
             judged.add(dataset)
     return problems
@@ -167,10 +182,47 @@ def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[
     return problems
 
 
-def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder: TextEncoder) -> list[str]:
-    """Report a `max_tokens` too small for a single triplet of some graph."""
+def text_limits(
+    name: str,
+    stream: Stream,
+    shards: Mapping[str, Sequence[ShardEntry]],
+    encoder: TextEncoder,
+    cache: Cache,
+    first: Callable[[str, NDArray[np.int64]], int],
+) -> list[str]:
+    """Report a `max_tokens` too small for a single triplet of some graph.
+
+    Args:
+        name: Of the stream.
+        stream: The stream.
+        shards: What its shards hold, by dataset.
+        encoder: Of its texts.
+        cache: Fetches a shard where all are remote.
+        first: Which one: the number of the shard that is read first, by dataset and eligible rows of its shards.
+    """
+    for dataset, entries in shards.items():
+        rows = np.array([entry.eligible["graphs"] for entry in entries])
+        looked = [entry for entry in entries if entry.eligible["graphs"] and not is_remote(entry.shard)][:_SHARDS]
+        try:
+            if not looked and rows.any():
+                looked = [entries[first(dataset, rows)]]
+            found = text_limit(name, stream, (_index(entry, cache) for entry in looked), encoder)
+        except (OSError, ValueError) as error:
+            found = [f"Stream {name!r}, dataset {dataset!r}: {error}"]
+        if found:
+            return found
+    return []
+
+
+def _index(entry: ShardEntry, cache: Cache) -> ShardIndex:
+    cache.fetch(entry)
+    return ShardIndex.at(cache.path(entry), name_of(entry.shard))
+
+
+def text_limit(name: str, stream: Stream, shards: Iterable[ShardIndex], encoder: TextEncoder) -> list[str]:
+    """Report a `max_tokens` too small for a single triplet of some graph of a dataset."""
     shortest: list[tuple[int, str]] = []
-    for index in indexes:
+    for index in shards:
         for row in index.eligible("graphs")[: _LOOK - len(shortest)].tolist():
             try:
                 graph = SceneGraph.from_json(parse_json(index.read(row).json or b"{}"), math.inf, math.inf)
@@ -179,6 +231,8 @@ def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder
             if graph.relations:
                 texts = [triplet_text(graph, relation) for relation in graph.relations]
                 shortest.append(min((1 + encoder.triplet_length(text), text) for text in texts))
+        if len(shortest) == _LOOK:
+            break
     over = [pair for pair in shortest if pair[0] > stream.max_tokens]
     if not over:
         return []
@@ -187,6 +241,29 @@ def text_limit(name: str, stream: Stream, indexes: Sequence[ShardIndex], encoder
         f"Stream {name!r}: max_tokens={stream.max_tokens} is too short for one triplet in {len(over)} of "
         f"{len(shortest)} graphs looked at; {text!r} takes {length} tokens. Set max_tokens to at least {length}."
     ]
+
+
+def grouping(
+    groups: int, nodes: int, streams: Mapping[str, Stream], shards: Mapping[str, Mapping[str, Sequence[ShardEntry]]]
+) -> list[str]:
+    """Report groups that this run's machines, or its batches, cannot be divided by.
+
+    Args:
+        groups: Number of groups.
+        nodes: Number of machines.
+        streams: The training streams.
+        shards: What their shards hold.
+    """
+    problems = [problem for name, stream in streams.items() if (problem := wrong_groups(name, stream, groups))]
+    if groups > 1 and groups % nodes and any(
+        is_remote(entry.shard) for name in streams for entries in shards.get(name, {}).values() for entry in entries
+    ):  # fmt: skip
+        fits = ", ".join(str(number) for number in range(1, groups + 1) if groups % number == 0)
+        problems.append(
+            f"The batches are divided among {groups} groups (data.groups), which {nodes} machines cannot share: some "
+            f"would fetch the shards of others too. Take {fits} machines, or begin a new run with data.groups={nodes}."
+        )
+    return problems
 
 
 def workers(num_workers: int, schedule: BatchSchedule) -> list[str]:

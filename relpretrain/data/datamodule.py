@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, get_args
 
+import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from relpretrain.data import checks, trainer_flags
 from relpretrain.data.bad_samples import BadSampleTracker
-from relpretrain.data.loading import Batches, StepDataset, step_loader
+from relpretrain.data.batches import Batches
+from relpretrain.data.fetching import Counters, Demand, Fetcher, cache_counters
+from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
-from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of
-from relpretrain.data.sampling.schedule import BatchSchedule, wrong_stream_ratios
+from relpretrain.data.sampling.schedule import (
+    BatchSchedule,
+    differences,
+    first_shard,
+    groups_of,
+    wrong_stream_ratios,
+)
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import schedule_lines
-from relpretrain.data.shards.indexing import index_shards
-from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.cache import GB, Cache
+from relpretrain.data.shards.manifest import ShardEntry
+from relpretrain.data.shards.opened import OpenShards
 from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
@@ -34,6 +46,7 @@ from relpretrain.scene_graph import Coverage, warn_outside
 from relpretrain.types import Batch
 
 _VALIDATION_SEED = 0  # fixed, so that every run validates on the same batches
+_TOLD = 4  # differences from a checkpoint's data that are named
 
 
 class RelationDataModule(LightningDataModule):
@@ -59,6 +72,9 @@ class RelationDataModule(LightningDataModule):
         stop: When training ends before the trainer's `max_steps`: "first_exhausted" before a dataset would begin its
             second epoch, "all_exhausted" when every dataset has completed its first.
         exclude: A list of images never to train on, as `relpretrain data audit` writes it.
+        groups: Parts of the joint batch that each draw from a span of the epoch of their own, so that a machine fetches
+            the shards of its groups alone; None for the number of machines. A resumed run keeps its checkpoint's.
+        cache_gb: Gigabytes (10^9 bytes) that the copies of remote shards may take on each machine; None for no limit.
     """
 
     def __init__(
@@ -78,6 +94,8 @@ class RelationDataModule(LightningDataModule):
         worker_timeout: float = 1800.0,
         stop: Stop = "max_steps",
         exclude: str | None = None,
+        groups: int | None = None,
+        cache_gb: float | None = None,
     ) -> None:
         super().__init__()
         self.streams = {name: stream for name, stream in streams.items() if stream.ratio != 0}
@@ -98,6 +116,8 @@ class RelationDataModule(LightningDataModule):
         self.worker_timeout = worker_timeout
         self.stop = stop
         self.exclude = exclude
+        self.groups = groups
+        self.cache_gb = cache_gb
         self._never_drawn: dict[tuple[str, str], dict[str, int]] = {}
         self._outside: dict[tuple[str, str], Coverage] = {}
         self.schedule: BatchSchedule | None = None
@@ -108,6 +128,10 @@ class RelationDataModule(LightningDataModule):
         self._next = 0
         self._accumulation: tuple[int, int] | None = None  # current optimizer step, and its first batch
         self._resumed: dict[str, Any] | None = None
+        self._shards: dict[str, dict[str, list[ShardEntry]]] = {}
+        self._cache = Cache()
+        self._counters: list[Counters] = []
+        self._fetcher: Fetcher | None = None
 
     @property
     def preprocess(self) -> Preprocess:
@@ -117,10 +141,8 @@ class RelationDataModule(LightningDataModule):
         return Preprocess(self._load_tokenizer(), self.image_size, limit, self.separator, clean=self.clean)
 
     def prepare_data(self) -> None:
-        """Copy remote shards and store indexes, on one process per machine. `setup` reports the problems."""
-        found = checks.resolve(self._all_streams(), [])
-        shards = [shard for datasets in found.values() for shards in datasets.values() for shard in shards]
-        index_shards(shards, self.num_workers)
+        """Make and store what lacks of manifests, on one process per machine. `setup` reports the problems."""
+        checks.find(self._all_streams(), [], self.num_workers)
 
     def optimizer_steps(self, accumulate: int = 1) -> int | None:
         """Optimizer steps after which the stopping rule ends training: a Trainer's `max_steps` should be no more.
@@ -134,19 +156,16 @@ class RelationDataModule(LightningDataModule):
         if self.stop == "max_steps" or self._check_settings(self.streams):
             return None
         problems: list[str] = []
-        exclusion = self._load_exclusion(problems)
+        self._load_exclusion(problems)
         shards = checks.find(self.streams, problems, self.num_workers)
         if problems or checks.holdings(self.streams, shards, self.max_bad_fraction):
             return None
-        try:
-            rows, _ = eligible_rows(self.streams, shards, exclusion)
-        except ConfigError:
-            return None
-        end = BatchSchedule(self.streams, rows, self.seed).end(self.stop)
+        counts, _ = eligible_counts(self.streams, shards)
+        end = BatchSchedule(self.streams, counts, self.seed).end(self.stop)
         return None if end is None else trainer_flags.optimizer_steps(end, accumulate)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find and index the shards, and check all that can be known before training.
+        """Find the shards' manifests, and check all that can be known before training.
 
         Raises:
             ConfigError: All problems together, one line each.
@@ -158,18 +177,21 @@ class RelationDataModule(LightningDataModule):
         problems += self._check_settings(streams)
         exclusion = self._load_exclusion(problems)
         # What `prepare_data` could not store is made again, by every process.
-        shards = checks.find(streams, problems, self.num_workers if world_size() == 1 else 0)
+        self._shards = shards = checks.find(streams, problems, self.num_workers if world_size() == 1 else 0)
         problems += checks.holdings(streams, shards, self.max_bad_fraction)
+        groups = self._first_groups() if self._resumed is None else int(self._resumed.get("groups", 1))
+        problems += checks.grouping(groups, self._nodes, self.streams, shards)
+        self._cache = Cache(None if self.cache_gb is None else int(self.cache_gb * GB))
         try:
             tokenizer = self._load_tokenizer()
         except ValueError as error:
             problems.append(str(error))
         else:
             for name, stream in streams.items():
-                problems += self._check_texts(name, stream, shards[name], tokenizer)
+                problems += self._check_texts(name, stream, shards[name], tokenizer, groups)
         if problems:
             raise ConfigError(problems)
-        self._build_datasets(shards, exclusion)
+        self._build_datasets(shards, exclusion, groups)
         assert self.schedule is not None
         problems = checks.workers(self.num_workers, self.schedule)
         processes = getattr(self.trainer, "num_devices", None) or local_processes(world_size())
@@ -193,7 +215,12 @@ class RelationDataModule(LightningDataModule):
         if self.schedule is None or self._train is None:
             return []
         accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
-        return schedule_lines(self.schedule, *self._steps(), accumulate, world_size(), self._never_drawn, self._outside)
+        lines = schedule_lines(
+            self.schedule, *self._steps(), accumulate, world_size(), self._never_drawn, self._outside
+        )
+        if self.exclude is not None:
+            lines.append(f"  images on {self.exclude} are left out when they are met, others come in their places")
+        return lines
 
     def counters(self) -> dict[str, float]:
         """Samples taken so far by all processes together, and epochs of each dataset, by the names of the logs."""
@@ -203,6 +230,8 @@ class RelationDataModule(LightningDataModule):
         for (stream, dataset), samples in self.schedule.taken(self._next).items():
             found[f"data/{stream}/{dataset}_samples"] = float(samples)
             found[f"data/{stream}/{dataset}_epochs"] = samples / sizes[stream, dataset]
+        if self._fetcher is not None and self._fetcher.demand.any:
+            found |= cache_counters(self._cache, [*self._counters, self._fetcher.counters])
         return found
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -210,14 +239,22 @@ class RelationDataModule(LightningDataModule):
         if self._train is None or self.schedule is None:
             raise ConfigError("There is no training data: call setup() first.")
         if self._resumed is not None:
-            if self._resumed["schedule"] != self.schedule.fingerprint:
+            if (
+                self._resumed["schedule"] != self.schedule.fingerprint
+                or self._resumed.get("settings", {}).get("contents", self._contents) != self._contents
+            ):
+                changed = differences(self._resumed.get("settings", {}), self._description())
+                told = f" ({'; '.join(changed[:_TOLD])})" if "settings" in self._resumed else ""
                 warnings.warn(
-                    f"The data differs from the checkpoint's (seed, streams or shards): step {self._next} goes on with "
-                    "the new schedule, and samples of the running epoch may come again or not at all.",
+                    f"The data differs from the checkpoint's (seed, streams or shards){told}: step {self._next} goes "
+                    "on with the new schedule, and samples of the running epoch may come again or not at all.",
                     stacklevel=2,
                 )
             self._resumed = None
         self._train.upcoming = self._next
+        self._note_position()
+        if self._fetcher is not None and self._fetcher.demand.any and rank() % self._processes == 0:
+            self._fetcher.start()
         self._end_at(self._next)
         return self._loader(self._train, self.num_workers)
 
@@ -246,6 +283,7 @@ class RelationDataModule(LightningDataModule):
                     self._accumulation = under_way, batch.step
                 if self._train is not None:
                     self._train.upcoming = self._next
+                    self._note_position()
         return batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -256,19 +294,41 @@ class RelationDataModule(LightningDataModule):
         if self.schedule is None:
             return {"next_step": upcoming, "schedule": ""}
         taken = {"/".join(source): samples for source, samples in self.schedule.taken(upcoming).items()}
-        return {"next_step": upcoming, "schedule": self.schedule.fingerprint, "taken": taken}
+        return {
+            "next_step": upcoming,
+            "schedule": self.schedule.fingerprint,
+            "groups": self.schedule.groups,
+            "settings": self._description(),
+            "taken": taken,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue after the last batch of a checkpoint."""
+        """Continue after the last batch of a checkpoint, with its groups.
+
+        Raises:
+            ConfigError: If the machines of this run cannot share these.
+        """
         self._next, self._accumulation = int(state_dict["next_step"]), None
         self._resumed = dict(state_dict)
+        groups = int(state_dict.get("groups", 1))
+        if self.schedule is None or groups == self.schedule.groups:
+            return
+        rank_zero_warn(
+            f"The joint batches of the checkpoint are divided among {groups} group(s) (data.groups), and go on so; a "
+            f"new run would have {self.schedule.groups}."
+        )
+        if problems := checks.grouping(groups, self._nodes, self.streams, self._shards):
+            raise ConfigError(problems)
+        self._use(self.schedule.in_groups(groups))
 
     def report(self) -> dict[str, dict[str, int]]:
         """Counts of this process's bad samples so far, by dataset and reason."""
         return self.bad_samples.report()
 
     def teardown(self, stage: str | None = None) -> None:
-        """Print the report of bad samples."""
+        """End the process that fetches, and print the report of bad samples."""
+        if self._fetcher is not None:
+            self._fetcher.stop()
         lines = self.bad_samples.lines()
         if lines and stage in (None, "fit"):
             where = f" (process {rank()})" if world_size() > 1 else ""
@@ -335,6 +395,10 @@ class RelationDataModule(LightningDataModule):
             problems.append(f"seed={self.seed} must not be negative.")
         if self.num_workers < 0:
             problems.append(f"num_workers={self.num_workers} must not be negative.")
+        if self.groups is not None and self.groups < 1:
+            problems.append(f"groups={self.groups} must be at least 1.")
+        if self.cache_gb is not None and not 0 < self.cache_gb < math.inf:
+            problems.append(f"cache_gb={self.cache_gb:g} must be above 0; leave it out for no limit.")
         if not self.worker_timeout >= 0:
             problems.append(f"worker_timeout={self.worker_timeout:g} must be seconds, or 0 to wait for ever.")
         problems += checks.fractions(mask_fraction=self.mask_fraction, max_bad_fraction=self.max_bad_fraction)
@@ -347,8 +411,26 @@ class RelationDataModule(LightningDataModule):
             problems += checks.objectives(streams, dict(known.items()))
         return problems
 
+    @property
+    def _nodes(self) -> int:
+        """Number of machines."""
+        return int(getattr(self.trainer, "num_nodes", 1))
+
+    @property
+    def _processes(self) -> int:
+        """Number of processes of a machine."""
+        return max(world_size() // self._nodes, 1)
+
+    def _first_groups(self) -> int:
+        """Number of groups of a new run."""
+        return self._nodes if self.groups is None else self.groups
+
+    def _own_groups(self, groups: int) -> range:
+        """The groups whose places this machine fills."""
+        return groups_of(rank() // self._processes, self._nodes, groups)
+
     def _check_texts(
-        self, name: str, stream: Stream, shards: Mapping[str, list[ShardIndex]], tokenizer: Any
+        self, name: str, stream: Stream, shards: Mapping[str, list[ShardEntry]], tokenizer: Any, groups: int
     ) -> list[str]:
         try:
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
@@ -356,39 +438,93 @@ class RelationDataModule(LightningDataModule):
             return [f"Stream {name!r}: {error}"]
         if stream.kind != "graphs":
             return []
-        found = [checks.text_limit(name, stream, indexes, encoder) for indexes in shards.values()]
-        return [problem for problems in found for problem in problems][:1]
+
+        known = name.removeprefix("validation ")
+        seed, parts = (self.seed, groups) if name == known else (_VALIDATION_SEED, 1)
+
+        def first(dataset: str, rows: NDArray[np.int64]) -> int:
+            own = self._own_groups(parts)[0]
+            return first_shard(known, dataset, rows, stream.batch_size, seed, parts, own)
+
+        return checks.text_limits(name, stream, shards, encoder, self._cache, first)
 
     def _build_datasets(
-        self, shards: Mapping[str, Mapping[str, list[ShardIndex]]], exclusion: Exclusion | None
+        self, shards: Mapping[str, Mapping[str, list[ShardEntry]]], exclusion: Exclusion | None, groups: int
     ) -> None:
         own = {name: shards[name] for name in self.streams}
         held = {name: shards[f"validation {name}"] for name in self.validation}
-        self._train = StepDataset(self._batches(self.streams, own, self.seed, exclusion), self._next)
-        self.schedule = self._train.batches.schedule
         self._val = []
         for name, stream in self.validation.items():
             batches = self._batches({name: dataclasses.replace(stream, ratio=1.0)}, held, _VALIDATION_SEED)
             whole = sum(batches.schedule.sizes().values()) // stream.batch_size
             self._val.append(StepDataset(batches, stop=min(self.validation_batches, max(whole, 1))))
+        self._train = StepDataset(self._batches(self.streams, own, self.seed, exclusion, groups), self._next)
+        self._use(self._train.batches.schedule)
         sizes: dict[str, int] = {}
-        for (_, dataset), size in self.schedule.sizes().items():
+        for (_, dataset), size in self._train.batches.schedule.sizes().items():
             sizes[dataset] = max(size, sizes.get(dataset, 0))
         self.bad_samples = BadSampleTracker(self.max_bad_fraction, sizes)
         noted = set()
         for datasets in shards.values():
-            for dataset, indexes in datasets.items():
-                for index in indexes:
-                    if (dataset, index.path) not in noted:
-                        self.bad_samples.add_index(dataset, index)
-                    noted.add((dataset, index.path))
+            for dataset, entries in datasets.items():
+                for entry in entries:
+                    if entry.problems and (dataset, entry.shard) not in noted:
+                        self.bad_samples.add_entry(dataset, entry)
+                        noted.add((dataset, entry.shard))
+
+    def _use(self, schedule: BatchSchedule) -> None:
+        """Train by a schedule: what must be fetched for it is known then.
+
+        Raises:
+            ConfigError: If the cache cannot hold it.
+        """
+        assert self._train is not None
+        self.schedule = self._train.batches.schedule = schedule
+        under_way = self.num_workers * self.prefetch + 2
+        always = [entry for dataset in self._val for entry in dataset.batches.shards_of(range(dataset.stop or 0))]
+        groups = self._own_groups(schedule.groups)
+        demand = Demand(schedule, self._train.batches.shards, groups, under_way, self._cache, always)
+        if problems := demand.problems():
+            self.schedule = None
+            raise ConfigError(problems)
+        if self._nodes > 1 and schedule.groups == 1 and demand.any:
+            rank_zero_warn(
+                "data.groups=1: every machine fetches all shards. A new run may have a group for each machine."
+            )
+        if self._fetcher is not None:
+            self._fetcher.stop()
+        self._fetcher = Fetcher(demand, Counters())
+        self._counters = [Counters(self.num_workers) for _ in ("training", "validation")]
+        for counters, datasets in zip(self._counters, ([self._train], self._val), strict=True):
+            for dataset in datasets:
+                dataset.batches.opened = OpenShards(self._cache, demand.keep, counters.add)
+
+    def _note_position(self) -> None:
+        """Let the process that fetches know where training stands."""
+        if self._fetcher is not None and self._train is not None:
+            self._fetcher.demand.at(self._next % self._train.repeat if self._train.repeat else self._next)
+
+    @property
+    def _contents(self) -> str:
+        """Digest of what the training shards hold, as far as their manifests tell."""
+        held = [
+            [name, dataset, *([entry.samples, entry.bytes] for entry in entries)]
+            for name in self.streams
+            for dataset, entries in self._shards.get(name, {}).items()
+        ]
+        return fingerprint(repr(held))
+
+    def _description(self) -> dict[str, Any]:
+        assert self.schedule is not None
+        return {**self.schedule.description(), "contents": self._contents}
 
     def _batches(
         self,
         streams: Mapping[str, Stream],
-        shards: Mapping[str, Mapping[str, list[ShardIndex]]],
+        shards: Mapping[str, Mapping[str, list[ShardEntry]]],
         seed: int,
         exclusion: Exclusion | None = None,
+        groups: int = 1,
     ) -> Batches:
         module = None if self.trainer is None else self.trainer.lightning_module
         tokenizer = self._load_tokenizer()
@@ -399,11 +535,11 @@ class RelationDataModule(LightningDataModule):
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)
             writer = TextWriter(stream, encoder, self.mask_fraction, vocabulary_of(stream, objectives))
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
-        eligible, never_drawn = eligible_rows(streams, shards, exclusion)
+        counts, never_drawn = eligible_counts(streams, shards)
         if streams is self.streams:
             self._never_drawn, self._outside = never_drawn, outside(streams, shards, objectives)
         listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
-        schedule = BatchSchedule(streams, eligible, seed, "" if listed is None else fingerprint(listed))
+        schedule = BatchSchedule(streams, counts, seed, "" if listed is None else fingerprint(listed), groups)
         return Batches(schedule, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:

@@ -7,20 +7,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from relpretrain.data import checks
 from relpretrain.data.bad_samples import BadSampleTracker
-from relpretrain.data.loading import Batches, StepDataset, step_loader
+from relpretrain.data.batches import Batches
+from relpretrain.data.fetching import Counters, Demand, Fetcher
+from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.host_images import HostTransform, ImageTransform
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.sampling.eligible import eligible_rows
+from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.sampling.outside import relation_counts
-from relpretrain.data.sampling.schedule import BatchSchedule
+from relpretrain.data.sampling.schedule import BatchSchedule, first_shard, groups_of
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.cache import GB, Cache
+from relpretrain.data.shards.manifest import ShardEntry, relation_total
+from relpretrain.data.shards.opened import OpenShards
 from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
@@ -53,6 +59,8 @@ def graph_loader(
     endless: bool = True,
     seed: int = 0,
     num_workers: int = 0,
+    groups: int | None = None,
+    cache_gb: float | None = None,
     worker_timeout: float = 1800.0,
 ) -> GraphLoader:
     """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
@@ -86,6 +94,9 @@ def graph_loader(
         endless: Whether an iteration never ends; else each iteration is one epoch.
         seed: Seed of all random choices.
         num_workers: Processes that prepare batches.
+        groups: Parts of the joint batch that each draw from a span of the epoch of their own; None for the number of
+            machines, as torchrun or SLURM tells it. A resumed loader keeps its checkpoint's.
+        cache_gb: Gigabytes that the copies of remote shards may take on each machine; None for no limit.
         worker_timeout: Seconds after which a worker that gives no batch ends the iteration, by name; 0 waits for ever.
 
     Raises:
@@ -114,9 +125,16 @@ def graph_loader(
     problems += checks.fractions(mask_fraction=mask_fraction, max_bad_fraction=max_bad_fraction)
     found = checks.find(streams, problems, num_workers if world_size() == 1 else 0)
     problems += checks.holdings(streams, found, max_bad_fraction)
+    groups = _machines() if groups is None else groups
+    problems += checks.grouping(groups, _machines(), streams, found)
+    cache = Cache(None if cache_gb is None else int(cache_gb * GB))
+
+    def first(dataset: str, rows: NDArray[np.int64]) -> int:
+        return first_shard(_NAME, dataset, rows, batch_size, seed, groups, _own_groups(groups)[0])
+
     try:
         encoder = text_encoder(tokenizer, max_tokens, separator)
-        problems += [p for indexes in found[_NAME].values() for p in checks.text_limit(_NAME, stream, indexes, encoder)]
+        problems += checks.text_limits(_NAME, stream, found[_NAME], encoder, cache, first)
         if isinstance(vocabulary, str):
             vocabulary = RelationVocabulary.load(vocabulary)
         exclusion = None if exclude is None else Exclusion.load(exclude)
@@ -130,23 +148,25 @@ def graph_loader(
     writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
     host = None if transform is None else HostTransform(image_size, transform)
     pipeline = Pipeline(stream, image_size, writer, exclusion, Normalisation(tuple(mean), tuple(std)), host)
-    rows, _ = eligible_rows(streams, found, exclusion)
-    schedule = BatchSchedule(streams, rows, seed, "" if exclude is None else str(exclude))
+    counts, _ = eligible_counts(streams, found)
+    schedule = BatchSchedule(streams, counts, seed, "" if exclude is None else str(exclude), groups)
     problems = checks.workers(num_workers, schedule)
     processes, bytes_ = local_processes(world_size()), 1 if host is None else 4
     problems += shared_memory(streams, image_size, num_workers, 2, world_size(), processes, bytes_)
     if problems:
         raise ConfigError(problems)
-    loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers)
+    loader = GraphLoader(schedule, found[_NAME], pipeline, encoder.tokenizer.pad_token_id, endless, num_workers, cache)
     loader.worker_timeout = worker_timeout
+    if problems := loader.demand.problems():
+        raise ConfigError(problems)
     if isinstance(encoder, SentenceEncoder):
         loader.padding = encoder.padding
     loader.bad_samples = BadSampleTracker(
         max_bad_fraction, {dataset: size for (_, dataset), size in schedule.sizes().items()}
     )
-    for dataset, indexes in found[_NAME].items():
-        for index in indexes:
-            loader.bad_samples.add_index(dataset, index)
+    for dataset, entries in found[_NAME].items():
+        for entry in entries:
+            loader.bad_samples.add_entry(dataset, entry)
     if vocabulary is not None and rank() == 0:
         tell_outside({dataset: coverage(counts, vocabulary) for dataset, counts in loader.relation_counts.items()})
     return loader
@@ -159,21 +179,23 @@ class GraphLoader:
 
     Args:
         schedule: The samples of every step.
-        shards: Indexes of the shards of each dataset.
+        shards: What the shards of each dataset hold.
         pipeline: From a stored sample to an example.
         pad_id: Id of the padding token.
         endless: Whether an iteration never ends; else it is one epoch.
         num_workers: Processes that prepare batches.
+        cache: The copies of remote shards.
     """
 
     def __init__(
         self,
         schedule: BatchSchedule,
-        shards: Mapping[str, Sequence[ShardIndex]],
+        shards: Mapping[str, Sequence[ShardEntry]],
         pipeline: Pipeline,
         pad_id: int,
         endless: bool = True,
         num_workers: int = 0,
+        cache: Cache | None = None,
     ) -> None:
         self.schedule = schedule
         self.shards = shards
@@ -184,6 +206,7 @@ class GraphLoader:
         self.next_step = 0
         self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
+        self.cache = cache or Cache()
         self.worker_timeout = 1800.0
 
     def __len__(self) -> int:
@@ -203,21 +226,37 @@ class GraphLoader:
             TooManyBadSamples: If more samples are bad than `max_bad_fraction` tolerates.
         """
         stop = None if self.endless else (self.next_step // self._epoch_batches() + 1) * self._epoch_batches()
+        demand = self.demand
+        demand.at(self.next_step)
+        fetcher = Fetcher(demand, Counters())
         batches = Batches(
-            self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size()
-        )
+            self.schedule, {_NAME: self.shards}, {_NAME: self.pipeline}, self.pad_id, rank(), world_size(),
+            OpenShards(self.cache, demand.keep),
+        )  # fmt: skip
         dataset = StepDataset(batches, self.next_step, stop)
         loader = step_loader(dataset, self.num_workers, timeout=self.worker_timeout, finish=self.padding)
-        for batch in loader:
-            assert isinstance(batch, GraphBatch)
-            self.bad_samples.add(batch)
-            self.next_step = batch.step + 1
-            yield batch
+        if demand.any and rank() % local_processes(world_size()) == 0:
+            fetcher.start()
+        try:
+            for batch in loader:
+                assert isinstance(batch, GraphBatch)
+                self.bad_samples.add(batch)
+                self.next_step = batch.step + 1
+                demand.at(self.next_step)
+                yield batch
+        finally:
+            fetcher.stop()
+
+    @property
+    def demand(self) -> Demand:
+        """Which remote shards this machine needs."""
+        own, under_way = _own_groups(self.schedule.groups), 2 * self.num_workers + 2
+        return Demand(self.schedule, {_NAME: self.shards}, own, under_way, self.cache)
 
     @property
     def relation_counts(self) -> dict[str, Counter[str]]:
         """How often each relation occurs, by dataset."""
-        return {dataset: relation_counts(indexes) for dataset, indexes in self.shards.items()}
+        return {dataset: relation_total(entries) for dataset, entries in self.shards.items()}
 
     def seek(self, step: int) -> None:
         """Let the next iteration begin at a step."""
@@ -225,10 +264,16 @@ class GraphLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, for a checkpoint."""
-        return {"next_step": self.next_step, "schedule": self.schedule.fingerprint}
+        return {"next_step": self.next_step, "schedule": self.schedule.fingerprint, "groups": self.schedule.groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue after the last batch of a checkpoint; warns if the data differs from the checkpoint's."""
+        """Continue after the last batch of a checkpoint, with its groups; warns if the data differs."""
+        groups = int(state_dict.get("groups", 1))
+        if groups != self.schedule.groups:
+            self.schedule = self.schedule.in_groups(groups)
+            problems = checks.grouping(groups, _machines(), self.schedule.streams, {_NAME: self.shards})
+            if problems := problems or self.demand.problems():
+                raise ConfigError(problems)
         if state_dict["schedule"] != self.schedule.fingerprint:
             warnings.warn(
                 f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
@@ -244,3 +289,13 @@ class GraphLoader:
     def _epoch_batches(self) -> int:
         """Number of whole batches in an epoch, at least 1."""
         return max(sum(self.schedule.sizes().values()) // self.schedule.streams[_NAME].batch_size, 1)
+
+
+def _machines() -> int:
+    """Number of machines, as torchrun or SLURM tells it."""
+    return max(world_size() // local_processes(world_size()), 1)
+
+
+def _own_groups(groups: int) -> range:
+    """The groups whose places this machine fills."""
+    return groups_of(rank() // local_processes(world_size()), _machines(), groups)

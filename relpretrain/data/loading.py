@@ -1,4 +1,4 @@
-"""Builds the batch of any step, in the data workers, and the loader over them."""
+"""The loader: batches in the order of their steps, in worker processes."""
 
 from __future__ import annotations
 
@@ -9,125 +9,24 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset, get_worker_info
 
-from relpretrain.data.pipeline.collate import Example, collate
-from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.sampling.schedule import BatchSchedule, Row
-from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.batches import Batches
 from relpretrain.data.workers import TOLD, Failure, Notes, died, stuck, worker_of
-from relpretrain.errors import TooManyBadSamples, WorkerError
-from relpretrain.identity import number_of
+from relpretrain.errors import WorkerError
 from relpretrain.types import Batch
-
-TRIES = 1000
-"""How many substitutes are tried for a bad sample before the run stops."""
 
 WATCH_SECONDS = 2.0
 """Seconds between two checks of a worker that the process it works for is alive."""
 
 _TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What a group of processes may be told."""
-
-
-class Batches:
-    """Builds the batch of any step.
-
-    A bad sample is replaced by another one of its dataset, drawn by (seed, step, slot), so batches are always full and
-    the global batch does not depend on the number of processes and workers.
-
-    Args:
-        schedule: The samples of every step.
-        shards: Indexes of the shards of each dataset, by stream.
-        pipelines: Each stream's pipeline from a stored sample to an example.
-        pad_id: Id of the padding token.
-        rank: Rank of this process.
-        world_size: Number of processes; each builds its slice of the global batch.
-
-    Raises:
-        ValueError: If a stream's batch size is not a multiple of the number of processes.
-    """
-
-    def __init__(
-        self,
-        schedule: BatchSchedule,
-        shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
-        pipelines: Mapping[str, Pipeline],
-        pad_id: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        for name, stream in schedule.streams.items():
-            if stream.batch_size % world_size:
-                raise ValueError(uneven(name, stream.batch_size, world_size))
-        self.schedule = schedule
-        self.shards = shards
-        self.pipelines = pipelines
-        self.pad_id = pad_id
-        self.rank = rank
-        self.world_size = world_size
-
-    def __getitem__(self, step: int) -> Batch:
-        """This process's batch of a step: a pure function of schedule, step and rank.
-
-        Raises:
-            TooManyBadSamples: If every substitute tried for a bad sample is bad, too.
-        """
-        name = self.schedule.stream_of(step)
-        stream = self.schedule.streams[name]
-        rows = self.schedule.rows(step)
-        size = len(rows) // self.world_size
-        examples: list[Example] = []
-        skipped: list[tuple[str, str, str]] = []
-        for slot in range(self.rank * size, (self.rank + 1) * size):
-            example, lost = self._example(name, rows[slot], [step, slot])
-            skipped += lost
-            substitutes = self.schedule.substitutes(step, slot)
-            for row in islice(substitutes, TRIES) if example is None else ():
-                example, lost = self._example(name, row, [step, slot, 1])
-                if example is not None:
-                    skipped += lost  # of the substitute's parts; bad substitutes are not counted
-                    break
-            if example is None:
-                _, reason, place = skipped[-1]
-                raise TooManyBadSamples(
-                    f"Dataset {rows[slot].dataset!r}: of {TRIES:,} samples drawn for step {step} (stream {name!r}) "
-                    f"none is good: {place} ({reason}), ... Look at it with `relpretrain data doctor`."
-                )
-            examples.append(example)
-        return collate(
-            stream.kind,
-            examples,
-            self.pad_id,
-            stream=name,
-            objectives=tuple(stream.objectives),
-            step=step,
-            skipped=tuple(skipped),
-        )
-
-    def _example(self, stream: str, row: Row, numbers: list[int]) -> tuple[Example | None, list[tuple[str, str, str]]]:
-        """Run a sample through its stream's pipeline, seeded by `numbers`; returns the example and what was lost."""
-        dataset, shard, number = row
-        rng = np.random.default_rng([self.schedule.seed, number_of("sample", stream), *numbers])
-        index = self.shards[stream][dataset][shard]
-        example, lost = self.pipelines[stream](dataset, index, number, rng)
-        return example, [(dataset, reason, index.place(number)) for reason in lost]
-
-
-def uneven(stream: str, batch_size: int, world_size: int) -> str:
-    """The error line for a batch size that is not a multiple of the number of processes."""
-    return (
-        f"Stream {stream!r}: batch_size={batch_size} is the joint batch of all processes and must be a multiple of "
-        f"their number, {world_size}."
-    )
 
 
 class StepDataset(IterableDataset[Batch]):

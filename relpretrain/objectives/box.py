@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks
 from relpretrain.features import Features, full_precision
 from relpretrain.objectives.base import Objective
-from relpretrain.types import Batch, BoxBackbone, ObjectiveOutput, RegionBatch
+from relpretrain.types import Batch, BoxBackbone, ObjectiveOutput, Pairs, RegionBatch
 
 EPSILON = 1e-7
 """Keeps empty boxes from dividing by 0, as in torchvision."""
@@ -79,6 +80,10 @@ class BOX(Objective):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight)
 
+    def views(self, batch: Batch) -> list[Pairs]:
+        """The texts with their whole images, of which the boxes are predicted."""
+        return [replace(batch.pairs, boxes=None)]
+
     def forward(self, features: Features) -> ObjectiveOutput:
         """Compute the loss on a region batch; without a region it is a zero of count 0."""
         pairs, backbone = features.batch.pairs, features.backbone
@@ -89,9 +94,8 @@ class BOX(Objective):
         if len(pairs) == 0:
             l1 = giou = features.zero[None]
         else:
-            # Fuse each text with its whole image, (n, length, fusion_dim), and predict its box, (n, 4).
-            view = features.view(pairs)
-            fused = backbone.fuse(view.text, pairs.text.attention_mask, *view.whole_image)
+            # Fuse each text with its whole image: [CLS], (n, 1, fusion_dim). Predict its box, (n, 4).
+            fused = features.view(pairs).fused_first(whole=True)
             predicted, target = predicted_boxes(backbone, fused), pairs.boxes
             l1, giou = box_losses(predicted, target)
             if pairs.whole is not None:  # rows of whole images have no box to be found

@@ -50,7 +50,7 @@ def masked_states(view: View, positions: Tensor) -> Tensor:
     text = view.pairs.text
     assert text.masked_input_ids is not None
     # Encode the masked texts and fuse them, (n, length, fusion_dim).
-    fused = view.fuse(view.backbone.encode_text(text.masked_input_ids, text.attention_mask))
+    fused = view.fuse(view.encode_text(text.masked_input_ids))
     return fused.flatten(0, 1).index_select(0, positions)
 
 

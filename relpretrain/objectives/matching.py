@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from relpretrain.config_record import recorded
@@ -45,19 +44,18 @@ def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) ->
     Returns:
         Logits (n, 2) of the positives, of the negative images and of the negative texts.
     """
-    backbone, (image, image_mask) = view.backbone, view.image
-    text, text_mask = view.text, view.pairs.text.attention_mask
+    backbone, text, text_mask = view.backbone, view.text, view.pairs.text.attention_mask
     if isinstance(backbone, CachedFusion):
-        cached, image_kv = backbone.precompute_text(text, text_mask), view.image_kv
+        packing, (image_kv, image_mask) = view.packing, view.image_kv
+        cached = backbone.precompute_text(text, text_mask, *packing)
         other_kv = tuple(part.index_select(0, other_image) for part in image_kv)
-        # Each image with its own text and its negative one, side by side: 2 n texts with n images.
-        both = rearrange([torch.arange(len(view), device=other_text.device), other_text], "pair n -> (n pair)")
-        logits = backbone.match(cached[both], text_mask[both], image_kv, image_mask)
-        positive, by_text = rearrange(logits, "(n pair) match -> pair n match", pair=2)
-        # Each text with its negative image.
-        by_image = backbone.match(cached, text_mask, other_kv, image_mask[other_image])
+        positive = backbone.match(cached, text_mask, image_kv, image_mask, *packing)
+        by_image = backbone.match(cached, text_mask, other_kv, image_mask[other_image], *packing)
+        # Negative texts are padded: nobody but the device knows how long they are.
+        by_text = backbone.match(cached[other_text], text_mask[other_text], image_kv, image_mask)
         return positive, by_image, by_text
     # Both kinds of negatives in one pass of 2 n pairs.
+    image, image_mask = view.image
     negatives = backbone.fuse(
         torch.cat([text, text[other_text]]),
         torch.cat([text_mask, text_mask[other_text]]),

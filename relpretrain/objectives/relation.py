@@ -146,7 +146,7 @@ class MRC(Objective):
         batch = features.batch
         assert isinstance(batch, GraphBatch)
         # [CLS] of each entity's label fused with its masked image, (entities, fusion_dim).
-        entity = features.view(self._entities(batch)).fused[:, 0]
+        entity = features.view(self._entities(batch)).fused_first()[:, 0]
         # Subject and object side by side, (triplets, 2 * fusion_dim).
         return self._classify(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
 

@@ -14,7 +14,7 @@ from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.start import start_from
 from relpretrain.distributed import attach_unused_parameters, is_sharded, rank
 from relpretrain.errors import ConfigError, suggest
-from relpretrain.features import Features, step_generator
+from relpretrain.features import Features, lay_out, step_generator
 from relpretrain.identity import number_of
 from relpretrain.objectives import Objective
 from relpretrain.scene_graph import RelationVocabulary
@@ -28,7 +28,7 @@ from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
 from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
 from relpretrain.training.survival.finite import FiniteGuard, Policy
-from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Teacher
+from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Pairs, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
 """What a teacher's queue takes of a batch."""
@@ -133,6 +133,13 @@ class RelationModule(pl.LightningModule):
             raise ConfigError("model.micro_batch and ModelParallelStrategy do not go together: leave out one of them")
         shard(self.backbone, self.objectives, data_mesh(mesh))
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Lay out a batch's texts and regions while it is on the CPU: later the host would wait for the device."""
+        if not isinstance(batch, Batch):
+            return batch
+        batch = lay_out(batch, self._wanted, cast(Backbone, self.backbone))
+        return batch.pin_memory() if torch.cuda.is_available() else batch
+
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """Sum of the weighted losses of the objectives that the batch names."""
         if is_sharded(self.backbone):
@@ -163,11 +170,12 @@ class RelationModule(pl.LightningModule):
         if is_sharded(self.backbone):
             batch = filled(batch, self.relation_vocabulary)
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
-        wanted = [pairs for objective in chosen.values() for pairs in objective.views(batch)]
         backbone = cast(Backbone, self.backbone)
         if self.micro_batch is not None:
             backbone, teacher = micro_batched(backbone, teacher, self.micro_batch)
-        features = Features(backbone, batch, wanted, generator, teacher)
+        if batch.pairs.text.packing is None and batch.images.device.type == "cpu":  # a loop that lays out nothing
+            batch = lay_out(batch, self._wanted, backbone)
+        features = Features(backbone, batch, self._wanted(batch), generator, teacher)
         parameters, outputs = list(self.parameters()), {}
         for name, objective in chosen.items():
             outputs[name] = objective(features)
@@ -289,6 +297,10 @@ class RelationModule(pl.LightningModule):
         if batch.objectives:
             return tuple(batch.objectives)
         return tuple(name for name, o in self.objectives.items() if isinstance(batch, cast(Objective, o).consumes))
+
+    def _wanted(self, batch: Batch) -> list[Pairs]:
+        """The pairs that the batch's objectives look at."""
+        return [pairs for name in self._names(batch) for pairs in self._objective(name, batch).views(batch)]
 
     def _objective(self, name: str, batch: Batch) -> Objective:
         if name not in self.objectives:

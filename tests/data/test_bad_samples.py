@@ -3,7 +3,6 @@ from types import SimpleNamespace
 import pytest
 
 from relpretrain.data.bad_samples import JUDGED_EVERY, BadSampleTracker
-from relpretrain.data.shards.scan import Problem
 from relpretrain.errors import TooManyBadSamples
 from tests import two_ranks
 
@@ -18,9 +17,9 @@ def test_counts_by_dataset_and_reason():
     bad_samples.add(_batch(8, 2))
     bad_samples.add(_batch(9, 1, "box_outside_image"))
     bad_samples.add(_batch(9, 1, shard="s2"))
-    bad_samples.add_index("web", SimpleNamespace(name="s0", problems=[Problem("missing_image", "k9")]))
+    bad_samples.add_entry("web", SimpleNamespace(shard="web/s0.tar", problems={"missing_image": 1}))
     assert bad_samples.report() == {"d": {"box_outside_image": 1, "truncated_image": 3}, "web": {"missing_image": 1}}
-    assert "web: missing_image: 1 times (first: s0/k9)" in bad_samples.lines()
+    assert "web: missing_image: 1 times (first: shard s0)" in bad_samples.lines()
 
 
 def test_run_stops_over_the_share_and_says_where():

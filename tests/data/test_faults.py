@@ -14,9 +14,8 @@ from PIL import Image
 
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.pipeline.images import decode
-from relpretrain.data.shards import row_index as index_file
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.errors import BadSample, ConfigError
+from relpretrain.errors import BadSample, ConfigError, TooManyBadSamples
 from tests.data.shards.test_row_index import write_tar
 from tests.data.small import picture, record, stream, tokenizer, write_shards
 
@@ -95,6 +94,11 @@ def fit_for(tmp_path):
         return data
 
     return make
+
+
+def _keys(data, steps):
+    data._next = 0
+    return [batch.keys for batch in islice(iter(data.train_dataloader()), steps)]
 
 
 def _sample(key, image=None, **changes):
@@ -204,31 +208,45 @@ def test_a_shard_that_disappears_stops_the_run_and_is_named(tmp_path, workers):
     data.setup()
     batches = iter(data.train_dataloader())
     assert len(next(batches)) == 2
-    index_file._open.cache_clear()  # open files would be read to their end
     for path in Path(shards).glob("*.tar"):
         path.unlink()
     with pytest.raises(OSError, match=r"s-0000\d\d\.tar disappeared during the run\. Put it back and resume"):
         list(islice(batches, 40))
 
 
-def test_excluded_images_are_never_drawn(tmp_path, capsys):
+def test_excluded_images_are_left_out_when_they_are_met(tmp_path, capsys):
     shards, words = write_shards(tmp_path / "shards", 24, 5), tokenizer(tmp_path)
     listed = {"version": 1, "image_ids": ["3", "11", "12", "99"], "phashes": []}
     (tmp_path / "exclude.json").write_text(json.dumps(listed))
 
     def data(**options):
-        found = RelationDataModule({"s": stream("captions", shards, 3)}, words, 16, **options)
+        found = RelationDataModule({"s": stream("captions", shards, 4)}, words, 16, max_bad_fraction=0.0, **options)
         found.setup()
         return found
 
     free, bound = data(), data(exclude=str(tmp_path / "exclude.json"))
-    assert "small: never drawn: 3 on the exclusion list" in capsys.readouterr().out
-    keys, lost = _after(bound, 7)
-    assert keys == [f"k{i:03d}" for i in range(24) if i not in (3, 11, 12)]
-    assert not lost
+    assert "exclude.json are left out when they are met" in capsys.readouterr().out
+    keys, lost = _after(bound, 6)
+    assert len(keys) == 24
+    assert sorted(set(keys)) == [f"k{i:03d}" for i in range(24) if i not in (3, 11, 12)]
+    assert lost == {"small": {"excluded_id": 3}}  # and never too many
+    kept = [[key for key in batch if key[-3:] not in ("003", "011", "012")] for batch in _keys(free, 6)]
+    assert all(set(whole) <= set(batch) for whole, batch in zip(kept, _keys(bound, 6), strict=True))
     assert bound.schedule.fingerprint != free.schedule.fingerprint
     with pytest.raises(ConfigError, match=r"exclude: cannot read the exclusion list nowhere\.json"):
         data(exclude="nowhere.json")
+
+
+def test_data_of_which_all_is_excluded_is_told(tmp_path):
+    shards, words = write_shards(tmp_path / "shards", 6, 2), tokenizer(tmp_path)
+    listed = {"version": 1, "image_ids": [str(i) for i in range(6)], "phashes": []}
+    (tmp_path / "exclude.json").write_text(json.dumps(listed))
+    data = RelationDataModule({"s": stream("captions", shards, 2)}, words, 16, exclude=str(tmp_path / "exclude.json"))
+    data.setup()
+    with pytest.raises(
+        TooManyBadSamples, match=r"1,000 samples .* \(excluded_id\), \.\.\.; the list of `exclude` leaves"
+    ):
+        next(iter(data.train_dataloader()))
 
 
 def test_excluded_pixels_are_left_out_and_counted(tmp_path):

@@ -126,7 +126,7 @@ def test_a_perfect_small_box_costs_nothing_under_autocast(kind):
         last.weight.zero_()
         last.bias.copy_(box.logit())
     with torch.autocast("cpu", torch.bfloat16):
-        output = BOX()(Features(model, batch, [batch.pairs]))
+        output = BOX()(Features(model, batch, BOX().views(batch)))
     assert float(output.parts["giou"].detach()) < 1e-4
     assert float(output.parts["l1"].detach()) < 1e-5
     output.loss.backward()

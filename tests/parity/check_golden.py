@@ -28,7 +28,7 @@ from relpretrain.checkpoints.official.names import arguments_from_state, convert
 from relpretrain.features import Features
 from relpretrain.objectives import BOX, ITC, ITM, MLM
 from relpretrain.objectives import matching as matching_module
-from relpretrain.types import IGNORE, CaptionBatch, ImageFeatures, Pairs, RegionBatch, Regions, TextBatch
+from relpretrain.types import IGNORE, CaptionBatch, Pairs, RegionBatch, Regions, TextBatch, WantedRegions
 
 TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
@@ -131,7 +131,8 @@ def xvlm_outputs(model: XVLM, io: Io) -> Iterator[Comparison]:
     whole = features.tokens[index]
     yield "full.image_embeds", features.tokens, io["outputs.full.image_embeds"]
     yield "full.image_feat", model.project_image(features.tokens), io["outputs.full.image_feat"]
-    yield "region.image_embeds", region, io["outputs.region.image_embeds"]
+    # Ours leaves out the patches outside of a region, which nothing looks at.
+    yield "region.image_embeds", region[region_mask], io["outputs.region.image_embeds"][region_mask]
     yield "region.image_embeds_full", whole, io["outputs.region.image_embeds_full"]
     yield "region.image_feat", model.project_image(region), io["outputs.region.image_feat"]
     yield "text_embeds", text, io["outputs.text_embeds"]
@@ -140,20 +141,6 @@ def xvlm_outputs(model: XVLM, io: Io) -> Iterator[Comparison]:
     yield "region.itm_logits", model.match_logits(fused), io["outputs.region.itm_logits"]
     boxes = model.boxes(model.fuse(text, mask, whole, features.mask[index]))
     yield "region.bbox", boxes, io["outputs.region.bbox"]
-
-
-class RecordedFeatures(Features):
-    """Features whose region masks are the recorded ones, not derived from the boxes."""
-
-    def __init__(self, *args: Any, recorded: Regions | None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.recorded = recorded
-
-    @property
-    def images(self) -> ImageFeatures:  # type: ignore[override]
-        if "features" not in self.__dict__:
-            self.__dict__["features"] = self.backbone.encode_image(self.batch.images, self.recorded)
-        return self.__dict__["features"]  # type: ignore[no-any-return]
 
 
 class Draws:
@@ -241,8 +228,10 @@ def xvlm_steps(model: XVLM, io: Io) -> Iterator[Comparison]:
     whole = io["inputs.is_whole_image"].bool()
     pairs = Pairs(texts(io), index, rows, boxes=io["inputs.target_bbox"], whole=whole)
     regions = RegionBatch(images=images, image_ids=torch.arange(len(images)), pairs=pairs)
-    recorded = Regions(index, io["inputs.region_patch_mask"][:, 1:].bool())
-    features: Features = RecordedFeatures(model, regions, [pairs], recorded=recorded)
+    # The recorded masks, not those of the boxes.
+    mask = io["inputs.region_patch_mask"][:, 1:].bool()
+    regions.regions = WantedRegions(index, mask, model.pack_regions(mask))
+    features = Features(model, regions, [pairs])
     yield from step(features, "region_step", io, with_boxes=True)
     captions = CaptionBatch(images=images[index], image_ids=rows, pairs=replace(pairs, image_index=rows, boxes=None))
     yield from step(Features(model, captions, [captions.pairs]), "caption_step", io, with_boxes=False)

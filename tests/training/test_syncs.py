@@ -62,8 +62,11 @@ def waits(name, stream, device):
     images = torch.zeros(len(batch.images), 3, SIDE, SIDE, dtype=torch.uint8)
     pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
     shown = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-    batch = dataclasses.replace(batch, images=images, pairs=pairs, normalisation=shown)._map(mode.from_tensor)
-    trained = fake(module(BACKBONES[name]()), mode, device)
+    plain = module(BACKBONES[name]())
+    batch = dataclasses.replace(batch, images=images, pairs=pairs, normalisation=shown)
+    batch = plain.on_before_batch_transfer(batch, 0)
+    batch = batch._map(mode.from_tensor)
+    trained = fake(plain, mode, device)
     with mode, log:
         loss = trained.training_step(batch.to(device))  # as Lightning moves it
         MetricBuffer().add(0, stream, *trained.last)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.manifest import ShardEntry, relation_total
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
 
@@ -32,19 +33,19 @@ def vocabulary_of(stream: Stream, objectives: Mapping[str, Any]) -> RelationVoca
 
 def outside(
     streams: Mapping[str, Stream],
-    shards: Mapping[str, Mapping[str, Sequence[ShardIndex]]],
+    shards: Mapping[str, Mapping[str, Sequence[ShardEntry]]],
     objectives: Mapping[str, Any],
 ) -> dict[tuple[str, str], Coverage]:
     """How much of each dataset's relations the vocabulary of its stream's objectives covers.
 
     Args:
         streams: The streams; those without a vocabulary are skipped.
-        shards: Indexes by stream and dataset.
+        shards: What the shards hold, by stream and dataset.
         objectives: The model's objectives by name.
     """
     return {
-        (name, dataset): coverage(relation_counts(indexes), vocabulary)
+        (name, dataset): coverage(relation_total(entries), vocabulary)
         for name, stream in streams.items()
         if (vocabulary := vocabulary_of(stream, objectives)) is not None
-        for dataset, indexes in shards[name].items()
+        for dataset, entries in shards[name].items()
     }

@@ -2,7 +2,7 @@
 
 Each step draws a stream by the streams' ratios and a dataset of it by `dataset_ratios`. The samples it takes depend
 only on how often that dataset was drawn before, counted in blocks of steps, so any step is computed without the ones
-before it.
+before it. Of the shards nothing is known but how many rows each has to give.
 """
 
 from __future__ import annotations
@@ -14,19 +14,37 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from relpretrain.data.sampling.order import WINDOW, EpochOrder, ReplacementOrder
 from relpretrain.data.sampling.stream import Stop, Stream
 from relpretrain.identity import fingerprint, number_of
 
-_BLOCK = 4096  # steps, or samples with replacement, drawn with one generator
-_WINDOW = 8  # shards whose samples are shuffled together
+_BLOCK = 4096  # steps drawn with one generator
 
 
 class Row(NamedTuple):
-    """Location of a sample: dataset, number of the shard within it, row of the shard's index."""
+    """Location of a sample: dataset, number of the shard within it, number of the row among its eligible ones."""
 
     dataset: str
     shard: int
     row: int
+
+
+class Need(NamedTuple):
+    """A shard that batches are made of.
+
+    Args:
+        stream: The stream that draws from it.
+        dataset: Its dataset.
+        shard: Its number there.
+        open: Whether one of the next batches may need it; else it comes after them.
+        steps: In about how many steps it is needed.
+    """
+
+    stream: str
+    dataset: str
+    shard: int
+    open: bool
+    steps: float
 
 
 class BatchSchedule:
@@ -34,20 +52,23 @@ class BatchSchedule:
 
     Args:
         streams: The streams by name; one with ratio 0 is off.
-        eligible: Rows that may be drawn, by stream, dataset and shard.
+        eligible: How many rows may be drawn, by stream, dataset and shard.
         seed: Not negative.
-        note: Anything else that decided which rows are eligible, such as the exclusion list; part of the fingerprint.
+        note: Anything else that decides which samples are used, such as the exclusion list; part of the fingerprint.
+        groups: Parts of the joint batch that draw from spans of the epoch of their own (`order`).
 
     Raises:
-        ValueError: If a ratio is negative, all are zero, or a stream that is on has a dataset without rows.
+        ValueError: If a ratio is negative, all are zero, a stream that is on has a dataset without rows, or a batch
+            fewer places than there are groups.
     """
 
     def __init__(
         self,
         streams: Mapping[str, Stream],
-        eligible: Mapping[str, Mapping[str, Sequence[NDArray[np.int64]]]],
+        eligible: Mapping[str, Mapping[str, Sequence[int] | NDArray[np.int64]]],
         seed: int = 0,
         note: str = "",
+        groups: int = 1,
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
@@ -56,15 +77,18 @@ class BatchSchedule:
         self.streams = {name: stream for name, stream in streams.items() if stream.ratio > 0}
         self.seed = seed
         self.note = note
+        self.groups = groups
+        self._eligible = eligible
         total = sum(stream.ratio for stream in self.streams.values())
         self.probabilities = {name: stream.ratio / total for name, stream in self.streams.items()}
         self._sources = [(name, dataset) for name, stream in self.streams.items() for dataset in stream.datasets]
-        self._samplers = {(n, d): self._sampler(n, d, eligible[n][d]) for n, d in self._sources}
-        for (name, dataset), sampler in self._samplers.items():
-            if sampler.size == 0:
+        self.orders = {(n, d): self._order(n, d, eligible[n][d]) for n, d in self._sources}
+        for (name, dataset), order in self.orders.items():
+            if order.size == 0:
                 raise ValueError(f"Stream {name!r} draws from dataset {dataset!r}, which has no sample for it.")
         within = {name: self._ratios(name) for name in self.streams}
         probabilities = [self.probabilities[n] * within[n][d] / sum(within[n].values()) for n, d in self._sources]
+        self._chances = dict(zip(self._sources, probabilities, strict=True))
         self._thresholds = np.cumsum(probabilities)[:-1]
         self._batch_sizes = np.array([self.streams[name].batch_size for name, _ in self._sources])
         self._before = [np.zeros(len(self._sources), dtype=np.int64)]  # draws of each source before each block
@@ -78,29 +102,61 @@ class BatchSchedule:
         """Name of the dataset that a step draws."""
         return self._sources[self._source(step)][1]
 
-    def rows(self, step: int) -> list[Row]:
-        """The samples of a step's global batch, that of all processes together.
+    def rows(self, step: int, slots: range | None = None) -> list[Row]:
+        """The samples of a step's global batch, that of all processes together, or of some places of it.
 
         Without replacement, an epoch visits each sample of a dataset once, in an order of its own; a batch may hold
         the end of one epoch and the beginning of the next. With replacement, each sample is drawn independently.
+
+        Args:
+            step: Number of the step.
+            slots: The places; None for all.
         """
         source = self._source(step)
-        name, dataset = self._sources[source]
-        size = self.streams[name].batch_size
-        start = int(self._draws_before(step)[source]) * size
-        return [Row(dataset, *place) for place in self._samplers[name, dataset].take(start, size)]
+        slots = range(int(self._batch_sizes[source])) if slots is None else slots
+        taken = self.orders[self._sources[source]].take(self._position(step, slots.start), len(slots))
+        return [Row(self._sources[source][1], *place) for place in taken]
 
     def substitutes(self, step: int, slot: int) -> Iterator[Row]:
-        """Endless independent draws from the step's dataset, to replace a bad sample in place `slot` of the batch."""
+        """Endless draws to replace a bad sample in place `slot` of a step's batch, from shards that are at hand."""
         source = self._sources[self._source(step)]
-        sampler = self._samplers[source]
         rng = np.random.default_rng([self.seed, number_of("others", *source), step, slot])
-        while True:
-            yield Row(source[1], *sampler.locate(int(rng.integers(sampler.size))))
+        for place in self.orders[source].substitutes(self._position(step, slot), rng):
+            yield Row(source[1], *place)
+
+    def needs(self, step: int, groups: Sequence[int], batches: int = 1, windows: int = 0) -> list[Need]:
+        """Shards that some groups need from a step on, in the order in which they are needed; each once.
+
+        Args:
+            step: The step.
+            groups: The groups.
+            batches: How many batches of each source may be under way.
+            windows: How many further windows are looked ahead.
+        """
+        found: dict[tuple[str, str, int], Need] = {}
+        for (name, dataset), draws in zip(self._sources, self._draws_before(step).tolist(), strict=True):
+            order = self.orders[name, dataset]
+            chance = self._chances[name, dataset]
+            for group in groups:
+                passed, ahead, known, places = 0, 0, len(found), order.places_of(group)
+                for shards, samples in order.windows(draws, group):
+                    is_open = passed < batches * places
+                    if not is_open and (ahead >= windows * WINDOW or len(found) - known >= len(order.sizes)):
+                        break
+                    ahead += 0 if is_open else len(shards)
+                    for shard in shards:
+                        need = Need(name, dataset, shard, is_open, passed / (places * chance))
+                        found.setdefault((name, dataset, shard), need)
+                    passed += samples
+        return sorted(found.values(), key=lambda need: (not need.open, need.steps))
+
+    def in_groups(self, groups: int) -> BatchSchedule:
+        """The same schedule with another number of groups."""
+        return BatchSchedule(self.streams, self._eligible, self.seed, self.note, groups)
 
     def sizes(self) -> dict[tuple[str, str], int]:
         """Samples per epoch, by stream and dataset."""
-        return {source: sampler.size for source, sampler in self._samplers.items()}
+        return {source: order.size for source, order in self.orders.items()}
 
     def taken(self, step: int) -> dict[tuple[str, str], int]:
         """Samples taken before a step, by stream and dataset."""
@@ -115,7 +171,7 @@ class BatchSchedule:
         """
         if stop == "max_steps":
             return None
-        sizes = np.array([sampler.size for sampler in self._samplers.values()])
+        sizes = np.array([order.size for order in self.orders.values()])
         first = stop == "first_exhausted"
         wanted = (
             sizes // self._batch_sizes + 1 if first else -(-sizes // self._batch_sizes)
@@ -131,26 +187,48 @@ class BatchSchedule:
         ]
         return block * _BLOCK + (min(found) if first else max(found) + 1)
 
+    def description(self) -> dict[str, Any]:
+        """What decides which samples a step holds, as plain types to be kept and compared: see `differences`."""
+        return {
+            "seed": self.seed,
+            "groups": self.groups,
+            **{
+                f"{name}.{option}": value
+                for name, stream in self.streams.items()
+                for option, value in {
+                    "kind": stream.kind,
+                    "ratio": stream.ratio,
+                    "batch_size": stream.batch_size,
+                    "dataset_ratios": stream.dataset_ratios,
+                    "replacement": stream.replacement,
+                    "neighbours": stream.neighbours,
+                    "datasets": list(stream.datasets),
+                }.items()
+            },
+            **{f"{name}/{dataset} shards": len(order.sizes) for (name, dataset), order in self.orders.items()},
+            **{f"{name}/{dataset} samples": order.size for (name, dataset), order in self.orders.items()},
+            "exclusion list": self.note,
+        }
+
     @property
     def fingerprint(self) -> str:
         """Hex digest of all that decides which samples a step holds."""
         streams = {name: [s.kind, s.batch_size, s.ratio, list(s.datasets)] for name, s in self.streams.items()}
-        sizes = [[*source, sampler.shard_sizes.tolist()] for source, sampler in self._samplers.items()]
+        sizes = [[*source, order.sizes.tolist()] for source, order in self.orders.items()]
         options: dict[str, Any] = {
             name: [s.dataset_ratios, s.replacement, *([s.neighbours] if s.neighbours > 1 else [])]
             for name, s in self.streams.items()
             if s.dataset_ratios != "uniform" or s.replacement or s.neighbours > 1
         }
         content = [self.seed, streams, sizes, *([options, self.note] if options or self.note else [])]
-        return fingerprint(json.dumps(content))
+        return fingerprint(json.dumps(content + [{"groups": self.groups}] * (self.groups > 1)))
 
-    def _sampler(self, name: str, dataset: str, eligible: Sequence[NDArray[np.int64]]) -> _EpochSampler:
+    def _order(self, name: str, dataset: str, eligible: Sequence[int] | NDArray[np.int64]) -> EpochOrder:
         stream, seed = self.streams[name], [self.seed, number_of("samples", name, dataset)]
-        if problem := wrong_neighbours(name, stream):
+        if problem := wrong_neighbours(name, stream) or wrong_groups(name, stream, self.groups):
             raise ValueError(problem)
-        if stream.replacement:
-            return _ReplacementSampler(eligible, seed)
-        return _EpochSampler(eligible, seed, stream.neighbours)
+        kind = ReplacementOrder if stream.replacement else EpochOrder
+        return kind(eligible, seed, stream.batch_size, stream.neighbours, self.groups)
 
     def _ratios(self, name: str) -> dict[str, float]:
         """How often each dataset of a stream is drawn, as numbers relative to each other."""
@@ -158,7 +236,7 @@ class BatchSchedule:
         if stream.dataset_ratios == "uniform":
             return dict.fromkeys(stream.datasets, 1.0)
         if stream.dataset_ratios == "size":
-            return {dataset: float(self._samplers[name, dataset].size) for dataset in stream.datasets}
+            return {dataset: float(self.orders[name, dataset].size) for dataset in stream.datasets}
         if problem := wrong_ratios(name, stream):
             raise ValueError(problem)
         return dict(stream.dataset_ratios)
@@ -169,6 +247,11 @@ class BatchSchedule:
             raise ValueError(f"step={step} must not be negative.")
         block, offset = divmod(step, _BLOCK)
         return int(self._drawn_in(block)[offset])
+
+    def _position(self, step: int, slot: int) -> int:
+        """Which position of its dataset a place of a step's batch is."""
+        source = self._source(step)
+        return int(self._draws_before(step)[source] * self._batch_sizes[source]) + slot
 
     def _draws_before(self, step: int) -> NDArray[np.int64]:
         """(sources,): how often each source was drawn before a step."""
@@ -225,79 +308,41 @@ def wrong_neighbours(name: str, stream: Stream) -> str | None:
     return None
 
 
-class _EpochSampler:
-    """The samples of one dataset, each once per epoch.
+def wrong_groups(name: str, stream: Stream, groups: int) -> str | None:
+    """The error line if a stream's batch cannot be divided among groups; None if it can."""
+    if 1 <= groups <= stream.batch_size:
+        return None
+    return (
+        f"Stream {name!r}: groups={groups} must be from 1 to batch_size={stream.batch_size}: each group fills places "
+        "of the joint batch."
+    )
 
-    Each epoch has an order of shards of its own. The samples of a window of consecutive shards are shuffled together,
-    which keeps reads local. Of each shard, rows 0 to `neighbours` - 1 stay together, and so on.
+
+def first_shard(
+    name: str, dataset: str, eligible: Sequence[int] | NDArray[np.int64], batch_size: int, seed: int = 0,
+    groups: int = 1, group: int = 0,
+) -> int:  # fmt: skip
+    """Number of a shard that a stream's first batch of a dataset needs in the places of a group."""
+    stream = Stream("captions", {dataset: dataset}, batch_size)  # of no matter which kind
+    schedule = BatchSchedule({name: stream}, {name: {dataset: eligible}}, seed, groups=groups)
+    return schedule.needs(0, [group])[0].shard
+
+
+def groups_of(part: int, parts: int, groups: int) -> range:
+    """The groups that have places in one of several equal parts of every batch, such as that of a machine.
+
+    Args:
+        part: Number of the part.
+        parts: Number of parts.
+        groups: Number of groups.
     """
-
-    def __init__(self, eligible: Sequence[NDArray[np.int64]], seed: list[int], neighbours: int = 1) -> None:
-        self.eligible = eligible
-        self.seed = seed
-        self.neighbours = neighbours
-        self.shard_sizes = np.array([len(rows) for rows in eligible], dtype=np.int64)
-        self.size = int(self.shard_sizes.sum())
-        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None  # number, order, ends
-        self._window: tuple[tuple[int, int], NDArray[np.int64]] | None = None  # (epoch, window), samples
-
-    def take(self, start: int, count: int) -> list[tuple[int, int]]:
-        """(shard, row) of `count` samples from position `start` on, positions running on over all epochs."""
-        taken: list[tuple[int, int]] = []
-        while len(taken) < count:
-            epoch, offset = divmod(start + len(taken), self.size)
-            order, ends = self._order(epoch)
-            window = int(np.searchsorted(ends, offset, side="right"))
-            first = int(ends[window - 1]) if window else 0
-            samples = self._shuffled(epoch, window, order)[offset - first :][: count - len(taken)]
-            taken += [(shard, row) for shard, row in samples.tolist()]
-        return taken
-
-    def locate(self, number: int) -> tuple[int, int]:
-        """(shard, row) of a sample by its number in the unshuffled order of shards and rows."""
-        ends = np.cumsum(self.shard_sizes)
-        shard = int(np.searchsorted(ends, number, side="right"))
-        return shard, int(self.eligible[shard][number - int(ends[shard] - self.shard_sizes[shard])])
-
-    def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The epoch's order of shards, and for each of its windows the position after its last sample."""
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.shard_sizes))
-            windows = np.add.reduceat(self.shard_sizes[order], np.arange(0, len(order), _WINDOW))
-            self._epoch = epoch, order, np.cumsum(windows)
-        return self._epoch[1], self._epoch[2]
-
-    def _shuffled(self, epoch: int, window: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(samples, 2): shard and row of the window's samples, shuffled."""
-        if self._window is None or self._window[0] != (epoch, window):
-            shards = order[window * _WINDOW : (window + 1) * _WINDOW]
-            rows = np.concatenate([self.eligible[s] for s in shards])
-            samples = np.stack([np.repeat(shards, self.shard_sizes[shards]), rows], axis=1)
-            rng = np.random.default_rng([*self.seed, epoch, window])
-            self._window = (epoch, window), self._shuffle(samples, rng)
-        return self._window[1]
-
-    def _shuffle(self, samples: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        if self.neighbours == 1:
-            return rng.permutation(samples)
-        _, group = np.unique(samples // [1, self.neighbours], axis=0, return_inverse=True)
-        position = rng.permutation(int(group.max()) + 1)[group.ravel()]
-        return samples[np.argsort(position, kind="stable")]
+    return range(part * groups // parts, -(-(part + 1) * groups // parts))
 
 
-class _ReplacementSampler(_EpochSampler):
-    """The samples of one dataset drawn with replacement: each independently of all others."""
-
-    def take(self, start: int, count: int) -> list[tuple[int, int]]:
-        """(shard, row) of `count` samples from position `start` on."""
-        blocks = range(start // _BLOCK, (start + count - 1) // _BLOCK + 1)
-        drawn = np.concatenate([self._drawn_block(block) for block in blocks])
-        numbers = drawn[start - blocks.start * _BLOCK :][:count]
-        ends = np.cumsum(self.shard_sizes)
-        shards = np.searchsorted(ends, numbers, side="right")
-        rows = numbers - (ends - self.shard_sizes)[shards]
-        return [(int(shard), int(self.eligible[shard][row])) for shard, row in zip(shards, rows, strict=True)]
-
-    def _drawn_block(self, block: int) -> NDArray[np.int64]:
-        rng = np.random.default_rng([*self.seed, number_of("replacement"), block])
-        return rng.integers(self.size, size=_BLOCK)
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """How two descriptions of a schedule differ, one line each."""
+    return [
+        f"{what}: {before.get(what, 'nothing')} before, {now.get(what, 'nothing')} now"
+        for what in dict.fromkeys([*before, *now])
+        if before.get(what) != now.get(what)
+    ]

@@ -1,7 +1,8 @@
 """Tar shards: finding them here or far away, reading any sample by its place, and writing them whole or not at all.
 
-`find` resolves what a recipe names, `manifest` knows what each shard holds, `remote` keeps copies of shards from
-elsewhere, `row_index` knows where every sample of one lies, `writer` and `resumable` write shards that survive a kill.
+`find` resolves what a recipe names, `manifest` knows what each shard holds, `remote` and `cache` bring shards from
+elsewhere, `opened` keeps those that are read, `row_index` knows where every sample of one lies, `writer` and
+`resumable` write shards that survive a kill.
 """
 
 from relpretrain.data.shards.find import named_manifests, resolve_shards

@@ -77,6 +77,8 @@ class ShardIndex:
     stamp: _Stamp = field(repr=False)
     stored_at: Path | None = field(default=None, repr=False)
     held: Columns | None = field(default=None, repr=False)
+    file: IO[bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    """The tar, where somebody keeps it open; else a read opens it, and the last few stay open."""
 
     def __len__(self) -> int:
         return self.samples
@@ -148,7 +150,7 @@ class ShardIndex:
         start = int(offsets[offsets >= 0].min())
         stop = int((offsets + sizes).max())
         try:
-            data = os.pread(_open(str(self.path)).fileno(), stop - start, start)
+            data = os.pread((self.file or _open(str(self.path))).fileno(), stop - start, start)
         except FileNotFoundError:
             raise OSError(
                 f"Shard {self.path} disappeared during the run. Put it back and resume: the run goes on with exactly "
@@ -172,11 +174,15 @@ class ShardIndex:
             ValueError: If the file is no tar.
             OSError: If it cannot be read.
         """
-        local_copy(shard)
-        stored = cls.stored(shard)
+        return cls.at(local_copy(shard).absolute(), name_of(shard))
+
+    @classmethod
+    def at(cls, path: Path, name: str) -> ShardIndex:
+        """The index of a tar on this machine, as `of`, under a name of its own."""
+        stored = cls._stored(path, name)
         if stored is not None:
             return stored
-        index = cls.scan(place_of(shard).absolute(), name_of(shard))
+        index = cls.scan(path, name)
         for place in tables_of(index.path):
             if _save(index, place):
                 index.stored_at, index.held = place, None
@@ -205,6 +211,10 @@ class ShardIndex:
         path = place_of(shard).absolute()
         if is_remote(shard) and not path.exists():
             return None
+        return cls._stored(path, name_of(shard))
+
+    @classmethod
+    def _stored(cls, path: Path, name: str) -> ShardIndex | None:
         stamp = _Stamp.of(path)
         for place in tables_of(path):
             try:
@@ -214,7 +224,7 @@ class ShardIndex:
                 continue
             problems = [Problem(*problem) for problem in head["problems"]]
             relations = json.dumps(head["relations"]).encode()
-            return cls(path, name_of(shard), head["samples"], problems, relations, stamp, place)
+            return cls(path, name, head["samples"], problems, relations, stamp, place)
         return None
 
 

@@ -164,8 +164,9 @@ class Examination:
             numbers_of = [
                 self.shards.index(shard) for shard in resolve_shards(schedule.streams[stream].datasets[self.name])
             ]
-            places = first_epoch(schedule, stream, self.name)
-            taken = [firsts[numbers_of[shard]] + row for shard, row in places]
+            places, kind = first_epoch(schedule, stream, self.name), schedule.streams[stream].kind
+            rows = [index.eligible(kind) for index in self.indexes]
+            taken = [firsts[numbers_of[shard]] + rows[numbers_of[shard]][row] for shard, row in places]
             orders[f"{stream}, as drawn"] = np.array(taken, np.int64)
         return {
             name: {
@@ -252,7 +253,7 @@ def examine(
 
 
 def first_epoch(schedule: BatchSchedule, stream: str, dataset: str) -> list[tuple[int, int]]:
-    """Shards and rows of a stream's first epoch over a dataset, in the order in which they are taken."""
+    """Shards and eligible rows of a stream's first epoch over a dataset, in the order in which they are taken."""
     size = min(schedule.sizes()[stream, dataset], _TAKEN)
     places: list[tuple[int, int]] = []
     step = 0
@@ -265,8 +266,8 @@ def first_epoch(schedule: BatchSchedule, stream: str, dataset: str) -> list[tupl
 
 def plain_schedule(examination: Examination, seed: int = 0) -> BatchSchedule | None:
     """The schedule of one stream of each kind over a dataset, for use without a recipe; None if no kind has samples."""
-    rows = {kind: [index.eligible(kind) for index in examination.indexes] for kind in BATCH_TYPES}
-    held = {kind: found for kind, found in rows.items() if sum(map(len, found))}
+    rows = {kind: [len(index.eligible(kind)) for index in examination.indexes] for kind in BATCH_TYPES}
+    held = {kind: found for kind, found in rows.items() if sum(found)}
     if not held:
         return None
     streams = {kind: Stream(kind, {examination.name: examination.shards}, _BATCH) for kind in held}

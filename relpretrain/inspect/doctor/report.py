@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from relpretrain.data.batches import uneven
 from relpretrain.data.checks import workers as workers_problems
-from relpretrain.data.loading import uneven
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.errors import counted, singular
 from relpretrain.inspect.common.tables import print_table

@@ -1,12 +1,11 @@
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stream
 
-SHARDS = {"a": [np.arange(30), np.arange(17), np.arange(5, 25)], "b": [np.arange(40)]}
+SHARDS = {"a": [30, 17, 20], "b": [40]}  # eligible rows
 
 
 def _schedule(seed=0, shards=SHARDS, **ratios):
@@ -18,12 +17,12 @@ def _schedule(seed=0, shards=SHARDS, **ratios):
 
 @pytest.mark.parametrize("shards", [3, 21])
 def test_every_sample_once_per_pass(shards):
-    eligible = {"a": [np.arange(s, 2 * s + 7) for s in range(shards)]}
-    size = sum(map(len, eligible["a"]))
+    eligible = {"a": [s + 7 for s in range(shards)]}
+    size = sum(eligible["a"])
     schedule = _schedule(shards=eligible, only=1.0)
     everything = [row for step in range(3 * size) for row in schedule.rows(step)]
     epochs = [everything[i * size : (i + 1) * size] for i in range(8)]
-    expected = {("a", s, int(r)) for s, rows in enumerate(eligible["a"]) for r in rows}
+    expected = {("a", s, r) for s, rows in enumerate(eligible["a"]) for r in range(rows)}
     assert all(len(set(p)) == size and set(p) == expected for p in epochs)
     assert epochs[0] != epochs[1]
     if shards > 3:  # shards come in another order too, not only samples within a window
@@ -36,7 +35,7 @@ def test_epochs_go_on_across_blocks_of_steps():
     for t in range(9000):
         seen.setdefault((schedule.stream_of(t), schedule.dataset_of(t)), []).extend(schedule.rows(t))
     for (_, dataset), rows in seen.items():
-        size = sum(map(len, SHARDS[dataset]))
+        size = sum(SHARDS[dataset])
         assert all(len(set(rows[i : i + size])) == size for i in range(0, len(rows) - size, size))
 
 
@@ -92,7 +91,7 @@ def test_fingerprint_tells_plans_apart():
         ({"x": -1.0}, SHARDS, "not negative"),
         ({"x": float("nan")}, SHARDS, "finite"),
         ({"x": 0.0}, SHARDS, "above 0"),
-        ({"x": 1.0}, {"a": [np.arange(0)]}, "'x' draws from dataset 'a'"),
+        ({"x": 1.0}, {"a": [0]}, "'x' draws from dataset 'a'"),
     ],
 )
 def test_plans_that_cannot_be(ratios, shards, message):

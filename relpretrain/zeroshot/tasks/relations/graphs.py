@@ -195,7 +195,7 @@ def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
 @torch.inference_mode()
 def _answer(scorer: MatchScorer, mrc: Any, items: Sequence[GraphItem], choices: int) -> list[Record]:
     batch, labels = _batch(scorer, items)
-    features = Features(scorer.backbone, batch, [batch.entities] if mrc is not None else [])
+    features = Features(scorer.backbone, batch, [batch.pairs] if mrc is None else [batch.pairs, batch.entities])
     asked = [(number, str(item.image)) for item in items for number, _, _, _ in item.triplets]
     records = _words(scorer, features, asked, labels, choices)
     if mrc is None:
