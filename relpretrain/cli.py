@@ -24,6 +24,7 @@ from relpretrain.errors import (
     check_checkpoint,
     suggest,
 )
+from relpretrain.showing import say
 from relpretrain.version import __version__
 
 HELP = """relpretrain: vision-language pretraining with visual relations
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if lines is None or os.environ.get("RELPRETRAIN_DEBUG") == "1":
             raise
         for line in lines:
-            print(f"relpretrain: error: {line}", file=sys.stderr)
+            say(f"relpretrain: error: {line}", error=True)
         return 2
 
 

@@ -9,7 +9,7 @@ import relpretrain
 
 ROOMS = [
     *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "recipe_files"),
-    *("progress", "kinds"),
+    *("progress", "kinds", "showing"),
     *("scene_graph", "types", "features", "sources.common", "sources"),
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data"),
     "synthetic",
@@ -22,7 +22,18 @@ ROOMS = [
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
     "cli",
 ]
-NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")
+NO_TORCH = (
+    "scene_graph",
+    "sources.common",
+    "sources",
+    "identity",
+    "pixels",
+    "reading",
+    "progress",
+    "errors",
+    "kinds",
+    "showing",
+)
 NO_TORCH += ("data.build",)
 FOR_OBJECTIVES = ("errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives")
 LARGEST = 14

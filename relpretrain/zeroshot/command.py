@@ -15,6 +15,7 @@ import torch
 from relpretrain.distributed import rank
 from relpretrain.errors import suggest
 from relpretrain.identity import folder_digest
+from relpretrain.showing import say
 from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, make_parser
@@ -72,20 +73,20 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
             return 0
         if args.side_by_side or args.leaderboard:
             board = make_board(args, [program, *map(shlex.quote, argv)])
-            board.print()
             if args.out:
                 board.write(args.out)
+            board.print()
             return 0
         with process_group():
             report = _run(args, [program, *map(shlex.quote, argv)])
             if rank():
                 return 0
-        report.print()
         if args.out:
             report.write(args.out)
             write_page(args.out / PAGE_NAME, report, _finder(args))
+        report.print()
     except (ValueError, OSError) as error:
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"{program}: error: {' '.join(str(error).split())}", error=True)
         return 2
     return 0
 
@@ -180,7 +181,7 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     for name, reason in (skipped or {}).items():
         metadata[f"skipped {name}"] = reason
     if skipped and not rank():
-        print("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), file=sys.stderr)
+        say("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), error=True)
     return _report(args, scored, metadata)
 
 

@@ -25,6 +25,7 @@ from relpretrain.inspect.doctor.judge import (
 )
 from relpretrain.inspect.doctor.report import print_examination, serving, to_json
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
+from relpretrain.showing import say
 
 if TYPE_CHECKING:
     from relpretrain.inspect.common.recipe_data import RecipeData
@@ -58,26 +59,29 @@ def doctor(args: argparse.Namespace) -> int:
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
     problems += [] if recipe is None else recipe.set_up()
     schedule = plain_schedule(found[0]) if recipe is None else recipe.module.schedule
-    for examination in found:
-        print_examination(examination, schedule, size)
     state: dict[str, Any] = {"datasets": {f.name: to_json(f, schedule, size) for f in found}}
+    lines: list[str] = []
     if recipe is not None and schedule is not None:
         steps = recipe.max_steps if args.steps is None else args.steps
         own = recipe.module.num_workers if args.num_workers is None else args.num_workers
         lines, unserved = serving(schedule, args.ranks, own, steps)
-        print("\nTraining\n  " + "\n  ".join(lines))
         problems += unserved
         state["training"] = lines
-    for problem in problems:
-        print(f"  PROBLEM: {problem}")
     worst = max(found, key=lambda f: f.bad_fraction)
     bad = worst.bad_fraction > allowed
-    sign = "more than" if bad else "within"
-    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
     state |= {"problems": problems, "allowed_bad_fraction": allowed, "ok": not (bad or problems)}
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, (json.dumps(state, ensure_ascii=False, indent=1) + "\n").encode())
+    for examination in found:
+        print_examination(examination, schedule, size)
+    if lines:
+        say("\nTraining\n  " + "\n  ".join(lines))
+    for problem in problems:
+        say(f"  PROBLEM: {problem}")
+    sign = "more than" if bad else "within"
+    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
+    if args.out is not None:
         print(f"All findings in {args.out}")
     end_share(share)
     return int(bad or bool(problems))
