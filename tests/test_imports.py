@@ -22,19 +22,8 @@ ROOMS = [
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
     "cli",
 ]
-NO_TORCH = (
-    "scene_graph",
-    "sources.common",
-    "sources",
-    "identity",
-    "pixels",
-    "reading",
-    "progress",
-    "errors",
-    "kinds",
-    "showing",
-)
-NO_TORCH += ("data.build",)
+NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")
+NO_TORCH += ("data.build", "showing")
 FOR_OBJECTIVES = ("errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives")
 LARGEST = 14
 """Files of a room, `__init__` and `__main__` aside: about a dozen."""

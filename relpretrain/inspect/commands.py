@@ -13,6 +13,7 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, positive
 from relpretrain.recipe_files import check_recipe, find_recipe
+from relpretrain.showing import say
 
 
 def add_subcommands(commands: Any) -> None:

@@ -17,7 +17,7 @@ _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "]
 def visible(text: str) -> str:
     """A text whose control characters, turns of the writing direction and lone surrogates are written out.
 
-    "\\x1b[31m" then has four characters for the first one, and colours nothing. Tabs and line feeds stay.
+    An escape is then four characters, and what follows it colours nothing. Tabs and line feeds stay.
     """
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

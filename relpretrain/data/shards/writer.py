@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from relpretrain.identity import file_digest
 from relpretrain.reading import mend, read_json
@@ -210,8 +210,8 @@ def replaceable(folder: Path) -> set[str]:
     listed = content.get("shards") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise ValueError(f"{index} is no list of shards, so it is not known what to replace: choose another folder")
-    names = {shard.get("name") for shard in listed if isinstance(shard, dict) and is_plain(shard.get("name"))}
-    return {name for name in names if not (folder / name).is_dir()}
+    names = (shard.get("name") for shard in listed if isinstance(shard, dict))
+    return {name for name in names if is_plain(name) and not (folder / name).is_dir()}
 
 
 def check_names(place: Path, shards: Iterable[Mapping[str, Any]]) -> None:
@@ -227,7 +227,7 @@ def check_names(place: Path, shards: Iterable[Mapping[str, Any]]) -> None:
             )
 
 
-def is_plain(name: object) -> bool:
+def is_plain(name: object) -> TypeGuard[str]:
     """Whether something is the name of a tar, without any folder."""
     return isinstance(name, str) and name.endswith(".tar") and "\0" not in name and os.path.basename(name) == name
 

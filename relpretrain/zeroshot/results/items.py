@@ -156,8 +156,10 @@ def read_items(path: Path) -> list[ItemResult]:
 
 def _result(row: dict[str, str]) -> ItemResult:
     texts, roles, scores = (tuple(json.loads(row[name])) for name in ("texts", "roles", "scores"))
-    first = (from_cell(row[name]) for name in ("task", "split", "category", "id", "image"))
-    return ItemResult(*first, texts, roles, scores, row["right"] == "1", from_cell(row["model"]))
+    task, split, category, key, image, model = (
+        from_cell(row[name]) for name in ("task", "split", "category", "id", "image", "model")
+    )
+    return ItemResult(task, split, category, key, image, texts, roles, scores, row["right"] == "1", model)
 
 
 @dataclass(frozen=True)
