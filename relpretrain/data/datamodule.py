@@ -35,6 +35,7 @@ from relpretrain.data.sampling.schedule import (
 )
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import schedule_lines
+from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry
 from relpretrain.data.shards.opened import OpenShards
@@ -206,6 +207,8 @@ class RelationDataModule(LightningDataModule):
             self._find_end()
         if rank() == 0:
             say("\n".join(self.describe()))
+            for line in verify.notices(entry for of in shards.values() for found in of.values() for entry in found):
+                rank_zero_warn(line)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
         if stage == "fit" and self.trainer is not None:
             for line in trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val)):

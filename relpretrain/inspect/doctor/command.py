@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.find import named_manifests, resolve_shards
+from relpretrain.data.shards.verify import faults
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import ConfigError
 from relpretrain.inspect.common.share import Share, begin_share, end_share, is_task
@@ -55,6 +57,9 @@ def doctor(args: argparse.Namespace) -> int:
         end_share(share)
         return 0
     problems = _name_vocabularies(found, recipe, args.vocabulary, given)
+    patterns = args.shards if recipe is None or shards else [p for s in recipe.streams.values() for p in _patterns(s)]
+    whole = {shard: index for of in found for shard, index in zip(of.shards, of.indexes, strict=True)}
+    problems += faults(list(whole), list(whole.values()), named_manifests(patterns), args.workers)
     if recipe is not None and shards:  # they need not serve all of the recipe's streams
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
     problems += [] if recipe is None else recipe.set_up()
@@ -91,6 +96,11 @@ def _read(path: Path, shards: list[str]) -> RecipeData:
     from relpretrain.inspect.common.recipe_data import read_data  # imports lightning, which takes seconds
 
     return read_data(path, shards)
+
+
+def _patterns(stream: Stream) -> list[str]:
+    """What a stream names as its shards."""
+    return [p for named in stream.datasets.values() for p in ([named] if isinstance(named, str) else named)]
 
 
 def _datasets(recipe: RecipeData) -> dict[str, list[str]]:
