@@ -182,6 +182,9 @@ class SentenceEncoder(TextEncoder):
         """Whether `triplets` of these texts stays within the limit."""
         return self._length("") + sum(map(self.triplet_length, texts)) <= self.max_tokens
 
+    def _tokens(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self._remembered(text)  # whose end is that of the whole text
+
     def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         tokens = self.tokenizer.encode(text, self.max_tokens)
         return tuple(tokens.ids), tuple(tokens.words)
