@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -26,6 +27,8 @@ from relpretrain.errors import (
 )
 from relpretrain.showing import say
 from relpretrain.version import __version__
+
+_FULL = "No space left on device"
 
 HELP = """relpretrain: vision-language pretraining with visual relations
 
@@ -137,6 +140,8 @@ def user_message(error: BaseException) -> list[str] | None:
         return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
     if isinstance(error.__cause__, PeerLost):
         return [" ".join(str(error.__cause__).split())]
+    if (full := _no_space(error)) is not None:
+        return [full]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return [f"{error.filename} does not exist"]
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
@@ -157,6 +162,19 @@ def user_message(error: BaseException) -> list[str] | None:
     if isinstance(error, (ValueError, OSError)) and _ours(error, ""):
         return [" ".join(text.split())]
     return None
+
+
+def _no_space(error: BaseException) -> str | None:
+    """The line about a full disk, whoever says so: few name the file, and torch has errors of its own for it."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if _FULL not in text and not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return None
+    if "torch_" in text or "shm" in text:
+        from relpretrain.data.workers import died
+
+        return str(died(f"shm {text}"))
+    name = getattr(error, "filename", None)
+    return f"{name or 'a file'} cannot be written, for there is no space left: make room and run the command again"
 
 
 def _ours(error: BaseException, worker_text: str) -> bool:

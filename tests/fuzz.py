@@ -20,13 +20,15 @@ import numpy as np
 
 from relpretrain.checkpoints import checkpoint
 from relpretrain.data.pipeline.stages import parse, read_graph
-from relpretrain.data.shards.row_index import RawSample, ShardIndex
+from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer, write_wordpiece
+from relpretrain.data.shards.row_index import RawSample, ShardIndex, tables_of
 from relpretrain.errors import BadSample, CheckpointError
 from relpretrain.objectives.base import Objective
 from relpretrain.scene_graph import Box, FlipRefused, GraphError, SceneGraph, verbalise
 from relpretrain.scene_graph.mirror import mirror_relation
 from relpretrain.sources.common.files import json_items, json_lines
 from relpretrain.sources.common.tables import table_rows
+from tests.data.small import write_shards
 
 Random = np.random.Generator
 
@@ -101,6 +103,12 @@ class Targets:
         empty = folder / "empty.tar"
         empty.write_bytes(b"\0" * 10240)
         self.index = ShardIndex.of(str(empty))
+        words = load_tokenizer(write_wordpiece(["a", "red", "cat"], folder / "words"))
+        self.encoders = [TextEncoder(words, 12), TextEncoder(words, 40, clean=True)]
+        write_shards(folder / "shards", 3, 3)
+        self.shard = folder / "shards" / "s-000000.tar"
+        ShardIndex.of(str(self.shard))
+        self.table = tables_of(self.shard)[0].read_bytes()
         self.all: dict[str, tuple[Callable[[Random], object], tuple[type[Exception], ...]]] = {
             "record": (self._record, (BadSample,)),
             "graph": (self._graph, (GraphError,)),
@@ -110,6 +118,8 @@ class Targets:
             "json lines": (self._json_lines, (ValueError,)),
             "json items": (self._json_items, (ValueError,)),
             "descriptor": (self._descriptor, (CheckpointError, TypeError, ValueError)),
+            "tokens": (self._tokens, ()),
+            "row table": (self._row_table, (OSError,)),
         }
 
     def run(self, name: str, rng: Random) -> str:
@@ -201,6 +211,24 @@ class Targets:
         ]
         path = names[rng.integers(len(names))] if rng.random() < 0.8 else value(rng)
         checkpoint.build({"class_path": path, "init_args": value(rng)}, Objective)
+
+    def _tokens(self, rng: Random) -> None:
+        encoder = self.encoders[rng.integers(2)]
+        long = text(rng) * int(rng.integers(1, 4000))
+        tokens = encoder.caption(long)
+        assert len(tokens.ids) == len(tokens.words) <= encoder.max_tokens
+        encoder.fits([long, text(rng)])
+
+    def _row_table(self, rng: Random) -> None:
+        table = bytearray(self.table)
+        for place in rng.integers(len(table), size=rng.integers(1, 5)).tolist():
+            table[place] = rng.integers(256)
+        path = tables_of(self.shard)[0]
+        path.write_bytes(table[: int(rng.integers(1, len(table) + 1))] if rng.random() < 0.2 else table)
+        index = ShardIndex.of(str(self.shard))
+        for row in range(len(index)):
+            assert index.keys[row].isprintable() or index.keys[row]
+            index.read(row)
 
 
 def run(number: int, seed: int = 0) -> dict[str, Counter[str]]:

@@ -14,7 +14,7 @@ def targets(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["record", "graph", "mirror", "tar", "table", "json lines", "json items", "descriptor"]
+    "name", ["record", "graph", "mirror", "tar", "table", "json lines", "json items", "descriptor", "row table"]
 )
 def test_only_documented_errors_come_out(targets, name):
     ends = {targets.run(name, np.random.default_rng([1, number])) for number in range(250)}
@@ -22,8 +22,12 @@ def test_only_documented_errors_come_out(targets, name):
     assert len(ends) > 1
 
 
+def test_texts_of_any_length_become_tokens(targets):
+    assert {targets.run("tokens", np.random.default_rng([1, number])) for number in range(50)} == {"read"}
+
+
 def test_every_reader_is_named(targets):
-    assert len(targets.all) == 8
+    assert len(targets.all) == 10
 
 
 def test_what_is_not_documented_is_told(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -85,6 +86,15 @@ def main(argv: Sequence[str] | None = None, program: str = "zero_shot") -> int:
             report.write(args.out)
             write_page(args.out / PAGE_NAME, report, _finder(args))
         report.print()
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        files = [*(args.scores or ()), *(args.compare or ()), *(args.side_by_side or ())]
+        if not files or os.environ.get("RELPRETRAIN_DEBUG") == "1":
+            raise
+        named = ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
+        say(
+            f"{program}: error: {named}: a value is not of the kind that is expected there ({error!r:.200})", error=True
+        )
+        return 2
     except (ValueError, OSError) as error:
         say(f"{program}: error: {' '.join(str(error).split())}", error=True)
         return 2

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from relpretrain.identity import number_of_bytes
-from relpretrain.reading import read_lines
+from relpretrain.reading import mend, read_lines
 from relpretrain.types import IGNORE, TextBatch
 
 SPECIAL_TOKENS = {
@@ -257,7 +257,11 @@ class TextEncoder:
 
     def _encode(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         encoding = self.tokenizer(
-            text, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            mend(text),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
         )
         words = (NO_WORD if w is None else w for w in encoding.word_ids(0))
         return tuple(encoding["input_ids"]), tuple(words)

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from relpretrain.reading import read_json
 from relpretrain.showing import literal, markdown
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.results.comparison import Comparison
@@ -96,9 +97,9 @@ def read_report(path: Path) -> Report:
         ValueError: If the file is not one.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path, "a zero-shot report")
         return Report(tuple(Table.from_dict(table) for table in state["tables"]), (), state["metadata"])
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
 
 
