@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from relpretrain.data.pipeline.stages import EXCLUDED, PART
-from relpretrain.data.shards.manifest import ShardEntry
+from relpretrain.data.shards.manifest import ShardEntry, place_of_problem
 from relpretrain.data.shards.remote import name_of
 from relpretrain.distributed import gather_objects, is_distributed
 from relpretrain.errors import TooManyBadSamples
@@ -42,7 +42,8 @@ class BadSampleTracker:
         name = name_of(entry.shard) if entry.problems else ""
         for reason, number in entry.problems.items():
             self.indexed[dataset, reason, name] += number
-            self.first.setdefault((dataset, reason), f"shard {name}")
+            if (dataset, reason) not in self.first:
+                self.first[dataset, reason] = place_of_problem(entry, reason)
 
     def add(self, batch: Batch) -> None:
         """Count a batch, and check the limit: each time on one process, every `JUDGED_EVERY` batches on several.

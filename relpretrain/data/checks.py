@@ -19,7 +19,7 @@ from relpretrain.data.sampling.schedule import BatchSchedule, wrong_groups, wron
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.cache import Cache
 from relpretrain.data.shards.find import named_manifests, resolve_shards
-from relpretrain.data.shards.manifest import ShardEntry, manifests
+from relpretrain.data.shards.manifest import ShardEntry, manifests, place_of_problem
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import suggest, wrong_fraction
@@ -144,12 +144,14 @@ def holdings(
                     f"entities, {have[2]} with relations. Give it other shards, or set its ratio to 0."
                 )
             bad = Counter[tuple[str, str, str]]()
+            lossy: dict[str, ShardEntry] = {}  # by reason, the first shard that lost a sample for it
             for entry in entries:
                 for reason, count in entry.problems.items():
                     bad[dataset, reason, name_of(entry.shard)] += count
+                    lossy.setdefault(reason, entry)
             seen = sum(entry.samples for entry in entries) + sum(bad.values())
             if sum(bad.values()) > max_bad_fraction * seen and dataset not in judged:
-                first = {(dataset, reason): f"shard {shard}" for _, reason, shard in reversed(list(bad))}
+                first = {(dataset, reason): place_of_problem(entry, reason) for reason, entry in lossy.items()}
                 problems.append(too_many(dataset, bad, first, seen, max_bad_fraction))
             judged.add(dataset)
     return problems

@@ -300,6 +300,22 @@ def _resolved(name: str, folder: str) -> str:
     return name if "://" in name or name.startswith("/") else f"{folder}/{name}"
 
 
+def place_of_problem(entry: ShardEntry, reason: str) -> str:
+    """Where the first sample is that a shard lost for a reason: "shard/key", or the shard where that is not known here.
+
+    Args:
+        entry: What is known of the shard.
+        reason: One of its `problems`.
+    """
+    name = name_of(entry.shard)
+    try:
+        index = ShardIndex.stored(entry.shard)
+    except OSError:
+        index = None
+    keys = [problem.key for problem in index.problems if problem.reason == reason] if index is not None else []
+    return f"{name}/{keys[0]}" if keys else f"shard {name}"
+
+
 def _checked(entry: ShardEntry | Exception) -> ShardEntry | Exception:
     if isinstance(entry, Exception):
         return entry

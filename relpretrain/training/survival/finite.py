@@ -85,10 +85,7 @@ class FiniteGuard:
         if is_distributed():
             dist.all_reduce(bad, dist.ReduceOp.MAX)
         if bad.is_cuda and self.policy == "stop":
-            verdict = torch.empty((), pin_memory=True).copy_(bad, non_blocking=True)
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record()
-            self._pending = verdict, arrived, noted
+            self._pending = *_to_host(bad), noted
             return True
         if not bad:
             self._in_a_row = 0
@@ -116,6 +113,14 @@ class FiniteGuard:
         arrived.synchronize()
         if verdict:
             raise NotFinite(f"{_message(noted, [])}. {_REMEDY}")
+
+
+def _to_host(value: Tensor) -> tuple[Tensor, Any]:
+    """Copy a value to page-locked memory without waiting; the event says when it is there."""
+    copy = torch.empty((), pin_memory=True).copy_(value, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return copy, arrived
 
 
 _REMEDY = (
