@@ -140,12 +140,12 @@ def user_message(error: BaseException) -> list[str] | None:
         return [message] if kind.rpartition(".")[2].endswith("Error") and _ours(error, text) else None
     if isinstance(error.__cause__, PeerLost):
         return [" ".join(str(error.__cause__).split())]
-    if (full := _no_space(error)) is not None:
-        return [full]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return [f"{error.filename} does not exist"]
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return [f"{error.filename}: {error.strerror.lower()}"]
+    if (full := _no_space(error)) is not None:
+        return [full]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
     own = isinstance(error, (CheckpointError, NotFinite, TooManyBadSamples, WorkerError))
@@ -173,8 +173,7 @@ def _no_space(error: BaseException) -> str | None:
         from relpretrain.data.workers import died
 
         return str(died(f"shm {text}"))
-    name = getattr(error, "filename", None)
-    return f"{name or 'a file'} cannot be written, for there is no space left: make room and run the command again"
+    return "a file cannot be written, for there is no space left: make room and run the command again"
 
 
 def _ours(error: BaseException, worker_text: str) -> bool:

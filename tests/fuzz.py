@@ -21,6 +21,7 @@ import numpy as np
 from relpretrain.checkpoints import checkpoint
 from relpretrain.data.pipeline.stages import parse, read_graph
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer, write_wordpiece
+from relpretrain.data.shards import row_index
 from relpretrain.data.shards.row_index import RawSample, ShardIndex, tables_of
 from relpretrain.errors import BadSample, CheckpointError
 from relpretrain.objectives.base import Objective
@@ -224,6 +225,8 @@ class Targets:
         for place in rng.integers(len(table), size=rng.integers(1, 5)).tolist():
             table[place] = rng.integers(256)
         path = tables_of(self.shard)[0]
+        path.unlink(missing_ok=True)  # else what is mapped would change
+        row_index._mapped.cache_clear()
         path.write_bytes(table[: int(rng.integers(1, len(table) + 1))] if rng.random() < 0.2 else table)
         index = ShardIndex.of(str(self.shard))
         for row in range(len(index)):

@@ -14,7 +14,7 @@ def targets(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["record", "graph", "mirror", "tar", "table", "json lines", "json items", "descriptor", "row table"]
+    "name", ["record", "graph", "mirror", "tar", "table", "json lines", "json items", "descriptor"]
 )
 def test_only_documented_errors_come_out(targets, name):
     ends = {targets.run(name, np.random.default_rng([1, number])) for number in range(250)}
@@ -22,8 +22,9 @@ def test_only_documented_errors_come_out(targets, name):
     assert len(ends) > 1
 
 
-def test_texts_of_any_length_become_tokens(targets):
-    assert {targets.run("tokens", np.random.default_rng([1, number])) for number in range(50)} == {"read"}
+@pytest.mark.parametrize("name", ["tokens", "row table"])
+def test_texts_of_any_length_become_tokens_and_broken_tables_are_made_again(targets, name):
+    assert {targets.run(name, np.random.default_rng([1, number])) for number in range(60)} == {"read"}
 
 
 def test_every_reader_is_named(targets):

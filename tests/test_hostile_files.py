@@ -109,7 +109,7 @@ def test_a_report_is_on_the_disk_before_it_is_printed(tmp_path, monkeypatch):
     ("error", "said"),
     [
         (OSError(28, "No space left on device"), "a file cannot be written, for there is no space left"),
-        (OSError(28, "No space left on device", "/x/metrics.csv"), "/x/metrics.csv cannot be written"),
+        (OSError(28, "No space left on device", "/x/metrics.csv"), "/x/metrics.csv: no space left on device"),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "no space left"),
         (RuntimeError("unable to write to file </torch_12_3>: No space left on device (28)"), "want of shared memory"),
     ],
