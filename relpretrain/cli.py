@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -24,7 +25,10 @@ from relpretrain.errors import (
     check_checkpoint,
     suggest,
 )
+from relpretrain.showing import say
 from relpretrain.version import __version__
+
+_FULL = "No space left on device"
 
 HELP = """relpretrain: vision-language pretraining with visual relations
 
@@ -77,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if lines is None or os.environ.get("RELPRETRAIN_DEBUG") == "1":
             raise
         for line in lines:
-            print(f"relpretrain: error: {line}", file=sys.stderr)
+            say(f"relpretrain: error: {line}", error=True)
         return 2
 
 
@@ -140,6 +144,8 @@ def user_message(error: BaseException) -> list[str] | None:
         return [f"{error.filename} does not exist"]
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return [f"{error.filename}: {error.strerror.lower()}"]
+    if (full := _no_space(error)) is not None:
+        return [full]
     if isinstance(error, ConfigError):
         return [" ".join(problem.split()) for problem in error.problems]
     own = isinstance(error, (CheckpointError, NotFinite, TooManyBadSamples, WorkerError))
@@ -156,6 +162,18 @@ def user_message(error: BaseException) -> list[str] | None:
     if isinstance(error, (ValueError, OSError)) and _ours(error, ""):
         return [" ".join(text.split())]
     return None
+
+
+def _no_space(error: BaseException) -> str | None:
+    """The line about a full disk, whoever says so: few name the file, and torch has errors of its own for it."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if _FULL not in text and not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return None
+    if "torch_" in text or "shm" in text:
+        from relpretrain.data.workers import died
+
+        return str(died(f"shm {text}"))
+    return "a file cannot be written, for there is no space left: make room and run the command again"
 
 
 def _ours(error: BaseException, worker_text: str) -> bool:

@@ -161,9 +161,9 @@ def _make_bar() -> Progress | None:
     console = Console(stderr=True)
     if not sys.stderr.isatty() or console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
         return None
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[text]}"))
+    words, text = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]"))
     # Without rich's own thread: what shows progress may fork.
-    return Progress(*columns, console=console, transient=True, auto_refresh=False)
+    return Progress(words, BarColumn(), TaskProgressColumn(), text, console=console, transient=True, auto_refresh=False)
 
 
 def _spoken(seconds: float) -> str:

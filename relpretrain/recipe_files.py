@@ -9,6 +9,9 @@ from pathlib import Path
 
 from relpretrain.errors import ConfigError, suggest
 
+_MOST = 100_000
+"""Values of a recipe: the largest of ours has some hundreds."""
+
 _HOME = Path(__file__).parent
 _PLACES = (_HOME / "recipes", _HOME.parent / "recipes")  # in an installed wheel; in a checkout, beside the package
 
@@ -35,11 +38,39 @@ def check_recipe(path: Path) -> None:
     """Look for a recipe.
 
     Raises:
-        ConfigError: If it is missing; suggests one of a similar name.
+        ConfigError: If it is missing; suggests one of a similar name. If it is no recipe, for its sheer size.
     """
     if not path.is_file():
         here = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise ConfigError(f"recipe {path} does not exist{suggest(path.name, [*here, *bundled()])}")
+    _check_size(path)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a recipe in which aliases of aliases stand for more than any recipe says, or that has no end."""
+    import yaml
+
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = _MOST  # within itself
+            inner = (part for value in node.value for part in (value if isinstance(value, tuple) else (value,)))
+            sizes[id(node)] = 1 + sum(map(size, inner))
+        return sizes[id(node)]
+
+    try:
+        root = yaml.compose(path.read_bytes(), yaml.SafeLoader)
+        if root is not None and size(root) >= _MOST:
+            raise ConfigError(f"recipe {path} holds more than {_MOST:,} values, counting those that aliases repeat")
+    except RecursionError:
+        raise ConfigError(f"recipe {path} is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        # whoever reads it says what is wrong
 
 
 def recipe_paths(arguments: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import relpretrain
 
 ROOMS = [
     *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "recipe_files"),
-    *("progress", "kinds"),
+    *("progress", "kinds", "showing"),
     *("scene_graph", "types", "features", "sources.common", "sources"),
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data"),
     "synthetic",
@@ -23,7 +23,7 @@ ROOMS = [
     "cli",
 ]
 NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")
-NO_TORCH += ("data.build",)
+NO_TORCH += ("data.build", "showing")
 FOR_OBJECTIVES = ("errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives")
 LARGEST = 14
 """Files of a room, `__init__` and `__main__` aside: about a dozen."""

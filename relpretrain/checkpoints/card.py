@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from relpretrain.data.pipeline.preprocess import Preprocess
+from relpretrain.showing import markdown
 from relpretrain.version import __version__
 
 _CARD = """---
@@ -48,7 +49,7 @@ def card(name: str, backbone: nn.Module, preprocess: Preprocess, objectives: Ite
         official: Whether the weights came from a checkpoint of the official code.
     """
     return _CARD.format(
-        name=name,
+        name=markdown(name),
         model=type(backbone).__name__,
         parameters=sum(p.numel() for p in backbone.parameters() if p.requires_grad),
         version=__version__,
@@ -58,5 +59,5 @@ def card(name: str, backbone: nn.Module, preprocess: Preprocess, objectives: Ite
         ending="[CLS] and [SEP]" if preprocess.separator else "[CLS] without [SEP]",
         cleaned=", cleaned as in ALBEF and X-VLM" if preprocess.clean else "",
         words=len(preprocess.tokenizer),
-        objectives=", ".join(objectives) or "none",
+        objectives=markdown(", ".join(objectives)) or "none",
     )

@@ -329,7 +329,7 @@ def build(state: Mapping[str, Any], base: type[Any]) -> Any:
     kind = "backbone" if base is nn.Module else base.__name__
     if not isinstance(cls, type) or not issubclass(cls, base) or (kind == "backbone" and not _is_backbone(cls)):
         raise CheckpointError(f"the checkpoint names {path}, which is no {kind}")
-    if arguments is None:
+    if not isinstance(arguments, dict):
         raise CheckpointError(
             f"the checkpoint does not hold the arguments of {path}: give the class an attribute `config`, or decorate "
             "its __init__ with relpretrain.config_record.recorded"

@@ -35,6 +35,7 @@ from relpretrain.data.sampling.schedule import (
 )
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
 from relpretrain.data.sampling.summary import schedule_lines
+from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry
 from relpretrain.data.shards.opened import OpenShards
@@ -43,6 +44,7 @@ from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.identity import fingerprint
 from relpretrain.scene_graph import Coverage, warn_outside
+from relpretrain.showing import say
 from relpretrain.types import Batch
 
 _VALIDATION_SEED = 0  # fixed, so that every run validates on the same batches
@@ -204,7 +206,9 @@ class RelationDataModule(LightningDataModule):
         if stage in (None, "fit"):
             self._find_end()
         if rank() == 0:
-            print("\n".join(self.describe()), flush=True)
+            say("\n".join(self.describe()))
+            for line in verify.notices(entry for of in shards.values() for found in of.values() for entry in found):
+                rank_zero_warn(line)
             warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
         if stage == "fit" and self.trainer is not None:
             for line in trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val)):
@@ -332,7 +336,7 @@ class RelationDataModule(LightningDataModule):
         lines = self.bad_samples.lines()
         if lines and stage in (None, "fit"):
             where = f" (process {rank()})" if world_size() > 1 else ""
-            print("\n  ".join([f"Left out of the data{where}:", *lines]), flush=True)
+            say("\n  ".join([f"Left out of the data{where}:", *lines]))
 
     def _all_streams(self) -> dict[str, Stream]:
         return {**{f"validation {name}": stream for name, stream in self.validation.items()}, **self.streams}

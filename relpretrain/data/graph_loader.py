@@ -24,6 +24,7 @@ from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.schedule import BatchSchedule, first_shard, groups_of
 from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry, relation_total
 from relpretrain.data.shards.opened import OpenShards
@@ -144,6 +145,8 @@ def graph_loader(
         raise ConfigError(problems)
     if encoder.tokenizer.mask_token_id is None:
         mask_fraction = 0.0
+    for line in verify.notices(entry for entries in found[_NAME].values() for entry in entries):
+        warnings.warn(line, stacklevel=2)
     assert vocabulary is None or isinstance(vocabulary, RelationVocabulary)
     writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
     host = None if transform is None else HostTransform(image_size, transform)

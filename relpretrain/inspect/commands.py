@@ -13,6 +13,7 @@ from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, positive
 from relpretrain.recipe_files import check_recipe, find_recipe
+from relpretrain.showing import say
 
 
 def add_subcommands(commands: Any) -> None:
@@ -106,6 +107,10 @@ def _audit(args: argparse.Namespace) -> None:
         end_share(share)
         return
     exclusion = result.exclusion(args.hashes)
+    if args.details is not None:
+        _write_json(args.details, result.to_json())
+    if args.out is not None:
+        exclusion.save(args.out)
     header = ["benchmark", "split", "images", "found", "by id", "by hash", "items", "touched"]
     print_table("Benchmark images in the training data", header, [list(row.values()) for row in result.rows()], left=2)
     print(f"{len(result.matches):,} of {result.samples:,} samples show an image of a benchmark.")
@@ -115,14 +120,11 @@ def _audit(args: argparse.Namespace) -> None:
     else:
         print("Only ids were compared: name folders with the benchmarks' images with --images to compare hashes, too.")
     for source, count in result.unplaced.items():
-        print(
+        say(
             f"Source {source!r}: ids of {counted(count, 'sample')} are bare numbers of unknown origin, which match "
             f"nothing: if they are those of COCO or Visual Genome, add --origin {source}=coco or {source}=vg."
         )
-    if args.details is not None:
-        _write_json(args.details, result.to_json())
     if args.out is not None:
-        exclusion.save(args.out)
         print(f"{len(exclusion.image_ids):,} ids and {len(exclusion.phashes):,} hashes to leave out in {args.out}")
     end_share(share)
 

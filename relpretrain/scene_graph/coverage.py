@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from relpretrain.scene_graph.geometry import normalise
 from relpretrain.scene_graph.vocabulary import RelationVocabulary
+from relpretrain.showing import say
 
 TOO_MANY = 1 / 3
 """Fraction of relations outside the vocabulary above which there is a warning."""
@@ -89,7 +90,7 @@ def warn_outside(found: Mapping[str, Coverage], stacklevel: int = 3) -> None:
 def tell_outside(found: Mapping[str, Coverage]) -> None:
     """Print the lines of `coverage_lines`, and warn as `warn_outside`."""
     if lines := coverage_lines(found):
-        print("\n".join(lines), flush=True)
+        say("\n".join(lines))
     warn_outside(found, stacklevel=4)
 
 

@@ -119,7 +119,7 @@ class SceneGraph:
                 relations.append(Relation(item["subject"], item["relation"], item["object"]))
             except (KeyError, TypeError) as error:
                 raise GraphError(
-                    "malformed_relation", f"expected subject, relation and object, got {item!r}"
+                    "malformed_relation", f"expected subject, relation and object, got {item!r:.80}"
                 ) from error
         return cls(tuple(entities), tuple(relations))
 
@@ -242,7 +242,7 @@ def fit_box(box: Box, width: float, height: float) -> Box:
 def _items(record: Mapping[str, Any], key: str) -> Sequence[Any]:
     items = _listed(record.get(key), Mapping)
     if items is None:
-        raise GraphError(f"malformed_{key}", f"expected a list of {key}, got {record[key]!r}")
+        raise GraphError(f"malformed_{key}", f"expected a list of {key}, got {record[key]!r:.80}")
     return items
 
 
@@ -257,10 +257,10 @@ def _listed(value: Any, single: type) -> Sequence[Any] | None:
 
 def _entity(item: Any, position: int, width: float, height: float) -> Entity:
     if not isinstance(item, Mapping) or "label" not in item or "box" not in item:
-        raise GraphError("malformed_entity", f"expected an entity with label and box, got {item!r}")
+        raise GraphError("malformed_entity", f"expected an entity with label and box, got {item!r:.80}")
     attributes = _listed(item.get("attributes"), str)
     if attributes is None or not all(isinstance(a, str) for a in attributes):
-        raise GraphError("malformed_entity", f"expected a list of attributes, got {item['attributes']!r}")
+        raise GraphError("malformed_entity", f"expected a list of attributes, got {item['attributes']!r:.80}")
     return Entity(item["label"], fit_box(_checked_box(item["box"]), width, height), tuple(attributes), id=position)
 
 
@@ -291,7 +291,9 @@ def _sound_entities(items: Sequence[Any], width: float, height: float) -> list[E
 
 def _checked_box(values: Any) -> Box:
     if not isinstance(values, list | tuple) or len(values) != 4 or not all(map(_is_finite, values)):
-        raise GraphError("malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {values!r}")
+        raise GraphError(
+            "malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {values!r:.60}"
+        )
     box = Box(*map(float, values))
     if box.width <= 0 or box.height <= 0:
         raise GraphError("empty_box", f"expected x_min < x_max and y_min < y_max, got {_shown(box)}")

@@ -8,6 +8,8 @@ import re
 from relpretrain.scene_graph.errors import FlipRefused
 
 _SIDE = re.compile(r"(?<![a-z])(left|right)(?=(?:most|wards?|hand|handed)?(?![a-z]))", re.IGNORECASE)
+_THE = re.compile(r"(?<![a-z])the[\s_]*$", re.IGNORECASE)
+_NEAR = 40  # characters before a side that may say what it means
 _OTHER = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
 
 # "to the left of", "facing left", "on the upper right"
@@ -49,16 +51,13 @@ def mirror_relation(relation: str) -> str:
     """
 
     def swap(match: re.Match[str]) -> str:
-        word = match.group(1)
-        before, after = relation[: match.start()], relation[match.end() :]
-        if (
-            word.lower() == "right"
-            and _STRESS.match(after)
-            and not re.search(r"(?<![a-z])the[\s_]*$", before, re.IGNORECASE)
-        ):
+        word, start, end = match.group(1), match.start(), match.end()
+        near = max(0, start - _NEAR)  # all of a long text before every word would take quadratic time
+        stressed = word.lower() == "right" and _STRESS.match(relation, end)
+        if stressed and not _THE.search(relation, near, start):
             return word
-        if _CLEAR.match(after) or (_BEFORE.search(before) and _AFTER.match(after)):
+        if _CLEAR.match(relation, end) or (_BEFORE.search(relation, near, start) and _AFTER.match(relation, end)):
             return _OTHER.get(word) or _OTHER[word.lower()]
-        raise FlipRefused("ambiguous_side", f"cannot tell what a flip makes of the relation {relation!r}")
+        raise FlipRefused("ambiguous_side", f"cannot tell what a flip makes of the relation {relation!r:.80}")
 
     return _SIDE.sub(swap, relation)

@@ -10,7 +10,7 @@ from typing import Any
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder, corners
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, json_items
+from relpretrain.sources.common.files import Join, inside, json_items
 from relpretrain.sources.common.values import identity, size_of, truth
 
 WHAT = "COCO annotations"
@@ -71,7 +71,7 @@ def read_coco(
             for _ in (*texts, *boxes):
                 note(dropped, "annotation_of_unknown_image", f"image {number}")
             continue
-        file = images / parts["image"][0]["file_name"]
+        file = inside(images, parts["image"][0]["file_name"])
         sizes = (size_of(image["width"], image["height"]) for image in parts["image"])
         size = next((size for size in sizes if size is not None), None)
         if size is None and boxes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder, corners
-from relpretrain.sources.common.files import json_pairs
+from relpretrain.sources.common.files import inside, json_pairs
 from relpretrain.sources.common.values import identity, listed, size_of
 
 
@@ -37,7 +37,7 @@ def read_gqa(
             continue
         entities, relations = _graph(graph.get("objects") or {}, dropped)
         size = size_of(graph.get("width"), graph.get("height"))
-        yield Annotation(images / f"{number}.jpg", number, entities=entities, relations=relations, size=size)
+        yield Annotation(inside(images, f"{number}.jpg"), number, entities=entities, relations=relations, size=size)
 
 
 def _graph(objects: dict[str, Any], dropped: Counter[str]) -> tuple[list[RawEntity], list[tuple[int, Any, int]]]:

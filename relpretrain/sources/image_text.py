@@ -11,7 +11,7 @@ from relpretrain.progress import Meter
 from relpretrain.reading import mend, read_lines
 from relpretrain.sources.common.annotation import Annotation, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, json_items, json_lines, json_pairs, opening
+from relpretrain.sources.common.files import Join, inside, json_items, json_lines, json_pairs, opening
 from relpretrain.sources.common.tables import table_rows
 
 IMAGE_NAMES = ("image", "file_name", "filename", "image_path", "file", "path")
@@ -45,7 +45,7 @@ def read_image_text(
         else _grouped(_rows(captions, dropped, meter), dropped, meter)
     )
     for name, texts in table:
-        yield Annotation(images / name, mend(name), texts, other_ids=(Path(name).stem,))
+        yield Annotation(inside(images, name), mend(name), texts, other_ids=(Path(name).stem,))
 
 
 def read_albef(
@@ -54,7 +54,7 @@ def read_albef(
     """Read a JSON file of ALBEF: a list of {"image": path, "caption": text or texts}.
 
     Args:
-        images: Folder from which relative paths count.
+        images: Folder from which paths count; of one that leads out of it, the file of that name in it is meant.
         annotations: The file.
         dropped: Counts what was left out, by reason.
         meter: Told how far reading has got.
@@ -66,7 +66,7 @@ def read_albef(
     items = enumerate(json_items(annotations, "ALBEF's list of images and captions", meter=meter))
     rows = (_row(item, f"{annotations}, item {number}") for number, item in items)
     for name, texts in _grouped(rows, dropped, meter):
-        yield Annotation(images / name, name, texts, other_ids=(Path(name).stem,))
+        yield Annotation(inside(images, name), name, texts, other_ids=(Path(name).stem,))
 
 
 def _beside(images: Path, dropped: Counter[str], meter: Meter | None) -> Iterator[tuple[str, list[str]]]:

@@ -11,7 +11,7 @@ from typing import Any
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join
+from relpretrain.sources.common.files import Join, inside
 from relpretrain.sources.common.tables import csv_rows, table_rows
 
 COLUMNS = (
@@ -61,7 +61,7 @@ def read_open_images(
     for image, pieces in join.images(meter):
         table = [row for rows_ in pieces.read()["rows"] for row in rows_]
         entities, relations = _graph(table, names, dropped)
-        yield Annotation(images / f"{image}.jpg", image, entities=entities, relations=relations, fractions=True)
+        yield Annotation(inside(images, f"{image}.jpg"), image, entities=entities, relations=relations, fractions=True)
 
 
 def _graph(

@@ -12,7 +12,7 @@ from typing import Any
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
-from relpretrain.sources.common.files import json_items, json_lines, opening
+from relpretrain.sources.common.files import inside, json_items, json_lines, opening
 from relpretrain.sources.common.values import as_number, identity, size_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -101,7 +101,7 @@ def _file(images: Path, item: dict[str, Any]) -> Path:
     name = identity(item.get("image")) or identity(item.get("image_id"))
     if name is None:
         raise ValueError("expected the name of a file in 'image'")
-    if not (images / name).is_relative_to(images):
+    if inside(images, name) != images / name:
         raise ValueError(f"the image {name!r} is not in {images}: name it from there")
     endings = ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
     # not Path.is_file, which raises where a name is too long

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import json_items
+from relpretrain.sources.common.files import inside, json_items
 from relpretrain.sources.common.values import as_number, identity, listed, size_of
 
 WHAT = "panoptic scene graphs"
@@ -55,7 +55,7 @@ def read_psg(
         if split != "all" and (identity(item.get("image_id")) in test) != (split == "test"):
             dropped["image_of_other_split"] += 1
             continue
-        path = images / item["file_name"]
+        path = inside(images, item["file_name"])
         size = size_of(item.get("width"), item.get("height"))
         entities = [_entity(a, labels) for a in listed(item.get("annotations"), dropped, "malformed_entities")]
         triplets = listed(item.get("relations"), dropped, "malformed_relations")

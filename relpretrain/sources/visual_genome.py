@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, Later, RawEntity, check_folder, corners
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import Join, Pieces, json_items
+from relpretrain.sources.common.files import Join, Pieces, inside, json_items
 from relpretrain.sources.common.values import identity, listed, size_of
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
@@ -126,8 +126,8 @@ def _file_of(address: Any) -> Path | None:
 
 def _find(images: Path, path: Path) -> Path:
     for folder in dict.fromkeys((path.parent.name, *FOLDERS)):
-        if (images / folder / path.name).is_file():
-            return images / folder / path.name
+        if (found := inside(images, f"{folder}/{path.name}")).is_file():
+            return found
     return images / path.name
 
 

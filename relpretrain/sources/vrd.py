@@ -9,7 +9,7 @@ from typing import Any
 
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
-from relpretrain.sources.common.files import json_items, json_pairs
+from relpretrain.sources.common.files import inside, json_items, json_pairs
 from relpretrain.sources.common.values import identity
 
 
@@ -48,7 +48,7 @@ def read_vrd(
                 f"{annotations} is not in VRD's format: expected a list of triplets for each image, got "
                 f"{str(triplets)[:60]} for {name}"
             )
-        path = images / name
+        path = inside(images, name)
         yield _annotation(path, triplets or [], labels, relations, dropped)
 
 

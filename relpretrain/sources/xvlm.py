@@ -11,7 +11,7 @@ from typing import Any
 from relpretrain.progress import Meter
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder, corners
 from relpretrain.sources.common.dropped import note
-from relpretrain.sources.common.files import json_lines
+from relpretrain.sources.common.files import inside, json_lines
 from relpretrain.sources.common.values import identity, listed
 
 
@@ -50,7 +50,7 @@ def read_xvlm(
         elif isinstance(path, str) and path:
             if images is None:
                 raise ValueError(f"{annotations}, line {number} names {path}: name the folder of the images, too")
-            image = images / path
+            image = inside(images, path)
         else:
             note(dropped, "line_without_image", f"{annotations.name}, line {number}")
             continue

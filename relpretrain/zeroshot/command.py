@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from relpretrain.errors import suggest
+from relpretrain.showing import say
 from relpretrain.zeroshot.options import ALL, chosen_model, make_parser
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.card import overview
@@ -39,9 +41,9 @@ def main(
             from relpretrain.zeroshot.side_by_side import make_board
 
             board = make_board(args, [program, *map(shlex.quote, argv)])
-            board.print()
             if args.out:
                 board.write(args.out)
+            board.print()
             return 0
         _check(args)
         with importing():
@@ -54,12 +56,21 @@ def main(
             report = run(args, [program, *map(shlex.quote, argv)])
             if rank():
                 return 0
-        report.print()
         if args.out:
             report.write(args.out)
             write_page(args.out / PAGE_NAME, report, finder(args))
+        report.print()
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        files = [*(args.scores or ()), *(args.compare or ()), *(args.side_by_side or ())]
+        if not files or os.environ.get("RELPRETRAIN_DEBUG") == "1":
+            raise
+        named = ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
+        say(
+            f"{program}: error: {named}: a value is not of the kind that is expected there ({error!r:.200})", error=True
+        )
+        return 2
     except (ValueError, OSError) as error:
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"{program}: error: {' '.join(str(error).split())}", error=True)
         return 2
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from relpretrain.distributed import rank
 from relpretrain.identity import folder_digest
+from relpretrain.showing import say
 from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, chosen_model
@@ -122,7 +122,7 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     for name, reason in (skipped or {}).items():
         metadata[f"skipped {name}"] = reason
     if skipped and not rank():
-        print("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), file=sys.stderr)
+        say("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), error=True)
     return _report(args, scored, metadata)
 
 

@@ -19,6 +19,7 @@ from relpretrain.data.shards.writer import PARTS, write_manifest
 from relpretrain.errors import ConfigError, counted, singular
 from relpretrain.identity import fingerprint
 from relpretrain.reading import read_json
+from relpretrain.showing import say
 
 
 def add_parser(commands: Any) -> None:
@@ -106,12 +107,12 @@ def _write(parts: Parts, names: Sequence[str], place: Path) -> None:
     print(f"{counted(len(described), 'shard')}: {told}")
     problems = [(shard["name"], reason, count) for shard in described for reason, count in shard["problems"].items()]
     for name, reason, count in problems[:10]:
-        print(f"  {name}: {count:,} {reason}")
+        say(f"  {name}: {count:,} {reason}")
     if len(problems) > 10:
         print(f"  and so on, in {len({name for name, _, _ in problems}):,} shards")
     for shard in described:
         if not shard["samples"]:
-            print(f"  {shard['name']} holds no samples: leave it out of a recipe's pattern")
+            say(f"  {shard['name']} holds no samples: leave it out of a recipe's pattern")
     print(f"manifest in {place}")
 
 

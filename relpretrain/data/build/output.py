@@ -20,6 +20,7 @@ from relpretrain.data.shards.writer import PARTS, check_writable, publish
 from relpretrain.errors import counted, positive, singular
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
+from relpretrain.showing import say
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.version import __version__
 
@@ -197,7 +198,7 @@ def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argpars
     print(", ".join(counted(count, singular(name), name) for name, count in totals.items()))
     print(f"dropped: {_listed(dropped).removeprefix(': ') or 'nothing'}")
     for line in _places(dropped):
-        print(f"  {line}")
+        say(f"  {line}")
     vocabulary = args.out / "relations.json"
     vocabulary.unlink(missing_ok=True)
     if found:
@@ -206,7 +207,7 @@ def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argpars
         print(f"{len(relations)} of {len(found)} kinds of relations in {vocabulary}")
         lacking = {args.out.name: coverage(found, relations)}
         for line in coverage_lines(lacking, vocabulary=vocabulary.name, remedy=""):
-            print(line)
+            say(line)
     print(f"{counted(len(shards), 'shard')} and index.json in {args.out}")
 
 

@@ -13,7 +13,7 @@ from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.name_join import NameJoin
 from relpretrain.data.build.output import Job, Outcome, PackedSample, free_key, named, publish_shards, stamps
 from relpretrain.data.build.tasks import Parts, Task, parts_of
-from relpretrain.data.shards.writer import ShardFile
+from relpretrain.data.shards.writer import ShardFile, check_names
 from relpretrain.progress import StageProgress
 from relpretrain.sources.common.dropped import Dropped
 
@@ -136,6 +136,7 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
                 join.recall(name, image)
         dropped.include(Dropped(stored["dropped"], stored["examples"]))
         if stored["shard"] is not None:
+            check_names(parts.folder, [stored["shard"]])
             final = f"shard-{len(shards):06d}.tar"
             if (own := parts.folder / stored["shard"]["name"]).exists():
                 own.replace(parts.folder / final)

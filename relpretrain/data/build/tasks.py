@@ -20,6 +20,7 @@ from relpretrain.data.shards.writer import check_writable, lock, write_atomicall
 from relpretrain.reading import parse_json, read_json
 
 PLAN = "plan.json"
+_SHARED = ("index", "convert", "pack", "doctor", "audit")  # commands with --task
 
 
 class Task(NamedTuple):
@@ -122,8 +123,10 @@ class Parts:
         Raises:
             ValueError: If none has begun.
         """
-        plan = read_json(self.folder / PLAN, "the plan of a command's tasks")
-        assert isinstance(plan, dict)
+        plan = self._object(self.folder / PLAN, "the plan of a command's tasks")
+        for name, kind in {"total": int, "arguments": dict, "words": list, "folder": str}.items():
+            if not isinstance(plan.get(name), kind):
+                raise ValueError(f"{self.folder / PLAN} is damaged (its {name!r}): remove {self.folder} to begin anew")
         return plan
 
     def place(self, part: int | str, ending: str = ".json") -> Path:
@@ -144,9 +147,7 @@ class Parts:
 
     def read(self, part: int | str) -> dict[str, Any]:
         """What `store` has written."""
-        content = read_json(self.place(part), "what a task has done")
-        assert isinstance(content, dict)
-        return content
+        return self._object(self.place(part), "what a task has done")
 
     def stored(self) -> Iterator[dict[str, Any]]:
         """What all parts gave, in order; see `check_finished`."""
@@ -169,6 +170,12 @@ class Parts:
     def clear(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _object(self, place: Path, what: str) -> dict[str, Any]:
+        content = read_json(place, what)
+        if not isinstance(content, dict):
+            raise ValueError(f"{place} is damaged: remove {self.folder} to begin anew")
+        return content
 
     def _marker(self, task: Task) -> Path:
         return self.folder / f"task-{task.number}-of-{task.total}.done"
@@ -205,21 +212,30 @@ def add_merge(commands: Any, parse: Callable[[Sequence[str]], argparse.Namespace
     merge.add_argument("out", type=Path, help="the --out of the tasks")
 
     def run(args: argparse.Namespace) -> Any:
-        places = (parts_of(args.out, False), parts_of(args.out, True), parts_of(args.out / NAME, True))
-        found = [parts for parts in places if (parts.folder / PLAN).exists()]
+        found = [parts for parts in map(Parts, _kept_at(args.out)) if (parts.folder / PLAN).exists()]
         if not found:
             raise ValueError(f"{args.out} holds no work of tasks: name the --out that --task I/N was given with")
         plan = found[0].plan()
+        kept, here = found[0].folder.resolve(), os.getcwd()
+        if plan["words"][:1] not in ([name] for name in _SHARED):
+            raise ValueError(f"{kept / PLAN} names no command that tasks share: {plan['words']!r:.80}")
         again = parse(plan["words"])
         again.words, again.merging = plan["words"], True
-        here = os.getcwd()
         os.chdir(plan["folder"])  # paths in the command line count from there
         try:
+            if (told := getattr(again, "out", None)) is not None and kept not in _kept_at(told):
+                raise ValueError(f"{kept / PLAN} is about {told}, not about {args.out}: it is not carried out")
             return again.run_data(again)
         finally:
             os.chdir(here)
 
     merge.set_defaults(run_data=run)
+
+
+def _kept_at(out: Path) -> list[Path]:
+    """Where tasks with this --out may keep their work."""
+    places = (parts_of(out, False), parts_of(out, True), parts_of(out / NAME, True))
+    return [parts.folder.resolve() for parts in places]
 
 
 def _task(text: str) -> Task:

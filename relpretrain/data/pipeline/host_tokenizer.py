@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.data.pipeline.text import NO_WORD, SPECIAL_TOKENS, TextEncoder, Tokens, find_tokenizer
+from relpretrain.reading import mend
 from relpretrain.types import IGNORE, Batch, GraphBatch, TextBatch
 
 _NO_LIMIT = 1_000_000  # Hugging Face's tokenizers without a limit state an absurd one
@@ -182,13 +183,16 @@ class SentenceEncoder(TextEncoder):
         """Whether `triplets` of these texts stays within the limit."""
         return self._length("") + sum(map(self.triplet_length, texts)) <= self.max_tokens
 
+    def _tokens(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self._remembered(text)  # whose end is that of the whole text
+
     def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        tokens = self.tokenizer.encode(text, self.max_tokens)
+        tokens = self.tokenizer.encode(mend(text), self.max_tokens)
         return tuple(tokens.ids), tuple(tokens.words)
 
     def _measure(self, text: str) -> int:
         """Tokens of a text, or one more than the limit."""
-        return len(self.tokenizer.encode(text, self.max_tokens + 1))
+        return len(self.tokenizer.encode(mend(text), self.max_tokens + 1))
 
 
 @dataclass(frozen=True)

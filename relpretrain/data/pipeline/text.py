@@ -8,7 +8,7 @@ import ssl
 import string
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from relpretrain.identity import number_of_bytes
-from relpretrain.reading import read_lines
+from relpretrain.reading import mend, read_lines
 from relpretrain.types import IGNORE, TextBatch
 
 SPECIAL_TOKENS = {
@@ -33,6 +33,9 @@ SPECIAL_TOKENS = {
 }
 MAX_WORDS = 40
 """Of a cleaned text: `max_tokens` of the published zero-shot protocol, which counts words."""
+
+_LONG = 1 << 13
+"""Characters of a text from which a beginning is tried first: of ten million, forty words are wanted."""
 
 NO_WORD = -1
 """Word number of a special token."""
@@ -182,7 +185,7 @@ class TextEncoder:
         self.max_tokens = max_tokens
         self.separator = separator
         self.clean = clean
-        self._tokens = lru_cache(maxsize=16_384)(self._tokenize)
+        self._remembered = lru_cache(maxsize=16_384)(self._tokenize)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TextEncoder, (self.tokenizer, self.max_tokens, self.separator, self.clean)
@@ -239,10 +242,26 @@ class TextEncoder:
         """The ids of [CLS] and [SEP], which Hugging Face's tokenizers look up anew each time."""
         return self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
 
+    def _tokens(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids and words of a text; of one beyond all limits, those of a beginning that is beyond them, too."""
+        if len(text) <= _LONG:
+            return self._remembered(text)
+        for beginning in _beginnings(clean_caption(text) if self.clean else text):
+            ids, words = self._encode(beginning)
+            if len(ids) > self.max_tokens:
+                break
+        return ids, words
+
     def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        text = clean_caption(text) if self.clean else text
+        return self._encode(clean_caption(text) if self.clean else text)
+
+    def _encode(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         encoding = self.tokenizer(
-            text, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            mend(text),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
         )
         words = (NO_WORD if w is None else w for w in encoding.word_ids(0))
         return tuple(encoding["input_ids"]), tuple(words)
@@ -343,10 +362,27 @@ def clean_caption(text: str, max_words: int = MAX_WORDS) -> str:
     Lower case, without punctuation, hyphens and slashes as spaces, at most `max_words` words. What has no word left
     becomes an empty string.
     """
+    words: list[str] = []
+    for beginning in _beginnings(text):
+        words = _cleaned(beginning).split(" ")
+        if len(words) >= max_words:
+            break
+    return " ".join(words[:max_words])
+
+
+def _cleaned(text: str) -> str:
     text = re.sub(r"[,.'!?\"()*#:;~]", "", text.lower())
     text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
-    text = re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
-    return " ".join(text.split(" ")[:max_words])
+    return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+
+
+def _beginnings(text: str) -> Iterator[str]:
+    """Longer and longer beginnings of a long text, each of whole words, and at last all of it."""
+    end = text.find(" ", _LONG)
+    while end > 0:
+        yield text[:end]
+        end = text.find(" ", 2 * end)
+    yield text
 
 
 def write_wordpiece(words: Iterable[str], folder: str | Path) -> Path:

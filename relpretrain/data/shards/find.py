@@ -82,11 +82,13 @@ def _expand_braces(pattern: str) -> list[str]:
 def _find(part: str, pattern: str) -> list[str]:
     path = Path(part if _exists(part) else part.removeprefix("file://")).expanduser()
     if path.is_dir():
-        found = sorted(str(p) for p in path.glob("*.tar"))
-    elif path.is_file():
+        found = sorted(str(p) for p in path.glob("*.tar") if not p.is_dir())
+    elif os.path.lexists(path):
         found = [str(path)]
     else:
-        found = sorted(p for p in glob.glob(str(path), recursive=True) if os.path.isfile(p))
+        found = sorted(p for p in glob.glob(str(path), recursive=True) if not os.path.isdir(p))
+    if odd := next((name for name in found if not os.path.isfile(name)), None):  # a pipe would never end
+        raise FileNotFoundError(f"Shard {odd} is no regular file, or a link to none: put the file back, or remove it.")
     if found:
         return [os.path.abspath(name) for name in found]
     named = repr(part) if part == pattern else f"{part!r} (of {pattern!r})"

@@ -41,18 +41,21 @@ def index_shards(shards: Iterable[str], workers: int = 0) -> dict[str, ShardInde
     return found
 
 
-def for_each(work: Callable[[str], R], shards: Sequence[str], workers: int = 0) -> Iterator[tuple[str, R | Exception]]:
+def for_each(
+    work: Callable[[str], R], shards: Sequence[str], workers: int = 0, what: str = "shards indexed"
+) -> Iterator[tuple[str, R | Exception]]:
     """Do something with each shard in processes of their own, with progress on stderr.
 
     Args:
         work: What is done; can be pickled.
         shards: Paths and addresses.
         workers: Processes; 0 or 1 does it in this one.
+        what: What is counted there.
 
     Yields:
         A shard, as soon as it is done, and what `work` returned, or the OSError or ValueError that it raised.
     """
-    yield from track(_done(partial(_try, work), shards, workers), len(shards), "shards indexed")
+    yield from track(_done(partial(_try, work), shards, workers), len(shards), what)
 
 
 def _done(

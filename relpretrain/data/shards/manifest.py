@@ -126,7 +126,7 @@ def manifests(shards: Sequence[str], workers: int = 0, named: Sequence[str] = ()
     missing: list[str] = []
     for folder, inside in folders.items():
         try:
-            listed = _of_folder(folder)
+            listed = entries_of(folder)
         except (OSError, ValueError) as error:
             found |= dict.fromkeys(inside, error)
             continue
@@ -242,8 +242,13 @@ def _known_or_fetched(shard: str) -> ShardEntry:
     return replace(entry, shard=shard)
 
 
-def _of_folder(folder: str) -> dict[str, ShardEntry]:
-    """Entries of the manifests of a folder: that in the cache, and that beside the shards, which counts more."""
+def entries_of(folder: str) -> dict[str, ShardEntry]:
+    """Entries by shard of the manifests of a folder: that in the cache, and that beside the shards, which counts more.
+
+    Raises:
+        OSError: If one cannot be read.
+        ValueError: If one is damaged.
+    """
     listed: list[ShardEntry] = []
     kept = cached_manifest(folder)
     if kept.exists():
@@ -257,7 +262,7 @@ def _of_folder(folder: str) -> dict[str, ShardEntry]:
         except OSError as error:
             if not is_absent(error):
                 raise
-    elif os.path.exists(beside):
+    elif os.path.isfile(beside):
         with suppress(ForeignFileError):
             listed += load_manifest(beside)
     return {entry.shard: entry for entry in listed}

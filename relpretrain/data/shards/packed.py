@@ -35,6 +35,21 @@ class PackedTexts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def sound(self) -> bool:
+        """Whether the texts end one after the other, where the bytes do, and are texts."""
+        if not len(self):
+            return not len(self.data)
+        try:
+            self.data.tobytes().decode("utf-8", _ERRORS)
+        except UnicodeDecodeError:
+            return False
+        starts = np.append(0, self.ends[:-1])
+        if int(self.ends[-1]) != len(self.data) or not (starts <= self.ends).all() or starts.min() < 0:
+            return False
+        inner = starts[starts < len(self.data)]
+        return bool(((self.data[inner] & 0xC0) != 0x80).all())  # none begins within a character
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload

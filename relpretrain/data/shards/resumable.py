@@ -13,7 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from relpretrain.data.shards.writer import ShardFile, check_writable, lock, publish, write_atomically
+from relpretrain.data.shards.writer import (
+    ShardFile,
+    check_names,
+    check_writable,
+    lock,
+    publish,
+    replaceable,
+    write_atomically,
+)
+from relpretrain.reading import read_json
 from relpretrain.sources.common.dropped import Dropped
 
 UNFINISHED = ".unfinished"
@@ -56,6 +65,8 @@ class ResumableWriter:
         check_writable(self.folder)
         if (self.folder / "index.json").exists() and not self.overwrite:
             raise ValueError(f"--out {self.folder} holds shards already; choose another folder, or add --overwrite")
+        if (self.folder / "index.json").exists():
+            replaceable(self.folder)  # or tell at once that it is none
         if self._work.is_dir():
             try:
                 self._acquire()
@@ -126,7 +137,9 @@ class ResumableWriter:
 
     def _take_over(self) -> None:
         path = self._work / "arguments.json"
-        old = json.loads(path.read_bytes()) if path.exists() else self.arguments
+        old = read_json(path, "the arguments of an unfinished conversion") if path.exists() else self.arguments
+        if not isinstance(old, dict):
+            raise ValueError(f"{path} is damaged: remove {self._work}")
         journal = self._work / "journal.jsonl"
         if old != self.arguments:
             if not self.overwrite and journal.exists():  # with no finished shard there is nothing to lose
@@ -143,10 +156,15 @@ class ResumableWriter:
             lines.pop()  # the line that a kill cut off: its shard is written again
             write_atomically(journal, b"".join(lines))
         for line in lines:
-            entry = json.loads(line)
-            self.shards.append(entry["shard"])
-            self.position, self.dropped = entry["position"], Dropped(entry["dropped"], entry["examples"])
-            self.keys.update(_keys(self._place(entry["shard"])))
+            try:
+                entry = json.loads(line)
+                shard, self.position = dict(entry["shard"]), int(entry["position"])
+                self.dropped = Dropped(entry["dropped"], entry["examples"])
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise ValueError(f"{journal} is damaged ({error!r:.80}): remove {self._work}") from None
+            check_names(self._work, [shard])
+            self.shards.append(shard)
+            self.keys.update(_keys(self._place(shard)))
 
     def _place(self, shard: Mapping[str, Any]) -> Path:
         """Where a finished shard is: a kill while publishing leaves some in either place."""

@@ -88,17 +88,21 @@ class ShardIndex:
         """Where the samples lie and what they hold; mapped into memory when looked at, and then for some time.
 
         Raises:
-            OSError: If its file is gone and the shard has changed.
+            OSError: If its file is gone and the shard has changed, or the file is of another shard.
         """
         if self.held is None:
             try:
                 return _mapped(str(self.stored_at), self.stamp)
-            except (OSError, ValueError):
+            except OSError:
                 again = self.of(self.path)
-                if again.stamp != self.stamp:
-                    raise OSError(f"Shard {self.path} has changed during the run.") from None
-                self.stored_at, self.held = again.stored_at, again.held
-                return again.columns
+            except ValueError:  # a table that somebody else has made
+                again = self.scan(self.path, self.name)
+            if again.stamp != self.stamp:
+                raise OSError(f"Shard {self.path} has changed during the run.")
+            if again.samples != self.samples:
+                raise OSError(f"Shard {self.path} is not what {self.stored_at} says of it: remove that file.")
+            self.stored_at, self.held = again.stored_at, again.held
+            return again.columns
         return self.held
 
     @property
@@ -218,6 +222,8 @@ class ShardIndex:
         stamp = _Stamp.of(path)
         for place in tables_of(path):
             try:
+                if not place.is_file():
+                    continue
                 with place.open("rb") as file:
                     head, _ = _head(file, stamp)
             except (OSError, ValueError):
@@ -263,9 +269,16 @@ def _head(file: IO[bytes], stamp: _Stamp) -> tuple[dict[str, Any], int]:
     size = os.fstat(file.fileno()).st_size
     if not 0 < length < size:
         raise ValueError("no table")
-    head = json.loads(file.read(length))
-    samples, texts = head["samples"], sum(head["bytes"])
-    if head["stamp"] != list(stamp) or size != 8 + length + samples * (8 * 8 + 3 * 4) + texts:
+    try:
+        head = json.loads(file.read(length))
+        samples, texts = head["samples"], sum(head["bytes"])
+        fits = head["stamp"] == list(stamp) and size == 8 + length + samples * (8 * 8 + 3 * 4) + texts
+        fits &= min(samples, *head["bytes"]) >= 0 and isinstance(head["relations"], dict)
+        fits &= all(isinstance(text, str) for problem in head["problems"] for text in Problem(*problem))
+        fits &= all(type(count) is int and count > 0 for count in head["relations"].values())
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no table: {error!r}") from None
+    if not fits:
         raise ValueError("the table of another file")
     return head, 8 + length
 
@@ -281,7 +294,11 @@ def _mapped(place: str, stamp: _Stamp) -> Columns:
     parts = [data[a:b] for a, b in pairwise(ends.tolist())]
     offsets, sizes = (part.view("<i8").reshape(-1, 3) for part in parts[:2])
     keys, image_ids = (PackedTexts(parts[i + 3], parts[i].view("<i8")) for i in (2, 3))
-    return Columns(offsets, sizes, parts[4].view("<i4").reshape(-1, 3), keys, image_ids)
+    counts = parts[4].view("<i4").reshape(-1, 3)
+    inside = (sizes >= 0).all() and (offsets >= -1).all() and (offsets <= stamp.size - sizes).all()
+    if not (inside and (offsets[:, 0] >= 0).all() and (counts >= 0).all() and keys.sound and image_ids.sound):
+        raise ValueError("a table that leads out of its shard")
+    return Columns(offsets, sizes, counts, keys, image_ids)
 
 
 @functools.lru_cache(maxsize=_OPEN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import tarfile
 import zlib
 from array import array
@@ -37,6 +38,10 @@ _PLAIN = re.compile(
     rb".{64}(?:[0-7]{7}\0|[0-7]{6} \0|\0{8}){2}\0{155}",  # names of owner and group, device, prefix
     re.DOTALL,
 )
+
+
+# What `tarfile` raises of headers whose sizes are no sizes.
+_BROKEN = (tarfile.ReadError, ValueError, OverflowError, MemoryError, RecursionError, struct.error)
 
 
 class Problem(NamedTuple):
@@ -202,13 +207,13 @@ def _members(file: _Window) -> Iterator[tuple[str, int, int] | None]:
             if tar is None:
                 tar = tarfile.open(fileobj=file.raw, mode="r:")  # noqa: SIM115
             member = _odd(tar, place)
-        except tarfile.ReadError:
+        except _BROKEN as error:
             if place == 0:
-                raise
+                raise tarfile.ReadError(str(error)) from None
             return
         if member is None:
             break
-        if member.isreg():
+        if member.isreg() and not member.issparse():
             yield member.name, member.offset_data, member.size
         place = tar.offset
     if len(header) == BLOCK and not any(header):  # the block of zeros that ends a tar
@@ -234,7 +239,10 @@ def _odd(tar: tarfile.TarFile, place: int) -> tarfile.TarInfo | None:
     tar.members.clear()  # type: ignore[attr-defined]  # else it keeps them all
     tar.offset = place
     tar.fileobj.seek(place)  # type: ignore[union-attr]
-    return tar.next()
+    member = tar.next()
+    if member is not None and (member.size < 0 or tar.offset <= place):  # else it would never end
+        raise tarfile.ReadError(f"a member of {member.size} bytes")
+    return member
 
 
 def _refusal(key: str, members: _Members, seen: set[str], whole: bool) -> str | None:

@@ -10,11 +10,11 @@ import shutil
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from relpretrain.identity import file_digest
 from relpretrain.reading import mend, read_json
@@ -111,6 +111,7 @@ class ShardWriter:
 
     Raises:
         FileExistsError: If the folder has an `index.json` already, unless `overwrite` is set.
+        ValueError: If that is no list of shards.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class ShardWriter:
             raise FileExistsError(
                 f"{self.folder} holds shards already (index.json): choose another folder, or pass overwrite=True."
             )
+        if (self.folder / "index.json").exists():
+            replaceable(self.folder)  # or tell at once that it is none
         self._temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
         return self
 
@@ -178,10 +181,15 @@ class ShardWriter:
 def publish(
     work: Path, folder: Path, shards: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Move finished shards to their folder in place of those that its index lists, and write the index."""
+    """Move finished shards to their folder in place of those that its index lists, and write the index.
+
+    Raises:
+        ValueError: If the index is none, or a name leads elsewhere.
+    """
+    check_names(work, shards)
     index = folder / "index.json"
     if index.exists():
-        old = {shard["name"] for shard in read_json(index, "the list of shards")["shards"]}
+        old = replaceable(folder)
         index.unlink()
         for name in old - {shard["name"] for shard in shards}:
             (folder / name).unlink(missing_ok=True)
@@ -189,6 +197,39 @@ def publish(
         if (work / shard["name"]).exists():
             os.replace(work / shard["name"], folder / shard["name"])
     write_manifest(index, shards, extra)
+
+
+def replaceable(folder: Path) -> set[str]:
+    """The shards of a folder that its index lists; what it names elsewhere is not for us to remove.
+
+    Raises:
+        ValueError: If the index is none.
+    """
+    index = folder / "index.json"
+    content = read_json(index, "the list of shards")
+    listed = content.get("shards") if isinstance(content, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError(f"{index} is no list of shards, so it is not known what to replace: choose another folder")
+    names = (shard.get("name") for shard in listed if isinstance(shard, dict))
+    return {name for name in names if is_plain(name) and not (folder / name).is_dir()}
+
+
+def check_names(place: Path, shards: Iterable[Mapping[str, Any]]) -> None:
+    """Check that shards are files of the folder that says so, and lead nowhere else.
+
+    Raises:
+        ValueError: If not; shows the name.
+    """
+    for shard in shards:
+        if not is_plain(shard.get("name")):
+            raise ValueError(
+                f"{place} lists {shard.get('name')!r:.80}, expected the name of a .tar in it: remove {place}"
+            )
+
+
+def is_plain(name: object) -> TypeGuard[str]:
+    """Whether something is the name of a tar, without any folder."""
+    return isinstance(name, str) and name.endswith(".tar") and "\0" not in name and os.path.basename(name) == name
 
 
 def write_manifest(place: Path, shards: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None) -> None:

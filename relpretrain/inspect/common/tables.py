@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from relpretrain.showing import literal
+
 _PIPED = 140  # columns where the output is no terminal
 
 
@@ -19,11 +21,11 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
         rows: Cells; numbers get thousands separators.
         left: How many of the first columns are texts, set to the left.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title=literal(title, "table.title"), title_justify="left")
     for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number < left else "right", overflow="fold")
+        table.add_column(literal(name), justify="left" if number < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        table.add_row(*(literal(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
     if table.row_count:
-        console = Console(highlight=False, markup=False)
-        (console if console.is_terminal else Console(width=_PIPED, highlight=False, markup=False)).print(table)
+        console = Console()
+        (console if console.is_terminal else Console(width=_PIPED)).print(table)

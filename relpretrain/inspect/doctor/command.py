@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relpretrain.data.pipeline.text import TextEncoder
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.find import named_manifests, resolve_shards
+from relpretrain.data.shards.verify import faults
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import ConfigError
 from relpretrain.inspect.common.share import Share, begin_share, end_share, is_task
@@ -25,6 +27,7 @@ from relpretrain.inspect.doctor.judge import (
 )
 from relpretrain.inspect.doctor.report import print_examination, serving, to_json
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
+from relpretrain.showing import say
 
 if TYPE_CHECKING:
     from relpretrain.inspect.common.recipe_data import RecipeData
@@ -54,30 +57,36 @@ def doctor(args: argparse.Namespace) -> int:
         end_share(share)
         return 0
     problems = _name_vocabularies(found, recipe, args.vocabulary, given)
+    patterns = args.shards if recipe is None or shards else [p for s in recipe.streams.values() for p in _patterns(s)]
+    whole = {shard: index for of in found for shard, index in zip(of.shards, of.indexes, strict=True)}
+    problems += faults(list(whole), list(whole.values()), named_manifests(patterns), args.workers)
     if recipe is not None and shards:  # they need not serve all of the recipe's streams
         recipe.keep({name for f in found for name, count in f.eligible.items() if count})
     problems += [] if recipe is None else recipe.set_up()
     schedule = plain_schedule(found[0]) if recipe is None else recipe.module.schedule
-    for examination in found:
-        print_examination(examination, schedule, size)
     state: dict[str, Any] = {"datasets": {f.name: to_json(f, schedule, size) for f in found}}
+    lines: list[str] = []
     if recipe is not None and schedule is not None:
         steps = recipe.max_steps if args.steps is None else args.steps
         own = recipe.module.num_workers if args.num_workers is None else args.num_workers
         lines, unserved = serving(schedule, args.ranks, own, steps)
-        print("\nTraining\n  " + "\n  ".join(lines))
         problems += unserved
         state["training"] = lines
-    for problem in problems:
-        print(f"  PROBLEM: {problem}")
     worst = max(found, key=lambda f: f.bad_fraction)
     bad = worst.bad_fraction > allowed
-    sign = "more than" if bad else "within"
-    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
     state |= {"problems": problems, "allowed_bad_fraction": allowed, "ok": not (bad or problems)}
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, (json.dumps(state, ensure_ascii=False, indent=1) + "\n").encode())
+    for examination in found:
+        print_examination(examination, schedule, size)
+    if lines:
+        say("\nTraining\n  " + "\n  ".join(lines))
+    for problem in problems:
+        say(f"  PROBLEM: {problem}")
+    sign = "more than" if bad else "within"
+    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
+    if args.out is not None:
         print(f"All findings in {args.out}")
     end_share(share)
     return int(bad or bool(problems))
@@ -87,6 +96,11 @@ def _read(path: Path, shards: list[str]) -> RecipeData:
     from relpretrain.inspect.common.recipe_data import read_data  # imports lightning, which takes seconds
 
     return read_data(path, shards)
+
+
+def _patterns(stream: Stream) -> list[str]:
+    """What a stream names as its shards."""
+    return [p for named in stream.datasets.values() for p in ([named] if isinstance(named, str) else named)]
 
 
 def _datasets(recipe: RecipeData) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from relpretrain.inspect.common.tables import print_table
 from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
 from relpretrain.inspect.doctor.judge import Examination
 from relpretrain.scene_graph import coverage_lines
+from relpretrain.showing import say
 
 _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
 
@@ -26,7 +27,7 @@ def print_examination(found: Examination, schedule: BatchSchedule | None, image_
     """Print the tables of a dataset."""
     state = to_json(found, schedule, image_size)
     totals = ", ".join(counted(count, singular(name), name) for name, count in state["totals"].items())
-    print(f"\n{found.name}: {totals}")
+    say(f"\n{found.name}: {totals}")
     print_table(
         "Streams", ["stream", "eligible", "excluded", "bad", "bad %", "reasons"],
         [(n, s["eligible"], s["excluded"], s["bad"], f"{100 * s['bad'] / max(s['eligible'], 1):.2f}",
@@ -43,7 +44,7 @@ def print_examination(found: Examination, schedule: BatchSchedule | None, image_
     for title, name in (("Relations", "relations"), ("Entities", "labels"), ("Sources", "sources")):
         _print_histogram(title, getattr(found.counts, name))
     for line in _vocabulary_lines(found):
-        print(line)
+        say(line)
     _print_findings("Triplets", found.counts.triplets, found.counts.examples, TRIPLET_FINDINGS, "triplet")
     _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
     _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
@@ -54,7 +55,7 @@ def print_examination(found: Examination, schedule: BatchSchedule | None, image_
         [(name, *sizes[name]) for name in ("width", "height", "longer / shorter")],
     )  # fmt: skip
     formats = ", ".join(f"{kind} {count:,}" for kind, count in found.counts.formats.most_common())
-    print(f"{formats}; {sizes['smaller']:,} with a side under {image_size} pixels, which are enlarged")
+    say(f"{formats}; {sizes['smaller']:,} with a side under {image_size} pixels, which are enlarged")
     print_table("Repeated among the samples", ["", "times"], list(state["duplicates"].items()))
     rows = [
         (order, trait, m["pairs"], m["shared"], f"{m['expected']:,.1f}", "yes" if m["as_random"] else "NO")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relpretrain.data.sampling.summary import RECORD
 from relpretrain.inspect.run_report.curves import find_metrics, plot_curves, read_curves, summary
+from relpretrain.showing import markdown
 from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, markdown_table, read_report
 from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.results.scores import read_scores, shared_files, split_of, task_of
@@ -36,11 +37,12 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
     curves = {name: read_curves(log) for name, log in logs.items()}
     out.mkdir(parents=True, exist_ok=True)
     plot_curves(curves, out / PICTURE)
-    parts = [f"# {' and '.join(names)}\n", f"![Logged values against steps]({PICTURE})\n"]
+    parts = [f"# {markdown(' and '.join(names))}\n", f"![Logged values against steps]({PICTURE})\n"]
     results = [_json(path) for path in zero_shot] or [path for run in runs if (path := _newest(run)) is not None]
     for number, result in enumerate(results):
         report = read_report(result)
-        title = f"# Zero-shot results of {names[number]}\n" if number < len(names) else f"# {result}\n"
+        of = f"Zero-shot results of {names[number]}" if number < len(names) else str(result)
+        title = f"# {markdown(of)}\n"
         parts.append(report.to_markdown().replace("# Zero-shot results\n", title, 1))
     if not results:
         parts.append("No zero-shot results.\n")
@@ -55,9 +57,10 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
         parts.append(page.replace("# Zero-shot results\n", "# Side by side\n", 1))
     for name, run in zip(names, runs, strict=True):
         if (record := run / RECORD).is_file():
-            parts.append(f"# Data of {name}\n\n```\n{record.read_text(encoding='utf-8').rstrip()}\n```\n")
+            told = record.read_text(encoding="utf-8").rstrip().replace("```", "'''")
+            parts.append(f"# Data of {markdown(name)}\n\n```\n{told}\n```\n")
         header = ["logged value", "points", "first tenth", "last tenth"]
-        parts += [f"# Logged values of {name}\n", markdown_table(header, summary(curves[name]))]
+        parts += [f"# Logged values of {markdown(name)}\n", markdown_table(header, summary(curves[name]))]
     (out / PAGE).write_text("\n".join(parts), encoding="utf-8")
     return out / PAGE
 

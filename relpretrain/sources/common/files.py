@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,15 @@ class _Metered:
         for line in self._file:
             self._meter.advance(len(line))
             yield line
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of a folder that a list of unknown origin names.
+
+    Of a path that leads out of the folder (absolute, or by ".."), the file of that name in the folder is meant.
+    """
+    root, path = os.path.join(os.path.abspath(folder), ""), folder / name
+    return path if os.path.abspath(path).startswith(root) else folder / os.path.basename(name)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from relpretrain.showing import markdown
 from relpretrain.zeroshot.analysis.table import LOWER_IS_BETTER, OVERALL, Row
 from relpretrain.zeroshot.report.html import render_template
 from relpretrain.zeroshot.report.page import TEMPLATE, Cell, Grid, Section, range_of
@@ -57,8 +58,8 @@ class Board:
         parts = ["# Results side by side\n"]
         for contest in self.contests:
             rows = [_flat(row) for row in _rows(contest)]
-            parts += [f"## {contest.title}\n", markdown_table(_header(contest), rows)]
-            parts += [*(f"- {note}" for note in contest.notes), ""]
+            parts += [f"## {markdown(contest.title)}\n", markdown_table(_header(contest), rows)]
+            parts += [*(f"- {markdown(note)}" for note in contest.notes), ""]
         (folder / f"{BOARD_NAME}.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
         state = {"metadata": self.metadata, "contests": [_state(contest) for contest in self.contests]}
         (folder / f"{BOARD_NAME}.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")

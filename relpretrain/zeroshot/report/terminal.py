@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from relpretrain.reading import read_json
+from relpretrain.showing import literal, markdown
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.results.comparison import Comparison
 from relpretrain.zeroshot.results.items import ITEMS_NAME, ItemResult, write_items
@@ -52,11 +54,11 @@ class Report:
         """The report as Markdown tables, accuracies in percent."""
         parts = ["# Zero-shot results\n"]
         for title, header, rows, notes in _grids(self):
-            parts.append(f"## {title}\n")
+            parts.append(f"## {markdown(title)}\n")
             parts.append(markdown_table(header, rows))
-            parts += [f"- {note}" for note in notes]
+            parts += [f"- {markdown(note)}" for note in notes]
             parts.append("")
-        parts += [f"- {key}: {value}" for key, value in self.metadata.items()]
+        parts += [f"- {markdown(f'{key}: {value}')}" for key, value in self.metadata.items()]
         return "\n".join(parts) + "\n"
 
     def print(self, console: Console | None = None) -> None:
@@ -78,14 +80,14 @@ def print_grids(grids: Sequence[NamedGrid], console: Console | None = None) -> N
     if not console.is_terminal:
         console = Console(file=console.file, width=140)
     for title, header, rows, notes in grids:
-        table = RichTable(title=title, title_justify="left")
+        table = RichTable(title=literal(title, "table.title"), title_justify="left")
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number else "left", no_wrap=True)
+            table.add_column(literal(name), justify="right" if number else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(literal, row))
         console.print(table)
         for note in notes:
-            console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+            console.print(literal(f"  {note}"), soft_wrap=True)
 
 
 def read_report(path: Path) -> Report:
@@ -95,9 +97,9 @@ def read_report(path: Path) -> Report:
         ValueError: If the file is not one.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path, "a zero-shot report")
         return Report(tuple(Table.from_dict(table) for table in state["tables"]), (), state["metadata"])
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
 
 
@@ -143,7 +145,8 @@ def _shown(item: Any) -> list[Any]:
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, its first column flush left and the others flush right."""
     rule = [":--", *["--:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows]) + "\n"
+    lines = [rule, *(map(markdown, row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [map(markdown, header), *lines]) + "\n"
 
 
 NamedGrid = tuple[str, list[str], list[list[str]], tuple[str, ...]]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from relpretrain.showing import from_cell, to_cell
 from relpretrain.zeroshot.analysis.statistics import linked
 from relpretrain.zeroshot.tasks.common.base import Item, Task, UndecidedError
 from relpretrain.zeroshot.tasks.common.source import Record
@@ -136,7 +137,8 @@ def write_items(path: Path, results: Sequence[ItemResult]) -> None:
         writer.writerow(_COLUMNS)
         for r in results:
             lists = (json.dumps(cell, ensure_ascii=False) for cell in (r.texts, r.roles, r.scores))
-            writer.writerow((r.model, r.task, r.split, r.category, r.id, r.image, *lists, int(r.right)))
+            words = map(to_cell, (r.model, r.task, r.split, r.category, r.id, r.image))
+            writer.writerow((*words, *lists, int(r.right)))
 
 
 def read_items(path: Path) -> list[ItemResult]:
@@ -148,14 +150,16 @@ def read_items(path: Path) -> list[ItemResult]:
     with path.open(encoding="utf-8", newline="") as stream:
         try:
             return [_result(row) for row in csv.DictReader(stream)]
-        except (KeyError, TypeError, json.JSONDecodeError, csv.Error) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError, csv.Error) as error:
             raise ValueError(f"{path} is no table of items: {type(error).__name__}: {error}") from error
 
 
 def _result(row: dict[str, str]) -> ItemResult:
     texts, roles, scores = (tuple(json.loads(row[name])) for name in ("texts", "roles", "scores"))
-    first = (row["task"], row["split"], row["category"], row["id"], row["image"])
-    return ItemResult(*first, texts, roles, scores, row["right"] == "1", row["model"])
+    task, split, category, key, image, model = (
+        from_cell(row[name]) for name in ("task", "split", "category", "id", "image", "model")
+    )
+    return ItemResult(task, split, category, key, image, texts, roles, scores, row["right"] == "1", model)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from relpretrain.showing import from_cell, to_cell
 from relpretrain.zeroshot.analysis.table import Row, Table
 from relpretrain.zeroshot.tasks.common.rows import read_rows
 
@@ -101,7 +102,9 @@ def read_leaderboard(path: Path) -> list[Figure]:
             raise ValueError(f"{where}: n, value, low and high are numbers: {error}.") from error
         if not 0 <= numbers["value"] <= 100:
             raise ValueError(f"{where}: value is in percent, 0 to 100, not {row['value']!r}.")
-        model, task, split, category, protocol, version, source = (str(row.get(name) or "") for name in _WORDS)
+        model, task, split, category, protocol, version, source = (
+            from_cell(str(row.get(name) or "")) for name in _WORDS
+        )
         value, low, high = numbers.values()
         found.append(Figure(model, task, split, category, protocol, version, n, value, low, high, source))
     return found
@@ -123,6 +126,6 @@ def add_to_leaderboard(path: Path, figures: Iterable[Figure]) -> int:
         writer = csv.DictWriter(stream, [field.name for field in fields(Figure)], lineterminator="\n")
         writer.writeheader()
         for figure in known.values():
-            state = asdict(figure)
+            state = {name: to_cell(v) if isinstance(v, str) else v for name, v in asdict(figure).items()}
             writer.writerow({name: "" if value != value else value for name, value in state.items()})
     return len(known)

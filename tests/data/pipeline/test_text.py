@@ -221,3 +221,34 @@ def test_no_code_of_others_is_ever_trusted():
                 assert trusted.value is False, f"{path}:{node.lineno}"
                 found += 1
     assert found >= 6
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_of_a_very_long_text_a_beginning_is_tokenised(tokenizer, clean):
+    encoder = TextEncoder(tokenizer, 40, clean=clean)
+    seen = []
+    encode = encoder._encode
+    encoder._encode = lambda text: seen.append(len(text)) or encode(text)
+    rng = np.random.default_rng(0)
+    words = ["a", "cat,", "on", "the", "tree-", "\n", " ", "###", "<person>", "é", "[SEP]", "\t", "猫"]
+    for size, seldom in ((200_000, False), (20_000, False), (20_000, True)):
+        text = " ".join(np.array(words)[rng.integers(len(words), size=size)])
+        text = " " * 20_000 + text if seldom else text
+        whole = encode(clean_caption(text) if clean else text)
+        seen.clear()
+        found = encoder.caption(text)
+        assert found.ids[1:-1] == list(whole[0][:38])
+        assert found.words[1:-1] == list(whole[1][:38])
+        assert encoder.triplet_length(text) == len(whole[0]) + 1 or encoder.triplet_length(text) > 40
+        assert max(seen) < len(text) or seldom
+        assert max(seen) < 20_000 or seldom
+    assert encoder._remembered.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 9000, "a" * 90_000, "a - b " * 5000, ". " * 20_000 + "x", "\n \n" * 9000 + "b c"]
+)
+def test_long_texts_are_cleaned_as_short_ones(text, monkeypatch):
+    beginning = clean_caption(text)
+    monkeypatch.setattr("relpretrain.data.pipeline.text._LONG", 10**9)
+    assert beginning == clean_caption(text)

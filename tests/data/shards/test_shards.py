@@ -130,6 +130,7 @@ def test_no_command_of_ours_runs_the_name_of_a_file(tmp_path, monkeypatch, words
     write_shards(tmp_path, 2, 2)
     monkeypatch.chdir(tmp_path)
     os.rename("s-000000.tar", COMMAND)
+    os.remove("index.json")
     assert main(["data", *words]) == 0
     assert not os.path.exists("ran")
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from relpretrain.sources.common.files import inside
+
 
 class ImageFinder:
-    """Looks for images in folders: at the very path first, then by file name at any depth.
+    """Looks for images in folders: at the very path first, then by file name at any depth, and never outside.
 
     Benchmarks such as VALSE draw their images from several data sets, so that there may be several folders; the first
     one that has an image provides it.
@@ -28,8 +30,8 @@ class ImageFinder:
             ValueError: If a folder holds different images of that file name.
         """
         for folder in self.folders:
-            if (folder / name).is_file():
-                return folder / name
+            if os.path.isfile(path := inside(folder, name)):
+                return path
         for index in self._by_name:
             found = index.get(os.path.basename(name), [])
             if len({path.stat().st_size for path in found}) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.pixels import BROKEN, decode
+from relpretrain.reading import parse_json
 from relpretrain.scene_graph import Entity, SceneGraph
 from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome
@@ -187,7 +187,7 @@ def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
         index = ShardIndex.of(shard)
         for row in index.eligible("graphs").tolist():
             try:
-                record = json.loads(index.read(row).json or b"{}")
+                record = parse_json(index.read(row).json or b"{}")
                 graph = SceneGraph.from_json(record, record["width"], record["height"])
             except (ValueError, KeyError, TypeError):
                 continue  # `relpretrain data doctor` counts and names malformed graphs
