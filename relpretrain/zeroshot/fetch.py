@@ -107,7 +107,7 @@ def unpack(folder: Path) -> str:
             for column, cell in row.items():
                 if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
                     ending = Path(cell.get("path") or "").suffix or _ending(cell["bytes"])
-                    name = f"{file.stem}_{key}_{column}{ending}"
+                    name = f"{file.stem}_{key}_{column}{ending}".replace("/", "_").replace("\\", "_")
                     (folder / "images").mkdir(exist_ok=True)
                     (folder / "images" / name).write_bytes(cell["bytes"])
                     row[column] = name

@@ -1,6 +1,7 @@
 """Where files come from; what may be fetched is fetched, once."""
 
 import io
+import sys
 import urllib.request
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from relpretrain import cli
 from relpretrain.zeroshot import fetch
+from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.tasks import TASKS
 
 
@@ -53,6 +55,16 @@ def test_downloads_are_addresses_of_files_that_a_card_names():
         for path, address in task.card.downloads.items():
             assert address.startswith("https://")
             assert address.endswith(path.rpartition("/")[2])
+
+
+def test_parquet_without_pyarrow_is_told_with_the_remedy(tmp_path, monkeypatch, capsys):
+    (tmp_path / "colorswap").mkdir()
+    (tmp_path / "colorswap" / "test-0.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    assert main(["--constant", "--tasks", "colorswap", "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert 'test-0.parquet is a .parquet file, which pyarrow reads: pip install "relpretrain[benchmarks]"' in said
 
 
 def test_images_inside_parquet_are_unpacked(tmp_path):

@@ -42,7 +42,7 @@ class OpenCLIPScorer(CosineScorer):
         try:
             import open_clip  # type: ignore[import-untyped,import-not-found]
         except ImportError as error:
-            raise ValueError("--model open_clip:... needs OpenCLIP: pip install open_clip_torch.") from error
+            raise ValueError('--model open_clip:... needs OpenCLIP: pip install "relpretrain[benchmarks]".') from error
         model, _, weights = (name, "", "") if name.startswith(("hf-hub:", "local-dir:")) else name.partition("/")
         if not weights and model == name and ":" not in name:
             raise ValueError(f"An OpenCLIP model is NAME/PRETRAINED, such as ViT-B-32/laion2b_s34b_b79k, not {name!r}.")

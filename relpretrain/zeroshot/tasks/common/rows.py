@@ -83,17 +83,16 @@ def _of_json(path: Path, what: str) -> list[tuple[str, Any]]:
 def _of_arrow(path: Path) -> list[Record]:
     """The rows of a Parquet file, or of an Arrow file as `datasets` saves them."""
     try:
-        from pyarrow import ipc, parquet  # type: ignore[import-untyped,import-not-found]
+        from pyarrow import ArrowException, ipc, parquet  # type: ignore[import-untyped,import-not-found]
     except ImportError as error:
-        raise ValueError(
-            f"{path} is a {path.suffix} file: pip install pyarrow, or convert it to JSON lines."
-        ) from error
+        raise ValueError(f"{path} is a {path.suffix} file, which pyarrow reads: "
+                         'pip install "relpretrain[benchmarks]", or convert it to JSON lines.') from error  # fmt: skip
     try:
         if path.suffix == ".parquet":
             return list(parquet.read_table(path).to_pylist())
         with path.open("rb") as stream:
             return list(ipc.open_stream(stream).read_all().to_pylist())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ArrowException) as error:
         raise ValueError(f"{path} cannot be read as {path.suffix}: {error}") from error
 
 

@@ -86,7 +86,8 @@ def official_shuffler() -> Shuffler:
         why = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ValueError(
             "The shuffles of ARO's Order sets need spaCy with en_core_web_sm, and nltk with its tokenizer data "
-            f"({type(error).__name__}: {why}). Install them, put ready-made cases beside the captions "
+            f'({type(error).__name__}: {why}). Install them (pip install "relpretrain[benchmarks]"; python -m spacy '
+            "download en_core_web_sm; python -m nltk.downloader punkt_tab), put ready-made cases beside the captions "
             "(coco_order.json, flickr30k_order.json), or choose other sets with --split relation attribution."
         ) from error
     return Shuffler(lambda text: [(token.text, token.tag_) for token in pipeline(text)], nltk.word_tokenize)

@@ -141,7 +141,7 @@ def _vg150(folder: Path) -> GraphSplit | None:
     try:
         import h5py
     except ImportError as error:
-        raise ValueError(f"Reading {path} needs h5py: pip install h5py.") from error
+        raise ValueError(f'Reading {path} needs h5py: pip install "relpretrain[benchmarks]".') from error
     dicts = next((folder / name for name in VG150_NAMES if (folder / name).is_file()), folder / VG150_NAMES[0])
     if not dicts.is_file() or not (folder / "image_data.json").is_file():
         raise ValueError(f"{path} needs {dicts.name} and image_data.json beside it.")
