@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.rows import read_rows
 from relpretrain.zeroshot.tasks.common.source import Record, numbered_lines
+
+
+class _Kind(NamedTuple):
+    """What a value of a line may be.
+
+    Args:
+        said: In words.
+        fits: Whether a value is so.
+    """
+
+    said: str
+    fits: Callable[[Any], bool]
+
+
+def _whole(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**31
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+_TEXTS = "task subset category instrument piece type preposition relation by pairs question file set pos_triplet"
+_TEXTS += " neg_triplet sentence things collapsed_tag corpus direction box option probe"
+_COUNTS = "turn class best tied num_main_preds k_test cosine_text_rank cosine_text_tied cosine_image_rank"
+_COUNTS += " cosine_image_tied text_rank text_tied image_rank image_tied"
+_KINDS = {
+    "score": _Kind("a finite number", _finite),
+    **dict.fromkeys(
+        ("id", "label", "caption"), _Kind("a text or a number", lambda v: isinstance(v, str | int | float))
+    ),
+    **dict.fromkeys(("image", "secondary_tag"), _Kind("a text or null", lambda v: v is None or isinstance(v, str))),
+    **dict.fromkeys(_TEXTS.split(), _Kind("a text", lambda value: isinstance(value, str))),
+    **dict.fromkeys(_COUNTS.split(), _Kind("a whole number from 0", _whole(0))),
+    **dict.fromkeys(("classes", "templates", "choices"), _Kind("a whole number from 1", _whole(1))),
+    **dict.fromkeys(("rank", "free_rank"), _Kind("a whole number or null", lambda v: v is None or _whole(0)(v))),
+}
+"""By the name of a value."""
 
 
 def score_file_name(task: str, split: str) -> str:
@@ -88,7 +125,7 @@ def read_scores(path: Path) -> list[Record]:
     """Read a score file, or a CSV file of outcomes item by item, as BiVLC's authors publish them.
 
     Raises:
-        ValueError: If it does not exist, is empty, or a line is not a JSON object.
+        ValueError: If it does not exist, is empty, a line is not a JSON object, or a value is of the wrong kind.
     """
     if not path.is_file():
         if path.is_dir():
@@ -100,9 +137,9 @@ def read_scores(path: Path) -> list[Record]:
         return [{"id": int(key)} | _without_objects(row) for key, row in read_rows(path, "outcomes")]
     records: list[Record] = []
     for number, record in numbered_lines(path):
-        score = record.get("score", 0.0)
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise ValueError(f"Line {number} of {path}: the score must be a number, not {score!r}.")
+        for name, value in record.items():
+            if name in _KINDS and not _KINDS[name].fits(value):
+                raise ValueError(f"Line {number} of {path}: {name!r} must be {_KINDS[name].said}, not {value!r:.80}.")
         records.append({"id": len(records)} | record)
     if not records:
         raise ValueError(f"{path} holds no scores.")

@@ -119,7 +119,14 @@ def test_scores_of_other_data_are_refused(tmp_path, data):
         ("", "holds no scores"),
         ('{"id": 1\n', "line 1 is no JSON"),
         ("[1]\n", "Line 1 of .* is not a JSON object"),
-        ('{"score": "high"}\n', "the score must be a number, not 'high'"),
+        ('{"score": "high"}\n', "'score' must be a finite number, not 'high'"),
+        ('{"score": 1e999}\n', "'score' must be a finite number, not inf"),
+        ('{"score": ' + "9" * 400 + "}\n", "'score' must be a finite number, not 9999"),
+        ('{"id": 1}\n{"id": [1]}\n', r"Line 2 of .*: 'id' must be a text or a number, not \[1\]"),
+        ('{"subset": null}\n', "'subset' must be a text, not None"),
+        ('{"rank": -1}\n', "'rank' must be a whole number or null, not -1"),
+        ('{"text_tied": true}\n', "'text_tied' must be a whole number from 0, not True"),
+        ('{"classes": 0}\n', "'classes' must be a whole number from 1, not 0"),
     ],
 )
 def test_what_is_wrong_with_a_score_file_is_said(tmp_path, text, message):

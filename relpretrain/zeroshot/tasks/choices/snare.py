@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from relpretrain.errors import suggest
 from relpretrain.zeroshot.analysis.rules import TEXT, Rule, recall, wins
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.grid import GridTask, Puzzle
@@ -83,7 +84,10 @@ class SNARE(GridTask):
 
     def rules_of(self, records: Sequence[Record]) -> tuple[Rule, ...]:
         """The texts of the probe."""
-        return _RULES[str(records[0].get("question"))]
+        question = str(records[0].get("question"))
+        if question not in _RULES:
+            raise ValueError(f"Unknown question {question!r} of SNARE{suggest(question, _RULES)}")
+        return _RULES[question]
 
 
 def _folder(source: Source) -> Path:

@@ -231,6 +231,8 @@ def _tensors(records: Sequence[Record]) -> tuple[torch.Tensor, torch.Tensor]:
         require(record, ("id", "label", "relation", "score"), "A VSR score record")
         if record["id"] in seen:
             raise ValueError(f"VSR item {record['id']} has two scores.")
+        if record["label"] not in (0, 1):
+            raise ValueError(f"VSR item {record['id']}: the label must be 0 or 1, not {record['label']!r}.")
         seen.add(record["id"])
     scores = torch.tensor([record["score"] for record in records], dtype=torch.float64)
     return scores, torch.tensor([record["label"] for record in records])

@@ -12,7 +12,7 @@ from relpretrain.reading import read_json, read_lines
 from relpretrain.zeroshot.analysis.table import Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card
-from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
+from relpretrain.zeroshot.tasks.common.source import Record, Source, require, require_numbers, select_splits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,7 +139,8 @@ class Classification(PairTask):
     @staticmethod
     def _checked(records: Sequence[Record]) -> Sequence[Record]:
         for record in records:
-            require(record, ("id", "set", "class", "classes", "templates", "rank", "tied"), "A classification record")
+            require(record, ("id", "set", "templates"), "A classification record")
+            require_numbers(record, ("class", "classes", "rank", "tied"), "A classification record")
         return records
 
 
