@@ -260,3 +260,46 @@ def test_files_may_lie_a_folder_deeper_and_columns_be_written_otherwise(data, tm
     found = tables(tmp_path, ColourScorer(), ["spec", "colorswap"])
     assert figures(found["spec i2t"])["mean of the sets"] == pytest.approx(5 / 6)
     assert figures(found["colorswap"])["group"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "said"),
+    [
+        ("snare", lambda lines: lines[:1], "has scores of 1 texts and 1 images only, too few for"),
+        ("hard_positives", lambda lines: lines[:2], "has scores of 2 texts and 1 images only, too few for"),
+        ("urban1k", lambda lines: [*lines, lines[0]], "comes twice in the scores"),
+        ("classification", lambda lines: [*lines, lines[0]], "comes twice in the scores"),
+    ],
+)
+def test_scores_that_lack_texts_or_come_twice_are_told(data, task, change, said):
+    part = prepare([task], Source(data))[0][0]
+    records = part.task.score(ConstantScorer(), part.items)
+    part.task.tables(records, part.split)
+    with pytest.raises(ValueError, match=said):
+        part.task.tables(change(records), part.split)
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "said"),
+    [
+        ("docci/docci_descriptions.jsonlines", [], "must be an object with"),
+        (
+            "winoground/examples.jsonl",
+            {"id": 1, "caption_0": "a", "caption_1": "b", "image_0": "x", "image_1": "y", "collapsed_tag": [1]},
+            "'collapsed_tag' must be a text or a number",
+        ),
+        (
+            "snare/visual_genome_relation.json",
+            [{"true_caption": "a", "false_caption": "b", "relation_name": "wearing"}],
+            "holds no item that multi_spatial asks about",
+        ),
+    ],
+)
+def test_rows_of_another_kind_are_told(tmp_path, file, rows, said):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(rows))
+    task = TASKS[path.parent.name]
+    splits = ("multi_spatial",) if task.name == "snare" else ()
+    with pytest.raises(ValueError, match=said):
+        task.items(Source(tmp_path, splits=splits))

@@ -75,6 +75,8 @@ class SNARE(GridTask):
                 path = find_file(folder, (file,), f"the items of {split}")
                 rows = ((key, row, f"Item {key} of {path}") for key, row in read_rows(path, "items"))
                 splits[split] = [p for key, row, where in rows if (p := _puzzle(split, key, row, where)) is not None]
+                if not splits[split]:
+                    raise ValueError(f"{path} holds no item that {split} asks about.")
         return select_splits(splits, source.splits)
 
     def truth(self, record: Record) -> bool | None:

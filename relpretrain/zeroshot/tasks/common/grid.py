@@ -146,9 +146,13 @@ class GridTask(PairTask):
             by_shape.setdefault((grid.scores.shape[0], grid.scores.shape[1]), []).append(number)
         correct: dict[int, list[bool]] = {}
         tied: dict[int, list[bool]] = {}
-        for numbers in by_shape.values():
+        for (texts, images), numbers in by_shape.items():
             turn = torch.tensor([int(grids[n].record.get("turn", 0)) for n in numbers])
-            verdict = rule.judge(torch.stack([grids[n].scores for n in numbers]), turn)
+            try:
+                verdict = rule.judge(torch.stack([grids[n].scores for n in numbers]), turn)
+            except IndexError as error:
+                raise ValueError(f"{self.card.title} item {grids[numbers[0]].key} has scores of {texts} texts and "
+                                 f"{images} images only, too few for {rule.name!r}.") from error  # fmt: skip
             correct |= dict(zip(numbers, verdict.correct.tolist(), strict=True))
             tied |= dict(zip(numbers, verdict.tied.tolist(), strict=True))
         order = range(len(grids))

@@ -175,6 +175,19 @@ def require_numbers(record: Record, keys: Iterable[str], where: str) -> None:
             raise ValueError(f"{where}: {key!r} must be a finite number, not {_short(value)}.")
 
 
+def refuse_twice(ids: Sequence[Any], what: str) -> None:
+    """Check that no id comes twice.
+
+    Raises:
+        ValueError: Naming the first that does.
+    """
+    seen: set[Any] = set()
+    for number in ids:
+        if number in seen:
+            raise ValueError(f"{what} {number} comes twice in the scores.")
+        seen.add(number)
+
+
 def list_of_texts(value: Any, where: str) -> list[str]:
     """Check that a value is a list of texts, and return it.
 

@@ -73,6 +73,10 @@ class Winoground(PairTask):
             require(example, keys, f"Winoground example {number} of {where}")
             require_texts(example, keys[1:], f"Winoground example {number} of {where}")
             tags = {tag: example[tag] for tag in _TAGS if tag in example}
+            for tag, value in tags.items():
+                if not isinstance(value, str | int | float | None):
+                    raise ValueError(f"Winoground example {number} of {where}: {tag!r} must be a text or a number, "
+                                     f"not {value!r:.80}.")  # fmt: skip
             texts = (example["caption_0"], example["caption_1"])
             for i in (0, 1):
                 lines = tuple({"label": f"{example['id']}_c{c}_i{i}", **tags, "id": example["id"]} for c in (0, 1))

@@ -11,7 +11,7 @@ from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.table import Row, Table, images_of, make_image_mean_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Item, Outcome, locate_images, read_image, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
+from relpretrain.zeroshot.tasks.common.source import Record, Source, refuse_twice, require, select_splits
 from relpretrain.zeroshot.tasks.relations.graph_files import GraphImage, read_splits
 
 if TYPE_CHECKING:
@@ -294,10 +294,7 @@ def _hit(rank: int | None, k: int) -> bool:
 
 
 def _check(records: Sequence[Record]) -> None:
-    seen = set()
     for record in records:
         keys = ("id", "image", "relation", "zero_shot", "rank", "free_rank", "known", "by", "pairs")
         require(record, keys, "A record of task 'predcls'")
-        if record["id"] in seen:
-            raise ValueError(f"Triplet {record['id']} of task 'predcls' comes twice.")
-        seen.add(record["id"])
+    refuse_twice([record["id"] for record in records], "Triplet")

@@ -12,7 +12,14 @@ from relpretrain.reading import read_json, read_lines
 from relpretrain.zeroshot.analysis.table import Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card
-from relpretrain.zeroshot.tasks.common.source import Record, Source, require, require_numbers, select_splits
+from relpretrain.zeroshot.tasks.common.source import (
+    Record,
+    Source,
+    refuse_twice,
+    require,
+    require_numbers,
+    select_splits,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,6 +148,7 @@ class Classification(PairTask):
         for record in records:
             require(record, ("id", "set", "templates"), "A classification record")
             require_numbers(record, ("class", "classes", "rank", "tied"), "A classification record")
+        refuse_twice([record["id"] for record in records], "Image of a classification")
         return records
 
 

@@ -78,7 +78,8 @@ def _captions(rows: Any, path: Path) -> Captions:
 def _docci(folder: Path) -> Captions:
     """The rows of the split test of `docci_descriptions.jsonlines`."""
     path = find_file(folder, ("docci_descriptions.jsonlines", "*.jsonlines", "*.jsonl", "*.json"), "the descriptions")
-    rows = [(key, row) for key, row in read_rows(path, "descriptions") if row.get("split", "test") == "test"]
+    rows = read_rows(path, "descriptions")
+    rows = [(key, row) for key, row in rows if not isinstance(row, dict) or row.get("split", "test") == "test"]
     if not rows:
         raise ValueError(f"{path} holds no description of the split test.")
     return _captions(rows, path)

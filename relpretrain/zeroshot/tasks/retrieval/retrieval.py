@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relpretrain.zeroshot.analysis.table import Row, Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.source import Record, Source, require, select_splits
+from relpretrain.zeroshot.tasks.common.source import Record, Source, refuse_twice, require, select_splits
 from relpretrain.zeroshot.tasks.retrieval.karpathy import Captions, image_lists, read_captions, read_listed
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Retrieval(PairTask):
         ranks = ("cosine_text_rank", "cosine_text_tied", "cosine_image_rank", "cosine_image_tied")
         for record in records:
             require(record, ("id", "caption", *ranks), f"A {self.card.title} record")
+        refuse_twice([(record["id"], record["caption"]) for record in records], f"{self.card.title} caption")
         return ("", "cosine_") if all("k_test" in record for record in records) else ("cosine_",)
 
 

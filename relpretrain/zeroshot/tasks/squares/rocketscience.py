@@ -37,4 +37,4 @@ class RocketScience(SquareTask):
     def category_of(self, value: Any) -> str:
         """The categories of an item: a list, which some copies hold as text."""
         names = re.findall(r"'([^']+)'", value) if isinstance(value, str) and value.startswith("[") else value
-        return ", ".join(names) if isinstance(names, list) else str(names)
+        return ", ".join(map(str, names)) if isinstance(names, list) else str(names)
