@@ -16,6 +16,7 @@ the ratios within a turn. CPU seconds are those of the process, which other work
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -215,7 +216,8 @@ def _mixture(name: str, size: str, rows: list[Row]) -> Row:
 
 def _save(batch: Batch, folder: Path) -> str:
     path = folder / f"{batch.stream}-{batch.images.shape[-1]}-{len(list(folder.iterdir()))}.pt"
-    torch.save(batch, path)
+    plain = dataclasses.replace(batch, images=batch.model_images(), normalisation=None)  # as an older side reads it
+    torch.save(plain, path)
     return str(path)
 
 
