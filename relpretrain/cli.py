@@ -29,6 +29,7 @@ from relpretrain.showing import say
 from relpretrain.version import __version__
 
 _FULL = "No space left on device"
+_LONGEST = 5000  # characters of an error line
 
 HELP = """relpretrain: vision-language pretraining with visual relations
 
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if lines is None or os.environ.get("RELPRETRAIN_DEBUG") == "1":
             raise
         for line in lines:
-            say(f"relpretrain: error: {line}", error=True)
+            say(f"relpretrain: error: {line if len(line) <= _LONGEST else line[:_LONGEST] + '...'}", error=True)
         return 2
 
 

@@ -57,3 +57,9 @@ def test_markdown_shows_html():
     made = Report((table,), (), {"model": text}).to_markdown()
     assert "<img" not in made
     assert made.count("&lt;img") == 4
+
+
+def test_a_label_of_megabytes_does_not_fill_the_terminal(capsys):
+    print_table("t", ["name", "n"], [("word " * 1_000_000, 1)])
+    print_grids([("t", ["category"], [["x" * 5_000_000]], ())], Console(width=100))
+    assert len(capsys.readouterr().out) < 10_000

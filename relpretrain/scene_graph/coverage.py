@@ -106,8 +106,8 @@ def _line(name: str, part: Coverage, vocabulary: str, width: int) -> str:
     for relation, count in part.most_common:
         left = len(part.most_common) - len(shown) - 1
         tail = [f"{left:,} more"] if left else []
-        if shown and len(line + ", ".join([*shown, f"{relation} {count:,}", *tail])) > width:
+        if shown and len(line + ", ".join([*shown, f"{relation[:WIDTH]} {count:,}", *tail])) > width:
             break
-        shown.append(f"{relation} {count:,}")
+        shown.append(f"{relation[:WIDTH]} {count:,}")
     left = len(part.most_common) - len(shown)
     return line + ", ".join([*shown, *([f"{left:,} more"] if left else [])])

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_LONGEST = 1000
+"""Characters of a cell on the terminal: what a person reads, not a label of megabytes."""
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "\\`", "\n": " "})
 
 
@@ -33,10 +35,10 @@ def say(text: str, error: bool = False) -> None:
 
 
 def literal(text: str, style: str = "") -> Text:
-    """A text as rich shows it when brackets in it are brackets."""
+    """A text as rich shows it when brackets in it are brackets; a very long one is cut."""
     from rich.text import Text
 
-    return Text(visible(text), style)
+    return Text(visible(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."), style)
 
 
 def to_cell(text: str) -> str:

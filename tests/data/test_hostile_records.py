@@ -10,7 +10,7 @@ import pytest
 from relpretrain.cli import main
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.graph_loader import graph_loader
-from tests.data.small import picture, record, stream, tokenizer
+from tests.data.small import picture, record, stream, tokenizer, write_shards
 
 HALF, LONG, DIGITS = "\\ud83d", "1" + "0" * 400, "1" + "0" * 5000
 ENTITY = record()["entities"][0]
@@ -104,3 +104,20 @@ def test_training_counts_them(shard, kind, tmp_path):
     if kind == "graphs":
         loader = graph_loader(str(shard), words, 4, 16, max_bad_fraction=1.0)
         assert len(list(islice(loader, 6))) == 6
+
+
+def test_one_endless_label_does_not_end_training(tmp_path):
+    folder = write_shards(tmp_path / "shards", 30, 30)
+    with tarfile.open(f"{folder}/s-000000.tar", "a") as tar:
+        entities = [ENTITY | {"label": "left of " * 100_000}, ENTITY | {"box": [2, 2, 9, 9]}]
+        content = json.dumps(record() | {"entities": entities, "relations": _on(0)}).encode()
+        for name, data in (("long.png", picture()), ("long.json", content)):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    (tmp_path / "shards" / "index.json").unlink()
+    data = RelationDataModule({"s": stream("graphs", folder, 31)}, tokenizer(tmp_path), 16, max_bad_fraction=0.1)
+    data.setup()
+    for batch in islice(data.train_dataloader(), 1):
+        data.on_after_batch_transfer(batch, 0)
+    assert data.report()["small"]["no_triplet_fits"] == 1

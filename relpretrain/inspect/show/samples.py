@@ -203,8 +203,8 @@ def _roles(graph: SceneGraph, relation: Relation, encoder: TextEncoder, length: 
 
 
 def _ids(text: str, encoder: TextEncoder) -> tuple[int, ...]:
-    """Token ids of a text alone, however long."""
-    whole = TextEncoder(encoder.tokenizer, 1 << 20, True, encoder.clean)
+    """Token ids of a text alone, as far as any model sees them."""
+    whole = TextEncoder(encoder.tokenizer, 1 << 12, True, encoder.clean)
     return tuple(whole.caption(text).ids[1:-1])
 
 
