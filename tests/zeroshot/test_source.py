@@ -104,5 +104,5 @@ def test_rows_that_do_not_fit_the_head_are_named(root):
 @pytest.mark.parametrize("score", ["NaN", "Infinity", '"0.5"', "true", "null"])
 def test_a_score_is_a_finite_number(tmp_path, score):
     (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5}\n{"label": 1, "score": ' + score + "}\n")
-    with pytest.raises(ValueError, match=r"Line 2 of .*s.jsonl: the score must be a number"):
+    with pytest.raises(ValueError, match=r"Line 2 of .*s.jsonl: 'score' must be a finite number"):
         read_scores(tmp_path / "s.jsonl")

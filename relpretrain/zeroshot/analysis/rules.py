@@ -111,7 +111,7 @@ def _pairs(scores: Tensor) -> range:
 def _each_image(scores: Tensor) -> Tensor:
     import torch
 
-    return torch.stack([torch.stack(_of_image(scores, i), dim=1) for i in _pairs(scores)], dim=1)
+    return torch.cat([_together(_of_image(scores, i), scores) for i in _pairs(scores)], dim=1)
 
 
 def _matching(scores: Tensor) -> Tensor:

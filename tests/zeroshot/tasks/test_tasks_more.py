@@ -266,7 +266,9 @@ def test_files_may_lie_a_folder_deeper_and_columns_be_written_otherwise(data, tm
     ("task", "change", "said"),
     [
         ("snare", lambda lines: lines[:1], "has scores of 1 texts and 1 images only, too few for"),
-        ("hard_positives", lambda lines: lines[:2], "has scores of 2 texts and 1 images only, too few for"),
+        ("hard_positives", lambda lines: lines[:2], "of its 3 texts with each of its 1 images; it has 2 of 3"),
+        ("colorswap", lambda lines: lines[:2], "of its 2 texts with each of its 2 images; it has 2 of 4"),
+        ("colorswap", lambda lines: lines[:1], "of its 2 texts with each of its 2 images; it has 1 of 4"),
         ("urban1k", lambda lines: [*lines, lines[0]], "comes twice in the scores"),
         ("classification", lambda lines: [*lines, lines[0]], "comes twice in the scores"),
     ],

@@ -71,6 +71,7 @@ class HardPositives(GridTask):
 
     card = CARD
     rules = (AUGMENTED, prefers("original", 0, 2), BRITTLENESS)
+    shape = (3, 1)
 
     def truth(self, record: Record) -> bool:
         """Of the first two texts."""

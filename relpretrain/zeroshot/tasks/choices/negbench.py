@@ -45,6 +45,7 @@ class NegBench(GridTask):
     card = CARD
     rules = (replace(TEXT, ties="turned"),)
     categories = ("positive", "negative", "hybrid")
+    shape = (4, 1)
 
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:
         """The rows of each file, the right option first."""

@@ -63,6 +63,7 @@ class VLCheckList(GridTask):
 
     card = CARD
     rules = (TEXT,)
+    shape = (2, 1)
 
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:
         """The items of each JSON file below DIR/vl_checklist."""

@@ -67,6 +67,8 @@ class GridTask(PairTask):
     """The headline first."""
     categories: Sequence[str] = ()
     """The order of the categories; others follow in the order of the alphabet."""
+    shape: tuple[int, int] = (1, 1)
+    """Texts and images that each puzzle has at least: scores of fewer are refused."""
     mean: str = ""
     """What the plain mean over the categories is called, where that is the official figure; it then comes first."""
 
@@ -129,7 +131,7 @@ class GridTask(PairTask):
             cells[place] = record
         grids = []
         for key, cells in found.items():
-            texts, images = (1 + max(place[axis] for place in cells) for axis in (0, 1))
+            texts, images = (max(self.shape[axis], *(1 + place[axis] for place in cells)) for axis in (0, 1))
             if len(cells) != texts * images:
                 raise ValueError(f"{self.card.title} item {key} needs a score for each of its {texts} texts with each "
                                  f"of its {images} images; it has {len(cells)} of {texts * images}.")  # fmt: skip
@@ -288,6 +290,7 @@ class SquareTask(GridTask):
     """Two texts and two images, by Winoground's scores and GroupMatch: a card, names of columns, and files."""
 
     rules: tuple[Rule, ...] = (GROUP, TEXT, IMAGE, MATCH)
+    shape = (2, 2)
     columns: Columns
     files: tuple[str, ...] = ("test.jsonl", "test.json", "test.*", "*.jsonl", "*.json", "*.csv", "*.parquet")
     """Names or patterns of the annotation file, the best first."""
