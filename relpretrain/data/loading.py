@@ -115,16 +115,26 @@ class StepLoader(DataLoader[Batch]):
             start = time.perf_counter()
             try:
                 batch = next(batches, None)
-            except RuntimeError as error:
-                if (told := self._told(f"{error} {error.__cause__}", number, batches)) is None:
+            except Exception as error:
+                said = f"{error} {error.__cause__}"
+                told = self._told(said, number, batches) if isinstance(error, RuntimeError) else None
+                self._end(batches)
+                if told is None:
                     raise
                 raise told from None
             self.waited += time.perf_counter() - start
             if batch is None:
                 return
             if isinstance(batch, Failure):
+                self._end(batches)
                 raise batch.error
             yield batch
+
+    def _end(self, batches: Any) -> None:
+        """End the workers now: left to the garbage collector, each is waited for in vain, one after the other."""
+        if self.num_workers:
+            batches._shutdown_workers()
+            self._iterator = None
 
     def _told(self, text: str, number: int, batches: Any) -> WorkerError | None:
         """What torch's error means, in the place of the batch of this number; its cause names the signal."""
@@ -132,8 +142,11 @@ class StepLoader(DataLoader[Batch]):
         if text.startswith("DataLoader timed out"):
             worker = number % self.num_workers  # they take turns
             return stuck(worker, self.num_workers, self.timeout, "" if notes is None else notes.read(worker))
-        dead = worker_of(text, getattr(batches, "_workers", ()))
-        return died(text, "" if dead is None or notes is None else notes.read(dead))
+        processes = getattr(batches, "_workers", ())
+        dead = worker_of(text, processes)
+        if dead is None:
+            return died(text)
+        return died(text, "" if notes is None else notes.read(dead), processes[dead].exitcode)
 
     def _batches(self) -> Iterator[Batch]:
         if self.num_workers == 0:

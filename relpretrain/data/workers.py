@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,15 @@ def stuck(worker: int, workers: int, seconds: float, at: str) -> WorkerError:
     )
 
 
-def died(text: str, at: str = "") -> WorkerError | None:
-    """The error of a worker that died, of what torch says of it; None if it says something else."""
-    if "out of shared memory" in text or ("shm" in text and "No space left" in text):
+def died(text: str, at: str = "", exitcode: int | None = None) -> WorkerError | None:
+    """The error of a worker that died; None if torch says something else.
+
+    Args:
+        text: What torch says of it.
+        at: Where the worker was.
+        exitcode: How its process ended: torch does not always name the signal.
+    """
+    if exitcode == -signal.SIGBUS or "out of shared memory" in text or ("shm" in text and "No space left" in text):
         state = ""
         if SHARED.is_dir():
             usage = shutil.disk_usage(SHARED)
@@ -73,6 +80,8 @@ def died(text: str, at: str = "") -> WorkerError | None:
     if not text.startswith("DataLoader worker"):
         return None
     why = text.partition(" signal: ")[2].partition(".")[0]
+    if exitcode is not None and exitcode < 0:
+        why = signal.strsignal(-exitcode) or str(-exitcode)
     killed = f"was killed ({why})" if why else "ended without a word"
     return WorkerError(
         f"A data worker {killed}; it was {_place(at)}. Most often the machine's memory is full: lower num_workers."

@@ -1,5 +1,6 @@
 """What the loader says of workers that are stuck, dead or in trouble: real ones, each in the midst of a sample."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -75,11 +76,13 @@ def test_errors_of_workers_come_as_they_were_raised(kind):
     assert seen == [0, 1, 2]
     assert type(error) is kind
     assert str(error) == "the shard is gone"
+    assert not multiprocessing.active_children()  # ended, not left to the garbage collector
 
 
 def test_faults_of_workers_keep_their_traceback():
     _, error = taken(lambda: 1 / 0)
     assert isinstance(error, ZeroDivisionError)
+    assert not multiprocessing.active_children()
     assert "Traceback" in str(error)
 
 
