@@ -1,5 +1,6 @@
 """Runs of the command line in processes of their own, to be told to stop or killed at any moment."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -161,7 +162,8 @@ class Run:
             assert time.monotonic() < until, self.said()
             time.sleep(0.0005)
         workers, alive = self.workers(), process.is_alive()
-        os.kill(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it had ended: no hit
+            os.kill(process.pid, signal.SIGKILL)
         process.join(PATIENCE)
         while any(map(working, workers)):  # they look every two seconds
             assert time.monotonic() < until, "orphans"

@@ -121,7 +121,7 @@ def test_a_run_killed_while_it_saves_and_validates_is_the_run_that_was_not(conte
 @pytest.mark.slow  # minutes: twenty lives
 def test_twenty_kills(context, tmp_path):
     """While it computes, saves and validates, and while it starts; run with -s for the figure."""
-    rng, steps = random.Random(21), "--trainer.max_steps=60"
+    rng, steps = random.Random(21), "--trainer.max_steps=200"
     (tmp_path / "whole").mkdir()
     write_home(tmp_path / "whole")
     assert Run(context, tmp_path / "whole", steps).finish() == [0]
