@@ -136,6 +136,15 @@ class Features:
             self._views[id(pairs)] = View(self, pairs)
         return self._views[id(pairs)]
 
+    def release(self) -> None:
+        """Forget the views, so that all that a step encoded is freed with its last user.
+
+        Views know their features: the batch and its features would else stay until the garbage collector comes by.
+        """
+        self._views.clear()
+        if (teacher := self.__dict__.get("teacher_features")) is not None:  # if it was asked for
+            teacher.release()
+
     @cached_property
     def pixels(self) -> Tensor:
         """The images as the model takes them, (batch, 3, height, width)."""

@@ -189,6 +189,7 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
             losses[loss] = attach_unused_parameters(objective.weight * value, parameters)
             if output.counts.get(part, output.count):
                 happened.add(loss)
+    features.release()
     attachment.happened = frozenset(happened)
     return losses
 

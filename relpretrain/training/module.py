@@ -154,6 +154,7 @@ class RelationModule(pl.LightningModule):
         features, outputs = self.losses(batch, step_generator(self.seed, batch.step), teacher)
         if teacher is not None and teacher.queue is not None and isinstance(batch, CaptionBatch):
             self._embeddings += _taught(features)
+        features.release()
         loss = attach_unused_parameters(_total(outputs, batch), self.parameters())
         self.last = loss.detach(), outputs
         self.guard.note(batch, loss, outputs)
@@ -186,7 +187,8 @@ class RelationModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Note the same losses without dropout, teacher or changing negatives."""
-        _, outputs = self.losses(batch, step_generator(self.seed, batch_idx))
+        features, outputs = self.losses(batch, step_generator(self.seed, batch_idx))
+        features.release()
         number = dataloader_idx * 1_000_000 + batch_idx
         self.validation.add(number, batch.stream, _total(outputs, batch), outputs)
 

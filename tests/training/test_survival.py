@@ -176,15 +176,17 @@ def test_memory_and_files_stay_flat(context, tmp_path):
         if marks and done >= marks[0]:
             marks.pop(0)
             pids = [main_process.pid, *run.workers()]
-            files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
-            seen.append((done, sum(map(_memory, pids)), files))
+            try:
+                files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+                seen.append((done, sum(map(_memory, pids)), files))
+            except (FileNotFoundError, ProcessLookupError):
+                break  # at its last step
             print(f"step {done:,}: {seen[-1][1]:.0f} MiB, {files} open files, {len(pids)} processes")
         time.sleep(0.2)
     assert run.finish() == [0], run.said()
     half = len(seen) // 2
     assert seen[-1][1] < seen[0][1] * 1.1
-    # Batches in shared memory stay open until the garbage collector comes by: the number wavers, and must not grow.
-    assert max(files for *_, files in seen[half:]) < 2 * max(files for *_, files in seen[:half])
+    assert max(files for *_, files in seen[half:]) < 1.2 * max(files for *_, files in seen[:half])
 
 
 ENDS = {"SIGINT": 130, "SIGTERM": 143, "crash": 1}
