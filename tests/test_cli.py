@@ -28,6 +28,7 @@ def recipe(tmp_path):
 
     def write(change):
         content = yaml.safe_load(QUICKSTART.read_text())
+        content["run"] = str(tmp_path / "run")  # not the checkout's, which may hold a run
         change(content)
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False))
