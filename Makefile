@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# A tiny REX-VLM on generated images: shards, training, zero-shot table, report. About six minutes on two cores.
+# A tiny REX-VLM on generated images: shards, training, zero-shot table, report. Two to six minutes on two cores.
 quickstart: $(RUNS)/quickstart/report/report.md
 	@echo "Report: $<"
 
