@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -77,9 +78,9 @@ class GridTask(PairTask):
         self.protocol = self.card.protocol
         self.several = len(self.rules) > 1
 
+    @abstractmethod
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:
         """The puzzles by split."""
-        raise NotImplementedError
 
     def rules_of(self, records: Sequence[Record]) -> tuple[Rule, ...]:
         """The rules that decide some lines, the headline first."""
