@@ -131,6 +131,7 @@ class RelationDataModule(LightningDataModule):
         self._accumulation: tuple[int, int] | None = None  # current optimizer step, and its first batch
         self._resumed: dict[str, Any] | None = None
         self._shards: dict[str, dict[str, list[ShardEntry]]] = {}
+        self._found: tuple[dict[str, dict[str, list[ShardEntry]]], list[str]] | None = None
         self._cache = Cache()
         self._counters: list[Counters] = []
         self._fetcher: Fetcher | None = None
@@ -144,7 +145,15 @@ class RelationDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make and store what lacks of manifests, on one process per machine. `setup` reports the problems."""
-        checks.find(self._all_streams(), [], self.num_workers)
+        self._find([])
+
+    def _find(self, problems: list[str]) -> dict[str, dict[str, list[ShardEntry]]]:
+        """What the manifests of all streams' shards say, looked up once; problems are looked at anew the next time."""
+        if self._found is None or self._found[1]:
+            told: list[str] = []
+            self._found = checks.find(self._all_streams(), told, self.num_workers if world_size() == 1 else 0), told
+        problems += self._found[1]
+        return self._found[0]
 
     def optimizer_steps(self, accumulate: int = 1) -> int | None:
         """Optimizer steps after which the stopping rule ends training: a Trainer's `max_steps` should be no more.
@@ -159,7 +168,7 @@ class RelationDataModule(LightningDataModule):
             return None
         problems: list[str] = []
         self._load_exclusion(problems)
-        shards = checks.find(self.streams, problems, self.num_workers)
+        shards = self._find(problems)
         if problems or checks.holdings(self.streams, shards, self.max_bad_fraction):
             return None
         counts, _ = eligible_counts(self.streams, shards)
@@ -179,7 +188,7 @@ class RelationDataModule(LightningDataModule):
         problems += self._check_settings(streams)
         exclusion = self._load_exclusion(problems)
         # What `prepare_data` could not store is made again, by every process.
-        self._shards = shards = checks.find(streams, problems, self.num_workers if world_size() == 1 else 0)
+        self._shards = shards = self._find(problems)
         problems += checks.holdings(streams, shards, self.max_bad_fraction)
         groups = self._first_groups() if self._resumed is None else int(self._resumed.get("groups", 1))
         problems += checks.grouping(groups, self._nodes, self.streams, shards)
@@ -244,7 +253,7 @@ class RelationDataModule(LightningDataModule):
             raise ConfigError("There is no training data: call setup() first.")
         if self._resumed is not None:
             if (
-                self._resumed["schedule"] != self.schedule.fingerprint
+                self._resumed.get("schedule") != self.schedule.fingerprint
                 or self._resumed.get("settings", {}).get("contents", self._contents) != self._contents
             ):
                 changed = differences(self._resumed.get("settings", {}), self._description())

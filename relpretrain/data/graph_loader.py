@@ -277,7 +277,7 @@ class GraphLoader:
             problems = checks.grouping(groups, _machines(), self.schedule.streams, {_NAME: self.shards})
             if problems := problems or self.demand.problems():
                 raise ConfigError(problems)
-        if state_dict["schedule"] != self.schedule.fingerprint:
+        if state_dict.get("schedule") != self.schedule.fingerprint:
             warnings.warn(
                 f"The graphs differ from the checkpoint's (seed, batch size or shards): step {state_dict['next_step']} "
                 "goes on with the new schedule, and samples of the running epoch may come again or not at all.",

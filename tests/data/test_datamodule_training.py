@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from relpretrain.data import checks
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.errors import ConfigError
 from tests.data.datamodules import fit
@@ -178,3 +179,21 @@ def _image(key):
     from PIL import Image
 
     return Image.open(io.BytesIO(picture(int(key[-3:]))))
+
+
+def test_shards_are_looked_up_once(make, monkeypatch):
+    data, asked, find = make(stop="first_exhausted"), [], checks.find
+    data._found = None  # as before `prepare_data`
+    monkeypatch.setattr(checks, "find", lambda *of: (asked.append(of), find(*of))[1])
+    data.prepare_data()
+    assert data.optimizer_steps()
+    data.setup()
+    assert len(asked) == 1
+
+
+def test_a_state_of_another_layout_is_told(make):
+    data = make()
+    data.setup()
+    data.load_state_dict({"next_step": 3, "plan": "of an earlier version"})
+    with pytest.warns(UserWarning, match="The data differs from the checkpoint's"):
+        data.train_dataloader()

@@ -206,9 +206,9 @@ def test_what_changed_since_the_checkpoint_is_named(home, make, server, monkeypa
     told = r"seed: 0 before, 1 now; c/small shards: 24 before, 10 now; c/small samples: 48 before, 20 now"
     with pytest.warns(UserWarning, match=told):
         later.train_dataloader()
-    other = make()
     entries = [dataclasses.replace(entry, bytes=entry.bytes + 512) for entry in first._shards["c"]["small"]]
     monkeypatch.setattr(module_file.checks, "find", lambda *_: {"c": {"small": entries}})
+    other = make()
     other.setup()
     other.load_state_dict(state)
     with pytest.warns(UserWarning, match="contents: .* before"):
