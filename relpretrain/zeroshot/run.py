@@ -45,8 +45,13 @@ from relpretrain.zeroshot.results.versions import refuse_other_version, version_
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask
+from relpretrain.zeroshot.tasks.common.grid import unnoticed
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
+
+
+UNCHECKED = "not checked against the benchmark's annotations"
+"""The note of a table of scores alone."""
 
 
 def run(args: argparse.Namespace, command: list[str]) -> Report:
@@ -144,7 +149,7 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     name = task_of(records, path)
     if args.tasks and name not in args.tasks:
         raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
-    unchecked = Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
+    unchecked = Scored(TASKS[name], "", records, (UNCHECKED, *unnoticed(TASKS[name], records)))
     if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
         return unchecked
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))

@@ -90,9 +90,11 @@ def vismin(folder: Path) -> None:
     """The texts of the first row stand the other way round, which the solution says."""
     rows = squares(folder / "vismin", ("text_0", "text_1", "image_0", "image_1"))
     rows[0] |= {"text_0": "blue", "text_1": "red"}
-    rows = [row | {"id": n, "category": "relation" if n else "object"} for n, row in enumerate(rows)]
+    numbers = [(0, "object"), (0, "relation"), (1, "relation")]  # they begin anew in each category
+    rows = [row | {"id": n, "category": kind} for row, (n, kind) in zip(rows, numbers, strict=True)]
     lines(folder / "vismin" / "test.jsonl", rows)
-    said = [(n, f"T{n < 1:d}_I0 > T{n > 0:d}_I0 & T0_I1 > T1_I1", "", "object") for n in range(3)]
+    orders = [f"T{swapped:d}_I0 > T{not swapped:d}_I0 & T0_I1 > T1_I1" for swapped in (True, False, False)]
+    said = [(n, order, "", kind) for (n, kind), order in zip(numbers, orders, strict=True)]
     table(folder / "vismin" / "sim_solution.csv", "idx Text Image category", said)
 
 

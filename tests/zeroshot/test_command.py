@@ -128,6 +128,17 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     assert "There is no score file" in refused(capsys, "--scores", tmp_path / "none.jsonl")
 
 
+def test_options_that_would_do_nothing_are_refused(tmp_path, capsys):
+    (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
+    stored = ("--scores", tmp_path / "s.jsonl")
+    assert "--split needs --data beside --scores" in refused(capsys, *stored, "--split", "test")
+    for option in (("--max-tokens", 8), ("--by", "itm"), ("--k-test", 3), ("--device", "cpu"), ("--clean",)):
+        assert f"{option[0]} is for scoring a model; --scores reads" in refused(capsys, *stored, *option)
+    both = ("--compare", tmp_path / "s.jsonl", tmp_path / "s.jsonl")
+    assert "not with --compare" in refused(capsys, *both, "--further")
+    assert "--add goes with --side-by-side" in refused(capsys, *stored, "--add")
+
+
 def test_scores_of_another_task_are_refused(tmp_path, capsys):
     (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
     message = refused(capsys, "--scores", tmp_path / "s.jsonl", "--tasks", "valse")

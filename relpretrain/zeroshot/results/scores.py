@@ -46,7 +46,7 @@ _KINDS = {
     **dict.fromkeys(("image", "secondary_tag"), _Kind("a text or null", lambda v: v is None or isinstance(v, str))),
     **dict.fromkeys(_TEXTS.split(), _Kind("a text", lambda value: isinstance(value, str))),
     **dict.fromkeys(_COUNTS.split(), _Kind("a whole number from 0", _whole(0))),
-    **dict.fromkeys(("classes", "templates", "choices"), _Kind("a whole number from 1", _whole(1))),
+    **dict.fromkeys(("classes", "templates", "choices", "texts", "images"), _Kind("a whole number from 1", _whole(1))),
     **dict.fromkeys(("rank", "free_rank"), _Kind("a whole number or null", lambda v: v is None or _whole(0)(v))),
 }
 """By the name of a value."""

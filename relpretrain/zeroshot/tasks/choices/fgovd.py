@@ -10,7 +10,7 @@ from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.rules import TEXT
 from relpretrain.zeroshot.tasks.common.base import Item, score_items
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.grid import Grid, GridTask, Puzzle
+from relpretrain.zeroshot.tasks.common.grid import Grid, GridTask, Puzzle, with_sizes
 from relpretrain.zeroshot.tasks.common.rows import box_of, cell, find_file, image_cell, read_rows
 from relpretrain.zeroshot.tasks.common.source import Record, Source, list_of_texts, select_splits
 
@@ -77,7 +77,7 @@ class FGOVD(GridTask):
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """By the scorer's encodings of regions, where it has some."""
         regions = getattr(scorer, "encode_regions", None)
-        records = score_items(scorer, items, done, regions)
+        records = score_items(scorer, with_sizes(items), done, regions)
         way = "cut out" if regions is None else str(getattr(scorer, "region_way", "encoded in the whole image"))
         return [record | {"box": way} for record in records]
 

@@ -14,6 +14,9 @@ from relpretrain.zeroshot.tasks.common.source import Record
 
 ENDINGS = (".json", ".jsonl", ".jsonlines", ".csv", ".tsv", ".parquet", ".arrow")
 
+_NO_ROWS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+"""What the `datasets` library writes beside the rows."""
+
 _ROOTS = ("annotations", "data", "items", "examples", "rows", "test")
 
 
@@ -30,6 +33,7 @@ def find_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
     """
     for pattern in (*patterns, *(f"*/{pattern}" for pattern in patterns)):
         found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.suffix in ENDINGS)
+        found = [path for path in found if path.name not in _NO_ROWS]
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:3])
             raise ValueError(f"{folder} holds {len(found)} files called {pattern} ({names}): keep the one with {what}.")
