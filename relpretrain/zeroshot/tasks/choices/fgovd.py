@@ -17,7 +17,14 @@ from relpretrain.zeroshot.tasks.common.source import Record, Source, list_of_tex
 if TYPE_CHECKING:
     from relpretrain.types import PairScorer
 
-SIZES = {"hard": 3545, "medium": 2968, "easy": 1299, "trivial": 3545}
+SIZES = {
+    "hard": (3545, "ff37d27b42e426dc"),
+    "medium": (2968, "deb9f797b8f6b95e"),
+    "easy": (1299, "064c852d62b35913"),
+    "trivial": (3545, "221e7196b2c0827a"),
+}
+"""Boxes of each set, and the digest of its items."""
+
 FILES = {
     "hard": ("h_attributes_llava.jsonl", "1_attributes_llava.jsonl"),
     "medium": ("m_attributes_llava.jsonl", "2_attributes_llava.jsonl"),
@@ -44,9 +51,7 @@ CARD = Card(
     not_comparable="FG-OVD's own mAP and mean rank of detectors; 37 of the 3,545 hard items have fewer than ten false "
     "texts, so that chance is above 1 in 11; a box that is cut out is another question than a region in its image, and "
     "the note of the table says which it was",
-    versions=tuple(
-        Version("b1af1cd", n, {"": size}, "ff37d27b42e426dc" if n == "hard" else "") for n, size in SIZES.items()
-    ),
+    versions=tuple(Version("b1af1cd", n, {"": size}, found) for n, (size, found) in SIZES.items()),
     downloads={
         names[0]: f"https://raw.githubusercontent.com/360CVGroup/FG-CLIP/HEAD/data/fgovd/{names[0]}"
         for names in FILES.values()
