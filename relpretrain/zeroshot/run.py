@@ -49,7 +49,6 @@ from relpretrain.zeroshot.tasks.common.grid import unnoticed
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
 
-
 UNCHECKED = "not checked against the benchmark's annotations"
 """The note of a table of scores alone."""
 

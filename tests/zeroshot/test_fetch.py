@@ -154,7 +154,14 @@ def test_a_folder_that_the_datasets_library_saved_is_unpacked_and_scored(tmp_pat
         return {"bytes": buffer.getvalue(), "path": f"{colour}.jpg"}
 
     rows = [
-        {"id": n, "category": kind, "text_0": "red", "text_1": "blue", "image_0": image("red"), "image_1": image("blue")}
+        {
+            "id": n,
+            "category": kind,
+            "text_0": "red",
+            "text_1": "blue",
+            "image_0": image("red"),
+            "image_1": image("blue"),
+        }
         for kind in ("object", "relation")
         for n in range(3)
     ]

@@ -106,7 +106,9 @@ def test_a_card_says_whose_figures_are_at_hand():
     for name in TASKS:
         assert ("none that could be read" in published_line(name)) == (name in NONE)
     assert "10 models of vl_compo" not in published_line("urban1k")
-    assert published_line("urban1k").endswith("1 model of beta-CLIP, 2025; 5 models of Wu et al. (LoTLIP), NeurIPS 2024\n")
+    assert published_line("urban1k").endswith(
+        "1 model of beta-CLIP, 2025; 5 models of Wu et al. (LoTLIP), NeurIPS 2024\n"
+    )
 
 
 def test_figures_by_category_stand_beside_the_table_by_category():
