@@ -44,7 +44,7 @@ from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
 from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.common.base import PairTask
+from relpretrain.zeroshot.tasks.common.base import PairTask, UndecidedError
 from relpretrain.zeroshot.tasks.common.grid import unnoticed
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
@@ -74,6 +74,7 @@ def run(args: argparse.Namespace, command: list[str]) -> Report:
     scored = []
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
+        _decide(part, path)
         scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}"), model=path.stem))
         metadata[f"scores {path.name}"] = folder_digest(path)
         if part.items:
@@ -155,6 +156,20 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     split, notes = find_split(records, splits, path, args.allow_missing)
     version = version_of_items(TASKS[name], split, splits[split])
     return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)
+
+
+def _decide(part: Scored, path: Path) -> None:
+    """Decide all items once, so that a mistake is told with the file that has it.
+
+    Raises:
+        ValueError: Naming the file.
+    """
+    try:
+        part.task.outcomes(part.records)
+    except UndecidedError:
+        return
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Comparison]:

@@ -6,13 +6,28 @@ from pathlib import Path
 
 from relpretrain.zeroshot.tasks.choices.spec import SIZES as SPEC
 from relpretrain.zeroshot.tasks.squares.mmvp import TYPES
-from tests.zeroshot.folders import dump, paint
+from tests.zeroshot.folders import dump, paint, write_folders
+from tests.zeroshot.helpers import COLOURS
 
 
 def write_more_folders(folder: Path) -> Path:
     """Write the annotations and images of all tasks of `squares` and `choices`, long texts and classification."""
     for write in WRITERS.values():
         write(folder)
+    return folder
+
+
+def write_all_folders(folder: Path) -> Path:
+    """Write the annotations and images of every task but the probes on graph shards."""
+    write_more_folders(write_folders(folder))
+    captions = [{"image": f"{name}.png", "caption": [name, f"it is {name}"]} for name in COLOURS]
+    dump(folder / "coco_retrieval" / "coco_test.json", captions)
+    dump(folder / "flickr30k_retrieval" / "flickr30k_test.json", captions)
+    rows = [{"url": f"https://x.org/VG_100K/{n}.jpg", "image_id": n, "paragraph": f"it is {n}"} for n in range(3)]
+    dump(folder / "paragraphs" / "paragraphs_v1.json", rows)
+    dump(folder / "paragraphs" / "test_split.json", [0, 1, 2])
+    for n in range(3):
+        paint(folder / "paragraphs" / "images" / f"{n}.jpg", "red")
     return folder
 
 

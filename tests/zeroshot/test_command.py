@@ -147,6 +147,23 @@ def test_scores_of_another_task_are_refused(tmp_path, capsys):
     assert "not checked against the benchmark's annotations" in capsys.readouterr().out
 
 
+def test_mistakes_in_score_files_name_the_file(tmp_path, capsys):
+    vsr = '{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n'
+    line = '{"label": "0_%s", "score": 0.5, "instrument": "foil-it", "piece": "foil-it", "type": "%s", "id": 0}\n'
+    caption, foil = line % ("c", "caption"), line % ("f", "foil")
+    (tmp_path / "good.jsonl").write_text(caption + foil)
+    for lines, said in (
+        (caption + foil + vsr, "holds scores of valse, but those of its line 3 are of something else"),
+        (caption + foil + foil, "VALSE item 0 has two scores for its foil"),
+        (caption, "needs one score for its caption and one for its foil"),
+    ):
+        (tmp_path / "bad.jsonl").write_text(lines)
+        message = refused(capsys, "--scores", tmp_path / "good.jsonl", tmp_path / "bad.jsonl")
+        assert said in message
+        assert str(tmp_path / "bad.jsonl") in message
+        assert "good" not in message
+
+
 def test_left_out_items_are_shown(world, checkpoint, tmp_path, capsys):
     data = write_benchmarks(tmp_path / "data")
     write_images(data / "images", ["red"])

@@ -159,6 +159,10 @@ def task_of(records: Sequence[Record], path: Path) -> str:
     """
     for name, task in TASKS.items():
         if task.recognises(records[0]):
+            odd = next((n for n, record in enumerate(records, start=1) if not task.recognises(record)), None)
+            if odd is not None:
+                raise ValueError(f"{path} holds scores of {name}, but those of its line {odd} are of something else: "
+                                 "give each task a file of its own.")  # fmt: skip
             return name
     raise ValueError(f"{path} is no score file of a known task: its lines have {', '.join(records[0])}.")
 

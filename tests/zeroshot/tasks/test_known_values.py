@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from relpretrain.checkpoints.checkpoint import load
+from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.evaluate import prepare
+from relpretrain.zeroshot.report.terminal import read_report
 from relpretrain.zeroshot.scorers import ConstantScorer, MatchScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
-from tests.zeroshot.folders import dump, write_folders
-from tests.zeroshot.helpers import COLOURS
-from tests.zeroshot.more_folders import paint, write_more_folders
+from tests.zeroshot.more_folders import write_all_folders
 
 ANSWERS = 400
 """That are drawn at least, to each question; half as many where every draw is scored again."""
@@ -43,16 +43,7 @@ class Guesser(ConstantScorer):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = write_more_folders(write_folders(tmp_path_factory.mktemp("known") / "data"))
-    captions = [{"image": f"{name}.png", "caption": [name, f"it is {name}"]} for name in COLOURS]
-    dump(folder / "coco_retrieval" / "coco_test.json", captions)
-    dump(folder / "flickr30k_retrieval" / "flickr30k_test.json", captions)
-    rows = [{"url": f"https://x.org/VG_100K/{n}.jpg", "image_id": n, "paragraph": f"it is {n}"} for n in range(3)]
-    dump(folder / "paragraphs" / "paragraphs_v1.json", rows)
-    dump(folder / "paragraphs" / "test_split.json", [0, 1, 2])
-    for n in range(3):
-        paint(folder / "paragraphs" / "images" / f"{n}.jpg", "red")
-    return folder
+    return write_all_folders(tmp_path_factory.mktemp("known") / "data")
 
 
 def shares(task, split, records):
@@ -161,6 +152,15 @@ def test_equal_scores_and_guesses_get_their_known_values(data, name):
     for question, (_, value) in KNOWN[name].items():
         spread = 4 * (float(value * (1 - value)) / asked[question]) ** 0.5
         assert abs(right[question] / asked[question] - value) <= spread, (question, right[question], asked[question])
+
+
+def test_all_tasks_are_one_command_and_one_page(data, tmp_path, capsys):
+    assert main(["--constant", "--tasks", "all", "--data", str(data), "--out", str(tmp_path)]) == 0
+    assert "skipped graphs" in capsys.readouterr().err
+    report = read_report(tmp_path / "zero_shot.json")
+    assert {table.task for table in report.tables} == set(TASKS) - {"graphs"}
+    page = (tmp_path / "zero_shot.html").read_text()
+    assert [title for table in report.tables if (title := table.title) not in page] == []
 
 
 def test_an_mrc_head_that_knows_nothing_is_at_its_known_values(world, checkpoint, monkeypatch):

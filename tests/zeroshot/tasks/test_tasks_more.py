@@ -187,6 +187,11 @@ BROKEN = {
         [{"query": "a", "keys": ["b"], "label": 3}],
         "'label' is the number of a key, 0 to 0",
     ),
+    "spec/count/image2text.json": ([{"query": "a", "keys": [], "label": 0}], "'keys' is empty"),
+    "eqben/rows.json": (
+        [{"caption0": "a", "caption1": "b", "image0": "c", "image1": None}],
+        "lacks 'image1' or 'image_1'; it has caption0, caption1, image0",
+    ),
     "fgovd/h_attributes_llava.jsonl": (
         {"img_path": "a", "pos_expression": "a", "neg_expression": []},
         "at least one false",
@@ -203,6 +208,14 @@ def test_malformed_rows_are_named(tmp_path, file):
     with pytest.raises(ValueError, match=message) as error:
         TASKS[file.partition("/")[0]].items(Source(tmp_path))
     assert str(path) in str(error.value)
+
+
+def test_items_of_one_id_are_told_before_anything_is_scored(data, tmp_path):
+    shutil.copytree(data / "vismin", tmp_path / "vismin")
+    path = tmp_path / "vismin" / "test.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match=r"VisMin: 2 items in .* have the id 'vismin/object/0'"):
+        TASKS["vismin"].items(Source(tmp_path))
 
 
 def texts_of_vismin(folder):

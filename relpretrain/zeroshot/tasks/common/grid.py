@@ -99,7 +99,12 @@ class GridTask(PairTask):
 
     def items(self, source: Source) -> dict[str, list[Item]]:
         """For each puzzle an item per image, with all texts (see `Task.items`)."""
-        return {split: [i for p in puzzles for i in self._items(p)] for split, puzzles in self.puzzles(source).items()}
+        found = self.puzzles(source)
+        for puzzles in found.values():
+            number, times = Counter(puzzle.id for puzzle in puzzles).most_common(1)[0] if puzzles else ("", 1)
+            if times > 1:
+                raise ValueError(f"{self.card.title}: {times} items in {source.path} have the id {number!r}.")
+        return {split: [i for p in puzzles for i in self._items(p)] for split, puzzles in found.items()}
 
     def _items(self, puzzle: Puzzle) -> Iterator[Item]:
         shared = {"task": self.name, **({"category": puzzle.category} if puzzle.category else {}), **puzzle.more}

@@ -115,7 +115,8 @@ def cell(row: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
     for name in names:
         if _plain(name) in alike:
             return alike[_plain(name)]
-    raise ValueError(f"{where} lacks {' or '.join(map(repr, names))}; it has {', '.join(map(str, row)) or 'nothing'}.")
+    raise ValueError(f"{where} lacks {' or '.join(map(repr, names))}; it has "
+                     f"{', '.join(str(n) for n, value in row.items() if value is not None) or 'nothing'}.")  # fmt: skip
 
 
 def _plain(name: Any) -> str:
