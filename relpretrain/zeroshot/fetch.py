@@ -63,8 +63,8 @@ def told(name: str) -> str:
     lines = [f"{card.title} ({name})"]
     for what, text in (*said, ("fetched", size)):
         head = f"  {f'{what}:' if what else '':9}"
-        whole = {"break_long_words": False, "break_on_hyphens": False}
-        lines += textwrap.wrap(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), **whole)
+        wrapper = textwrap.TextWrapper(_WIDTH, head, " " * len(head), break_long_words=False, break_on_hyphens=False)
+        lines += wrapper.wrap(text)
     return "\n".join(lines)
 
 
