@@ -15,10 +15,10 @@ import spacy
 from spacy.tokens import Doc
 
 from relpretrain.scene_graph.parse.graph_text import read_graph_text
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption
 from relpretrain.scene_graph.parse.tokens import tokenise
-from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS
+from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS, SIDES
 from relpretrain.sources.common.tables import table_rows
 
 Tagged = list[tuple[str, str]]
@@ -44,6 +44,9 @@ def main() -> None:
         "attributes": attributes(rows),
         "plain": plain(rows),
         "quantities": quantities(rows),
+        "holders": holders(rows),
+        "animate": animate(rows),
+        "worn": worn(rows),
     }
     text = json.dumps(content, ensure_ascii=False, indent=0, separators=(",", ":"))
     args.out.write_text(text.replace(",\n", ",") + "\n", encoding="utf-8")
@@ -76,6 +79,11 @@ def tags(rows: list[Row], names: set[str]) -> dict[str, str]:
             if word.isalpha():
                 seen[word][tag] += 1
     best = {word: counts.most_common(1)[0][0] for word, counts in seen.items() if counts.total() >= LEAST}
+    named = Counter(word for _, graph in rows for e in graph.entities for word in [e.label.split()[-1]])
+    doing = Counter(relation.relation.split()[0] for _, graph in rows for relation in graph.relations)
+    for word in best:
+        if best[word] == "VBG" and named[word] > doing[verb_lemma(word)]:
+            best[word] = "NN"
     for name in names:
         if " " not in name:
             best.setdefault(name, "NN" if noun_lemma(name) == name else "NNS")
@@ -88,7 +96,7 @@ def tags(rows: list[Row], names: set[str]) -> dict[str, str]:
 def verbs(rows: list[Row]) -> list[str]:
     """Infinitives that relate things."""
     seen = Counter(relation.relation.split()[0] for _, graph in rows for relation in graph.relations)
-    return sorted(word for word, n in seen.items() if n >= LEAST and word.isalpha() and word not in PREPOSITIONS)
+    return sorted(word for word, n in seen.items() if word.isalpha() and word not in PREPOSITIONS)
 
 
 def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
@@ -98,11 +106,11 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
     describes: Counter[str] = Counter()
     belongs: Counter[str] = Counter()
     for words, graph in rows:
-        labels = {noun_lemma(entity.label) for entity in graph.entities}
+        labels = {noun_lemma(entity.label).replace(" ", "") for entity in graph.entities}
         described = {(noun_lemma(e.label), attribute) for e in graph.entities for attribute in e.attributes}
         for (first, _), (second, tag) in zip(words, words[1:], strict=False):
             pair = f"{first} {noun_lemma(second)}"
-            if any(label == pair or label.endswith(f" {pair}") for label in labels):
+            if any(label.endswith(pair.replace(" ", "")) for label in labels):
                 whole[pair] += 1
                 belongs[first] += 1
             elif tag.startswith("N"):
@@ -110,9 +118,16 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
                 describes[first] += (noun_lemma(second), first) in described
     compounds = {pair for pair, n in whole.items() if n >= 2 and n > split[pair]}
     compounds |= {name for name in names if " " in name and whole[name] >= split[name] and split[name] < LEAST}
+    compounds.add("t shirt")
+    last: Counter[str] = Counter()
+    for pair, n in whole.items():
+        last[pair.split()[1]] += n
+    for pair, n in split.items():
+        last[pair.split()[1]] -= n
     nouns = {word for words, _ in rows for word, tag in words if tag.startswith("N")}
     modifiers = [word for word, n in describes.items() if n >= LEAST and n > belongs[word] and word in nouns]
-    return {"compounds": sorted(compounds), "modifiers": sorted(modifiers)}
+    return {"compounds": sorted(compounds), "modifiers": sorted(modifiers),
+        "kinds": sorted(word for word, n in last.items() if n >= 5)}
 
 
 def attributes(rows: list[Row]) -> list[str]:
@@ -147,9 +162,44 @@ def quantities(rows: list[Row]) -> dict[str, str]:
             if after == "of" and tag.startswith("N"):
                 one = noun_lemma(word)
                 way = next((way for way in (one, word, f"{word} of") if way in said), "")
-                ways[word]["thing" if one in labels else way] += 1
+                ways[one]["thing" if one in labels else way] += 1
     best = {word: counts.most_common(1)[0][0] for word, counts in ways.items() if counts.total() >= LEAST}
-    return {word: way for word, way in sorted(best.items()) if way != "thing"}
+    return {word: way for word, way in sorted(best.items()) if way != "thing" and word not in SIDES}
+
+
+def holders(rows: list[Row]) -> list[str]:
+    """Nouns whose "of" names what they have, rather than who has them."""
+    has: Counter[str] = Counter()
+    had: Counter[str] = Counter()
+    for words, graph in rows:
+        labels = [noun_lemma(entity.label) for entity in graph.entities]
+        of = {noun_lemma(word) for (word, _), (after, _) in zip(words, words[1:], strict=False) if after == "of"}
+        for relation in graph.relations:
+            if relation.relation in ("have", "fill with", "with", "contain"):
+                has.update(of & {labels[relation.subject]})
+                had.update(of & {labels[relation.object]})
+            elif relation.relation in ("in", "inside", "on"):
+                has.update(of & {labels[relation.object]})
+    return sorted(word for word, n in has.items() if n >= 2 and n > had[word])
+
+
+def animate(rows: list[Row]) -> list[str]:
+    """Nouns for those who do what only people and animals do."""
+    seen: Counter[str] = Counter()
+    for _, graph in rows:
+        labels = [noun_lemma(entity.label).split()[-1] for entity in graph.entities]
+        doing = ("wear", "hold", "eat", "ride", "look at", "watch", "carry", "swing", "walk on", "play")
+        seen.update(labels[r.subject] for r in graph.relations if r.relation in doing)
+    return sorted(word for word, n in seen.items() if n >= LEAST and word.isalpha())
+
+
+def worn(rows: list[Row]) -> list[str]:
+    """Nouns for what is worn."""
+    seen: Counter[str] = Counter()
+    for _, graph in rows:
+        seen.update(graph.entities[r.object].label.split()[-1] for r in graph.relations if r.relation == "wear")
+    words = {word for word, n in seen.items() if n >= LEAST and word.isalpha()}
+    return sorted(words | {noun_lemma(word) for word in words})
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from relpretrain.scene_graph.parse.lemmas import participle, verb_lemma
+from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
 from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase
 from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import PARTS, SIDES, lexicon
+from relpretrain.scene_graph.parse.words import ANIMATE_VERBS, PARTS, SIDES, lexicon
 
 
 @dataclass
@@ -40,7 +40,7 @@ class _Pending:
 
 def relate(sequence: Sequence[Item]) -> tuple[list[Phrase], list[Triplet]]:
     """The things of a caption, with attributes that its clauses give them, and their triplets."""
-    return _Walk(_sides(_measured(list(sequence)))).run()
+    return _Walk(_measured(_sides(list(sequence)))).run()
 
 
 def _measured(sequence: list[Item]) -> list[Item]:
@@ -50,10 +50,9 @@ def _measured(sequence: list[Item]) -> list[Item]:
     while place + 2 < len(sequence):
         counts, of, counted = sequence[place : place + 3]
         if isinstance(counts, Phrase) and _is(of, "of") and isinstance(counted, Phrase):
-            word = counts.words[-1].text
-            if len(counts.words) == 1 and word in known:
-                way = [known[word]] if known[word] else []
-                counted.attributes = [*counts.attributes, *way, *counted.attributes]
+            way = known.get(counts.label)
+            if way is not None:
+                counted.attributes = [*counts.attributes, *filter(None, [way]), *counted.attributes]
                 counted.determined, counted.first = counts.determined, counts.first
                 del sequence[place : place + 2]
                 continue
@@ -61,39 +60,48 @@ def _measured(sequence: list[Item]) -> list[Item]:
     return sequence
 
 
+def _animate(group: Sequence[Phrase]) -> bool:
+    return any(noun_lemma(phrase.words[-1].text) in lexicon().animate for phrase in group)
+
+
 def _is(item: Item, text: str) -> bool:
     return isinstance(item, Mark) and item.token.text == text
 
 
 def _sides(sequence: list[Item]) -> list[Item]:
-    """Make one preposition of "on the left side of"."""
+    """Make one word of "on the left side of", a preposition, and one of "on the left", a place."""
     done: list[Item] = []
     place = 0
     while place < len(sequence):
         item = sequence[place]
-        after = sequence[place + 1] if place + 1 < len(sequence) else None
-        if isinstance(item, Mark) and item.kind in "it" and isinstance(after, Phrase) and after.owner is None:
-            ends = place + 2 < len(sequence) and _is(sequence[place + 2], "of")
-            words = [item.token, *after.words] if ends else []
-            if ends and after.words[-1].text in SIDES and set(after.attributes) <= PARTS:
-                span = Token(_between(item.token, after, sequence[place + 2]), item.token.start, _end(sequence[place + 2]))
-                done.append(Mark("i", span))
-                place += 3
-                continue
-            del words
-        done.append(item)
+        side = sequence[place + 1] if place + 1 < len(sequence) else None
         place += 1
+        if not (isinstance(item, Mark) and item.kind in "it" and isinstance(side, Phrase) and _is_side(side)):
+            done.append(item)
+            continue
+        place += 1
+        words = [item.token.text, *side.attributes, *(word.text for word in side.words)]
+        of = sequence[place] if place < len(sequence) else None
+        if isinstance(of, Mark) and of.token.text == "of":
+            place += 1
+            done.append(Mark("i", Token(" ".join([*words, "of"]), item.token.start, of.token.end)))
+        else:
+            words[1:1] = ["the"] if side.determined else []
+            done.append(Mark("y", Token(" ".join(words), item.token.start, side.span[1])))
     return done
 
 
-def _between(first: Token, middle: Phrase, last: Item) -> str:
-    del last
-    described = " ".join([*middle.attributes, *(word.text for word in middle.words)])
-    return f"{first.text} {described} of"
+def _is_side(phrase: Phrase) -> bool:
+    """Whether a phrase names a part of a thing that says where another one is."""
+    return phrase.owner is None and phrase.words[-1].text in SIDES and {*phrase.attributes} <= PARTS
 
 
-def _end(item: Item) -> int:
-    return item.token.end if isinstance(item, Mark) else item.span[1]
+def _meant(subject: Phrase, relation: str, object_: Phrase) -> str:
+    """What a preposition means between two things: a man in a hat wears it, a bowl of fruit has fruit."""
+    known = lexicon()
+    if relation == "in" and object_.words[-1].text in known.worn and _animate([subject]):
+        return "wearing"
+    return "has" if relation == "of" and subject.label in known.holders else relation
 
 
 class _Walk:
@@ -110,6 +118,8 @@ class _Walk:
         self.pending: _Pending | None = None
         self.relative = False
         self.last: _Pending | None = None
+        self.adjacent = False
+        self.fronted: list[Phrase] = []
 
     def run(self) -> tuple[list[Phrase], list[Triplet]]:
         place = 0
@@ -139,7 +149,9 @@ class _Walk:
         if self.pending is not None:
             self.complete(group)
         else:
+            self.fronted = self.recent if self.adjacent else []
             self.main = self.acting = group
+        self.adjacent = True
         self.recent, self.copula, self.relative = group, None, False
         return place
 
@@ -185,17 +197,21 @@ class _Walk:
         for subject in pending.subjects:
             for object_ in group:
                 if subject is not object_:
-                    self.triplets.append(Triplet(subject, pending.name(), object_, pending.words))
+                    name = _meant(subject, pending.name(), object_)
+                    self.triplets.append(Triplet(subject, name, object_, pending.words))
         self.last, self.pending = pending, None
 
     # words between things
 
     def mark(self, mark: Mark, place: int) -> None:
         kind = mark.kind
+        self.adjacent = kind == "w"
         if kind in "fvp" or kind in "bh":
             self.verb(mark)
         elif kind in "it" or (kind == "r" and self.pending):
             self.preposition(mark)
+        elif kind == "y":
+            self.side(mark.token)
         elif kind == "j":
             target = self.copula if self.copula is not None else self.recent
             if self.pending is None:
@@ -215,10 +231,13 @@ class _Walk:
             if text not in thing.attributes and text not in lexicon().plain:
                 thing.attributes.append(text)
 
-    def subjects(self, kind: str) -> list[Phrase]:
+    def subjects(self, kind: str, word: str) -> list[Phrase]:
         """Who does what the next verb says."""
         if self.copula is not None:
             return self.copula
+        if kind in "vp" and not self.relative and not _animate(self.recent) and _animate(self.main):
+            if verb_lemma(word) in ANIMATE_VERBS:
+                return self.main
         if self.relative or kind in "vp":
             return self.recent
         return self.main or self.recent
@@ -226,11 +245,11 @@ class _Walk:
     def verb(self, mark: Mark) -> None:
         word = mark.token.text
         if mark.kind == "b":
-            subjects = self.subjects("f")
+            subjects = self.subjects("f", word)
             self.close()
             self.copula = subjects
             return
-        subjects = self.subjects(mark.kind)
+        subjects = self.subjects(mark.kind, word)
         if self.pending is not None and self.pending.verb:
             subjects = self.pending.subjects
             self.pending = None
@@ -242,7 +261,6 @@ class _Walk:
             self.pending = _Pending(subjects, [mark.token._replace(text="has")])
         else:
             self.pending = _Pending(subjects, [mark.token], True, mark.kind)
-        del word
 
     def preposition(self, mark: Mark) -> None:
         if self.pending is not None:
@@ -264,16 +282,38 @@ class _Walk:
         elif isinstance(after, Phrase) and self.pending is None:
             self.copula = None
 
+    def side(self, place: Token) -> None:
+        """ "With a bell on top": on top of what has the bell; else a place describes its thing."""
+        link = self.link(self.recent)
+        if self.pending is None and link is not None and self.copula is None:
+            text = place.text.replace(" the ", " ")
+            self.pending = _Pending(self.recent, [place._replace(text=f"{text} of")])
+            self.refer(link)
+            return
+        subjects = self.pending.subjects if self.pending else self.copula or self.recent
+        self.close()
+        self.attribute(subjects, place.text)
+
+    def link(self, things: list[Phrase]) -> Triplet | None:
+        """The triplet that says that a thing has these."""
+        had = (t for t in reversed(self.triplets) if t.object in things and t.relation in ("with", "has"))
+        return next(had, None)
+
+    def refer(self, link: Triplet) -> None:
+        """The pending relation is one to the thing that has its subjects; "with" then says nothing more."""
+        assert self.pending is not None
+        subjects = self.pending.subjects
+        self.triplets = [t for t in self.triplets if t.relation != "with" or t.object not in subjects]
+        self.complete([link.subject])
+
     def pronoun(self, mark: Mark) -> None:
+        """ "It" is what has the subject of the relation, or what the caption is about."""
         if self.pending is None:
             return
-        pending = self.pending
-        link = next((t for t in reversed(self.triplets) if t.object in pending.subjects), None)
-        if link is not None and link.relation in ("with", "has"):
-            if link.relation == "with":
-                self.triplets = [t for t in self.triplets if not (t.relation == "with" and t.object in pending.subjects)]
-            self.complete([link.subject])
-        elif self.main and self.main[0] not in pending.subjects:
+        link = self.link(self.pending.subjects)
+        if link is not None:
+            self.refer(link)
+        elif self.main and self.main[0] not in self.pending.subjects:
             self.complete(self.main)
         else:
             self.close()
@@ -281,5 +321,9 @@ class _Walk:
     def close(self) -> None:
         """A verb without object says what its subject is like."""
         pending, self.pending, self.copula = self.pending, None, None
-        if pending is not None and pending.verb:
+        if pending is not None and pending.verb and self.fronted and self.fronted[0] not in pending.subjects:
+            self.pending = pending
+            self.complete(self.fronted)
+            self.fronted = []
+        elif pending is not None and pending.verb:
             self.attribute(pending.subjects, pending.words[0].text)

@@ -53,6 +53,8 @@ _IRREGULAR_VERBS = {
     ).split(", ")
     for form in forms.split()
 }  # fmt: skip
+IRREGULAR_FORMS = {form: "VBD" for form, lemma in _IRREGULAR_VERBS.items() if form != lemma}
+"""Irregular forms of verbs with a tag for those that no list of words has."""
 _VOWELS = frozenset("aeiouy")
 
 
@@ -108,7 +110,7 @@ def _stem(stem: str) -> str:
             return candidate
     if single != stem and stem[-2:] not in ("ll", "ss", "ff", "zz"):
         return single
-    if stem.endswith(("v", "c", "u", "dg", "rg", "at", "iz", "bl", "dl", "gl", "kl", "pl", "fl", "tl")):
+    if stem.endswith(("ais", "eas", "ois", "los", "pos", "us", "v", "c", "u", "dg", "rg", "at", "iz", "bl", "dl", "gl", "kl", "pl", "fl", "tl")):
         return f"{stem}e"
     return stem
 

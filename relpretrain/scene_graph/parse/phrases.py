@@ -102,13 +102,8 @@ def _phrase(tokens: Sequence[Token], kinds: str, first: int) -> Phrase:
     owner = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == "g"), None)
     start = next(i for i, kind in enumerate(kinds) if kind in "cjn")
     kept = [(token, kind) for token, kind in zip(tokens[start:], kinds[start:], strict=True) if kind in "cjn"]
-    name, described = divide([token for token, _ in kept], sum(1 for _ in _trailing(kinds)))
+    name, described = divide([token for token, _ in kept], len(kinds) - len(kinds.rstrip("n")))
     return Phrase(name, described, owner, kinds[0] in "dg", first)
-
-
-def _trailing(kinds: str) -> range:
-    """The nouns that a phrase ends with."""
-    return range(len(kinds.rstrip("n")), len(kinds))
 
 
 def divide(words: Sequence[Token], nouns: int) -> tuple[list[Token], list[str]]:
@@ -126,7 +121,7 @@ def divide(words: Sequence[Token], nouns: int) -> tuple[list[Token], list[str]]:
             head = start
             break
     else:
-        if nouns >= 2 and texts[-2] not in known.modifiers and len(texts[-2]) > 1:
+        if nouns >= 2 and texts[-2] not in known.modifiers and noun_lemma(texts[-1]) in known.kinds:
             head = len(words) - 2
     return list(words[head:]), describe(texts[:head])
 
@@ -144,6 +139,6 @@ def describe(texts: Sequence[str]) -> list[str]:
         else:
             length, joined = 1, texts[place]
         place += length
-        if joined not in known.plain and joined not in said:
+        if joined not in known.plain and joined != "one" and joined not in said:
             said.append(joined)
     return said

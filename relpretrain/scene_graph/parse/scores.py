@@ -24,12 +24,12 @@ _NUMBERS = {
 }
 _ARTICLES = frozenset(("a", "an", "the"))
 _SAME = {  # other words for a relation of the FACTUAL annotation's own list
-    "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of", "lie": "lay",
+    "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of",
     "to left of": "at left of", "on left of": "at left of", "on left side of": "at left of", "left of": "at left of",
     "to right of": "at right of", "on right of": "at right of", "on right side of": "at right of",
     "right of": "at right of", "in middle of": "on middle of", "in front": "in front of", "on front of": "in front of",
     "in center of": "on middle of", "in between": "between", "onto": "on", "inside of": "inside", "near to": "near",
-    "contain": "have", "in back of": "on back of", "at side of": "on side of", "by side of": "on side of",
+    "contain": "have", "in back of": "on back of", "at side of": "on side of", "in side of": "on side of", "by side of": "on side of",
     "towards": "toward", "outside of": "outside", "upon": "on", "at edge of": "on edge of", "at end of": "on end of",
     "at bottom of": "on bottom of", "at top of": "on top of", "has": "have",
 }  # fmt: skip
@@ -56,7 +56,8 @@ def relation_kind(relation: str) -> str:
 def _relation(name: str) -> str:
     """A relation with the infinitive of its verb and without articles."""
     first, *others = name.lower().split()
-    words = [verb_lemma(first), *(word for word in others if word not in _ARTICLES)]
+    verb = verb_lemma(first)
+    words = ["lay" if verb == "lie" else verb, *(word for word in others if word not in _ARTICLES)]
     for start in range(len(words)):
         rest = " ".join(words[start:])
         if rest in _SAME:
@@ -92,6 +93,8 @@ def facts(parsed: ParsedCaption) -> frozenset[Fact]:
         passive = name.removesuffix(" by")
         if name == "of":
             subject, name, object_ = object_, "have", subject
+        elif name in ("covered with", "covered in"):
+            subject, name, object_ = object_, "cover", subject
         elif passive != name and " " not in passive and passive.endswith(("ed", "en", "t", "n", "ung", "ld", "id")):
             subject, name, object_ = object_, passive, subject
         said.add((subject, _relation(name), object_))

@@ -7,6 +7,7 @@ from functools import cache
 
 from nltk.tag import RegexpTagger, UnigramTagger
 
+from relpretrain.scene_graph.parse.lemmas import IRREGULAR_FORMS, verb_lemma
 from relpretrain.scene_graph.parse.words import CLOSED, lexicon
 
 Tagger = Callable[[Sequence[str]], list[str]]
@@ -17,13 +18,13 @@ _BY_ENDING = [
     (r".+ly$", "RB"), (r".+(?:ous|ful|ish|able|less|ic|al|-.*ed|-.*ing)$", "JJ"), (r".+[^su]s$", "NNS"), (r".*", "NN"),
 ]  # fmt: skip
 _NOUNS = ("NN", "NNS", "NNP", "NNPS")
-_BEFORE_NOUN = ("DT", "PRP$", "CD", "JJ", "JJR", "JJS", "POS", "IN", "^")
+_BEFORE_NOUN = ("DT", "PRP$", "CD", "JJ", "JJR", "JJS", "POS", "IN", "^", ".", ",")
 _TAKES_OBJECT = frozenset("wearing holding eating carrying playing riding using having".split())
 
 
 @cache
 def _by_word() -> UnigramTagger:
-    return UnigramTagger(model={**lexicon().tags, **CLOSED}, backoff=RegexpTagger(_BY_ENDING))
+    return UnigramTagger(model={**IRREGULAR_FORMS, **lexicon().tags, **CLOSED}, backoff=RegexpTagger(_BY_ENDING))
 
 
 def bundled_tags(words: Sequence[str]) -> list[str]:
@@ -42,9 +43,13 @@ def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -
         return "VBZ" if after in ("VBG", "DT", "IN") or before in ("PRP", "EX", "DT") else "POS"
     if tag in ("VBG", "VBN", "VBD") and after in (*_NOUNS, "JJ") and before in _BEFORE_NOUN:
         return tag if word in _TAKES_OBJECT and before in ("^", "IN") else "JJ"
-    if tag in ("VB", "VBP", "VBZ") and before in ("DT", "JJ", "PRP$", "CD", "POS"):
+    if word == "that" and before in _NOUNS and after.startswith("V"):
+        return "WDT"
+    if tag in ("VB", "VBP", "VBZ") and word_before != "that" and before in ("DT", "JJ", "PRP$", "CD", "POS"):
         return "NNS" if word.endswith("s") else "NN"
-    if tag == "VBG" and before in ("DT", "PRP$") and after not in _NOUNS:
+    if tag in ("NNS", "NN") and before in _NOUNS and after in ("DT", "PRP$") and verb_lemma(word) in lexicon().verbs:
+        return "VBZ"
+    if tag == "VBG" and before in ("DT", "PRP$", "JJ") and after not in _NOUNS:
         return "NN"
     if tag == "JJ" and before in ("DT", "PRP$", "JJ") and after in ("IN", "$", ".", "VBZ", "VBG") and word in _ALSO_NOUN:
         return "NN"

@@ -21,6 +21,7 @@ class Lexicon:
         compounds: Names of several words, such as "coffee table"; the last word is in the singular.
         attributes: Descriptions of several words, such as "light blue".
         modifiers: Nouns that describe the noun after them rather than name a kind of it: "brick" of "brick wall".
+        kinds: Nouns, in the singular, that a noun before them gives a kind: "chair" of "office chair".
         plain: Adjectives that say nothing about a thing, such as "several".
         quantities: Nouns that count or measure what comes after their "of", such as "group"; each with the attribute
             that they give it, empty for none.
@@ -31,8 +32,12 @@ class Lexicon:
     compounds: frozenset[str]
     attributes: frozenset[str]
     modifiers: frozenset[str]
+    kinds: frozenset[str]
     plain: frozenset[str]
     quantities: dict[str, str]
+    holders: frozenset[str]
+    animate: frozenset[str]
+    worn: frozenset[str]
 
 
 @cache
@@ -40,7 +45,7 @@ def lexicon() -> Lexicon:
     """The bundled lexicon, read once."""
     data = read_json(FILE, "word lists")
     tags = {word: tag for tag, words in data["tags"].items() for word in words.split()}
-    lists = {key: frozenset(data[key]) for key in ("verbs", "compounds", "attributes", "modifiers", "plain")}
+    lists = {key: frozenset(value) for key, value in data.items() if isinstance(value, list)}
     return Lexicon(tags=tags, quantities=data["quantities"], **lists)
 
 
@@ -86,9 +91,15 @@ CLOSED = {
 
 SIDES = frozenset(
     "front top side sides back middle center centre edge edges bottom left right end ends corner corners rear base "
-    "inside outside half face".split()
+    "inside outside half face distance".split()
 )
 """Parts of a thing by which captions say where another one is."""
 
 PARTS = frozenset("left right other far near opposite very front back top bottom upper lower both either".split())
 """What may describe such a part."""
+
+ANIMATE_VERBS = frozenset(
+    "wear hold carry ride eat drink look watch talk play walk stand sit run jump smile swing catch throw use read "
+    "surf ski wait kick pose lean reach lie lay have brush cut pull push sleep bite chew feed drive skateboard".split()
+)
+"""What only people and animals do, in the most cases."""
