@@ -29,19 +29,22 @@ class Phrase:
         attributes: What it is like.
         owner: The word that says whose it is ("his", "whose"), if one does.
         determined: Whether an article or the like begins it.
-        first: Number of its first word in the caption.
     """
 
     words: list[Token]
     attributes: list[str] = field(default_factory=list)
     owner: Token | None = None
     determined: bool = False
-    first: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name as the caption has it, in lower case."""
+        return " ".join(word.text for word in self.words)
 
     @property
     def label(self) -> str:
         """Its name in the singular."""
-        return noun_lemma(" ".join(word.text for word in self.words))
+        return noun_lemma(self.name)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -90,7 +93,7 @@ def items(tokens: Sequence[Token], tags: Sequence[str]) -> list[Item]:
     while place < len(tokens):
         match = _PHRASE.match(kinds, place)
         if match and match.end() > place:
-            found.append(_phrase(tokens[place : match.end()], kinds[place : match.end()], place))
+            found.append(_phrase(tokens[place : match.end()], kinds[place : match.end()]))
             place = match.end()
         else:
             found.append(Mark(kinds[place], tokens[place]))
@@ -98,12 +101,12 @@ def items(tokens: Sequence[Token], tags: Sequence[str]) -> list[Item]:
     return found
 
 
-def _phrase(tokens: Sequence[Token], kinds: str, first: int) -> Phrase:
+def _phrase(tokens: Sequence[Token], kinds: str) -> Phrase:
     owner = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == "g"), None)
     start = next(i for i, kind in enumerate(kinds) if kind in "cjn")
     kept = [(token, kind) for token, kind in zip(tokens[start:], kinds[start:], strict=True) if kind in "cjn"]
     name, described = divide([token for token, _ in kept], len(kinds) - len(kinds.rstrip("n")))
-    return Phrase(name, described, owner, kinds[0] in "dg", first)
+    return Phrase(name, described, owner, kinds[0] in "dg")
 
 
 def divide(words: Sequence[Token], nouns: int) -> tuple[list[Token], list[str]]:
