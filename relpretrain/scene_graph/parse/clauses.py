@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
-from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase
+from relpretrain.scene_graph.parse.lemmas import participle, verb_lemma
+from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase, animate, meant
 from relpretrain.scene_graph.parse.tokens import Token
 from relpretrain.scene_graph.parse.words import ANIMATE_VERBS, PARTS, SIDES, lexicon
 
@@ -87,10 +87,6 @@ def _measured(sequence: list[Item]) -> list[Item]:
     return sequence
 
 
-def _animate(group: Sequence[Phrase]) -> bool:
-    return any(noun_lemma(phrase.words[-1].text) in lexicon().animate for phrase in group)
-
-
 def _is(item: Item, text: str) -> bool:
     return isinstance(item, Mark) and item.token.text == text
 
@@ -122,14 +118,6 @@ def _sides(sequence: list[Item]) -> list[Item]:
 def _is_side(phrase: Phrase) -> bool:
     """Whether a phrase names a part of a thing that says where another one is."""
     return phrase.owner is None and phrase.words[-1].text in SIDES and {*phrase.attributes} <= PARTS
-
-
-def _meant(subject: Phrase, relation: str, object_: Phrase) -> str:
-    """What a preposition means between two things: a man in a hat wears it, a bowl of fruit has fruit."""
-    known = lexicon()
-    if relation == "in" and object_.words[-1].text in known.worn and _animate([subject]):
-        return "wearing"
-    return "has" if relation == "of" and subject.label in known.holders else relation
 
 
 class _Walk:
@@ -223,14 +211,14 @@ class _Walk:
         pending = self.pending
         assert pending is not None
         theirs = group[0].owner is not None and pending.words[0].text == "with"
-        if theirs and not _animate(pending.subjects) and _animate(self.main):
+        if theirs and not animate(pending.subjects) and animate(self.main):
             pending.subjects = self.main
         several = len(group) > 1 or len(pending.subjects) > 1
         way = "attached" if pending.guess else "list" if several else "direct"
         for subject in pending.subjects:
             for object_ in group:
                 if subject is not object_:
-                    name = _meant(subject, pending.name(), object_)
+                    name = meant(subject, pending.name(), object_)
                     self.triplets.append(Triplet(subject, name, object_, pending.words, way))
         self.last, self.pending = pending, None
 
@@ -268,8 +256,8 @@ class _Walk:
         """Who does what the next verb says."""
         if self.copula is not None:
             return self.copula
-        if kind in "vp" and not _animate(self.recent) and verb_lemma(word) in ANIMATE_VERBS:
-            actors = self.main if _animate(self.main) else [p for p in self.phrases if _animate([p])][-1:]
+        if kind in "vp" and not animate(self.recent) and verb_lemma(word) in ANIMATE_VERBS:
+            actors = self.main if animate(self.main) else [p for p in self.phrases if animate([p])][-1:]
             return actors or self.recent
         if self.relative or kind in "vp":
             return self.recent
@@ -311,7 +299,7 @@ class _Walk:
         cases if who acts lives and the thing does not.
         """
         acting = self.last is not None and (self.last.verb or preposition in ("with", "at", "down"))
-        if preposition != "of" and acting and _animate(self.main) and not _animate(self.recent):
+        if preposition != "of" and acting and animate(self.main) and not animate(self.recent):
             return self.main
         return self.recent
 

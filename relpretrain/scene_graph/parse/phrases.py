@@ -145,3 +145,16 @@ def describe(texts: Sequence[str]) -> list[str]:
         if joined not in known.plain and joined != "one" and joined not in said:
             said.append(joined)
     return said
+
+
+def animate(group: Sequence[Phrase]) -> bool:
+    """Whether people or animals are among things."""
+    return any(noun_lemma(phrase.words[-1].text) in lexicon().animate for phrase in group)
+
+
+def meant(subject: Phrase, relation: str, object_: Phrase) -> str:
+    """What a preposition means between two things: a man in a hat wears it, a bowl of fruit has fruit."""
+    known = lexicon()
+    if relation == "in" and object_.words[-1].text in known.worn and animate([subject]):
+        return "wearing"
+    return "has" if relation == "of" and subject.label in known.holders else relation
