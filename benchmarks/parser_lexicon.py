@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import spacy
@@ -108,7 +109,7 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
     for words, graph in rows:
         labels = {noun_lemma(entity.label).replace(" ", "") for entity in graph.entities}
         described = {(noun_lemma(e.label), attribute) for e in graph.entities for attribute in e.attributes}
-        for (first, _), (second, tag) in zip(words, words[1:], strict=False):
+        for (first, _), (second, tag) in pairwise(words):
             pair = f"{first} {noun_lemma(second)}"
             if any(label.endswith(pair.replace(" ", "")) for label in labels):
                 whole[pair] += 1
@@ -117,7 +118,9 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
                 split[pair] += 1
                 describes[first] += (noun_lemma(second), first) in described
     compounds = {pair for pair, n in whole.items() if n >= 2 and n > split[pair]}
-    compounds |= {name for name in names if " " in name and whole[name] >= split[name] and split[name] < LEAST}
+    adjectives = {word for words, _ in rows for word, tag in words if tag == "JJ"}
+    rare = {name for name in names if " " in name and whole[name] >= split[name] and split[name] < LEAST}
+    compounds |= {name for name in rare if name.split()[0] not in adjectives}
     compounds.add("t shirt")
     last: Counter[str] = Counter()
     for pair, n in whole.items():
@@ -126,8 +129,11 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
         last[pair.split()[1]] -= n
     nouns = {word for words, _ in rows for word, tag in words if tag.startswith("N")}
     modifiers = [word for word, n in describes.items() if n >= LEAST and n > belongs[word] and word in nouns]
-    return {"compounds": sorted(compounds), "modifiers": sorted(modifiers),
-        "kinds": sorted(word for word, n in last.items() if n >= 5)}
+    return {
+        "compounds": sorted(compounds),
+        "modifiers": sorted(modifiers),
+        "kinds": sorted(word for word, n in last.items() if n >= 5),
+    }
 
 
 def attributes(rows: list[Row]) -> list[str]:
@@ -145,7 +151,7 @@ def plain(rows: list[Row]) -> list[str]:
     seen: Counter[str] = Counter()
     for words, graph in rows:
         said = {word for e in graph.entities for text in (e.label, *e.attributes) for word in text.split()}
-        for (word, tag), (_, after) in zip(words, words[1:], strict=False):
+        for (word, tag), (_, after) in pairwise(words):
             if tag in ("JJ", "JJR", "JJS", "RB", "PDT", "DT") and after.startswith(("N", "J")) and word.isalpha():
                 seen[word] += 1
                 kept[word] += word in said
@@ -158,7 +164,7 @@ def quantities(rows: list[Row]) -> dict[str, str]:
     for words, graph in rows:
         labels = {noun_lemma(entity.label) for entity in graph.entities}
         said = {attribute for entity in graph.entities for attribute in entity.attributes}
-        for (word, tag), (after, _) in zip(words, words[1:], strict=False):
+        for (word, tag), (after, _) in pairwise(words):
             if after == "of" and tag.startswith("N"):
                 one = noun_lemma(word)
                 way = next((way for way in (one, word, f"{word} of") if way in said), "")
@@ -173,7 +179,7 @@ def holders(rows: list[Row]) -> list[str]:
     had: Counter[str] = Counter()
     for words, graph in rows:
         labels = [noun_lemma(entity.label) for entity in graph.entities]
-        of = {noun_lemma(word) for (word, _), (after, _) in zip(words, words[1:], strict=False) if after == "of"}
+        of = {noun_lemma(word) for (word, _), (after, _) in pairwise(words) if after == "of"}
         for relation in graph.relations:
             if relation.relation in ("have", "fill with", "with", "contain"):
                 has.update(of & {labels[relation.subject]})

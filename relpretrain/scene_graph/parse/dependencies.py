@@ -68,8 +68,12 @@ class _Reader:
     def record(self) -> ParsedCaption:
         """What was found."""
         place = {index: i for i, index in enumerate(self.order)}
-        entities = (ParsedEntity(p.label, p.span, tuple(p.attributes)) for p in map(self.phrases.__getitem__, self.order))
-        relations = (ParsedRelation(place[s], name, place[o], span, CONFIDENCE) for (s, name, o), span in self.relations.items())
+        entities = (
+            ParsedEntity(p.label, p.span, tuple(p.attributes)) for p in map(self.phrases.__getitem__, self.order)
+        )
+        relations = (
+            ParsedRelation(place[s], name, place[o], span, CONFIDENCE) for (s, name, o), span in self.relations.items()
+        )
         return ParsedCaption(tuple(entities), tuple(relations))
 
     # things
@@ -101,7 +105,11 @@ class _Reader:
         words = sorted({inner.i for child in before for inner in self._described(child)} | {word.i})
         texts = [_token(self.doc[i]) for i in words]
         nouns = 1
-        while nouns < len(words) and self.doc[words[-1 - nouns]].tag_.startswith("NN") and words[-nouns] - words[-1 - nouns] == 1:
+        while (
+            nouns < len(words)
+            and self.doc[words[-1 - nouns]].tag_.startswith("NN")
+            and words[-nouns] - words[-1 - nouns] == 1
+        ):
             nouns += 1
         name, attributes = divide(texts, nouns)
         self.phrases[word.i] = Phrase(name, attributes)
@@ -167,7 +175,9 @@ class _Reader:
             for complement in _children(verb, "acomp"):
                 if complement.lower_ not in ("next", "close", "full"):
                     self._describe(subjects, complement.lower_)
-                self._prepositions(complement, subjects, [complement] if complement.lower_ in ("next", "close", "full") else [])
+                self._prepositions(
+                    complement, subjects, [complement] if complement.lower_ in ("next", "close", "full") else []
+                )
             self._prepositions(verb, subjects, [])
             return
         name = self._named(verb)
@@ -204,7 +214,11 @@ class _Reader:
         """Relate subjects to the objects of a word's prepositions; returns whether there was one."""
         found = False
         for preposition in _children(head, "prep", "advmod"):
-            if preposition.lower_ == skip or preposition.dep_ == "advmod" and not _children(preposition, "prep", "pobj"):
+            if (
+                preposition.lower_ == skip
+                or preposition.dep_ == "advmod"
+                and not _children(preposition, "prep", "pobj")
+            ):
                 continue
             for words, things in self._chains(preposition):
                 if before and before[0].tag_.startswith("VB"):

@@ -33,6 +33,7 @@ _SAME = {  # other words for a relation of the FACTUAL annotation's own list
     "towards": "toward", "outside of": "outside", "upon": "on", "at edge of": "on edge of", "at end of": "on end of",
     "at bottom of": "on bottom of", "at top of": "on top of", "has": "have",
 }  # fmt: skip
+_BESIDE = frozenset("parked docked gathered seated stopped located placed tied planted stacked".split())
 _SPATIAL = frozenset(
     "on in under behind above near at over inside beside between by against around across along below beneath beyond "
     "outside alongside through up down from toward off out into past among opposite".split()
@@ -95,10 +96,17 @@ def facts(parsed: ParsedCaption) -> frozenset[Fact]:
             subject, name, object_ = object_, "have", subject
         elif name in ("covered with", "covered in"):
             subject, name, object_ = object_, "cover", subject
-        elif passive != name and " " not in passive and passive.endswith(("ed", "en", "t", "n", "ung", "ld", "id")):
+        elif passive != name and _done_by(passive):
             subject, name, object_ = object_, passive, subject
         said.add((subject, _relation(name), object_))
     return frozenset(said)
+
+
+def _done_by(participle: str) -> bool:
+    """Whether "by" after a word names who does it: "pulled by", but not "parked by"."""
+    if " " in participle or participle.endswith("ing") or participle in _BESIDE:
+        return False
+    return verb_lemma(participle) != participle or participle in ("cut", "hit", "put", "read", "set", "spread")
 
 
 def set_match(parsed: ParsedCaption, truth: ParsedCaption) -> bool:

@@ -47,5 +47,8 @@ class SpacyParser:
 
     def parse(self, captions: Sequence[str]) -> list[ParsedCaption]:
         """Parse captions, one record each, in their order."""
-        texts = (caption[:LONGEST].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for caption in captions)
+        texts = (
+            caption[:LONGEST].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            for caption in captions
+        )
         return [read_tree(doc) for doc in self._pipeline.pipe(texts, batch_size=self._batch)]

@@ -47,11 +47,21 @@ def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -
         return "WDT"
     if tag in ("VB", "VBP", "VBZ") and word_before != "that" and before in ("DT", "JJ", "PRP$", "CD", "POS"):
         return "NNS" if word.endswith("s") else "NN"
-    if tag in ("NNS", "NN") and before in _NOUNS and after in ("DT", "PRP$", "VBZ") and verb_lemma(word) in lexicon().verbs:
+    if (
+        tag in ("NNS", "NN")
+        and before in _NOUNS
+        and after in ("DT", "PRP$", "VBZ")
+        and verb_lemma(word) in lexicon().verbs
+    ):
         return "VBZ"
     if tag == "VBG" and before in ("DT", "PRP$", "JJ") and after not in _NOUNS:
         return "NN"
-    if tag == "JJ" and before in ("DT", "PRP$", "JJ") and after in ("IN", "$", ".", "VBZ", "VBG") and word in _ALSO_NOUN:
+    if (
+        tag == "JJ"
+        and before in ("DT", "PRP$", "JJ")
+        and after in ("IN", "$", ".", "VBZ", "VBG")
+        and word in _ALSO_NOUN
+    ):
         return "NN"
     return tag
 
