@@ -214,10 +214,8 @@ class _Reader:
         """Relate subjects to the objects of a word's prepositions; returns whether there was one."""
         found = False
         for preposition in _children(head, "prep", "advmod"):
-            if (
-                preposition.lower_ == skip
-                or preposition.dep_ == "advmod"
-                and not _children(preposition, "prep", "pobj")
+            if preposition.lower_ == skip or (
+                preposition.dep_ == "advmod" and not _children(preposition, "prep", "pobj")
             ):
                 continue
             for words, things in self._chains(preposition):
@@ -232,7 +230,7 @@ class _Reader:
         return found
 
     def _holders(self, subjects: list[int]) -> list[int]:
-        """ "It" is what has the subjects: "a plate with a fork on it"; "with" then says nothing more."""
+        """What has the subjects, for which a pronoun stands: in "a plate with a fork on it", which is no "with"."""
         links = [key for key in self.relations if key[1] in ("with", "has") and key[2] in subjects]
         for key in links:
             if key[1] == "with":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relpretrain.errors import ConfigError
+from relpretrain.reading import mend
 from relpretrain.scene_graph.parse.graph_text import read_graph_text
 from relpretrain.scene_graph.parse.placing import place_in
 from relpretrain.scene_graph.parse.record import ParsedCaption
@@ -65,7 +66,7 @@ class FactualParser:
 
     def _graphs(self, captions: Sequence[str]) -> list[tuple[str, float]]:
         """The text of each caption's graph, and how sure the model is of it."""
-        texts = [PROMPT + _clean(caption) for caption in captions]
+        texts = [PROMPT + " ".join(mend(caption[:LONGEST]).split()) for caption in captions]
         batch = self._tokenizer(texts, max_length=LONGEST_TEXT, truncation=True, padding=True, return_tensors="pt")
         written = self._model.generate(
             **{key: batch[key].to(self._model.device) for key in ("input_ids", "attention_mask")},
@@ -79,9 +80,3 @@ class FactualParser:
         real = (written.sequences[:, -scores.shape[1] :] != self._tokenizer.pad_token_id).to(scores.dtype)
         means = ((scores.nan_to_num(neginf=0.0) * real).sum(1) / real.sum(1).clamp(min=1)).exp().tolist()
         return list(zip(self._tokenizer.batch_decode(written.sequences, skip_special_tokens=True), means, strict=True))
-
-
-def _clean(caption: str) -> str:
-    """A caption as the tokenizer takes it: without the halves of characters."""
-    cut = caption[:LONGEST].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return " ".join(cut.split())

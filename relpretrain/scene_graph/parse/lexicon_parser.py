@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from relpretrain.scene_graph.parse.clauses import relate
 from relpretrain.scene_graph.parse.lemmas import noun_lemma
-from relpretrain.scene_graph.parse.nltk_data import WordNetNouns, nltk_tagger
 from relpretrain.scene_graph.parse.phrases import items
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
-from relpretrain.scene_graph.parse.tagging import bundled_tags
+from relpretrain.scene_graph.parse.tagging import WordNetNouns, bundled_tags, nltk_tagger
 from relpretrain.scene_graph.parse.tokens import tokenise
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
 from relpretrain.scene_graph.parse.tokens import Token, tokenise
-from relpretrain.scene_graph.parse.words import PREPOSITIONS
+from relpretrain.scene_graph.parse.words import PREPOSITIONS, listed
 
-_SKIPPED = frozenset("a an the of".split())
+_SKIPPED = listed("a an the of")
 
 
 def place_in(caption: str, graph: ParsedCaption, confidence: float) -> ParsedCaption:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption
+from relpretrain.scene_graph.parse.words import listed
 
 Fact = tuple[str, ...]
 """(thing,), (thing, attribute) or (subject, relation, object)."""
@@ -18,11 +19,8 @@ Meanings = Callable[[str], Collection[str]]
 
 KINDS = ("spatial", "verb", "possession", "other")
 
-_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)
-}
-_ARTICLES = frozenset(("a", "an", "the"))
+_NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
+_ARTICLES = listed("a an the")
 _SAME = {  # other words for a relation of the FACTUAL annotation's own list
     "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of",
     "to left of": "at left of", "on left of": "at left of", "on left side of": "at left of", "left of": "at left of",
@@ -33,10 +31,10 @@ _SAME = {  # other words for a relation of the FACTUAL annotation's own list
     "towards": "toward", "outside of": "outside", "upon": "on", "at edge of": "on edge of", "at end of": "on end of",
     "at bottom of": "on bottom of", "at top of": "on top of", "has": "have",
 }  # fmt: skip
-_BESIDE = frozenset("parked docked gathered seated stopped located placed tied planted stacked".split())
-_SPATIAL = frozenset(
+_BESIDE = listed("parked docked gathered seated stopped located placed tied planted stacked")
+_SPATIAL = listed(
     "on in under behind above near at over inside beside between by against around across along below beneath beyond "
-    "outside alongside through up down from toward off out into past among opposite".split()
+    "outside alongside through up down from toward off out into past among opposite next close left right top"
 )
 _POSSESSION = frozenset(("have", "with", "of", "belong to"))
 
@@ -46,9 +44,7 @@ def relation_kind(relation: str) -> str:
     if relation in _POSSESSION:
         return "possession"
     first = relation.split(" ", 1)[0]
-    if first in _SPATIAL or relation.endswith(" of") and verb_lemma(first) == first and first in ("next", "close"):
-        return "spatial"
-    if first in ("next", "close", "left", "right", "top"):
+    if first in _SPATIAL:
         return "spatial"
     return "other" if first in ("for", "to", "as", "about", "like", "without", "is") else "verb"
 
