@@ -19,7 +19,7 @@ from relpretrain.scene_graph.parse.graph_text import read_graph_text
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption
 from relpretrain.scene_graph.parse.tokens import tokenise
-from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS, SIDES
+from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS, SIDES, listed
 from relpretrain.sources.common.tables import table_rows
 
 Tagged = list[tuple[str, str]]
@@ -27,6 +27,20 @@ Row = tuple[Tagged, ParsedCaption]
 
 LEAST = 3
 """How often something must be seen to be listed."""
+
+THINGS = listed("reflection background foreground game coat stand crest")
+"""Nouns that graphs leave out often, but name things."""
+PARTS_OF_LIVING = listed("arm hand finger leg foot head face mouth")
+LIVING = listed(
+    "actor actress artist athlete bartender biker boarder bride businessman businesswoman chef clown cook cop couple "
+    "cowboy cyclist dancer daughter doctor employee family farmer father fireman fisherman gentleman groom guy husband "
+    "musician mother nurse officer pedestrian photographer policeman runner sailor shopper singer soldier student "
+    "teacher teen teenager tourist vendor waiter waitress wife adult friend cat dog horse cow bull sheep goat pig lamb "
+    "calf pony donkey camel deer fox wolf lion tiger leopard panda koala kangaroo rabbit squirrel mouse rat monkey ape "
+    "gorilla duck goose swan chicken rooster hen owl eagle parrot seagull pigeon penguin flamingo dolphin whale shark "
+    "puppy kitten"
+)
+"""People and animals whom the training captions name seldom or call otherwise."""
 
 
 def main() -> None:
@@ -155,7 +169,7 @@ def plain(rows: list[Row]) -> list[str]:
             if tag in ("JJ", "JJR", "JJS", "RB", "PDT", "DT") and after.startswith(("N", "J")) and word.isalpha():
                 seen[word] += 1
                 kept[word] += word in said
-    return sorted(word for word, n in seen.items() if n >= 5 and kept[word] < 0.4 * n)
+    return sorted(word for word, n in seen.items() if n >= 8 and kept[word] < 0.3 * n)
 
 
 def quantities(rows: list[Row]) -> dict[str, str]:
@@ -170,7 +184,7 @@ def quantities(rows: list[Row]) -> dict[str, str]:
                 way = next((way for way in (one, word, f"{word} of") if way in said), "")
                 ways[one]["thing" if one in labels else way] += 1
     best = {word: counts.most_common(1)[0][0] for word, counts in ways.items() if counts.total() >= LEAST}
-    return {word: way for word, way in sorted(best.items()) if way != "thing" and word not in SIDES}
+    return {word: way for word, way in sorted(best.items()) if way != "thing" and word not in SIDES | THINGS}
 
 
 def holders(rows: list[Row]) -> list[str]:
@@ -194,9 +208,9 @@ def animate(rows: list[Row]) -> list[str]:
     seen: Counter[str] = Counter()
     for _, graph in rows:
         labels = [noun_lemma(entity.label).split()[-1] for entity in graph.entities]
-        doing = ("wear", "hold", "eat", "ride", "look at", "watch", "carry", "swing", "walk on", "play")
+        doing = ("wear", "eat", "ride", "look at", "watch", "swing", "walk on", "walk down", "play", "jump", "smile at")
         seen.update(labels[r.subject] for r in graph.relations if r.relation in doing)
-    return sorted(word for word, n in seen.items() if n >= LEAST and word.isalpha())
+    return sorted({word for word, n in seen.items() if n >= LEAST and word.isalpha()} - PARTS_OF_LIVING | LIVING)
 
 
 def worn(rows: list[Row]) -> list[str]:

@@ -229,6 +229,8 @@ class _Walk:
     def verb(self, mark: Mark) -> None:
         """A verb begins a relation of its subjects, or tells that their description comes."""
         word = mark.token.text
+        if self.fronted and mark.kind in "bhf" and self.pending is not None:
+            self.close()
         if mark.kind == "b":
             subjects = self.subjects("f", word)
             self.close()
@@ -325,6 +327,6 @@ class _Walk:
         if pending is not None and pending.verb and self.fronted and self.fronted[0] not in pending.subjects:
             self.pending = pending
             self.complete(self.fronted)
-            self.fronted = []
+            self.main, self.recent, self.fronted = self.fronted, self.fronted, []
         elif pending is not None and pending.verb:
             self.attribute(pending.subjects, pending.words[0].text)

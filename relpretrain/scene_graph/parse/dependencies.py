@@ -168,7 +168,7 @@ class _Reader:
         subjects = self._subjects(verb)
         if not subjects:
             return
-        be = verb.lemma_ == "be" or verb_lemma(verb.lower_) == "be"
+        be = verb_lemma(verb.lower_) == "be"
         particles = _children(verb, "prt")
         done = False
         if be:

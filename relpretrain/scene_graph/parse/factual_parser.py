@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from relpretrain.errors import ConfigError
+from relpretrain.errors import ConfigError, suggest
 from relpretrain.reading import mend
 from relpretrain.scene_graph.parse.graph_text import read_graph_text
 from relpretrain.scene_graph.parse.placing import place_in
@@ -38,17 +38,20 @@ class FactualParser:
     name = "factual"
 
     def __init__(self, model: str = MODEL, batch: int = 64, device: str | None = None, dtype: str = "float32") -> None:
+        if dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"no dtype {dtype!r} of the parser factual{suggest(dtype, ('float32', 'bfloat16'))}")
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
         from transformers.utils import is_torch_cuda_available
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            network: Any = AutoModelForSeq2SeqLM.from_pretrained(model, torch_dtype=dtype)
+            network: Any = AutoModelForSeq2SeqLM.from_pretrained(model)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"no model {model!r} ({str(error).strip().splitlines()[0]:.120}): download it once where there is "
                 f"network (huggingface-cli download {MODEL}), or name its folder (model=...)"
             ) from None
+        network = network.bfloat16() if dtype == "bfloat16" else network.float()
         self._model = network.to(device or ("cuda" if is_torch_cuda_available() else "cpu")).eval()
         self._batch = batch
         self.version = f"1-{model.rstrip('/').rsplit('/', 1)[-1]}"

@@ -53,10 +53,10 @@ def noun_lemma(word: str) -> str:
         return f"{before} {noun_lemma(last)}"
     if word in _IRREGULAR_NOUNS:
         return _IRREGULAR_NOUNS[word]
-    if word in _ALIKE or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
     if word.endswith("men"):
         return word[:-2] + "an"
+    if word in _ALIKE or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
     if word.endswith("ies"):
         return word[:-3] + "y"
     if word.endswith(("ches", "shes", "sses", "xes", "zzes", "oes")):

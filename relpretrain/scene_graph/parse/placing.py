@@ -10,7 +10,7 @@ from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, Pa
 from relpretrain.scene_graph.parse.tokens import Token, tokenise
 from relpretrain.scene_graph.parse.words import PREPOSITIONS, listed
 
-_SKIPPED = listed("a an the of")
+_ARTICLES = listed("a an the")
 
 
 def place_in(caption: str, graph: ParsedCaption, confidence: float) -> ParsedCaption:
@@ -58,7 +58,7 @@ def _relation(
     verbs: Sequence[str], tokens: Sequence[Token], words: list[str], near: tuple[int, int] | None
 ) -> list[int]:
     """Places of a relation's words: the ones in a row, articles aside, that begin nearest to its subject."""
-    wanted = [word for word in words if word not in _SKIPPED] or words
+    wanted = [word for word in words if word not in _ARTICLES] or words
     first = {"lay", "lie"} if verb_lemma(wanted[0]) in ("lay", "lie") else {wanted[0], verb_lemma(wanted[0])}
     found = []
     for start in range(len(tokens)):
@@ -66,7 +66,7 @@ def _relation(
             continue
         places, place = [start], start + 1
         for word in wanted[1:]:
-            while place < len(tokens) and tokens[place].text in _SKIPPED and tokens[place].text != word:
+            while place < len(tokens) and tokens[place].text in _ARTICLES:
                 place += 1
             if place >= len(tokens) or word not in (tokens[place].text, verbs[place]):
                 break
@@ -78,9 +78,10 @@ def _relation(
 
 
 def _named(relation: str, form: str | None) -> str:
-    """The relation with its verb as a participle: the past one if that is how the caption has it."""
+    """The relation with its verb as a participle, the one that the caption has if it has one."""
     first, *others = relation.split()
     if first in PREPOSITIONS or first in ("have", "next", "close"):
         return " ".join(["has" if first == "have" else first, *others])
-    past = form is not None and form != first and not form.endswith(("ing", "s"))
-    return " ".join([form if past and form is not None else participle(verb_lemma(first)), *others])
+    if form is None or form == first or (form.endswith("s") and not form.endswith("ss")):
+        form = participle(verb_lemma(first))
+    return " ".join([form, *others])

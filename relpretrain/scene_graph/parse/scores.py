@@ -22,14 +22,15 @@ KINDS = ("spatial", "verb", "possession", "other")
 _NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
 _ARTICLES = listed("a an the")
 _SAME = {  # other words for a relation of the FACTUAL annotation's own list
-    "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of",
-    "to left of": "at left of", "on left of": "at left of", "on left side of": "at left of", "left of": "at left of",
-    "to right of": "at right of", "on right of": "at right of", "on right side of": "at right of",
-    "right of": "at right of", "in middle of": "on middle of", "in front": "in front of", "on front of": "in front of",
-    "in center of": "on middle of", "in between": "between", "onto": "on", "inside of": "inside", "near to": "near",
-    "contain": "have", "in back of": "on back of", "at side of": "on side of", "in side of": "on side of", "by side of": "on side of",
-    "towards": "toward", "outside of": "outside", "upon": "on", "at edge of": "on edge of", "at end of": "on end of",
-    "at bottom of": "on bottom of", "at top of": "on top of", "has": "have",
+    "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of", "at top of": "on top of",
+    "at left of": "at left of", "to left of": "at left of", "on left of": "at left of", "left of": "at left of",
+    "at right of": "at right of", "to right of": "at right of", "on right of": "at right of",
+    "right of": "at right of", "on left side of": "at left of", "on right side of": "at right of",
+    "in middle of": "on middle of", "in center of": "on middle of", "in front": "in front of",
+    "on front of": "in front of", "in back of": "on back of", "at side of": "on side of", "in side of": "on side of",
+    "by side of": "on side of", "at edge of": "on edge of", "at end of": "on end of", "at bottom of": "on bottom of",
+    "in between": "between", "onto": "on", "upon": "on", "inside of": "inside", "outside of": "outside",
+    "near to": "near", "towards": "toward", "contain": "have",
 }  # fmt: skip
 _BESIDE = listed("parked docked gathered seated stopped located placed tied planted stacked")
 _SPATIAL = listed(

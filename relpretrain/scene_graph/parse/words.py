@@ -73,6 +73,7 @@ CLOSED = {
         "PRP": "it he she they him them i we you us me himself herself itself themselves",
         "IN": _PREPOSITION_WORDS + " while because if since although though",
         "CC": "and or & nor but plus",
+        ",": ",",
         "VBZ": "is has does",
         "VBP": "are have do am",
         "VBD": "was were had did",
