@@ -76,6 +76,18 @@ class Encoders(nn.Module):
         features: ImageFeatures = self.vision(images, regions, packing, whole)
         return features
 
+    def begin_images(self, images: Tensor) -> Tensor:
+        """What images share with regions of them, for `finish_images`: tokens (batch, 1 + patches, dim)."""
+        begun: Tensor = self.vision.begin(images)
+        return begun
+
+    def finish_images(
+        self, begun: Tensor, regions: Regions | None = None, packing: Any = None, whole: bool = True
+    ) -> ImageFeatures:
+        """`encode_image`, or with a packing `encode_visible`, of what `begin_images` returned."""
+        features: ImageFeatures = self.vision.finish(begun, regions, packing, whole)
+        return features
+
     def encode_text(self, ids: Tensor, mask: Tensor, packing: Any = None) -> Tensor:
         """Encode token ids (n, length) with their attention mask (n, length) to text tokens (n, length, dim).
 
