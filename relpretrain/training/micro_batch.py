@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from relpretrain.backbones.encoders import Encoders
 from relpretrain.backbones.packing import Packing
-from relpretrain.types import Backbone, ImageFeatures, Movable, Regions, Teacher
+from relpretrain.types import ImageFeatures, Movable, Regions, Teacher
 
 
 @dataclass(repr=False)

@@ -5,7 +5,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.backbones import ALBEF, XVLM, encoders
 from relpretrain.backbones.packing import pack
 from relpretrain.backbones.presets import from_preset
 from relpretrain.backbones.vision import build_vision
@@ -17,6 +17,12 @@ from relpretrain.types import PackedTokens, Regions
 from tests.objectives.standin import WORDS, captions, graphs, regions
 
 SIDE = 32
+
+
+@pytest.fixture(autouse=True)
+def _texts_are_packed(monkeypatch):
+    """Of tiny models, too."""
+    monkeypatch.setattr(encoders, "GATHERS", -1)
 
 
 def masks(rows, length, seed=0):
@@ -233,3 +239,20 @@ def test_a_subclass_with_another_fusion_gets_padded_texts():
     assert model.pack_texts(mask) is None
     torch.testing.assert_close(model.fuse_first(text, mask, (), mask), text[:, :1] + 1)
     assert XVLM("tiny", image_size=SIDE, vocab_size=WORDS).pack_texts(mask) is not None
+
+
+def test_texts_are_packed_where_that_pays(monkeypatch):
+    """A narrow model would take longer to lay them flat than to compute their padding; values are the same."""
+    monkeypatch.undo()
+    model, mask = XVLM("tiny", image_size=SIDE, vocab_size=WORDS), torch.ones(4, 8, dtype=torch.bool)
+    assert model.pack_texts(mask) is None
+    mask[0, 1:] = False  # 7 of 32: less than a quarter of 64 channels
+    assert model.pack_texts(mask) is None
+    mask[1, 6:] = False
+    assert model.pack_texts(mask) is not None
+    with torch.device("meta"):
+        base = XVLM("base")
+    mask[:] = True
+    assert base.pack_texts(mask) is None
+    mask[0, 7:] = False
+    assert base.pack_texts(mask) is not None

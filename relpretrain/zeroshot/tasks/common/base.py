@@ -308,11 +308,13 @@ def _logits(
 
 
 def _encode(scorer: PairScorer, views: Sequence[_View], encode_regions: EncodeRegions | None) -> Any:
+    from relpretrain.threads import in_threads  # loads torch
+
     if encode_regions is None:
-        return scorer.encode_images([show(*view) for view in views])
+        return scorer.encode_images(in_threads(lambda view: show(*view), views))
     paths = {path: number for number, path in enumerate(dict.fromkeys(path for path, _ in views))}
     boxes = [box for _, box in views if box is not None]
-    return encode_regions([show(path) for path in paths], [paths[path] for path, _ in views], boxes)
+    return encode_regions(in_threads(show, list(paths)), [paths[path] for path, _ in views], boxes)
 
 
 class Unseen(str):
