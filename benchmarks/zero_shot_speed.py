@@ -3,6 +3,7 @@ r"""How fast zero-shot scoring is, beside the one-item-at-a-time way of the refe
 python benchmarks/zero_shot_speed.py --data DIR
 python benchmarks/zero_shot_speed.py --data DIR --size base --image-size 224 --items 24 --images 8 --texts 160 \
     --queries 24 --repeats 1
+python benchmarks/zero_shot_speed.py --data DIR --count
 
 DIR holds VALSE's annotations in `valse/`. Its images are not needed: small random ones of the same names are drawn into
 a folder that is removed in the end. Retrieval ranks random images and VALSE's texts. Times are CPU seconds of this
@@ -20,6 +21,7 @@ The reference ways, written from what the scripts do:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import resource
 import statistics
@@ -41,7 +43,7 @@ from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
 from relpretrain.zeroshot.report.terminal import markdown_table
 from relpretrain.zeroshot.scorers import MatchScorer, match_probability
 from relpretrain.zeroshot.tasks import TASKS, Item, Source
-from relpretrain.zeroshot.tasks.common.base import read_image
+from relpretrain.zeroshot.tasks.common.base import PairTask, read_image
 from relpretrain.zeroshot.tasks.retrieval.ranking import retrieve
 
 TOKENS = 30
@@ -59,7 +61,11 @@ def main() -> int:
     parser.add_argument("--items", type=int, help="VALSE items; all 7,702 if not given")
     parser.add_argument("--queries", type=int, help="queries of the reference way; all if not given")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--count", action="store_true", help="instead: images that the tasks in DIR ask about")
     args = parser.parse_args()
+    if args.count:
+        print(markdown_table(["task", "splits", "items", "images, split by split", "images"], _count(args.data)))
+        return 0
     with tempfile.TemporaryDirectory(prefix="relpretrain-speed-") as folder:
         items = _valse(args.data, Path(folder))
         texts = list(dict.fromkeys(text for item in items for text in item.texts))
@@ -101,6 +107,22 @@ class Model:
 
         scorer.encode_images = timed
         return scorer  # type: ignore[no-any-return]
+
+
+def _count(data: Path) -> list[list[str]]:
+    """Images that each task encodes split by split, and once; of those tasks whose annotations are there."""
+    rows, everything, total = [], set(), [0, 0, 0]
+    for name, task in TASKS.items():
+        if type(task).score is not PairTask.score:
+            continue
+        with contextlib.suppress(ValueError, OSError):
+            splits = task.items(Source(data)).values()
+            images = [{(item.image, item.box) for item in items} for items in splits]
+            numbers = [len(images), sum(map(len, splits)), sum(map(len, images))]
+            rows.append([name, *(f"{number:,}" for number in (*numbers, len(set().union(*images))))])
+            everything |= set().union(*images)
+            total = [a + b for a, b in zip(total, numbers, strict=True)]
+    return [*rows, ["all", *(f"{number:,}" for number in (*total, len(everything)))]]
 
 
 def _valse(data: Path, folder: Path) -> list[Item]:

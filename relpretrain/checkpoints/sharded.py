@@ -99,7 +99,7 @@ class _Planner(DefaultLoadPlanner):
     """Reads what is no tensor without letting it run code."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        self.state_dict[read_item.dest_index.fqn] = torch.load(value, map_location="cpu", weights_only=True)
+        self.original_state_dict[read_item.dest_index.fqn] = torch.load(value, map_location="cpu", weights_only=True)
 
 
 class _Reader(FileSystemReader):
