@@ -136,7 +136,7 @@ def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Ten
     """Embeddings of images (images, dim), float64 on the CPU; what re-ranking needs of them goes to files."""
 
     def encode(chunk: range) -> list[Tensor]:
-        features = fitting(scorer, partial(scorer.encode_images, in_threads(images.__getitem__, chunk)))
+        features = fitting(scorer, partial(scorer.encode_images, in_threads(lambda i: images[i], chunk)))
         vectors = scorer.embed_images(features).cpu().double()
         require_finite(vectors.flatten(), "image embeddings")
         if scorer.fuses:
