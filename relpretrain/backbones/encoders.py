@@ -16,10 +16,11 @@ from relpretrain.backbones.presets import ModelConfig
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
 
-GATHERS = 16
-"""What laying texts flat costs a token, as so many channels of the text encoder: packing a narrow model's short texts
-takes longer than computing their padding. Of width 64 a quarter has to be padding, of width 768 a fiftieth (measured on
-one core: at width 64 and 128 the ways are equal where 14 and 19 channels are saved)."""
+NARROW = 64
+"""Width up to which texts are computed with their padding: laying a narrow model's short texts flat takes longer.
+
+The model decides, never a batch: processes that shard it must run the same parts in the same order.
+"""
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 
@@ -73,9 +74,8 @@ class Encoders(nn.Module):
         return vision_module.pack_regions(patch_mask)
 
     def pack_texts(self, mask: Tensor) -> Packing | None:
-        """Tables of the real tokens of texts (n, length), bool, padded on the right; None where they do not pay."""
-        saved = self.config.text_width * (1.0 - float(mask.float().mean()))
-        return pack(mask, in_place=True) if self.packs_texts and saved > GATHERS else None
+        """Tables of the real tokens of texts (n, length), bool, padded on the right; None where they cost more."""
+        return pack(mask, in_place=True) if self.packs_texts and self.config.text_width > NARROW else None
 
     def encode_visible(self, images: Tensor, regions: Regions, packing: Any, whole: bool) -> ImageFeatures:
         """`encode_image` with the visible tokens of regions alone, laid flat; without the images if not `whole`."""

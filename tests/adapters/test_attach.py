@@ -170,7 +170,7 @@ def test_twice_is_refused():
 
 def test_texts_and_regions_are_laid_out_before_they_are_used(monkeypatch):
     """On the CPU, where no device is waited for; then nothing of a model of ours runs over padding."""
-    monkeypatch.setattr(encoders, "GATHERS", -1)  # texts of tiny models, too
+    monkeypatch.setattr(encoders, "NARROW", 0)  # texts of tiny models, too
     model = add_relation_objectives(XVLM("tiny", image_size=16, vocab_size=WORDS, dropout=0.0), chosen())
     batch = graphs()
     batch.images = torch.randn(2, 3, 16, 16)

@@ -37,7 +37,7 @@ def step(module, batch, seed):
 
 
 def test_compiled_parts_are_whole_graphs_and_few(caplog, monkeypatch):
-    monkeypatch.setattr(encoders, "GATHERS", -1)  # texts are always packed; those that are not have one graph more
+    monkeypatch.setattr(encoders, "NARROW", 0)  # texts of tiny models are packed, too
     caplog.set_level(logging.WARNING, "torch")  # pytest would keep a record for each of dynamo's thoughts
     made = []
 
@@ -91,7 +91,7 @@ def test_other_backbones_compile_themselves():
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler for CPUs calls g++")
 @pytest.mark.parametrize("momentum", [None, 0.9])
 def test_inductor_trains_as_plain_torch_does(momentum):
-    """All streams, with texts that are packed and texts that are not; new sizes are no new graphs."""
+    """All streams; new sizes are no new graphs."""
     torch._dynamo.reset()
     counters.clear()
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
 import relpretrain
-from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.backbones import ALBEF, XVLM, encoders
 from relpretrain.checkpoints.checkpoint import read
 from relpretrain.checkpoints.sharded import are_shards, read_shards
 from relpretrain.cli import main
@@ -132,6 +132,7 @@ def trainer(folder, steps, ranks=2, callbacks=()):
 
 
 def on_a_rank(rank, folder):
+    encoders.NARROW = 0  # texts of tiny models are packed, too
     results = {}
     mesh = init_device_mesh("cpu", (2,))
     for name in ("xvlm", "albef"):
