@@ -50,6 +50,8 @@ class Movable:
                 changes[f.name] = function(value)
             elif isinstance(value, Movable):
                 changes[f.name] = value._map(function)
+            elif isinstance(value, tuple) and value and isinstance(value[0], Movable):
+                changes[f.name] = tuple(part._map(function) for part in value)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def __repr__(self) -> str:

@@ -16,6 +16,12 @@ from relpretrain.backbones.presets import ModelConfig
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
 
+NARROW = 64
+"""Width up to which texts are computed with their padding: laying a narrow model's short texts flat takes longer.
+
+The model decides, never a batch: processes that shard it must run the same parts in the same order.
+"""
+
 TEMPERATURE_RANGE = (0.001, 0.5)
 
 
@@ -68,12 +74,24 @@ class Encoders(nn.Module):
         return vision_module.pack_regions(patch_mask)
 
     def pack_texts(self, mask: Tensor) -> Packing | None:
-        """Tables of the real tokens of texts (n, length), bool, padded on the right."""
-        return pack(mask, in_place=True) if self.packs_texts else None
+        """Tables of the real tokens of texts (n, length), bool, padded on the right; None where they cost more."""
+        return pack(mask, in_place=True) if self.packs_texts and self.config.text_width > NARROW else None
 
     def encode_visible(self, images: Tensor, regions: Regions, packing: Any, whole: bool) -> ImageFeatures:
         """`encode_image` with the visible tokens of regions alone, laid flat; without the images if not `whole`."""
         features: ImageFeatures = self.vision(images, regions, packing, whole)
+        return features
+
+    def begin_images(self, images: Tensor) -> Tensor:
+        """What images share with regions of them, for `finish_images`: tokens (batch, 1 + patches, dim)."""
+        begun: Tensor = self.vision.begin(images)
+        return begun
+
+    def finish_images(
+        self, begun: Tensor, regions: Regions | None = None, packing: Any = None, whole: bool = True
+    ) -> ImageFeatures:
+        """`encode_image`, or with a packing `encode_visible`, of what `begin_images` returned."""
+        features: ImageFeatures = self.vision.finish(begun, regions, packing, whole)
         return features
 
     def encode_text(self, ids: Tensor, mask: Tensor, packing: Any = None) -> Tensor:

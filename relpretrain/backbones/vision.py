@@ -70,18 +70,26 @@ class ViT(nn.Module):
         self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
     ) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
+        return self.finish(self.begin(images), regions, packing, whole)
+
+    def begin(self, images: Tensor) -> Tensor:
+        """What an image shares with its regions: tokens (B, 1 + N, D) after the first blocks."""
         _check_size(images, self.image_size)
         trunk = self.trunk
         # Embed: [CLS] and patches, (B, 1 + N, D).
         x = trunk.patch_embed(images)
         cls = repeat(trunk.cls_token, "1 1 d -> b 1 d", b=len(x))
         x = trunk.norm_pre(torch.cat([cls, x], 1) + trunk.pos_embed)
-        image_mask = _all_visible(x)
+        return self._run(x, 0, self.shared_depth)
+
+    def finish(
+        self, x: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
+    ) -> ImageFeatures:
+        """The last blocks, on what `begin` returned: arguments and result as those of `forward`."""
+        trunk = self.trunk
         if regions is None:
-            return ImageFeatures(trunk.norm(self._run(x, 0, None)), image_mask)
-        # First blocks: whole images only, (B, 1 + N, D).
-        x = self._run(x, 0, self.shared_depth)
-        # Last blocks: the whole images (if wanted), then the visible tokens of the regions, all laid flat.
+            return ImageFeatures(trunk.norm(self._run(x, self.shared_depth, None)), _all_visible(x))
+        # The whole images (if wanted), then the visible tokens of the regions, all laid flat.
         tables = packing or pack_regions(regions.patch_mask)
         images_too = len(x) if whole else 0
         flat = torch.cat([x[:images_too].flatten(0, 1), visible_tokens(x, regions.image_index, tables)])
@@ -172,12 +180,21 @@ class Swin(nn.Module):
         self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
     ) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
+        return self.finish(self.begin(images), regions, packing, whole)
+
+    def begin(self, images: Tensor) -> Tensor:
+        """The mean of the patches, then the patches of each image, (B, 1 + N, D)."""
         _check_size(images, self.image_size)
-        # Images: the mean of the patches, then the patches, (B, 1 + N, D).
         patches = self.trunk.forward_features(images).flatten(1, 2)  # (B, N, D)
-        tokens = torch.cat([patches.mean(1, keepdim=True), patches], 1)
+        return torch.cat([patches.mean(1, keepdim=True), patches], 1)
+
+    def finish(
+        self, tokens: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
+    ) -> ImageFeatures:
+        """Images, and regions of them, of what `begin` returned: arguments and result as those of `forward`."""
         if regions is None:
             return ImageFeatures(tokens, _all_visible(tokens))
+        patches = tokens[:, 1:]
         # Regions: the mean of the patches inside, then these patches, laid flat, (T, D).
         tables = packing or pack_regions(regions.patch_mask)
         weights = regions.patch_mask.to(patches.dtype)

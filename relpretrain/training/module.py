@@ -23,7 +23,7 @@ from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.compiling import compile_regions
 from relpretrain.training.metric_buffer import MetricBuffer
-from relpretrain.training.micro_batch import micro_batched
+from relpretrain.training.micro_batch import MicroBatched, micro_batched_teacher
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
 from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
@@ -137,7 +137,7 @@ class RelationModule(pl.LightningModule):
         """Lay out a batch's texts and regions while it is on the CPU: later the host would wait for the device."""
         if not isinstance(batch, Batch):
             return batch
-        batch = lay_out(batch, self._wanted, cast(Backbone, self.backbone))
+        batch = lay_out(batch, self._wanted, self._model)
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
@@ -171,10 +171,11 @@ class RelationModule(pl.LightningModule):
         if is_sharded(self.backbone):
             batch = filled(batch, self.relation_vocabulary)
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
-        backbone = cast(Backbone, self.backbone)
-        if self.micro_batch is not None:
-            backbone, teacher = micro_batched(backbone, teacher, self.micro_batch)
-        if batch.pairs.text.packing is None and batch.images.device.type == "cpu":  # a loop that lays out nothing
+        backbone = self._model
+        if self.micro_batch is not None and teacher is not None:
+            teacher = micro_batched_teacher(teacher, self.micro_batch)
+        known = batch.pairs.text.packing or batch.regions
+        if known is None and batch.images.device.type == "cpu":  # a loop that lays out nothing
             batch = lay_out(batch, self._wanted, backbone)
         features = Features(backbone, batch, self._wanted(batch), generator, teacher)
         parameters, outputs = list(self.parameters()), {}
@@ -290,6 +291,12 @@ class RelationModule(pl.LightningModule):
         self._accumulated = 0
         self._teacher_moved = teacher_moved
         self._embeddings.clear()
+
+    @property
+    def _model(self) -> Backbone:
+        """The backbone as steps use it: a part of a batch at a time, if so asked."""
+        backbone = cast(Backbone, self.backbone)
+        return backbone if self.micro_batch is None else MicroBatched(backbone, self.micro_batch)
 
     @property
     def _scaler(self) -> Any:

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.training import RelationModule
+from relpretrain.training import RelationModule, micro_batch
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.survival import finite
 from relpretrain.types import Normalisation, _colours, send
@@ -56,7 +56,7 @@ def _no_fake_colours():
     _colours.cache_clear()
 
 
-def waits(monkeypatch, name, stream, device):
+def waits(monkeypatch, name, stream, device, micro_batch=None):
     """Run a step (on a CPU also its backward pass: autograd needs the device itself); what the host waited for."""
     if device == "cpu":  # there the verdict on a step is read at once
         monkeypatch.setattr(finite.FiniteGuard, "passes", lambda *_, **__: True)
@@ -68,6 +68,7 @@ def waits(monkeypatch, name, stream, device):
     pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
     shown = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     plain = module(BACKBONES[name]())
+    plain.micro_batch = micro_batch
     batch = dataclasses.replace(batch, images=images, pairs=pairs, normalisation=shown)
     batch = plain.on_before_batch_transfer(batch, 0)
     batch = batch._map(mode.from_tensor)
@@ -85,6 +86,13 @@ def waits(monkeypatch, name, stream, device):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_no_step_waits_for_the_device(monkeypatch, name, stream):
     assert waits(monkeypatch, name, stream, "cuda") == []
+
+
+@pytest.mark.parametrize("stream", ["captions", "regions", "graphs"])
+def test_no_part_of_a_batch_waits_for_the_device(monkeypatch, stream):
+    # What a part keeps of the random state needs a driver, and is copied in any case (`torch.utils.checkpoint`).
+    monkeypatch.setattr(micro_batch, "checkpoint", lambda function, *given, **_: function(*given))
+    assert waits(monkeypatch, "xvlm, vit", stream, "cuda", micro_batch=1) == []
 
 
 @pytest.mark.parametrize("name", BACKBONES)
