@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from relpretrain.checkpoints.writing import aside
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.errors import CheckpointError
 from relpretrain.identity import file_digest
+from relpretrain.writing import aside, write_text
 
 WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
 DIGEST = "weights_sha256"
@@ -44,8 +44,8 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
     preprocess.tokenizer.save_pretrained(str(folder))
-    (folder / TOKENIZER).write_text(preprocess.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
-    (folder / CARD).write_text(card, encoding="utf-8")
+    write_text(folder / TOKENIZER, preprocess.tokenizer.backend_tokenizer.to_str())
+    write_text(folder / CARD, card)
     whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with aside(folder / WEIGHTS) as file:
         try:
@@ -55,8 +55,7 @@ def write_folder(
         Path(file.name).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
     plain = {key: value for key, value in described["preprocess"].items() if key != "tokenizer"}
     config = {**described, "preprocess": plain, DIGEST: file_digest(folder / WEIGHTS)}
-    with aside(folder / CONFIG) as file:
-        file.write((json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+    write_text(folder / CONFIG, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

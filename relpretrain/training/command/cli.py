@@ -18,7 +18,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
-from relpretrain.checkpoints.writing import aside
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe, recipe_paths
@@ -46,6 +45,7 @@ from relpretrain.training.survival.checkpoint_io import CheckpointFiles
 from relpretrain.training.survival.peers import Peers
 from relpretrain.training.survival.preemption import Preemption
 from relpretrain.version import __version__
+from relpretrain.writing import aside
 
 DEFAULT_RUN = "runs/default"
 TRAINER_DEFAULTS: dict[str, Any] = {
