@@ -22,18 +22,7 @@ ROOMS = [
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
     "cli",
 ]
-NO_TORCH = (
-    "scene_graph",
-    "sources.common",
-    "sources",
-    "identity",
-    "pixels",
-    "reading",
-    "writing",
-    "progress",
-    "errors",
-    "kinds",
-)
+NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")
 NO_TORCH += ("data.build", "showing", "writing")
 FOR_OBJECTIVES = ("errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives")
 LARGEST = 14
