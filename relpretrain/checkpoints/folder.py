@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,10 @@ def write_folder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
-    preprocess.tokenizer.save_pretrained(str(folder))
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as place:
+        preprocess.tokenizer.save_pretrained(place)
+        for path in Path(place).iterdir():
+            path.replace(folder / path.name)
     write_text(folder / TOKENIZER, preprocess.tokenizer.backend_tokenizer.to_str())
     write_text(folder / CARD, card)
     whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
@@ -51,6 +56,8 @@ def write_folder(
         try:
             save_file(whole, file.name, metadata={"format": "pt"})
         except SafetensorError as error:
+            if "No space left" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise OSError(errno.EIO, str(error)) from error
         Path(file.name).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
     plain = {key: value for key, value in described["preprocess"].items() if key != "tokenizer"}

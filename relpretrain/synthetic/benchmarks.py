@@ -20,7 +20,7 @@ from relpretrain.synthetic.hold_out import prefer
 from relpretrain.synthetic.relations import SYMMETRIC, foils
 from relpretrain.synthetic.render import encode_png
 from relpretrain.synthetic.world import Scene, World
-from relpretrain.writing import write_text
+from relpretrain.writing import aside, write_text
 
 PIECES = {
     "relations": "relations",
@@ -114,7 +114,8 @@ def choose(candidates: Sequence[str], rng: np.random.Generator) -> str:
 def write_image(path: Path, scene: Scene) -> None:
     """Write a scene as a PNG file, into a folder that is made if absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(scene.pixels))
+    with aside(path, durable=False) as file:
+        file.write(encode_png(scene.pixels))
 
 
 def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, dict[str, str]]:
