@@ -98,7 +98,8 @@ def read_report(path: Path) -> Report:
     """
     try:
         state = read_json(path, "a zero-shot report")
-        return Report(tuple(Table.from_dict(table) for table in state["tables"]), (), state["metadata"])
+        tables = tuple(Table.from_dict(table) for table in state["tables"])
+        return Report(tables, (), {str(name): said for name, said in dict.items(state["metadata"])})
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
 
