@@ -74,7 +74,8 @@ def _host_group(world: Any) -> Any:
 
 def new_host_group() -> Any:
     """A group of its own for collectives on the CPU (gloo), with the time-out of the run's. A collective call."""
-    own = dist.group.WORLD._get_backend(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    world: Any = dist.group.WORLD
+    own = world._get_backend(torch.device("cuda" if "cuda:nccl" in dist.get_backend_config(world) else "cpu"))
     return dist.new_group(backend="gloo", timeout=own.options._timeout)  # else it would be half an hour
 
 

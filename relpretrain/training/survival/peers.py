@@ -66,7 +66,8 @@ class Peers(pl.Callback):
         """Greet all others, who do the same, for the time-out has passed for them, too; who does not is not there."""
         others = [number for number in range(len(self._everyone)) if number != rank()]
         until = time.monotonic() + _SILENCE
-        sent, received, silent = [], {}, []
+        received: dict[int, Any] = {}
+        sent, silent = [], []
         for number in others:
             try:
                 sent.append(dist.isend(torch.zeros(1), number, group=self._group))
