@@ -168,7 +168,7 @@ class StepLoader(DataLoader[Batch]):
             return died(text)
         return died(text, "" if notes is None else notes.read(dead), processes[dead].exitcode)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Any:
         if self.num_workers == 0:
             return super().__iter__()
         gc.freeze()  # else a worker's garbage collector touches, and so copies, all that it shares with this process
@@ -183,7 +183,7 @@ class StepLoader(DataLoader[Batch]):
 
 def _kill(workers: Iterable[Any], loader: int) -> None:
     with contextlib.suppress(ValueError):  # they have ended already
-        signal_handling._remove_worker_pids(loader)  # else torch takes their end for a fault
+        signal_handling._remove_worker_pids(loader)  # type: ignore[attr-defined]  # else torch takes their end for a fault
     for process in workers:
         process.kill()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -184,7 +184,7 @@ class SentenceEncoder(TextEncoder):
 
     def triplet_length(self, text: str) -> int:
         """Tokens that a triplet adds to a text, its full stop included, wherever it stands."""
-        length = self._length
+        length: Callable[[str], int] = self._length
         if len(text) > LONG:
             text, length = self._enough(text), self._measure  # not remembered
         first = length(f"{text}.") - self._length("")
