@@ -62,7 +62,7 @@ def graph_loader(
     num_workers: int = 0,
     groups: int | None = None,
     cache_gb: float | None = None,
-    worker_timeout: float = 1800.0,
+    worker_timeout: float = 1200.0,
 ) -> GraphLoader:
     """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
 
@@ -210,7 +210,7 @@ class GraphLoader:
         self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
         self.cache = cache or Cache()
-        self.worker_timeout = 1800.0
+        self.worker_timeout = 1200.0
 
     def __len__(self) -> int:
         """Batches of an epoch.

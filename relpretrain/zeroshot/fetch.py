@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from relpretrain.errors import counted, suggest
+from relpretrain.writing import aside, write_text
 from relpretrain.zeroshot.results.versions import version_note, version_of_items
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask
@@ -139,13 +140,13 @@ def unpack(folder: Path) -> str:
                 if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
                     ending = Path(cell.get("path") or "").suffix or _ending(cell["bytes"])
                     name = f"{file.stem}_{key}_{column}{ending}".replace("/", "_").replace("\\", "_")
-                    (folder / "images").mkdir(exist_ok=True)
-                    (folder / "images" / name).write_bytes(cell["bytes"])
+                    with aside(folder / "images" / name, durable=False) as image:
+                        image.write(cell["bytes"])
                     row[column] = name
                     images += 1
             lines.append(json.dumps(row, default=str))
     out = folder / "test.jsonl"
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out, "\n".join(lines) + "\n")
     return f"  {out}: {counted(len(lines), 'row')}, {counted(images, 'image')} in {folder / 'images'}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -212,13 +213,18 @@ def _with_texts(results: list[ItemResult], folder: Path) -> list[ItemResult]:
 
 
 def finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
-    """Looks for the image of an item where it was scored, in the --images folders, and where tasks keep theirs."""
+    """Looks for an item's image where it was scored, if that is in --data or --images, and where tasks keep theirs.
+
+    The names stand in files of others: whatever leads elsewhere is looked for by its file name in these folders.
+    """
     named = [ImageFinder(args.images)]
+    allowed = [folder for folder in (*args.images, args.data) if folder is not None and folder.is_dir()]
     usual = [Source(args.data).finder(name) for name in TASKS] if args.data is not None else []
 
     def find(name: str) -> Path | None:
-        if Path(name).is_file():
-            return Path(name)
+        scored = Path(os.path.abspath(name))
+        if any(scored.is_relative_to(os.path.abspath(folder)) for folder in allowed) and scored.is_file():
+            return scored
         return next((path for finder in (*named, *usual) if (path := finder.find(name)) is not None), None)
 
     return find

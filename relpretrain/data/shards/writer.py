@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from relpretrain.identity import file_digest
 from relpretrain.reading import mend, read_json
+from relpretrain.writing import aside
 
 if TYPE_CHECKING:
     from relpretrain.types import Kind  # loads torch
@@ -310,14 +311,5 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that its name never stands for a part of it."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's own mode shuts other users out
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with aside(path) as file:
+        file.write(content)

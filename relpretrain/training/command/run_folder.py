@@ -14,9 +14,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.sharded import are_shards
-from relpretrain.checkpoints.writing import remove_unfinished
 from relpretrain.errors import CheckpointError, ConfigError, counted
 from relpretrain.training.survival.checkpoint_io import SAVED
+from relpretrain.writing import remove_unfinished
 
 try:
     import fcntl

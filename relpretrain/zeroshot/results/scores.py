@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.rows import read_rows
@@ -117,8 +118,7 @@ def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
 
 def write_scores(path: Path, records: Sequence[Record]) -> None:
     """Write a score file, in the form of the published files of fine-grained-evals."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def read_scores(path: Path) -> list[Record]:

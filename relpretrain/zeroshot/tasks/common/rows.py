@@ -56,7 +56,10 @@ def read_rows(path: Path, what: str = "annotations") -> list[tuple[str, Any]]:
         rows = _of_json(path, what)
     elif path.suffix in (".csv", ".tsv"):
         lines = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
-        rows = [(str(n), {name.strip(): cell for name, cell in row.items() if name}) for n, row in enumerate(lines)]
+        try:
+            rows = [(str(n), {name.strip(): cell for name, cell in row.items() if name}) for n, row in enumerate(lines)]
+        except csv.Error as error:
+            raise ValueError(f"{path} is no table: {error}") from error
     elif path.suffix in (".parquet", ".arrow"):
         rows = [(str(n), row) for n, row in enumerate(_of_arrow(path))]
     else:
