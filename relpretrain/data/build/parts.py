@@ -94,6 +94,8 @@ def write_parts(
         _write(job, pieces(partial(parts.wants, task)), parts, args)
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)
+    if args.task is None and task.total == 1:
+        return  # all is done, and merged by the one who does it
     print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
 
 
