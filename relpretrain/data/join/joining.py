@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from relpretrain.data.build.output import Outcome, PackedSample
 from relpretrain.data.build.pack_sample import (
+    Captions,
     Located,
     caption_parts,
     joined_captions,
@@ -64,10 +65,11 @@ class Joining:
         except ValueError:
             dropped["malformed_captions"] += 1
             return None
+        new_captions: Captions = []
         joined_graphs = []
         for joined in located.joined:
             try:
-                captions = joined_captions(captions, read_captions(joined, None, dropped), self.captions)
+                new_captions = joined_captions(new_captions, read_captions(joined, None, dropped), "add")
             except ValueError:
                 dropped["malformed_captions"] += 1
             try:
@@ -75,6 +77,7 @@ class Joining:
                     joined_graphs.append(joined_graph(_in_pixels(joined, record, file), record, file))
             except GraphError as error:
                 dropped[f"joined_{error.reason}"] += 1
+        captions = joined_captions(captions, new_captions, self.captions)
         own = [graph] if self.graphs == "add" or not joined_graphs else []
         parts = {**caption_parts(captions), **_together([*own, *joined_graphs]).to_json()}
         kept = {name: value for name, value in record.items() if name not in _REPLACED}
