@@ -125,7 +125,8 @@ def test_parquet_reads_the_wanted_columns_in_batches(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    table = pyarrow.table({"url": [f"u{i}" for i in range(1200)], "vlm_caption": ["c"] * 1200, "toxicity": [0.5] * 1200})
+    columns = {"url": [f"u{i}" for i in range(1200)], "vlm_caption": ["c"] * 1200, "toxicity": [0.5] * 1200}
+    table = pyarrow.table(columns)
     parquet.write_table(table, tmp_path / "a.parquet")
     found = list(rows(tmp_path / "a.parquet", ("url", "vlm_caption", "absent"), Counter(), Meter()))
     assert len(found) == 1200
