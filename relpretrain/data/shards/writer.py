@@ -68,7 +68,7 @@ class ShardFile:
         self.keys.add(key)
         self._counts["samples"] += 1
         counts = counts_of(record, len(record.get("captions") or ()))
-        self._counts.update(zip(PARTS, counts, strict=False))
+        self._counts.update(dict(zip(PARTS, counts, strict=False)))
         self._eligible.update({need: int(counts[place] > 0) for need, place in NEEDS.items()})
         self._relations.update(str(relation["relation"]) for relation in record.get("relations") or ())
 
