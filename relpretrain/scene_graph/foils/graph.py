@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from relpretrain.scene_graph.foils.nouns import Phrase, instead_of, may_be_one, 
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 from relpretrain.scene_graph.graph import Relation, SceneGraph
+
+_Item = TypeVar("_Item")
 
 KINDS = ("swap_so", "rel_replace", "subj_replace", "obj_replace", "attr_swap", "attr_replace", "order")
 """What a foil changes: subject and object exchanged; the relation, subject, object or an adjective replaced; adjectives
@@ -87,24 +89,24 @@ def _candidates(
         if not rules.symmetric(true.relation):
             yield Statement(true.object, true.relation, true.subject)
     elif kind == "rel_replace":
-        for name in _shuffled(rules.contradicting(true.relation), rng):
+        for name in shuffled(rules.contradicting(true.relation), rng):
             yield true._replace(relation=name)
     elif kind in ("subj_replace", "obj_replace"):
         place = "subject" if kind == "subj_replace" else "object"
         phrase = take_apart(getattr(true, place))
-        for name in _drawn(names, TRIES, rng):
+        for name in drawn(names, TRIES, rng):
             if not may_be_one(take_apart(name).noun, phrase.noun):
                 yield true._replace(**{place: name})
     elif kind == "attr_replace":
-        for place in _shuffled(["subject", "object"], rng):
+        for place in shuffled(["subject", "object"], rng):
             phrase = take_apart(getattr(true, place))
-            for adjective in _shuffled(phrase.adjectives, rng):
-                for other in _shuffled(instead_of(adjective), rng):
+            for adjective in shuffled(phrase.adjectives, rng):
+                for other in shuffled(instead_of(adjective), rng):
                     yield true._replace(**{place: _with(phrase, adjective, other)})
     elif kind == "attr_swap":
         one, other = take_apart(true.subject), take_apart(true.object)
-        for a in _shuffled(one.adjectives, rng):
-            for b in _shuffled(other.adjectives, rng):
+        for a in shuffled(one.adjectives, rng):
+            for b in shuffled(other.adjectives, rng):
                 if b in instead_of(a):
                     yield Statement(_with(one, a, b), true.relation, _with(other, b, a))
 
@@ -118,12 +120,13 @@ def _labels(graph: SceneGraph) -> list[str]:
     return sorted({entity.label for entity in graph.entities})
 
 
-def _shuffled(items: Sequence[str], rng: np.random.Generator | None) -> list[str]:
+def shuffled(items: Sequence[_Item], rng: np.random.Generator | None) -> list[_Item]:
+    """All of them in a random order, or in theirs."""
     return list(items) if rng is None else [items[i] for i in rng.permutation(len(items)).tolist()]
 
 
-def _drawn(items: Sequence[str], k: int, rng: np.random.Generator | None) -> list[str]:
+def drawn(items: Sequence[str], k: int, rng: np.random.Generator | None) -> list[str]:
     """Up to k of them; many are not put into a new order for that."""
     if rng is None or len(items) <= k:
-        return _shuffled(items, rng)[:k]
+        return shuffled(items, rng)[:k]
     return [items[i] for i in rng.integers(len(items), size=k).tolist()]
