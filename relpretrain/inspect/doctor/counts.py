@@ -14,7 +14,7 @@ from relpretrain.data.pipeline.text import text_identity
 from relpretrain.identity import number_of, number_of_bytes
 from relpretrain.reading import REPLACEMENT
 from relpretrain.scene_graph import GraphError, SceneGraph
-from relpretrain.scene_graph.graph import ROUNDING
+from relpretrain.scene_graph.entity import ROUNDING
 
 TINY = 0.0005
 """Share of the image below which a box is tiny: less than a tenth of a patch, of 14 x 14."""
