@@ -5,6 +5,7 @@ whether a statement is true of it, `graph` makes foils of triplets and `captions
 false as far as the annotation tells: what may be true is left out.
 """
 
+from relpretrain.scene_graph.foils.captions import caption_foils, graph_of
 from relpretrain.scene_graph.foils.graph import GRAPH_KINDS, KINDS, Foil, check_kinds, triplet_foils
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
@@ -17,6 +18,8 @@ __all__ = [
     "PredicateRules",
     "Statement",
     "Witness",
+    "caption_foils",
     "check_kinds",
+    "graph_of",
     "triplet_foils",
 ]

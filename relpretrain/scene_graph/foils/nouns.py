@@ -9,7 +9,7 @@ from typing import NamedTuple
 from relpretrain.scene_graph.geometry import normalise
 
 FAMILIES = {
-    "colour": "red blue green yellow black white brown gray grey orange purple pink silver gold golden beige tan".split(),
+    "colour": "red blue green yellow black white brown gray grey orange purple pink silver gold golden beige tan cyan".split(),
     "material": "wooden metal plastic glass brick stone concrete leather paper cloth".split(),
     "size": "large big huge small little tiny".split(),
     "length": "long short".split(),
@@ -26,57 +26,71 @@ FAMILIES = {
 ALIKE = (
     *({"gray", "grey", "silver"}, {"gold", "golden", "yellow", "tan", "beige"}, {"large", "big", "huge"}),
     *({"small", "little", "tiny"}, {"white", "beige", "silver"}, {"brown", "tan", "orange", "red"}, {"old", "new"}),
-    *({"purple", "pink", "red"}, {"plain", "spotted"}, {"stone", "brick", "concrete"}, {"black", "dark"}),
+    *(
+        {"purple", "pink", "red"},
+        {"cyan", "blue"},
+        {"plain", "spotted"},
+        {"stone", "brick", "concrete"},
+        {"black", "dark"},
+    ),
 )
 """Adjectives that people use for the same thing: none of a group is called false where another one is true."""
 
-MAY_BE_ONE = (
+MIXED_UP = (
     "person people human man woman boy girl child kid baby lady guy male female adult player skater skateboarder surfer "
     "skier snowboarder rider worker driver men women children batter catcher pitcher umpire crowd couple group family "
     "toddler gentleman pedestrian passenger friend student officer policeman soldier chef someone spectator fan",
-    "vehicle car truck van bus suv automobile taxi cab jeep minivan pickup trailer",
+    "car truck van suv automobile taxi cab jeep minivan pickup trailer",
     "bike bicycle motorcycle motorbike scooter moped cycle",
     "plane airplane aircraft jet airliner aeroplane",
     "boat ship vessel canoe kayak sailboat raft",
-    "animal dog puppy cat kitten horse pony cow bull calf sheep lamb goat bird elephant bear zebra giraffe pet cattle",
-    "bird duck seagull pigeon parrot goose swan chicken",
-    "couch sofa loveseat furniture seat chair armchair stool bench",
-    "table desk counter surface furniture stand nightstand countertop",
+    *("dog puppy", "cat kitten", "horse pony", "cow bull calf cattle", "sheep lamb goat", "duck goose swan"),
+    *("couch sofa loveseat", "seat chair armchair stool bench couch sofa"),
+    "table desk counter surface stand nightstand countertop",
     "street road pavement sidewalk path ground lane highway asphalt floor walkway crosswalk driveway",
     "grass field ground lawn pasture meadow land dirt sand",
     "tree trees bush bushes plant shrub foliage leaves branch forest wood palm",
-    "shirt t-shirt tshirt top jacket coat sweater clothes clothing blouse vest suit hoodie sweatshirt dress uniform outfit",
-    "pants jeans trousers shorts clothes clothing skirt outfit",
-    "shoe shoes sneaker sneakers boot boots sandal sandals",
-    "hat cap helmet headwear beanie",
-    "glasses sunglasses goggles eyeglasses",
+    "shirt t-shirt tshirt top jacket coat sweater blouse vest suit hoodie sweatshirt dress",
+    *("pants jeans trousers shorts skirt", "shoe shoes sneaker sneakers boot boots sandal sandals"),
+    *("hat cap helmet headwear beanie", "glasses sunglasses goggles eyeglasses"),
     "bag backpack purse luggage suitcase handbag",
     "phone cellphone telephone mobile",
     "laptop computer monitor screen tv television display",
-    "cup mug glass drink beverage bottle",
-    "plate dish bowl tray platter",
-    "food meal pizza sandwich burger hotdog cake bread meat vegetable fruit snack dessert salad dinner lunch",
+    *("cup mug glass drink beverage bottle", "plate dish bowl tray platter", "sandwich burger hotdog bread"),
     "building house home structure tower skyscraper church hotel store shop apartment barn",
-    "sky cloud clouds",
-    "water ocean sea lake river pond wave waves pool",
-    "sign signs board post pole",
-    "wall fence railing barrier",
-    "window windows glass pane",
-    "mountain mountains hill hills",
-    "racket racquet",
-    "ball baseball football basketball frisbee",
-    "picture photo painting poster frame art",
-    "box container basket crate package",
-    "lamp light lights lantern streetlight",
-    "hair head face",
-    "thing object item something stuff it part piece side top bottom",
+    *("sky cloud clouds", "water ocean sea lake river pond wave waves pool"),
+    *("sign signs board post pole", "wall fence railing barrier", "window windows glass pane"),
+    *("mountain mountains hill hills", "racket racquet", "picture photo painting poster frame art"),
+    *("box container basket crate package", "lamp light lights lantern streetlight", "hair head face"),
 )
-"""Names of which one may be said of what another one names: a kind and its sub-kinds, and what people mix up."""
+"""Names that people give to the same thing."""
+
+BROADER = {
+    "animal": "dog puppy cat kitten horse pony cow bull calf sheep lamb goat bird duck elephant bear zebra giraffe cattle",
+    "pet": "dog puppy cat kitten bird rabbit",
+    "bird": "duck seagull pigeon parrot goose swan chicken",
+    "vehicle": "car truck van bus suv automobile taxi cab jeep minivan pickup trailer bike bicycle motorcycle motorbike "
+    "scooter train boat plane airplane tractor",
+    "furniture": "couch sofa chair armchair stool bench table desk bed cabinet shelf dresser bookcase nightstand",
+    "food": "meal pizza sandwich burger hotdog cake bread meat vegetable fruit snack dessert salad apple banana orange "
+    "carrot broccoli donut",
+    "fruit": "apple banana orange lemon grape strawberry",
+    "vegetable": "carrot broccoli tomato pepper onion lettuce",
+    "clothes": "shirt t-shirt tshirt top jacket coat sweater blouse vest suit dress pants jeans trousers shorts skirt hat "
+    "shoe shoes sock tie uniform outfit",
+    "ball": "baseball football basketball soccerball frisbee",
+    "toy": "bear doll ball kite frisbee car",
+}
+"""Names of kinds, and what belongs to each: a dog is an animal, and no cat."""
+
+_ALIASES = {"clothing": "clothes", "uniform": "clothes", "outfit": "clothes"}
+_ANYTHING = frozenset("thing object item something stuff it part piece side top bottom".split())
 
 _GROUPS: dict[str, set[int]] = {}
-for _number, _group in enumerate(MAY_BE_ONE):
+for _number, _group in enumerate(MIXED_UP):
     for _name in _group.split():
         _GROUPS.setdefault(_name, set()).add(_number)
+_KINDS = {name: frozenset(kinds.split()) for name, kinds in BROADER.items()}
 _FAMILY_OF = {word: family for family, words in FAMILIES.items() for word in words}
 _IRREGULAR = {"men": "man", "women": "woman", "people": "person", "children": "child", "feet": "foot", "teeth": "tooth"}
 
@@ -109,9 +123,16 @@ def may_be_one(one: str, other: str) -> bool:
     if one == other:
         return True
     words, others = one.split(), other.split()
-    if words[-1] == others[-1] or set(words) <= set(others) or set(others) <= set(words):
+    if set(words) <= set(others) or set(others) <= set(words):
         return True
-    return bool(_GROUPS.get(words[-1], set()) & _GROUPS.get(others[-1], set()))
+    last, other_last = (_ALIASES.get(noun, noun) for noun in (words[-1], others[-1]))
+    if (
+        last == other_last
+        or {last, other_last} & _ANYTHING
+        or _GROUPS.get(last, set()) & _GROUPS.get(other_last, set())
+    ):
+        return True
+    return other_last in _KINDS.get(last, ()) or last in _KINDS.get(other_last, ())
 
 
 def singular(noun: str) -> str:
