@@ -230,6 +230,7 @@ def _data(command: str, arguments: list[str]) -> int:
     from relpretrain.data.join import command as join_command
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
+    from relpretrain.inspect.show import dialogues as dialogues_command
     from relpretrain.synthetic import command as synthetic_command
     from relpretrain.zeroshot import fetch_options
 
@@ -238,7 +239,7 @@ def _data(command: str, arguments: list[str]) -> int:
     for command_of in (convert, pack, join_command, index, synthetic_command, fetch_options):
         command_of.add_parser(subcommands)
     tasks.add_merge(subcommands, parser.parse_args)
-    for commands_of in (inspect_commands, show_command):
+    for commands_of in (inspect_commands, show_command, dialogues_command):
         commands_of.add_subcommands(subcommands)
     args = parser.parse_args(arguments)
     args.words = arguments
