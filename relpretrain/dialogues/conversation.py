@@ -20,10 +20,13 @@ class Group(NamedTuple):
     Args:
         images: Names of files, in the order in which the turns speak of them.
         turns: At least one.
+        view: Of two views of one image, how the second was made: `transform`, and the `part` of the first that it
+            shows, x_min, y_min, x_max, y_max in pixels.
     """
 
     images: tuple[str, ...]
     turns: tuple[Turn, ...]
+    view: dict[str, Any] | None = None
 
 
 def conversation(name: str, kind: str, groups: Sequence[Group], form: Format) -> dict[str, Any]:
@@ -45,7 +48,9 @@ def conversation(name: str, kind: str, groups: Sequence[Group], form: Format) ->
         marks = f"{IMAGE}\n" * len(group.images)
         for number, turn in enumerate(group.turns):
             said.append((marks + turn.question if number == 0 else turn.question, turn.answer))
-    about = {"id": name, "kind": kind, "forms": [turn.form for group in groups for turn in group.turns]}
+    about: dict[str, Any] = {"id": name, "kind": kind, "forms": [turn.form for group in groups for turn in group.turns]}
+    if views := [group.view for group in groups if group.view is not None]:
+        about["views"] = views
     if form == "messages":
         messages = [
             {"role": role, "content": text}

@@ -160,16 +160,16 @@ def make_one(settings: Settings, folder: str, wanted: _Wanted) -> Made | None:
         scenes = [read_scene(ShardIndex.of(shard), row, settings.frames, settings.exhaustive) for shard, row in places]
         whole = [scene for scene in scenes if scene is not None]
         try:
-            turns, images = _turns(wanted.kind, whole, f"{folder}/{name}-{number}", folder, rng)
+            turns, images, view = _turns(wanted.kind, whole, f"{folder}/{name}-{number}", folder, rng)
         except BROKEN:
             continue
         if turns and not settings.shots:
-            group = Group(tuple(images), tuple(turns[: settings.turns]))
+            group = Group(tuple(images), tuple(turns[: settings.turns]), view)
             return Made(conversation(name, wanted.kind, [group], settings.form), images)
         for turn in turns:
             found = by_form.setdefault(turn.form, [])
             if all(known.images != tuple(images) for known, _ in found):
-                found.append((Group(tuple(images), (turn,)), images))
+                found.append((Group(tuple(images), (turn,), view), images))
             if len(found) > settings.shots:
                 together = {place: content for _, own in found for place, content in own.items()}
                 groups = [known for known, _ in found]
@@ -179,23 +179,23 @@ def make_one(settings: Settings, folder: str, wanted: _Wanted) -> Made | None:
 
 def _turns(
     kind: Kind, scenes: list[Scene], view_name: str, folder: str, rng: np.random.Generator
-) -> tuple[list[Turn], dict[str, bytes]]:
-    """Questions about some images, and the images by the names of their files."""
+) -> tuple[list[Turn], dict[str, bytes], dict[str, Any] | None]:
+    """Questions about some images, the images by the names of their files, and how a second view was made."""
     images = {f"{folder}/{_file_name(scene)}": scene.image for scene in scenes}
     if len(images) < (2 if kind in ("semantic", "temporal") else 1):
-        return [], {}
+        return [], {}, None
     if kind == "semantic":
-        return semantic_turns(scenes[0], scenes[1], rng), images
+        return semantic_turns(scenes[0], scenes[1], rng), images, None
     if kind == "temporal":
-        return temporal_turns(scenes[0], scenes[1], rng), images
+        return temporal_turns(scenes[0], scenes[1], rng), images, None
     if kind == "single":
-        return single_turns(scenes[0], rng), images
-    view, pixels = make_view(scenes[0], rng), scenes[0].pixels()
-    seen = render(pixels, view, scenes[0].file.extension)
-    if view.transform == "mirror" and render(pixels, view._replace(transform="crop"), scenes[0].file.extension) == seen:
-        return [], {}  # its own mirror image
-    ending = "png" if scenes[0].file.extension == "png" else "jpg"
-    return geometric_turns(scenes[0], view, rng), images | {f"{view_name}.{ending}": seen}
+        return single_turns(scenes[0], rng), images, None
+    view, pixels, extension = make_view(scenes[0], rng), scenes[0].pixels(), scenes[0].file.extension
+    seen = render(pixels, view, extension)
+    if view.transform == "mirror" and render(pixels, view._replace(transform="crop"), extension) == seen:
+        return [], {}, None  # its own mirror image
+    images[f"{view_name}.{'png' if extension == 'png' else 'jpg'}"] = seen
+    return geometric_turns(scenes[0], view, rng), images, {"transform": view.transform, "part": list(view.part)}
 
 
 def _file_name(scene: Scene) -> str:

@@ -47,19 +47,23 @@ def _relations(pair: tuple[Scene, Scene], rng: np.random.Generator) -> Turn | No
     found = []
     for statement in pair[0].statements:
         ends = (statement.subject, statement.object)
-        theirs = [other for other in pair[1].statements if (other.subject, other.object) == ends]
-        if theirs and all(scene.only(label) is not None for scene in pair for label in ends):
-            found.append((statement, theirs[0]))
+        if all(scene.only(label) is not None for scene in pair for label in ends):
+            found += [(statement, other) for other in pair[1].statements if (other.subject, other.object) == ends]
     if not found:
         return None
-    first, second = drawn(found, rng)
-    said = f"In the first image: {quoted(first.text)}. In the second image: {quoted(second.text)}."
-    if RULES.same(first.relation, second.relation):
-        said += " The relation is the same."
-    elif RULES.false_with(first.relation, second.relation):
-        said += " The relations contradict each other."
+    compared = [(both, word) for both in found if (word := _compared(*both))]
+    (first, second), word = drawn(compared, rng) if compared else (drawn(found, rng), "")
+    said = f"In the first image: {quoted(first.text)}. In the second image: {quoted(second.text)}.{word}"
     question = f"How do the {first.subject} and the {first.object} relate in each image?"
     return Turn("relation_in_each", question, said)
+
+
+def _compared(first: Statement, second: Statement) -> str:
+    """How two relations of the same things compare; empty where they answer different questions."""
+    if RULES.same(first.relation, second.relation):
+        return " The relation is the same."
+    contrary = RULES.false_with(first.relation, second.relation)
+    return " The relations contradict each other." if contrary else ""
 
 
 def _attributes(pair: tuple[Scene, Scene], rng: np.random.Generator) -> Turn | None:
