@@ -91,6 +91,7 @@ class MRC(Objective):
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
     needs = ("regions",)
+    needs_boxes = True
     fingerprint: Tensor
     factors: Tensor
     init_args: dict[str, Any]

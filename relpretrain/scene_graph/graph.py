@@ -74,6 +74,12 @@ class SceneGraph:
         placed = [entity.box is not None for entity in self.entities]
         return [r for r in self.relations if placed[r.subject] and placed[r.object]]
 
+    def confident(self, minimum: float) -> SceneGraph:
+        """The graph without the relations whose confidence is below a minimum; all entities stay."""
+        if all(relation.confidence >= minimum for relation in self.relations):
+            return self
+        return _sound(self.entities, [r for r in self.relations if r.confidence >= minimum])
+
     def flip(self, width: float) -> SceneGraph:
         """Mirror the graph horizontally: boxes, and left and right within relations.
 
@@ -167,5 +173,3 @@ def _holds(relation: Relation, entities: Sequence[Entity]) -> bool | None:
 def _sound(entities: Sequence[Entity], relations: Sequence[Relation]) -> SceneGraph:
     """A graph made of a checked one."""
     return unchecked(SceneGraph, entities=tuple(entities), relations=tuple(relations))
-
-
