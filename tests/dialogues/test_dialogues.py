@@ -29,7 +29,7 @@ def test_every_statement_is_true_of_the_world(shards, tmp_path):
 
 
 def test_equal_seeds_give_equal_bytes_with_any_number_of_workers(shards, tmp_path):
-    settings = Settings(KINDS, 80, seed=3)
+    settings = Settings(KINDS, 20, seed=3)
     for workers, name in ((1, "a"), (2, "b")):
         (tmp_path / name).mkdir()
         make_dialogues(tars(shards), tmp_path / name / "d.json", settings, workers)
