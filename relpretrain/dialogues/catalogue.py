@@ -37,6 +37,14 @@ class Found(NamedTuple):
     frame: Frame | None
 
 
+class Place(NamedTuple):
+    """Where a sample is: the number of its shard, the shard, and its row there."""
+
+    number: int
+    shard: str
+    row: int
+
+
 @dataclass
 class Catalogue:
     """Samples by what they have.
@@ -70,9 +78,10 @@ class Catalogue:
         if found.frame is not None:
             self.videos.setdefault(found.frame.video, []).append((found.frame.number, number))
 
-    def place(self, number: int) -> tuple[str, int]:
-        """Shard and row of a sample."""
-        return self.shards[self.places[2 * number]], self.places[2 * number + 1]
+    def place(self, number: int) -> Place:
+        """Where a sample is."""
+        shard, row = self.places[2 * number], self.places[2 * number + 1]
+        return Place(shard, self.shards[shard], row)
 
     @cached_property
     def films(self) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import naming
-from relpretrain.dialogues.catalogue import Catalogue, read_catalogue
+from relpretrain.dialogues.catalogue import Catalogue, Place, read_catalogue
 from relpretrain.dialogues.conversation import Format, Group, conversation
 from relpretrain.dialogues.scene import EXHAUSTIVE, Scene, read_scene
 from relpretrain.dialogues.semantic import semantic_turns
@@ -29,6 +29,7 @@ from relpretrain.pixels import BROKEN
 
 Kind = Literal["semantic", "geometric", "temporal", "single"]
 KINDS: tuple[Kind, ...] = ("semantic", "geometric", "temporal", "single")
+_LONGEST_KEY = 80  # characters of a key in the name of a file
 _TRIES = 8  # pairs that are tried for each that is wanted
 
 
@@ -69,7 +70,7 @@ class _Wanted(NamedTuple):
 
     kind: Kind
     number: int
-    tries: list[tuple[tuple[str, int], ...]]
+    tries: list[tuple[Place, ...]]
 
 
 def make_dialogues(shards: Sequence[str], out: Path, settings: Settings, workers: int = 1) -> Counter[str]:
@@ -157,32 +158,36 @@ def make_one(settings: Settings, folder: str, wanted: _Wanted) -> Made | None:
     by_form: dict[str, list[tuple[Group, dict[str, bytes]]]] = {}
     name = f"{wanted.kind}-{wanted.number:06d}"
     for number, places in enumerate(wanted.tries):
-        scenes = [read_scene(ShardIndex.of(shard), row, settings.frames, settings.exhaustive) for shard, row in places]
-        whole = [scene for scene in scenes if scene is not None]
+        found = [(place, _read(place, settings)) for place in places]
+        whole = {f"{folder}/{_file_name(place, scene)}": scene for place, scene in found if scene is not None}
         try:
-            turns, images, view = _turns(wanted.kind, whole, f"{folder}/{name}-{number}", folder, rng)
+            turns, images, view = _turns(wanted.kind, whole, f"{folder}/{name}-{number}", rng)
         except BROKEN:
             continue
         if turns and not settings.shots:
             group = Group(tuple(images), tuple(turns[: settings.turns]), view)
             return Made(conversation(name, wanted.kind, [group], settings.form), images)
         for turn in turns:
-            found = by_form.setdefault(turn.form, [])
-            if all(known.images != tuple(images) for known, _ in found):
-                found.append((Group(tuple(images), (turn,), view), images))
-            if len(found) > settings.shots:
-                together = {place: content for _, own in found for place, content in own.items()}
-                groups = [known for known, _ in found]
+            alike = by_form.setdefault(turn.form, [])
+            if all(known.images != tuple(images) for known, _ in alike):
+                alike.append((Group(tuple(images), (turn,), view), images))
+            if len(alike) > settings.shots:
+                together = {file: content for _, own in alike for file, content in own.items()}
+                groups = [known for known, _ in alike]
                 return Made(conversation(name, wanted.kind, groups, settings.form), together)
     return None
 
 
+def _read(place: Place, settings: Settings) -> Scene | None:
+    return read_scene(ShardIndex.of(place.shard), place.row, settings.frames, settings.exhaustive)
+
+
 def _turns(
-    kind: Kind, scenes: list[Scene], view_name: str, folder: str, rng: np.random.Generator
+    kind: Kind, named: dict[str, Scene], view_name: str, rng: np.random.Generator
 ) -> tuple[list[Turn], dict[str, bytes], dict[str, Any] | None]:
     """Questions about some images, the images by the names of their files, and how a second view was made."""
-    images = {f"{folder}/{_file_name(scene)}": scene.image for scene in scenes}
-    if len(images) < (2 if kind in ("semantic", "temporal") else 1):
+    images, scenes = {file: scene.image for file, scene in named.items()}, list(named.values())
+    if len(scenes) < (2 if kind in ("semantic", "temporal") else 1):
         return [], {}, None
     if kind == "semantic":
         return semantic_turns(scenes[0], scenes[1], rng), images, None
@@ -198,5 +203,7 @@ def _turns(
     return geometric_turns(scenes[0], view, rng), images, {"transform": view.transform, "part": list(view.part)}
 
 
-def _file_name(scene: Scene) -> str:
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', scene.place)}.{scene.file.extension}"
+def _file_name(place: Place, scene: Scene) -> str:
+    """Of the image of a scene: its place makes it unique, and its key is for people."""
+    key = re.sub(r"[^A-Za-z0-9_-]+", "_", scene.key)[-_LONGEST_KEY:]
+    return f"{place.number:05d}-{place.row:06d}_{key}.{scene.file.extension}"

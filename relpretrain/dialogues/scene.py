@@ -41,7 +41,7 @@ class Scene:
     """An image with its graph.
 
     Args:
-        place: Shard and key.
+        key: Its key in its shard.
         image: The encoded image.
         file: Its size in pixels, and the ending of its name.
         graph: Its entities and relations, those with plain names; boxes in pixels.
@@ -50,7 +50,7 @@ class Scene:
         exhaustive: Whether the graph has everything that the image shows.
     """
 
-    place: str
+    key: str
     image: bytes
     file: ImageFile
     graph: SceneGraph
@@ -126,7 +126,7 @@ def read_scene(
     source = str(record.get("source") or index.name)
     name = identity(record.get("image_id")) or raw.key
     frame = _frame(record, name, frames)
-    return Scene(f"{index.name}/{raw.key}", raw.image, file, graph, source, frame, source in exhaustive)
+    return Scene(raw.key, raw.image, file, graph, source, frame, source in exhaustive)
 
 
 def _plain(graph: SceneGraph) -> SceneGraph:

@@ -228,7 +228,8 @@ def check_view(question, answer, scene, view, first, second):
             assert 0 < share < 0.9
         else:
             found = re.fullmatch(
-                r"(?:moved (left|right)?(?: and )?(up|down)?)?(?: and )?(?:takes a (larger|smaller) share of the image)?",
+                r"(?:moved (left|right)?(?: and )?(up|down)?)?(?: and )?"
+                r"(?:takes a (larger|smaller) share of the image)?",
                 said,
             )
             assert found, answer
