@@ -74,6 +74,14 @@ def test_gbc_captions_and_boxes():
     assert [entity["label"] for entity in record["entities"]] == ["A red cup.", "One of two."]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("odd", [None, 3, "x", [], [3], {"a": 1}, [[]], [{"descs": 3, "bbox": [], "in_edges": "x"}]])
+def test_odd_values_are_no_crash(name, odd):
+    columns = ("vertices", "original_caption", "labels", "bboxes", "relations", "attributes", "captions", "weights")
+    for column in (*columns, "vlm_caption", "raw_caption", "entities", "caption_weights", "caption", "det_scores"):
+        FORMATS[name].record({column: odd, "width": odd}, Choice(), Counter(), "a")
+
+
 def test_provision_files_go_together(tmp_path):
     (tmp_path / "a-objects.json").write_text(
         '{"7": {"data_path": "x/7.jpg", "source": null, "annotation": {"width": 40, "height": 20, '
