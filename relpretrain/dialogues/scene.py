@@ -15,8 +15,8 @@ from relpretrain.data.build.pack_sample import own_graph
 from relpretrain.data.shards.record import texts_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.pixels import decode
-from relpretrain.scene_graph import Relation, SceneGraph
-from relpretrain.scene_graph.foils import Statement, Witness
+from relpretrain.scene_graph import Entity, Relation, SceneGraph
+from relpretrain.scene_graph.foils import RULES, Statement, Witness
 from relpretrain.scene_graph.geometry import normalise
 from relpretrain.sources.common.annotation import ImageFile, probe_image
 from relpretrain.sources.common.values import as_number, identity
@@ -25,6 +25,7 @@ EXHAUSTIVE = ("synthetic",)
 """Sources that annotate everything that an image shows: only of these can be said what is not there."""
 
 _PLAIN = re.compile(r"[^\W_](?:[\w .,'/&()-]*[\w.)])?")  # no quotes, and none of the marks that stand for images
+_VAGUE = ("near", "far from")
 _LONGEST = 60  # characters of a name that is spoken of
 
 
@@ -89,8 +90,11 @@ class Scene:
         """Whether a statement is certainly false of the image.
 
         Both things have to be there and to be the only ones that their names may mean: else another thing, which
-        nobody annotated, may be meant.
+        nobody annotated, may be meant. Near and far are too vague to be denied where things may be left out: another
+        lamp of a room is soon far from a chair.
         """
+        if not self.exhaustive and RULES.key(statement.relation) in map(RULES.key, _VAGUE):
+            return False
         known = all(self.only(label) is not None for label in (statement.subject, statement.object))
         return known and self.witness.true(statement) is False
 
@@ -132,7 +136,7 @@ def read_scene(
 def _plain(graph: SceneGraph) -> SceneGraph:
     """The graph without entities and relations whose names cannot be quoted, all others in plain spelling."""
     kept: dict[int, int] = {}
-    entities = []
+    entities: list[Entity] = []
     for number, entity in enumerate(graph.entities):
         if _speakable(label := normalise(entity.label)):
             kept[number] = len(entities)

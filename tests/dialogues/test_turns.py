@@ -58,6 +58,14 @@ def test_nothing_is_denied_of_a_thing_that_may_be_another(scene):
     assert foils(unsure, unsure.statements[0]) == []
 
 
+def test_distances_are_denied_by_exhaustive_graphs_alone(scene):
+    entities, near = [("lamp", CAT), ("chair", DOG)], [(0, "beside", 1)]
+    unknown = scene(entities, near)
+    assert foils(unknown, unknown.statements[0]) == []
+    known = scene(entities, near, source="toy", exhaustive=("toy",))
+    assert [foil.relation for foil in foils(known, known.statements[0])] == ["far from"]
+
+
 def test_absence_is_said_of_exhaustive_graphs_alone(scene):
     entities = [("cat", CAT), ("dog", DOG)], [("cat", CAT), ("mat", MAT)]
     known = [scene(listed, source="toy", exhaustive=("toy",)) for listed in entities]
