@@ -73,7 +73,11 @@ def blocks(items: Iterable[Any], size: int, takes: Callable[[int], bool]) -> Ite
 
 
 def write_parts(
-    job: Job, pieces: Callable[[Callable[[int], bool]], Iterator[Piece]], task: Task, args: argparse.Namespace
+    job: Job,
+    pieces: Callable[[Callable[[int], bool]], Iterator[Piece]],
+    task: Task,
+    args: argparse.Namespace,
+    alone: bool = False,
 ) -> None:
     """Write the shards of a task.
 
@@ -82,6 +86,7 @@ def write_parts(
         pieces: Reads the parts that are wanted.
         task: Which task this is.
         args: The options of the command.
+        alone: Whether this is all of the work, which the caller merges.
 
     Raises:
         ValueError: If the folder holds shards, or other work.
@@ -94,9 +99,8 @@ def write_parts(
         _write(job, pieces(partial(parts.wants, task)), parts, args)
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)
-    if args.task is None and task.total == 1:
-        return  # all is done, and merged by the one who does it
-    print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
+    if not alone:
+        print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
 
 
 def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:

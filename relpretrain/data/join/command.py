@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     task = task_of(args)
     if not is_merging(args):
         pieces = partial(_pieces, shards, files, args, dropped, meter)
-        write_parts(job, pieces, task or Task(0, 1), args)
+        write_parts(job, pieces, task or Task(0, 1), args, alone=task is None)
     if task is None:
         matches = Matches(files, args, Counter(), meter)
         merge_parts(job, args, matches)
