@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     resolved = {"parser": work.source, "synonyms": work.names.source}  # both tell at once what is missing
     job.options = plain_options(args, ("batch_size", "samples_per_shard")) | resolved
     task = task_of(args)
-    write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args, tell=task is not None)
+    write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args)
     if task is None:
         _merge(job, args)
 

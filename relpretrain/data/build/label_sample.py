@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from relpretrain.data.build.output import PackedSample
-from relpretrain.data.build.pack_sample import Located, own_graph
+from relpretrain.data.build.pack_sample import Captions, Located, caption_parts, own_graph, read_captions
 from relpretrain.data.shards.record import captions_of, texts_of
 from relpretrain.data.shards.row_index import RawSample
 from relpretrain.errors import BadSample
 from relpretrain.scene_graph import GraphError, SceneGraph
 from relpretrain.scene_graph.parse import Parser, build_parser
 from relpretrain.scene_graph.tying import Names, follow_captions, label_captions, without_relations
-from relpretrain.sources.common.annotation import ImageFile, broken_texts, clean_captions, make_record, probe_image
+from relpretrain.sources.common.annotation import ImageFile, broken_texts, make_record, probe_image
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.sources.common.values import identity
 
@@ -40,8 +40,13 @@ class _Read(NamedTuple):
     file: ImageFile
     record: dict[str, Any]
     source: str
-    captions: list[str]
+    captions: Captions
     graph: SceneGraph
+
+    @property
+    def texts(self) -> list[str]:
+        """The captions without their weights."""
+        return [text for text, _ in self.captions]
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Labelling:
         """Label some samples, whose captions are parsed together."""
         dropped = [Dropped() for _ in items]
         read = [self._read(located, of) for located, of in zip(items, dropped, strict=True)]
-        parsed = iter(self.built.parse([caption for sample in read if sample for caption in sample.captions]))
+        parsed = iter(self.built.parse([caption for sample in read if sample for caption in sample.texts]))
         made = []
         for located, sample, of in zip(items, read, dropped, strict=True):
             tables: dict[str, Counter[str]] = {}
@@ -109,7 +114,7 @@ class Labelling:
         try:
             record, txt = texts_of(raw.json, raw.txt)
             told = captions_of(record, txt)
-            captions = clean_captions(told, dropped)
+            captions = read_captions(record, txt, dropped)
             graph = own_graph(record, file)
         except (GraphError, BadSample) as error:
             dropped[error.reason] += 1
@@ -117,16 +122,18 @@ class Labelling:
         except ValueError:
             dropped["malformed_captions"] += 1
             return None
-        graph = without_relations(graph) if self.replace else follow_captions(graph, told, captions)
+        clean = [" ".join(text.split()) for text in told]
+        texts = [text for text, _ in captions]
+        graph = without_relations(graph) if self.replace else follow_captions(graph, clean, texts)
         return _Read(raw, file, record, str(record.get("source") or located.source), captions, graph)
 
 
-_OURS = ("captions", "caption", "entities", "relations", "image_id", "source", "width", "height")
+_OURS = ("captions", "caption", "caption_weights", "entities", "relations", "image_id", "source", "width", "height")
 
 
 def _packed(sample: _Read, graph: SceneGraph, dropped: Counter[str]) -> PackedSample:
     image_id = identity(sample.record.get("image_id"))
-    record = make_record(image_id, sample.source, sample.file, captions=sample.captions, **graph.to_json())
+    record = make_record(image_id, sample.source, sample.file, **caption_parts(sample.captions), **graph.to_json())
     dropped["replaced_character"] += broken_texts(record)
     others = {name: value for name, value in sample.record.items() if name not in _OURS}
     return PackedSample(sample.raw.key, sample.raw.image, sample.file.extension, record | others)

@@ -53,6 +53,7 @@ class Job:
         options: Settings that the content depends on, of plain types, for `index.json`.
         files: Files that the content depends on.
         max_samples: Stop after so many samples.
+        about: Further entries of `index.json`, such as the licences of what is joined; read at the end.
     """
 
     items: Iterator[Any]
@@ -63,12 +64,14 @@ class Job:
     options: Mapping[str, Any]
     files: list[Path] = field(default_factory=list)
     max_samples: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what writes shards."""
+def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
+    """Add the options of what writes shards, with the number of samples in each unless one comes of another."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
+    if sized:
+        parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
     add_workers(parser)
     parser.add_argument(
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
@@ -194,7 +197,7 @@ def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
             places = f": there is none in {files}" if files else ""
         raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
-    return {"dropped": counts, "source": job.source, "options": dict(job.options)}
+    return {"dropped": counts, "source": job.source, "options": dict(job.options), **job.about}
 
 
 def _most_first(item: tuple[str, int]) -> tuple[int, str]:

@@ -77,7 +77,6 @@ def write_parts(
     pieces: Callable[[Callable[[int], bool]], Iterator[Piece]],
     task: Task,
     args: argparse.Namespace,
-    tell: bool = True,
 ) -> None:
     """Write the shards of a task.
 
@@ -86,7 +85,6 @@ def write_parts(
         pieces: Reads the parts that are wanted.
         task: Which task this is.
         args: The options of the command.
-        tell: Whether to say that the task is done, and how to go on.
 
     Raises:
         ValueError: If the folder holds shards, or other work.
@@ -99,8 +97,9 @@ def write_parts(
         _write(job, pieces(partial(parts.wants, task)), parts, args)
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)
-    if tell:
-        print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
+    if args.task is None and task.total == 1:
+        return  # all is done, and merged by the one who does it
+    print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
 
 
 def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:

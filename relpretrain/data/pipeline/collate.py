@@ -116,16 +116,15 @@ class TextWriter:
     def _caption(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         if not sample.captions:
             raise BadSample("no_caption")
-        text = sample.captions[int(rng.integers(len(sample.captions)))]
-        example.texts = [self._text(text, rng)]
+        example.texts = [self._text(_one_caption(sample, rng), rng)]
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         entities = [entity for entity in sample.graph.entities if entity.box is not None]
         if not entities:
             raise BadSample("no_entity")
         if self.stream.image_rows and sample.captions:  # the first row, as in the official X-VLM code
-            caption = sample.captions[int(rng.integers(len(sample.captions)))]
-            example.texts = [self._text(caption, rng, (0.5, 0.5, 1.0, 1.0))._replace(whole=True)]
+            caption = self._text(_one_caption(sample, rng), rng, (0.5, 0.5, 1.0, 1.0))
+            example.texts = [caption._replace(whole=True)]
         drawn = rng.permutation(len(entities))[: self.stream.entities_per_image - len(example.texts)].tolist()
         example.texts += [
             self._text(_phrase(entity, rng), rng, _relative(entity, size), entity.id)
@@ -181,6 +180,14 @@ class TextWriter:
 def _relative(entity: Entity, size: tuple[float, float]) -> tuple[float, float, float, float] | None:
     """Where an entity is, (cx, cy, w, h) as fractions of an image of this width and height."""
     return None if entity.box is None else entity.box.relative(*size)
+
+
+def _one_caption(sample: Sample, rng: np.random.Generator) -> str:
+    """One of a sample's captions, drawn by their weights where it has some."""
+    if sample.caption_weights is None:
+        return sample.captions[int(rng.integers(len(sample.captions)))]
+    weights = np.asarray(sample.caption_weights)
+    return sample.captions[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:

@@ -110,7 +110,30 @@ def _stem(stem: str) -> str:
             return candidate
     if single != stem and stem[-2:] not in ("ll", "ss", "ff", "zz"):
         return single
-    if stem.endswith(("ais", "eas", "ois", "los", "pos", "us", "v", "c", "u", "dg", "rg", "at", "iz", "bl", "dl", "gl", "kl", "pl", "fl", "tl")):
+    if stem.endswith(
+        (
+            "ais",
+            "eas",
+            "ois",
+            "los",
+            "pos",
+            "us",
+            "v",
+            "c",
+            "u",
+            "dg",
+            "rg",
+            "at",
+            "iz",
+            "bl",
+            "dl",
+            "gl",
+            "kl",
+            "pl",
+            "fl",
+            "tl",
+        )
+    ):
         return f"{stem}e"
     return stem
 

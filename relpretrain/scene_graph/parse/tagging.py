@@ -51,7 +51,12 @@ def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -
         return "VBZ"
     if tag == "VBG" and before in ("DT", "PRP$", "JJ") and after not in _NOUNS:
         return "NN"
-    if tag == "JJ" and before in ("DT", "PRP$", "JJ") and after in ("IN", "$", ".", "VBZ", "VBG") and word in _ALSO_NOUN:
+    if (
+        tag == "JJ"
+        and before in ("DT", "PRP$", "JJ")
+        and after in ("IN", "$", ".", "VBZ", "VBG")
+        and word in _ALSO_NOUN
+    ):
         return "NN"
     return tag
 

@@ -6,7 +6,8 @@ from relpretrain.scene_graph.tying import Names, follow_captions, label_captions
 
 NAMES = Names("table")
 MAN_HORSE = ParsedCaption(
-    (ParsedEntity("man", (2, 5)), ParsedEntity("horse", (15, 20), ("brown",))), (ParsedRelation(0, "riding", 1, (6, 12)),)
+    (ParsedEntity("man", (2, 5)), ParsedEntity("horse", (15, 20), ("brown",))),
+    (ParsedRelation(0, "riding", 1, (6, 12)),),
 )
 PLAIN = SceneGraph((Entity("man", Box(0, 0, 9, 20)), Entity("horse", Box(0, 10, 30, 30))))
 
@@ -66,9 +67,15 @@ def test_two_of_one_name_in_a_caption_are_two():
     two = ParsedCaption(
         (ParsedEntity("man", None, ("old",)), ParsedEntity("man", None, ("young",))), (ParsedRelation(0, "beside", 1),)
     )
-    young = ParsedCaption((ParsedEntity("man", None, ("young",)), ParsedEntity("hat", None)), (ParsedRelation(0, "in", 1),))
+    young = ParsedCaption(
+        (ParsedEntity("man", None, ("young",)), ParsedEntity("hat", None)), (ParsedRelation(0, "in", 1),)
+    )
     found = label_captions(SceneGraph(), [two, young], "p 1", NAMES)
-    assert [(e.label, e.attributes) for e in found.graph.entities] == [("man", ("old",)), ("man", ("young",)), ("hat", ())]
+    assert [(e.label, e.attributes) for e in found.graph.entities] == [
+        ("man", ("old",)),
+        ("man", ("young",)),
+        ("hat", ()),
+    ]
     assert [r.subject for r in found.graph.relations] == [0, 1]
 
 

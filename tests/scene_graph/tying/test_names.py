@@ -59,7 +59,13 @@ class WordNet:
     robin = Sense(bird)
     seahorse = Sense(fish)
     horse = Sense(animal)
-    known = {"animal": [animal], "bird": [bird], "robin": [Sense(toy), robin], "sea_horse": [seahorse], "horse": [horse]}
+    known = {
+        "animal": [animal],
+        "bird": [bird],
+        "robin": [Sense(toy), robin],
+        "sea_horse": [seahorse],
+        "horse": [horse],
+    }
 
     def synsets(self, name, part):
         assert part == "n"
