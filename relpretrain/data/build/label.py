@@ -17,7 +17,7 @@ from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_part
 from relpretrain.data.build.tasks import Task, is_merging, parts_of, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote
-from relpretrain.errors import counted, positive, wrong_fraction
+from relpretrain.errors import counted, positive
 from relpretrain.progress import Meter
 from relpretrain.scene_graph.parse import PARSERS
 from relpretrain.scene_graph.tying import SYNONYMS, resolve_synonyms
@@ -141,8 +141,8 @@ def _pieces(
 
 def _share(text: str) -> float:
     value = float(text)
-    if problem := wrong_fraction("--min-tie", value, "probability"):
-        raise argparse.ArgumentTypeError(problem)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a probability between 0 and 1, got {text}")
     return value
 
 
