@@ -1,5 +1,8 @@
+import contextlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +39,7 @@ def shards(tmp_path):
         "3.jpg": jpeg((40, 30)), "3.json": PLACES | {"captions": [RIDING], "image_id": "coco 3", "source": "coco"},
     })  # fmt: skip
     write_tar(tmp_path / "in/c.tar", {
-        "4.jpg": jpeg((40, 30)), "4.json": {"key": "4", "url": "http://x/4", "caption": "ignored\n by none"}, "4.txt": b"x",
+        "4.jpg": jpeg((40, 30)), "4.json": {"url": "http://x/4", "caption": "ignored\n by none"}, "4.txt": b"x",
         "5.jpg": b"broken", "5.txt": b"A dog",
         "6.jpg": jpeg((40, 30)), "6.txt": b"A dog on a couch",
     })  # fmt: skip
@@ -117,15 +120,16 @@ def test_a_killed_task_does_what_is_missing(shards, tmp_path, monkeypatch):
     words = ["data", "label", str(shards), "--synonyms", "table", "--workers", "1", "--out", str(tmp_path / "out")]
     with monkeypatch.context() as patch:
         patch.setattr(Labelling, "__call__", killed)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             assert main(words) != 0
-        except KeyboardInterrupt:
-            pass
     assert not (tmp_path / "out/index.json").exists()
     again = []
-    monkeypatch.setattr(
-        Labelling, "__call__", lambda self, items: again.extend(i.key for i in items) or whole(self, items)
-    )
+
+    def noted(self, items):
+        again.extend(located.key for located in items)
+        return whole(self, items)
+
+    monkeypatch.setattr(Labelling, "__call__", noted)
     assert main(words) == 0
     assert again == ["3", "4", "5", "6"]  # not the first shard
     assert contents(tmp_path / "out") == contents(tmp_path / "once/out")
@@ -181,9 +185,6 @@ def test_no_caption_no_graph(tmp_path, capsys):
 
 
 def test_labelling_needs_no_torch():
-    import subprocess
-    import sys
-
     code = "import sys, relpretrain.data.build.label; assert 'torch' not in sys.modules"
     assert (
         subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(Path.cwd())}).returncode == 0

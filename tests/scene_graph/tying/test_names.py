@@ -1,4 +1,5 @@
 import pickle
+from typing import ClassVar
 
 import pytest
 
@@ -59,7 +60,7 @@ class WordNet:
     robin = Sense(bird)
     seahorse = Sense(fish)
     horse = Sense(animal)
-    known = {
+    known: ClassVar = {
         "animal": [animal],
         "bird": [bird],
         "robin": [Sense(toy), robin],
@@ -87,5 +88,5 @@ def test_wordnet_knows_what_the_table_lacks(monkeypatch):
 def test_wordnet_without_its_data_is_one_line_with_the_remedy(monkeypatch):
     monkeypatch.setattr(module, "_wordnet", lambda: None)
     assert resolve_synonyms("auto") == "table"
-    with pytest.raises(ValueError, match="nltk.downloader wordnet"):
+    with pytest.raises(ValueError, match=r"nltk\.downloader wordnet"):
         Names("wordnet")
