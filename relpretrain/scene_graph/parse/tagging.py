@@ -1,4 +1,4 @@
-"""Parts of speech of a caption's words, by the bundled lexicon or by nltk's tagger."""
+"""Parts of speech by the bundled lexicon; or by nltk's tagger, with lemmas of WordNet, where its data are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import cache
 
 from nltk.tag import RegexpTagger, UnigramTagger
 
-from relpretrain.scene_graph.parse.lemmas import IRREGULAR_FORMS, verb_lemma
-from relpretrain.scene_graph.parse.words import CLOSED, lexicon
+from relpretrain.errors import ConfigError
+from relpretrain.scene_graph.parse.lemmas import IRREGULAR_FORMS, noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.words import CLOSED, lexicon, listed
 
 Tagger = Callable[[Sequence[str]], list[str]]
 """Penn Treebank tags of words in lower case."""
@@ -19,7 +20,7 @@ _BY_ENDING = [
 ]  # fmt: skip
 _NOUNS = ("NN", "NNS", "NNP", "NNPS")
 _BEFORE_NOUN = ("DT", "PRP$", "CD", "JJ", "JJR", "JJS", "POS", "IN", "^", ".", ",")
-_TAKES_OBJECT = frozenset("wearing holding eating carrying playing riding using having".split())
+_TAKES_OBJECT = listed("wearing holding eating carrying playing riding using having")
 
 
 @cache
@@ -47,7 +48,12 @@ def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -
         return "WDT"
     if tag in ("VB", "VBP", "VBZ") and word_before != "that" and before in ("DT", "JJ", "PRP$", "CD", "POS"):
         return "NNS" if word.endswith("s") else "NN"
-    if tag in ("NNS", "NN") and before in _NOUNS and after in ("DT", "PRP$") and verb_lemma(word) in lexicon().verbs:
+    if (
+        tag in ("NNS", "NN")
+        and before in _NOUNS
+        and after in ("DT", "PRP$", "VBZ")
+        and verb_lemma(word) in lexicon().verbs
+    ):
         return "VBZ"
     if tag == "VBG" and before in ("DT", "PRP$", "JJ") and after not in _NOUNS:
         return "NN"
@@ -61,4 +67,54 @@ def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -
     return tag
 
 
-_ALSO_NOUN = frozenset("orange white front back left right top inside young glass plastic metal".split())
+_ALSO_NOUN = listed("orange white front back left right top inside young glass plastic metal")
+
+
+def nltk_tagger() -> Tagger:
+    """Nltk's averaged perceptron; words of closed classes keep their tags.
+
+    Raises:
+        ConfigError: If its data are missing.
+    """
+    from nltk.tag import PerceptronTagger
+
+    try:
+        tagger = PerceptronTagger()
+    except LookupError:
+        raise _missing("averaged_perceptron_tagger_eng") from None
+
+    def tags(words: Sequence[str]) -> list[str]:
+        return [CLOSED.get(word, tag) for word, tag in tagger.tag(list(words))] if words else []
+
+    return tags
+
+
+class WordNetNouns:
+    """Singulars of nouns by WordNet.
+
+    Raises:
+        ConfigError: If WordNet is missing.
+    """
+
+    def __init__(self) -> None:
+        from nltk.corpus import wordnet
+        from nltk.stem import WordNetLemmatizer
+
+        try:
+            wordnet.ensure_loaded()
+        except LookupError:
+            raise _missing("wordnet") from None
+        self._lemmatize = WordNetLemmatizer().lemmatize
+
+    def __call__(self, name: str) -> str:
+        """The singular of a name, of whose words the last one counts; by rule where WordNet does not know it."""
+        before, space, last = name.rpartition(" ")
+        lemma = self._lemmatize(last, "n")
+        return f"{before}{space}{lemma if lemma != last else noun_lemma(last)}"
+
+
+def _missing(data: str) -> ConfigError:
+    return ConfigError(
+        f"nltk's {data} is not on this machine: python -m nltk.downloader averaged_perceptron_tagger_eng wordnet, or "
+        "parse without nltk_data"
+    )
