@@ -86,8 +86,8 @@ def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the number of processes that work."""
-    help_text = "processes (default: %(default)s, the cores)"
-    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+    help_text = f"processes (default: {cores()}, the cores)"
+    parser.add_argument("--workers", type=positive, default=cores(), metavar="N", help=help_text)
 
 
 def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
@@ -260,5 +260,6 @@ def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
