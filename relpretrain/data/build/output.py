@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.tasks import add_task, stamp
+from relpretrain.data.shards.record import PARTS
 from relpretrain.data.shards.resumable import ResumableWriter
-from relpretrain.data.shards.writer import PARTS, check_writable, publish
+from relpretrain.data.shards.writer import check_writable, publish
 from relpretrain.errors import counted, positive, singular
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
