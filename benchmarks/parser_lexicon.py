@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import spacy
@@ -18,7 +19,7 @@ from relpretrain.scene_graph.parse.graph_text import read_graph_text
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption
 from relpretrain.scene_graph.parse.tokens import tokenise
-from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS, SIDES
+from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS, SIDES, listed
 from relpretrain.sources.common.tables import table_rows
 
 Tagged = list[tuple[str, str]]
@@ -26,6 +27,20 @@ Row = tuple[Tagged, ParsedCaption]
 
 LEAST = 3
 """How often something must be seen to be listed."""
+
+THINGS = listed("reflection background foreground game coat stand crest")
+"""Nouns that graphs leave out often, but name things."""
+PARTS_OF_LIVING = listed("arm hand finger leg foot head face mouth")
+LIVING = listed(
+    "actor actress artist athlete bartender biker boarder bride businessman businesswoman chef clown cook cop couple "
+    "cowboy cyclist dancer daughter doctor employee family farmer father fireman fisherman gentleman groom guy husband "
+    "musician mother nurse officer pedestrian photographer policeman runner sailor shopper singer soldier student "
+    "teacher teen teenager tourist vendor waiter waitress wife adult friend cat dog horse cow bull sheep goat pig lamb "
+    "calf pony donkey camel deer fox wolf lion tiger leopard panda koala kangaroo rabbit squirrel mouse rat monkey ape "
+    "gorilla duck goose swan chicken rooster hen owl eagle parrot seagull pigeon penguin flamingo dolphin whale shark "
+    "puppy kitten"
+)
+"""People and animals whom the training captions name seldom or call otherwise."""
 
 
 def main() -> None:
@@ -108,7 +123,7 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
     for words, graph in rows:
         labels = {noun_lemma(entity.label).replace(" ", "") for entity in graph.entities}
         described = {(noun_lemma(e.label), attribute) for e in graph.entities for attribute in e.attributes}
-        for (first, _), (second, tag) in zip(words, words[1:], strict=False):
+        for (first, _), (second, tag) in pairwise(words):
             pair = f"{first} {noun_lemma(second)}"
             if any(label.endswith(pair.replace(" ", "")) for label in labels):
                 whole[pair] += 1
@@ -117,7 +132,9 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
                 split[pair] += 1
                 describes[first] += (noun_lemma(second), first) in described
     compounds = {pair for pair, n in whole.items() if n >= 2 and n > split[pair]}
-    compounds |= {name for name in names if " " in name and whole[name] >= split[name] and split[name] < LEAST}
+    adjectives = {word for words, _ in rows for word, tag in words if tag == "JJ"}
+    rare = {name for name in names if " " in name and whole[name] >= split[name] and split[name] < LEAST}
+    compounds |= {name for name in rare if name.split()[0] not in adjectives}
     compounds.add("t shirt")
     last: Counter[str] = Counter()
     for pair, n in whole.items():
@@ -126,8 +143,11 @@ def noun_pairs(rows: list[Row], names: set[str]) -> dict[str, list[str]]:
         last[pair.split()[1]] -= n
     nouns = {word for words, _ in rows for word, tag in words if tag.startswith("N")}
     modifiers = [word for word, n in describes.items() if n >= LEAST and n > belongs[word] and word in nouns]
-    return {"compounds": sorted(compounds), "modifiers": sorted(modifiers),
-        "kinds": sorted(word for word, n in last.items() if n >= 5)}
+    return {
+        "compounds": sorted(compounds),
+        "modifiers": sorted(modifiers),
+        "kinds": sorted(word for word, n in last.items() if n >= 5),
+    }
 
 
 def attributes(rows: list[Row]) -> list[str]:
@@ -145,11 +165,11 @@ def plain(rows: list[Row]) -> list[str]:
     seen: Counter[str] = Counter()
     for words, graph in rows:
         said = {word for e in graph.entities for text in (e.label, *e.attributes) for word in text.split()}
-        for (word, tag), (_, after) in zip(words, words[1:], strict=False):
+        for (word, tag), (_, after) in pairwise(words):
             if tag in ("JJ", "JJR", "JJS", "RB", "PDT", "DT") and after.startswith(("N", "J")) and word.isalpha():
                 seen[word] += 1
                 kept[word] += word in said
-    return sorted(word for word, n in seen.items() if n >= 5 and kept[word] < 0.4 * n)
+    return sorted(word for word, n in seen.items() if n >= 8 and kept[word] < 0.3 * n)
 
 
 def quantities(rows: list[Row]) -> dict[str, str]:
@@ -158,13 +178,13 @@ def quantities(rows: list[Row]) -> dict[str, str]:
     for words, graph in rows:
         labels = {noun_lemma(entity.label) for entity in graph.entities}
         said = {attribute for entity in graph.entities for attribute in entity.attributes}
-        for (word, tag), (after, _) in zip(words, words[1:], strict=False):
+        for (word, tag), (after, _) in pairwise(words):
             if after == "of" and tag.startswith("N"):
                 one = noun_lemma(word)
                 way = next((way for way in (one, word, f"{word} of") if way in said), "")
                 ways[one]["thing" if one in labels else way] += 1
     best = {word: counts.most_common(1)[0][0] for word, counts in ways.items() if counts.total() >= LEAST}
-    return {word: way for word, way in sorted(best.items()) if way != "thing" and word not in SIDES}
+    return {word: way for word, way in sorted(best.items()) if way != "thing" and word not in SIDES | THINGS}
 
 
 def holders(rows: list[Row]) -> list[str]:
@@ -173,7 +193,7 @@ def holders(rows: list[Row]) -> list[str]:
     had: Counter[str] = Counter()
     for words, graph in rows:
         labels = [noun_lemma(entity.label) for entity in graph.entities]
-        of = {noun_lemma(word) for (word, _), (after, _) in zip(words, words[1:], strict=False) if after == "of"}
+        of = {noun_lemma(word) for (word, _), (after, _) in pairwise(words) if after == "of"}
         for relation in graph.relations:
             if relation.relation in ("have", "fill with", "with", "contain"):
                 has.update(of & {labels[relation.subject]})
@@ -188,9 +208,9 @@ def animate(rows: list[Row]) -> list[str]:
     seen: Counter[str] = Counter()
     for _, graph in rows:
         labels = [noun_lemma(entity.label).split()[-1] for entity in graph.entities]
-        doing = ("wear", "hold", "eat", "ride", "look at", "watch", "carry", "swing", "walk on", "play")
+        doing = ("wear", "eat", "ride", "look at", "watch", "swing", "walk on", "walk down", "play", "jump", "smile at")
         seen.update(labels[r.subject] for r in graph.relations if r.relation in doing)
-    return sorted(word for word, n in seen.items() if n >= LEAST and word.isalpha())
+    return sorted({word for word, n in seen.items() if n >= LEAST and word.isalpha()} - PARTS_OF_LIVING | LIVING)
 
 
 def worn(rows: list[Row]) -> list[str]:

@@ -118,7 +118,10 @@ def test_new_fields_are_written_only_where_they_are_set_and_leave_equality_alone
     assert graph.to_json()["entities"][0] == ENTITY | told
     assert graph.to_json()["relations"] == [NEAR | {"confidence": 0.5} | told]
     null = {"entities": [{"label": "idea", "box": None, "caption": None, "source": None}]}
-    assert SceneGraph.from_json(null, 9, 9).to_json() == {"entities": [{"label": "idea", "attributes": []}], "relations": []}
+    assert SceneGraph.from_json(null, 9, 9).to_json() == {
+        "entities": [{"label": "idea", "attributes": []}],
+        "relations": [],
+    }
 
 
 def test_relations_below_a_confidence_are_left_out_and_pairs_of_boxes_found():

@@ -47,7 +47,7 @@ class Job:
 
     Args:
         items: What is worked on, read one at a time.
-        work: What makes an outcome of an item, in any process.
+        work: What makes an outcome of an item, in any process; where parts are written, perhaps a list of them.
         dropped: Counts what reading the items left out; complete when they are at an end.
         meter: How far reading the items is.
         source: Name of the source, for `index.json`.
@@ -58,7 +58,7 @@ class Job:
     """
 
     items: Iterator[Any]
-    work: Callable[[Any], Outcome]
+    work: Callable[[Any], Any]
     dropped: Counter[str]
     meter: Meter
     source: str | None
@@ -87,8 +87,8 @@ def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the number of processes that work."""
-    help_text = "processes (default: %(default)s, the cores)"
-    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+    help_text = f"processes (default: {cores()}, the cores)"
+    parser.add_argument("--workers", type=positive, default=cores(), metavar="N", help=help_text)
 
 
 def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
@@ -163,7 +163,12 @@ def stamps(job: Job) -> dict[str, Any]:
 
 
 def publish_shards(
-    work: Path, shards: Sequence[Mapping[str, Any]], dropped: Dropped, job: Job, args: argparse.Namespace
+    work: Path,
+    shards: Sequence[Mapping[str, Any]],
+    dropped: Dropped,
+    job: Job,
+    args: argparse.Namespace,
+    tables: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
     """Move shards that are finished to their folder, with `index.json` and `relations.json`, and report.
 
@@ -173,11 +178,13 @@ def publish_shards(
         dropped: What was left out.
         job: Where they come from.
         args: The options of the command.
+        tables: What was counted besides, for the index.
 
     Raises:
         ValueError: If there is no sample.
     """
     entries = _entries(sum(shard["samples"] for shard in shards), dropped, job)
+    entries |= {name: dict(sorted(of.items(), key=_most_first)) for name, of in sorted((tables or {}).items())}
     publish(work, args.out, shards, entries)
     _report(shards, dropped, args)
 
@@ -192,6 +199,10 @@ def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
         raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
     return {"dropped": counts, "source": job.source, "options": dict(job.options), **job.about}
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
 
 
 def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argparse.Namespace) -> None:
@@ -250,5 +261,6 @@ def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

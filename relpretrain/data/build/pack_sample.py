@@ -17,6 +17,7 @@ from relpretrain.data.shards.row_index import RawSample
 from relpretrain.errors import BadSample
 from relpretrain.pixels import BROKEN, open_image
 from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.scene_graph.tying import follow_captions
 from relpretrain.sources.common.annotation import (
     ImageFile,
     broken_texts,
@@ -137,11 +138,13 @@ class Packing:
         try:
             record, txt = texts_of(raw.json, raw.txt)
             captions = read_captions(record, txt, dropped)
-            graph = own_graph(record, file)
+            graph, of_graph = own_graph(record, file), captions
             for joined in located.joined:
-                captions = joined_captions(captions, read_captions(joined, None, dropped), self.captions)
+                new = read_captions(joined, None, dropped)
+                captions = joined_captions(captions, new, self.captions)
                 if joined.get("entities"):
-                    graph = joined_graph(joined, record, file)
+                    graph, of_graph = joined_graph(joined, record, file), new
+            graph = follow_captions(graph, [text for text, _ in of_graph], [text for text, _ in captions])
         except (GraphError, BadSample) as error:
             dropped[error.reason] += 1
             return None

@@ -8,15 +8,15 @@ from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, Pa
 
 _FACT = re.compile(r"\(([^()]*)\)?")
 _INDEX = re.compile(r"\s*:\s*\d+$")
-_VOICE = re.compile(r"^(p?v)\s*:\s*")
+_VOICE = re.compile(r"^p?v\s*:\s*")
 
 
 def read_graph_text(text: str) -> ParsedCaption:
     """Read a graph, of an annotation or of a model's output; what is no fact is left out.
 
     A fact is a thing alone, or (subject, relation, object); the relation "is" makes the object an attribute. Of the
-    models with indices, "monkey:1" is another thing than "monkey", and of the marks of a predicate "v:" is left out
-    and "pv:", a passive, gives "by": the object does it (Li et al., 2023, arXiv 2305.17497).
+    models with indices, "monkey:1" is another thing than "monkey"; their marks of verbs, "v:" and for the passive
+    "pv:", are left out (Li et al., 2023, arXiv 2305.17497).
     """
     labels: dict[str, str] = {}
     attributes: dict[str, list[str]] = {}
@@ -37,14 +37,9 @@ def read_graph_text(text: str) -> ParsedCaption:
                 attributes[parts[0]].append(parts[-1])
         elif len(parts) >= 3:
             subject, relation, object_ = parts[0], " ".join(parts[1:-1]), parts[-1]
-            triplets[thing(subject), _relation(relation), thing(object_)] = None
+            triplets[thing(subject), _VOICE.sub("", relation), thing(object_)] = None
     order = {name: i for i, name in enumerate(labels)}
     return ParsedCaption(
         tuple(ParsedEntity(label, None, tuple(attributes[name])) for name, label in labels.items()),
         tuple(ParsedRelation(order[s], relation, order[o]) for s, relation, o in triplets),
     )
-
-
-def _relation(name: str) -> str:
-    mark = _VOICE.match(name)
-    return _VOICE.sub("", name) if mark else name

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption
+from relpretrain.scene_graph.parse.words import listed
 
 Fact = tuple[str, ...]
 """(thing,), (thing, attribute) or (subject, relation, object)."""
@@ -18,24 +19,23 @@ Meanings = Callable[[str], Collection[str]]
 
 KINDS = ("spatial", "verb", "possession", "other")
 
-_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)
-}
-_ARTICLES = frozenset(("a", "an", "the"))
+_NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
+_ARTICLES = listed("a an the")
 _SAME = {  # other words for a relation of the FACTUAL annotation's own list
-    "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of",
-    "to left of": "at left of", "on left of": "at left of", "on left side of": "at left of", "left of": "at left of",
-    "to right of": "at right of", "on right of": "at right of", "on right side of": "at right of",
-    "right of": "at right of", "in middle of": "on middle of", "in front": "in front of", "on front of": "in front of",
-    "in center of": "on middle of", "in between": "between", "onto": "on", "inside of": "inside", "near to": "near",
-    "contain": "have", "in back of": "on back of", "at side of": "on side of", "in side of": "on side of", "by side of": "on side of",
-    "towards": "toward", "outside of": "outside", "upon": "on", "at edge of": "on edge of", "at end of": "on end of",
-    "at bottom of": "on bottom of", "at top of": "on top of", "has": "have",
+    "beneath": "under", "below": "under", "underneath": "under", "atop": "on top of", "at top of": "on top of",
+    "at left of": "at left of", "to left of": "at left of", "on left of": "at left of", "left of": "at left of",
+    "at right of": "at right of", "to right of": "at right of", "on right of": "at right of",
+    "right of": "at right of", "on left side of": "at left of", "on right side of": "at right of",
+    "in middle of": "on middle of", "in center of": "on middle of", "in front": "in front of",
+    "on front of": "in front of", "in back of": "on back of", "at side of": "on side of", "in side of": "on side of",
+    "by side of": "on side of", "at edge of": "on edge of", "at end of": "on end of", "at bottom of": "on bottom of",
+    "in between": "between", "onto": "on", "upon": "on", "inside of": "inside", "outside of": "outside",
+    "near to": "near", "towards": "toward", "contain": "have",
 }  # fmt: skip
-_SPATIAL = frozenset(
+_BESIDE = listed("parked docked gathered seated stopped located placed tied planted stacked")
+_SPATIAL = listed(
     "on in under behind above near at over inside beside between by against around across along below beneath beyond "
-    "outside alongside through up down from toward off out into past among opposite".split()
+    "outside alongside through up down from toward off out into past among opposite next close left right top"
 )
 _POSSESSION = frozenset(("have", "with", "of", "belong to"))
 
@@ -45,9 +45,7 @@ def relation_kind(relation: str) -> str:
     if relation in _POSSESSION:
         return "possession"
     first = relation.split(" ", 1)[0]
-    if first in _SPATIAL or relation.endswith(" of") and verb_lemma(first) == first and first in ("next", "close"):
-        return "spatial"
-    if first in ("next", "close", "left", "right", "top"):
+    if first in _SPATIAL:
         return "spatial"
     return "other" if first in ("for", "to", "as", "about", "like", "without", "is") else "verb"
 
@@ -95,10 +93,17 @@ def facts(parsed: ParsedCaption) -> frozenset[Fact]:
             subject, name, object_ = object_, "have", subject
         elif name in ("covered with", "covered in"):
             subject, name, object_ = object_, "cover", subject
-        elif passive != name and " " not in passive and passive.endswith(("ed", "en", "t", "n", "ung", "ld", "id")):
+        elif passive != name and _done_by(passive):
             subject, name, object_ = object_, passive, subject
         said.add((subject, _relation(name), object_))
     return frozenset(said)
+
+
+def _done_by(participle: str) -> bool:
+    """Whether "by" after a word names who does it: "pulled by", but not "parked by"."""
+    if " " in participle or participle.endswith("ing") or participle in _BESIDE:
+        return False
+    return verb_lemma(participle) != participle or participle in ("cut", "hit", "put", "read", "set", "spread")
 
 
 def set_match(parsed: ParsedCaption, truth: ParsedCaption) -> bool:

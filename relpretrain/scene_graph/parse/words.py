@@ -11,6 +11,11 @@ from relpretrain.reading import read_json
 FILE = Path(__file__).parent / "lexicon.json"
 
 
+def listed(words: str) -> frozenset[str]:
+    """Words written in a row."""
+    return frozenset(words.split())
+
+
 @dataclass(frozen=True)
 class Lexicon:
     """Word lists, in lower case.
@@ -54,11 +59,11 @@ _PREPOSITION_WORDS = (
     "outside alongside through from toward towards off into past among amongst opposite underneath atop onto upon "
     "within throughout amid with without for of about like as during next close to than down up out per via"
 )
-PREPOSITIONS = frozenset(_PREPOSITION_WORDS.split())
+PREPOSITIONS = listed(_PREPOSITION_WORDS)
 """Words that link a thing to the one after them."""
 
-BE = frozenset("is are was were be been being am 's 're ’s ’re isn aren".split())
-HAVE = frozenset("has have had having".split())
+BE = listed("is are was were be been being am 's 're ’s ’re isn aren")
+HAVE = listed("has have had having")
 
 CLOSED = {
     word: tag
@@ -68,6 +73,7 @@ CLOSED = {
         "PRP": "it he she they him them i we you us me himself herself itself themselves",
         "IN": _PREPOSITION_WORDS + " while because if since although though",
         "CC": "and or & nor but plus",
+        ",": ",",
         "VBZ": "is has does",
         "VBP": "are have do am",
         "VBD": "was were had did",
@@ -89,17 +95,17 @@ CLOSED = {
 }
 """Words whose part of speech is the same everywhere."""
 
-SIDES = frozenset(
+SIDES = listed(
     "front top side sides back middle center centre edge edges bottom left right end ends corner corners rear base "
-    "inside outside half face distance".split()
+    "inside outside half face distance"
 )
 """Parts of a thing by which captions say where another one is."""
 
-PARTS = frozenset("left right other far near opposite very front back top bottom upper lower both either".split())
+PARTS = listed("left right other far near opposite very front back top bottom upper lower both either")
 """What may describe such a part."""
 
-ANIMATE_VERBS = frozenset(
+ANIMATE_VERBS = listed(
     "wear hold carry ride eat drink look watch talk play walk stand sit run jump smile swing catch throw use read "
-    "surf ski wait kick pose lean reach lie lay have brush cut pull push sleep bite chew feed drive skateboard".split()
+    "surf ski wait kick pose lean reach lie lay have brush cut pull push sleep bite chew feed drive skateboard"
 )
 """What only people and animals do, in the most cases."""

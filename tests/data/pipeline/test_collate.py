@@ -59,8 +59,9 @@ def test_captions_are_drawn_by_their_weights(tmp_path):
     texts = ["a red cat", "the dog", "a tree"]
 
     def drawn(weights, seeds=600):
-        image = torch.zeros(3, 30, 40, dtype=torch.uint8)
-        sample = Sample("d/s/0", image, "0", captions=texts, caption_weights=weights)
+        sample = Sample(
+            "d/s/0", torch.zeros(3, 30, 40, dtype=torch.uint8), "0", captions=texts, caption_weights=weights
+        )
         made = [writer(torch.zeros(3, 30, 40), sample, np.random.default_rng(seed)) for seed in range(seeds)]
         ids = [tuple(example.texts[0].tokens.ids) for example in made]
         return [ids.count(tuple(writer.encoder.caption(text).ids)) / seeds for text in texts]

@@ -15,6 +15,7 @@ from relpretrain.pixels import to_rgb
 from relpretrain.scene_graph import Box, Entity, FlipRefused, Relation, SceneGraph, holds
 from tests.scene_graph.strategies import HEIGHT, WIDTH, graphs
 
+
 def _true(relation, subject, object_):
     return None if None in (subject, object_) else holds(relation, subject, object_)
 
