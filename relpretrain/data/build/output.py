@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.tasks import add_task, stamp
+from relpretrain.data.shards.record import PARTS
 from relpretrain.data.shards.resumable import ResumableWriter
-from relpretrain.data.shards.writer import PARTS, check_writable, publish
+from relpretrain.data.shards.writer import check_writable, publish
 from relpretrain.errors import counted, positive, singular
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
@@ -46,29 +47,32 @@ class Job:
 
     Args:
         items: What is worked on, read one at a time.
-        work: What makes an outcome of an item, in any process.
+        work: What makes an outcome of an item, in any process; where parts are written, perhaps a list of them.
         dropped: Counts what reading the items left out; complete when they are at an end.
         meter: How far reading the items is.
         source: Name of the source, for `index.json`.
         options: Settings that the content depends on, of plain types, for `index.json`.
         files: Files that the content depends on.
         max_samples: Stop after so many samples.
+        about: Further entries of `index.json`, such as the licences of what is joined; read at the end.
     """
 
     items: Iterator[Any]
-    work: Callable[[Any], Outcome]
+    work: Callable[[Any], Any]
     dropped: Counter[str]
     meter: Meter
     source: str | None
     options: Mapping[str, Any]
     files: list[Path] = field(default_factory=list)
     max_samples: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what writes shards."""
+def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
+    """Add the options of what writes shards, with the number of samples in each unless one comes of another."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
+    if sized:
+        parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
     add_workers(parser)
     parser.add_argument(
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
@@ -83,8 +87,8 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the number of processes that work."""
-    help_text = "processes (default: %(default)s, the cores)"
-    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+    help_text = f"processes (default: {cores()}, the cores)"
+    parser.add_argument("--workers", type=positive, default=cores(), metavar="N", help=help_text)
 
 
 def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
@@ -159,7 +163,12 @@ def stamps(job: Job) -> dict[str, Any]:
 
 
 def publish_shards(
-    work: Path, shards: Sequence[Mapping[str, Any]], dropped: Dropped, job: Job, args: argparse.Namespace
+    work: Path,
+    shards: Sequence[Mapping[str, Any]],
+    dropped: Dropped,
+    job: Job,
+    args: argparse.Namespace,
+    tables: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
     """Move shards that are finished to their folder, with `index.json` and `relations.json`, and report.
 
@@ -169,11 +178,13 @@ def publish_shards(
         dropped: What was left out.
         job: Where they come from.
         args: The options of the command.
+        tables: What was counted besides, for the index.
 
     Raises:
         ValueError: If there is no sample.
     """
     entries = _entries(sum(shard["samples"] for shard in shards), dropped, job)
+    entries |= {name: dict(sorted(of.items(), key=_most_first)) for name, of in sorted((tables or {}).items())}
     publish(work, args.out, shards, entries)
     _report(shards, dropped, args)
 
@@ -187,7 +198,11 @@ def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
             places = f": there is none in {files}" if files else ""
         raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
-    return {"dropped": counts, "source": job.source, "options": dict(job.options)}
+    return {"dropped": counts, "source": job.source, "options": dict(job.options), **job.about}
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
 
 
 def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argparse.Namespace) -> None:
@@ -246,5 +261,6 @@ def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Kind, Need
 
 Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
 """When a run ends: at the trainer's `max_steps` alone, or earlier: before any dataset begins its second epoch, or once
@@ -32,6 +32,10 @@ class Stream:
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
+        boxed: Whether only graphs are drawn with a relation between two entities that have boxes (graphs); None for
+            what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
+        min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
+        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
         sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
             stand in random order (graphs, VSG).
         min_scale: Smallest fraction of the image's area that a random crop keeps; 1 switches cropping off.
@@ -55,6 +59,9 @@ class Stream:
     image_rows: bool = False
     relations_per_text: int | None = None
     relations_per_image: int | None = None
+    boxed: bool | None = None
+    min_confidence: float = 0.0
+    confidence_weights: bool = False
     sort_relations: bool = True
     min_scale: float = 0.5
     flip: float = 0.5
@@ -63,9 +70,14 @@ class Stream:
     replacement: bool = False
     neighbours: int = 1
 
+    @property
+    def need(self) -> Need:
+        """What a sample must have to be drawn."""
+        return "boxed_graphs" if self.kind == "graphs" and self.boxed else self.kind
+
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
-    """The stream with `relations_per_text` and `relations_per_image` filled in from its objectives.
+    """The stream with `boxed`, `relations_per_text` and `relations_per_image` filled in from its objectives.
 
     Args:
         stream: The stream as written in the recipe.
@@ -79,6 +91,9 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
     per_text, per_image = stream.relations_per_text, stream.relations_per_image
     return replace(
         stream,
+        boxed=bool(consumers) and all(getattr(o, "needs_boxes", False) for o in consumers)
+        if stream.boxed is None
+        else stream.boxed,
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
     )
