@@ -1,9 +1,11 @@
 """A few linear layers that satisfy the Backbone protocol, and batches for them."""
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
-from relpretrain.types import CaptionBatch, GraphBatch, ImageFeatures, Pairs, RegionBatch, Regions, TextBatch
+from relpretrain.types import CaptionBatch, Foils, GraphBatch, ImageFeatures, Pairs, RegionBatch, Regions, TextBatch
 
 WORDS, WIDTH, GRID, SIDE = 20, 8, (2, 2), 4
 
@@ -126,3 +128,12 @@ def graphs(seed: int = 0, relations: tuple[str, ...] = ("on", "under", "unheard 
         objects=objects,
         relations=relations,
     )
+
+
+def with_foils(batch, of: tuple[int, ...] = (0, 0, 2), kinds: tuple[int, ...] = (0, 1, 1), seed: int = 7):
+    """The batch with foils of some of its pairs: each another text of the same image."""
+    rows = torch.tensor(of, dtype=torch.long)
+    slot = torch.tensor([of[:i].count(row) for i, row in enumerate(of)], dtype=torch.long)
+    pairs = Pairs(texts(len(of), seed=seed), batch.pairs.image_index[rows], torch.arange(len(of)) + 5000)
+    foils = Foils(pairs, rows, slot, torch.tensor(kinds, dtype=torch.long), width=2)
+    return dataclasses.replace(batch, foils=foils)
