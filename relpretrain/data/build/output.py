@@ -46,7 +46,7 @@ class Job:
 
     Args:
         items: What is worked on, read one at a time.
-        work: What makes an outcome of an item, in any process.
+        work: What makes an outcome of an item, in any process; where parts are written, perhaps a list of them.
         dropped: Counts what reading the items left out; complete when they are at an end.
         meter: How far reading the items is.
         source: Name of the source, for `index.json`.
@@ -56,7 +56,7 @@ class Job:
     """
 
     items: Iterator[Any]
-    work: Callable[[Any], Outcome]
+    work: Callable[[Any], Any]
     dropped: Counter[str]
     meter: Meter
     source: str | None
@@ -159,7 +159,12 @@ def stamps(job: Job) -> dict[str, Any]:
 
 
 def publish_shards(
-    work: Path, shards: Sequence[Mapping[str, Any]], dropped: Dropped, job: Job, args: argparse.Namespace
+    work: Path,
+    shards: Sequence[Mapping[str, Any]],
+    dropped: Dropped,
+    job: Job,
+    args: argparse.Namespace,
+    tables: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
     """Move shards that are finished to their folder, with `index.json` and `relations.json`, and report.
 
@@ -169,11 +174,13 @@ def publish_shards(
         dropped: What was left out.
         job: Where they come from.
         args: The options of the command.
+        tables: What was counted besides, for the index.
 
     Raises:
         ValueError: If there is no sample.
     """
     entries = _entries(sum(shard["samples"] for shard in shards), dropped, job)
+    entries |= {name: dict(sorted(of.items(), key=_most_first)) for name, of in sorted((tables or {}).items())}
     publish(work, args.out, shards, entries)
     _report(shards, dropped, args)
 
@@ -188,6 +195,10 @@ def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
         raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
     return {"dropped": counts, "source": job.source, "options": dict(job.options)}
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
 
 
 def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argparse.Namespace) -> None:

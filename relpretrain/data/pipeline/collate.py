@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,7 +39,8 @@ BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": Reg
 class Text(NamedTuple):
     """A tokenised text, and the box (cx, cy, w, h) that it is about, as fractions of the image.
 
-    `whole` is true of a caption among region texts; `entity` is the id of the entity that a text is about.
+    `whole` is true of a caption among region texts; `entity` is the id of the entity that a text is about; `weight` is
+    how much the text counts, None where all count alike.
     """
 
     tokens: Tokens
@@ -48,6 +49,7 @@ class Text(NamedTuple):
     box: tuple[float, float, float, float] | None = None
     whole: bool = False
     entity: int | None = None
+    weight: float | None = None
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Example:
         texts: Rows of the batch's `pairs`.
         entities: Rows of a graph batch's `entities`.
         triplets: Subject and object as rows of `entities`, and the relation.
+        weights: How much each triplet counts; empty where all count alike.
         lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
             a text without room for it "triplet_too_long", or is never drawn for classification
             "relation_outside_vocabulary".
@@ -73,6 +76,7 @@ class Example:
     texts: list[Text]
     entities: list[Text] = field(default_factory=list)
     triplets: list[tuple[int, int, str]] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     normalisation: Normalisation | None = None
 
@@ -146,11 +150,13 @@ class TextWriter:
         meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
         same = sorted(meanings)  # whatever the order and the direction
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
-        example.texts = [Text(tokens, token_identity(ids), masked)]
+        weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
+        example.texts = [Text(tokens, token_identity(ids), masked, weight=weight)]
         rows: dict[int, int] = {}
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
             subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
             example.triplets.append((subject, object_, relation.relation))
+            example.weights += [relation.confidence] * self.stream.confidence_weights
         if self.vocabulary is not None:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
@@ -215,6 +221,7 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
         subjects=torch.tensor([s for s, _, _ in triplets], dtype=torch.long),
         objects=torch.tensor([o for _, o, _ in triplets], dtype=torch.long),
         relations=tuple(relation for _, _, relation in triplets),
+        weights=None if common["pairs"].weights is None else _weights(w for e in examples for w in e.weights),
     )
 
 
@@ -228,4 +235,9 @@ def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bo
         torch.tensor([text.identity for text in flat], dtype=torch.long),
         torch.tensor([text.box for text in flat], dtype=torch.float32).reshape(-1, 4) if boxes else None,
         torch.tensor([text.whole for text in flat]) if any(text.whole for text in flat) else None,
+        _weights(text.weight for text in flat) if flat and flat[0].weight is not None else None,
     )
+
+
+def _weights(values: Iterable[Any]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float32)
