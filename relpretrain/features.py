@@ -14,6 +14,7 @@ from relpretrain.types import (
     Backbone,
     Batch,
     CachedFusion,
+    Foils,
     GraphBatch,
     ImageFeatures,
     PackedTokens,
@@ -80,7 +81,10 @@ def lay_out(batch: Batch, wanted: Callable[[Batch], Sequence[Pairs]], backbone: 
     if isinstance(backbone, PackedTokens):
         batch = replace(batch, pairs=_packed(batch.pairs, backbone))
         if batch.foils is not None:
-            batch = replace(batch, foils=replace(batch.foils, pairs=_packed(batch.foils.pairs, backbone)))
+            batch = replace(batch, foils=_packed_foils(batch.foils, backbone))
+        if (units := batch.units) is not None:
+            foils = _packed_foils(units.foils, backbone)
+            batch = replace(batch, units=replace(units, pairs=_packed(units.pairs, backbone), foils=foils))
         if isinstance(batch, GraphBatch):
             batch = replace(batch, entities=_packed(batch.entities, backbone))
     return replace(batch, regions=wanted_regions(wanted(batch), backbone))
@@ -90,6 +94,10 @@ def _packed(pairs: Pairs, backbone: PackedTokens) -> Pairs:
     if not len(pairs):
         return pairs
     return replace(pairs, text=replace(pairs.text, packing=backbone.pack_texts(pairs.text.attention_mask)))
+
+
+def _packed_foils(foils: Foils, backbone: PackedTokens) -> Foils:
+    return replace(foils, pairs=_packed(foils.pairs, backbone))
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:

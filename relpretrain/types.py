@@ -150,6 +150,24 @@ class Foils(Movable):
         return len(self.of)
 
 
+@dataclass(repr=False)
+class Units(Movable):
+    """Several short true texts to an image, such as its triplets one by one.
+
+    Args:
+        pairs: The u texts.
+        slot: Which of its image's texts each is, from 0, (u,), int64.
+        foils: False texts of `pairs`, at most one each.
+    """
+
+    pairs: Pairs
+    slot: Tensor
+    foils: Foils
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+
 class Normalisation(NamedTuple):
     """Makes a model's input of pixels: mean and deviation of the colour channels, each in [0, 1]."""
 
@@ -217,6 +235,7 @@ class Batch(Movable):
             reason begins with "part: ".
         regions: What `wanted_regions` finds for the step's objectives, if it was asked before the batch left the CPU.
         foils: False texts of `pairs`; None where the stream makes none.
+        units: Several short texts to an image, with a foil each; None likewise.
     """
 
     images: Tensor
@@ -230,6 +249,7 @@ class Batch(Movable):
     skipped: tuple[tuple[str, str, str], ...] = ()
     regions: WantedRegions | None = None
     foils: Foils | None = None
+    units: Units | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,12 +10,12 @@ from torch.nn.parallel import DistributedDataParallel
 from relpretrain import distributed
 from relpretrain.distributed import attach_unused_parameters, gather, gather_sizes, mean_over_ranks
 from relpretrain.features import Features
-from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG, TextFoil
+from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG, MultiPositive, RelationUnits, TextFoil
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training.micro_batch import MicroBatched
-from relpretrain.types import Pairs, TextBatch
+from relpretrain.types import Foils, Pairs, TextBatch, Units
 from tests import two_ranks
-from tests.objectives.standin import StandIn, captions, graphs, regions, with_foils
+from tests.objectives.standin import StandIn, captions, graphs, regions, with_foils, with_units
 
 SPLIT = 2  # of five pairs, rank 0 has two and rank 1 three
 
@@ -78,6 +78,25 @@ def share_of_foils(of):
             kinds=whole.foils.kinds[keep],
         )
         return dataclasses.replace(share_of_captions(rank), foils=foils)
+
+    return share
+
+
+def share_of_units(foils_of, per_image=(2, 3, 1, 0, 1)):
+    """Captions with units of the given numbers, and foils of some; a rank has those of its own images."""
+
+    def share(rank):
+        whole = with_units(share_of_captions(None), per_image, foils_of)
+        if rank is None:
+            return whole
+        first, units = (0 if rank == 0 else SPLIT), whole.units
+        keep = torch.tensor([u for u, i in enumerate(units.pairs.image_index.tolist()) if (i >= SPLIT) == bool(rank)])
+        have = [f for f, u in enumerate(foils_of) if u in keep.tolist()]
+        of = torch.tensor([keep.tolist().index(foils_of[f]) for f in have], dtype=torch.long)
+        false = rows(units.foils.pairs, torch.tensor(have, dtype=torch.long), first)
+        foils = Foils(false, of, torch.zeros_like(of), torch.zeros_like(of))
+        own = Units(rows(units.pairs, keep.long(), first), units.slot[keep.long()], foils)
+        return dataclasses.replace(share_of_captions(rank), units=own)
 
     return share
 
@@ -177,6 +196,10 @@ KINDS = {
         [TextFoil(sites=dict.fromkeys(("itc_columns", "itc_row", "itm", "text_text"), 1.0))],
         share_of_foils((0, 0, 2)),
     ),
+    "units": ([RelationUnits()], share_of_units((0, 2, 3, 5))),
+    "units, none on one rank": ([RelationUnits()], share_of_units((0,), (2, 1, 0, 0, 0))),
+    "several positives": ([MultiPositive()], share_of_units((0, 2, 3, 5))),
+    "several positives, none on one rank": ([MultiPositive()], share_of_units((0,), (2, 1, 0, 0, 0))),
     "foils, focal": ([TextFoil(loss="focal")], share_of_foils((0, 3, 2))),
     "foils, none on one rank": ([TextFoil(preset="ce_clip", loss="ce")], share_of_foils((0, 0, 1))),
     "foils by matching, none on one rank": ([TextFoil(sites={"itm": 1.0})], share_of_foils((0, 0, 1))),

@@ -5,7 +5,17 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from relpretrain.types import CaptionBatch, Foils, GraphBatch, ImageFeatures, Pairs, RegionBatch, Regions, TextBatch
+from relpretrain.types import (
+    CaptionBatch,
+    Foils,
+    GraphBatch,
+    ImageFeatures,
+    Pairs,
+    RegionBatch,
+    Regions,
+    TextBatch,
+    Units,
+)
 
 WORDS, WIDTH, GRID, SIDE = 20, 8, (2, 2), 4
 
@@ -137,3 +147,14 @@ def with_foils(batch, of: tuple[int, ...] = (0, 0, 2), kinds: tuple[int, ...] = 
     pairs = Pairs(texts(len(of), seed=seed), batch.pairs.image_index[rows], torch.arange(len(of)) + 5000)
     foils = Foils(pairs, rows, slot, torch.tensor(kinds, dtype=torch.long), width=2)
     return dataclasses.replace(batch, foils=foils)
+
+
+def with_units(batch, per_image: tuple[int, ...] = (2, 3, 1, 0), foils_of: tuple[int, ...] = (0, 2, 3), seed: int = 9):
+    """The batch with some units of each image, and foils of some of these."""
+    index = torch.tensor([i for i, count in enumerate(per_image) for _ in range(count)], dtype=torch.long)
+    slot = torch.tensor([k for count in per_image for k in range(count)], dtype=torch.long)
+    pairs = Pairs(texts(len(index), seed=seed), index, torch.arange(len(index)) + 7000)
+    of = torch.tensor(foils_of, dtype=torch.long)
+    false = Pairs(texts(len(of), seed=seed + 1), index[of], torch.arange(len(of)) + 8000)
+    foils = Foils(false, of, torch.zeros_like(of), torch.zeros_like(of))
+    return dataclasses.replace(batch, units=Units(pairs, slot, foils))

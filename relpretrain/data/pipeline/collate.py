@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from relpretrain.data.pipeline.foils import FoilWriter, kind_number
+from relpretrain.data.pipeline.foils import FoilWriter, Unit, kind_number
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import (
     Masked,
@@ -32,7 +32,7 @@ from relpretrain.scene_graph import (
     verbalised,
 )
 from relpretrain.scene_graph.foils import GRAPH_KINDS
-from relpretrain.types import Batch, CaptionBatch, Foils, GraphBatch, Kind, Normalisation, Pairs, RegionBatch
+from relpretrain.types import Batch, CaptionBatch, Foils, GraphBatch, Kind, Normalisation, Pairs, RegionBatch, Units
 
 BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
 """Type of the batches of each kind of stream."""
@@ -68,6 +68,7 @@ class Example:
         weights: How much each triplet counts; empty where all count alike.
         foils: False texts: the text of each, the row of `texts` that it is a foil of, and its kind; None where the
             stream makes none.
+        units: Short true texts, each with a false one or None; None where the stream makes none.
         lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
             a text without room for it "triplet_too_long", or is never drawn for classification
             "relation_outside_vocabulary".
@@ -82,6 +83,7 @@ class Example:
     triplets: list[tuple[int, int, str]] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     foils: list[tuple[Text, int, str]] | None = None
+    units: list[tuple[Text, Text | None]] | None = None
     lost: list[str] = field(default_factory=list)
     normalisation: Normalisation | None = None
 
@@ -106,6 +108,8 @@ class TextWriter:
         self.stream = with_defaults(self.stream, {})
         per_text, kinds = self.stream.foils_per_text or 0, self.stream.foil_kinds or GRAPH_KINDS
         self._foils = FoilWriter(per_text, kinds, self.stream.foil_names) if per_text else None
+        unit_kinds = self.stream.unit_kinds or GRAPH_KINDS
+        self._units = FoilWriter(1, unit_kinds, self.stream.foil_names) if self.stream.units_per_image else None
 
     def __call__(self, image: Tensor, sample: Sample, rng: np.random.Generator) -> Example:
         """Draw the texts of a sample whose boxes are in pixels of `image`.
@@ -128,6 +132,10 @@ class TextWriter:
         if self._foils is not None:
             foils = self._foils.of_caption(text, sample.graph, rng)
             example.foils = [(self._plain(self.encoder.caption(text)), 0, kind) for text, kind in foils]
+        if self._units is not None:
+            count = self.stream.units_per_image or 0
+            found = self._units.units_of_captions(sample.captions, sample.graph, count, rng)
+            example.units = self._short(found, self.encoder.caption)
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         entities = [entity for entity in sample.graph.entities if entity.box is not None]
@@ -166,6 +174,9 @@ class TextWriter:
             foils = self._foils.of_triplets(graph, told, rng)
             fitting = (foil for foil in foils if self.encoder.fits(foil.texts))
             example.foils = [(self._plain(self.encoder.triplets(foil.texts)), 0, foil.kind) for foil in fitting]
+        if self._units is not None:
+            found = self._units.units_of_graph(graph, self.stream.units_per_image or 0, rng)
+            example.units = self._short(found, lambda text: self.encoder.triplets([text]), self.encoder.fits)
         rows: dict[int, int] = {}
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
             subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
@@ -179,6 +190,21 @@ class TextWriter:
             label = self.encoder.caption(entity.label)
             box = _relative(entity, size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
+
+    def _short(
+        self,
+        units: Sequence[Unit],
+        encode: Callable[[str], Tokens],
+        fits: Callable[[list[str]], bool] = lambda texts: True,
+    ) -> list[tuple[Text, Text | None]]:
+        """The units of an image as texts; those of equal tokens count as one."""
+        kept: dict[int, tuple[Text, Text | None]] = {}
+        for unit in units:
+            if fits([unit.text]):
+                text = self._plain(encode(unit.text))
+                foil = None if unit.foil is None or not fits([unit.foil]) else self._plain(encode(unit.foil))
+                kept.setdefault(text.identity, (text, foil))
+        return list(kept.values())
 
     def _plain(self, tokens: Tokens) -> Text:
         """A text of which no words are masked."""
@@ -226,7 +252,9 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
         **origin,
     }
     if any(example.foils is not None for example in examples):
-        common["foils"] = _foils(examples, common["pairs"], pad_id)
+        common["foils"] = _foils(examples, pad_id)
+    if any(example.units is not None for example in examples):
+        common["units"] = _units(examples, pad_id)
     if kind != "graphs":
         return BATCH_TYPES[kind](**common)
     first = np.cumsum([0] + [len(example.entities) for example in examples])
@@ -259,8 +287,8 @@ def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bo
     )
 
 
-def _foils(examples: Sequence[Example], pairs: Pairs, pad_id: int) -> Foils:
-    """The foils of all examples, each with the place of its true text among `pairs`."""
+def _foils(examples: Sequence[Example], pad_id: int) -> Foils:
+    """The foils of all examples, each with the place of its true text among the pairs."""
     first = np.cumsum([0] + [len(example.texts) for example in examples]).tolist()
     of_image = [example.foils or [] for example in examples]
     of = [start + row for start, foils in zip(first, of_image, strict=False) for _, row, _ in foils]
@@ -273,6 +301,20 @@ def _foils(examples: Sequence[Example], pairs: Pairs, pad_id: int) -> Foils:
         torch.tensor(slots, dtype=torch.long),
         torch.tensor([kind_number(kind) for foils in of_image for _, _, kind in foils], dtype=torch.long),
         max(slots, default=0) + 1,
+    )
+
+
+def _units(examples: Sequence[Example], pad_id: int) -> Units:
+    """The units of all examples, and their foils."""
+    of_image = [example.units or [] for example in examples]
+    foils = [[foil for _, foil in units if foil is not None] for units in of_image]
+    has_foil = [foil is not None for units in of_image for _, foil in units]
+    of = torch.tensor([row for row, has in enumerate(has_foil) if has], dtype=torch.long)
+    slots = [slot for units in of_image for slot in range(len(units))]
+    return Units(
+        _pairs([[text for text, _ in units] for units in of_image], pad_id, boxes=False, masked=False),
+        torch.tensor(slots, dtype=torch.long),
+        Foils(_pairs(foils, pad_id, boxes=False, masked=False), of, torch.zeros_like(of), torch.zeros_like(of)),
     )
 
 

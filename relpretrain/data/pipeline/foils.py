@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relpretrain.scene_graph import Relation, SceneGraph
+from relpretrain.scene_graph import Relation, SceneGraph, triplet_text
 from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, NOUNS, Witness, caption_foils, triplet_foils
 from relpretrain.scene_graph.parse import ParsedCaption, build_parser
+
+TRIES = 8
+"""Further triplets that are looked at for one with a foil."""
 
 
 class TripletFoil(NamedTuple):
@@ -19,6 +23,13 @@ class TripletFoil(NamedTuple):
 
     texts: list[str]
     kind: str
+
+
+class Unit(NamedTuple):
+    """A short true text of an image, and a false one like it, if there is any."""
+
+    text: str
+    foil: str | None
 
 
 @dataclass
@@ -69,8 +80,43 @@ class FoilWriter:
                     break
         return found
 
+    def units_of_graph(self, graph: SceneGraph, count: int, rng: np.random.Generator) -> list[Unit]:
+        """Up to `count` triplets of a graph in words, each with a foil, those that have one first."""
+        witness, found = Witness(graph), dict[str, str | None]()
+        names = [*NOUNS, *(e.label for e in graph.entities)] if self.names is None else self.names
+        without: dict[str, str | None] = {}
+        for index in rng.permutation(len(graph.relations))[: count + TRIES].tolist():
+            text = triplet_text(graph, graph.relations[index])
+            if len(found) == count or text in found:
+                continue
+            for kind in self._order([kind for kind in self.kinds if kind in GRAPH_KINDS], rng):
+                foils = triplet_foils(graph, graph.relations[index], [kind], rng, names, witness=witness)
+                if kind in foils:
+                    found[text] = foils[kind].text
+                    break
+            else:
+                without.setdefault(text, None)
+        return [Unit(*item) for item in [*found.items(), *without.items()][:count]]
+
+    def units_of_captions(
+        self, captions: Sequence[str], graph: SceneGraph, count: int, rng: np.random.Generator
+    ) -> list[Unit]:
+        """Up to `count` sentences of an image's captions, in a random order, each with a foil where it has one."""
+        texts = list(dict.fromkeys(s for caption in captions for s in sentences(caption)))
+        chosen = [texts[i] for i in rng.permutation(len(texts))[:count].tolist()]
+        units = []
+        for text in chosen:
+            foils = FoilWriter(1, self.kinds, self.names).of_caption(text, graph, rng)
+            units.append(Unit(text, foils[0][0] if foils else None))
+        return units
+
     def _order(self, kinds: Sequence[str], rng: np.random.Generator) -> list[str]:
         return [kinds[i] for i in rng.permutation(len(kinds)).tolist()]
+
+
+def sentences(caption: str) -> list[str]:
+    """The sentences of a long caption (DreamLIP's: at full stops and ends of lines)."""
+    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", caption) if part.strip(" .")]
 
 
 def kind_number(kind: str) -> int:
