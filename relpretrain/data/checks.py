@@ -58,7 +58,7 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             value = getattr(stream, field)
             if value is not None and value < 1:
                 problems.append(f"{where}: {field}={value} must be at least 1.")
-        for field in ("foils_per_text", "units_per_image"):
+        for field in ("foils_per_text", "units_per_image", "positions_per_text"):
             if (value := getattr(stream, field)) is not None and value < 0:
                 problems.append(f"{where}: {field}={value} must not be negative.")
         for kinds in (stream.foil_kinds, stream.unit_kinds):

@@ -32,6 +32,7 @@ from relpretrain.scene_graph import (
     verbalised,
 )
 from relpretrain.scene_graph.foils import GRAPH_KINDS
+from relpretrain.scene_graph.positions import with_positions
 from relpretrain.types import Batch, CaptionBatch, Foils, GraphBatch, Kind, Normalisation, Pairs, RegionBatch, Units
 
 BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
@@ -160,22 +161,25 @@ class TextWriter:
             example.lost += ["triplet_too_long"] * (not good)
             return good
 
-        told = verbalised(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
+        spoken = graph
+        if self.stream.positions_per_text:
+            spoken = with_positions(graph, self.stream.positions_per_text, *size, rng)
+        told = verbalised(spoken, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
         if not told:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(list(told))
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
+        meanings = {triplet_meaning(spoken, relation, self.encoder.ids) for relation in told.values()}
         same = sorted(meanings)  # whatever the order and the direction
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
         weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
         example.texts = [Text(tokens, token_identity(ids), masked, weight=weight)]
         if self._foils is not None:
-            foils = self._foils.of_triplets(graph, told, rng)
+            foils = self._foils.of_triplets(spoken, told, rng)
             fitting = (foil for foil in foils if self.encoder.fits(foil.texts))
             example.foils = [(self._plain(self.encoder.triplets(foil.texts)), 0, foil.kind) for foil in fitting]
         if self._units is not None:
-            found = self._units.units_of_graph(graph, self.stream.units_per_image or 0, rng)
+            found = self._units.units_of_graph(spoken, self.stream.units_per_image or 0, rng)
             example.units = self._short(found, lambda text: self.encoder.triplets([text]), self.encoder.fits)
         rows: dict[int, int] = {}
         for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):

@@ -36,6 +36,8 @@ class Stream:
             what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
         confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
+        positions_per_text: Relations that boxes tell ("left of", "inside", "larger than") which join those that a text
+            is drawn from (graphs, VSG).
         foils_per_text: Foils made of a text, each of another kind (captions, graphs); None for what the stream's
             objectives ask for (`TextFoil.foils_per_text`), 0 without one that does.
         foil_kinds: What foils may change, of `relpretrain.scene_graph.foils.KINDS`; None likewise.
@@ -71,6 +73,7 @@ class Stream:
     boxed: bool | None = None
     min_confidence: float = 0.0
     confidence_weights: bool = False
+    positions_per_text: int = 0
     foils_per_text: int | None = None
     foil_kinds: list[str] | None = None
     foil_names: list[str] | None = None
