@@ -52,6 +52,8 @@ def graph_loader(
     foils_per_text: int = 0,
     foil_kinds: Sequence[str] = GRAPH_KINDS,
     foil_names: Sequence[str] | None = None,
+    units_per_image: int = 0,
+    positions_per_text: int = 0,
     vocabulary: str | RelationVocabulary | None = None,
     max_tokens: int = 112,
     separator: bool | None = None,
@@ -90,6 +92,8 @@ def graph_loader(
         foils_per_text: False texts made of a text, each of another kind (for `TextFoil`).
         foil_kinds: What these may change, of `relpretrain.scene_graph.foils.KINDS`.
         foil_names: Names of things that may stand in the place of others in foils; None for common ones.
+        units_per_image: Single triplets as short texts with a foil each (for `RelationUnits` and `MultiPositive`).
+        positions_per_text: Relations that boxes tell ("left of") which join those that a text is drawn from.
         vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
             are outside it is printed, and a warning if it is more than a third.
         max_tokens: Maximum length of a text, special tokens included.
@@ -135,6 +139,9 @@ def graph_loader(
         foils_per_text=foils_per_text,
         foil_kinds=list(foil_kinds),
         foil_names=None if foil_names is None else list(foil_names),
+        units_per_image=units_per_image,
+        unit_kinds=list(foil_kinds),
+        positions_per_text=positions_per_text,
         min_scale=min_scale,
         flip=flip,
         color=color,

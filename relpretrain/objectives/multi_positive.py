@@ -127,5 +127,5 @@ class MultiPositive(Objective):
         best = to_texts.detach().masked_fill(excluded, float("-inf"))
         found = best.argmax(dim=1) if best.shape[1] else positive
         right = own.gather(1, found.clamp(max=max(0, own.shape[1] - 1))[:, None]) & (found < own.shape[1])[:, None]
-        metrics = {"multi_positive_accuracy": (right.squeeze(1) & there).sum() / there.sum().clamp(min=1)}
-        return self.output({"multi_positive": loss}, len(units), metrics, {"multi_positive_accuracy": there.sum()})
+        metrics = {"itc_accuracy": (right.squeeze(1) & there).sum() / there.sum().clamp(min=1)}
+        return self.output({"itc": loss}, len(units), metrics, {"itc_accuracy": there.sum()})

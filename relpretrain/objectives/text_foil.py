@@ -178,18 +178,18 @@ class TextFoil(Objective):
         for number, site in enumerate(self.served):
             if site == "itc_columns":
                 loss = columns(true, false)
-                counts[f"foil_{site}"] = len(true)
+                counts[f"{site}"] = len(true)
             else:
                 loss, right = self._rows(number, site, true, false, foils, found)
-                counts[f"foil_{site}"] = found.sum()
-                metrics[f"foil_{site}_accuracy"] = right.float().sum() / max(1, len(right))
-                counts[f"foil_{site}_accuracy"] = len(right)
+                counts[f"{site}"] = found.sum()
+                metrics[f"{site}_accuracy"] = right.float().sum() / max(1, len(right))
+                counts[f"{site}_accuracy"] = len(right)
                 for kind in (KINDS.index(name) for name in self.foil_kinds):
                     here = foils.kinds == kind
-                    name = f"foil_{site}_{KINDS[kind]}"
+                    name = f"{site}_{KINDS[kind]}"
                     metrics[name] = (right & here).sum() / here.sum().clamp(min=1)
                     counts[name] = here.sum()
-            parts[f"foil_{site}"] = self.sites[site] * loss
+            parts[f"{site}"] = self.sites[site] * loss
         return self.output(parts, len(foils), metrics, counts)
 
     def _rows(

@@ -123,16 +123,16 @@ class RelationUnits(Objective):
         counts: dict[str, int | Tensor] = {}
         if "itc" in self.served:
             loss, right = contrast(true, false, units)
-            parts["units_itc"] = self.weights["itc"] * loss
-            metrics["units_itc_accuracy"], counts["units_itc_accuracy"] = right, len(units.foils)
+            parts["itc"] = self.weights["itc"] * loss
+            metrics["itc_accuracy"], counts["itc_accuracy"] = right, len(units.foils)
         if "itm" in self.served:
             positive, negative = pair_losses(true.matched, false.matched)
             number = len(positive) + len(negative)
-            parts["units_itm"] = self.weights["itm"] * mean_over_ranks(positive.sum() + negative.sum(), number)
+            parts["itm"] = self.weights["itm"] * mean_over_ranks(positive.sum() + negative.sum(), number)
             of = units.foils.of
             right = (true.matched[of, 1] - true.matched[of, 0] > false.matched[:, 1] - false.matched[:, 0]).float()
-            metrics["units_itm_accuracy"] = right.sum() / max(1, len(of))
-            counts["units_itm_accuracy"] = len(of)
+            metrics["itm_accuracy"] = right.sum() / max(1, len(of))
+            counts["itm_accuracy"] = len(of)
         return self.output(parts, len(units), metrics, counts)
 
 
