@@ -80,7 +80,7 @@ def adaptive_rank(own: Tensor, foils: Tensor, thresholds: Tensor) -> Tensor:
 def next_thresholds(
     thresholds: Tensor, own_sums: Tensor, foil_sums: Tensor, counts: Tensor, largest: float = 10.0
 ) -> Tensor:
-    """Margins after a batch (CE-CLIP): the mean gap between true texts and foils of each kind, so that they grow with it.
+    """Margins after a batch (CE-CLIP): the mean gap between true texts and foils of each kind.
 
     Args:
         thresholds: Those before, one for each kind, (kinds,).
@@ -115,7 +115,7 @@ def column_losses(
     positive: Tensor,
     temperature: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Contrastive losses with all foils of the joint batch as further texts for every image (NegCLIP, arXiv 2210.01936).
+    """Contrastive losses with all foils of the joint batch as further texts for every image (NegCLIP).
 
     Foils never look for images themselves. A foil of another image that is a true text of this one is left out.
 

@@ -20,6 +20,10 @@ _FAMILY_OF = {word: name for name, adjectives in _FAMILIES.items() for word in a
 _IRREGULAR = {"men": "man", "women": "woman", "people": "person", "children": "child", "feet": "foot", "teeth": "tooth"}
 
 
+NOUNS = tuple(sorted({name for group in (*MIXED_UP, *BROADER.values()) for name in group.split()}))
+"""Names of common things, for the place of another one in a foil."""
+
+
 class Phrase(NamedTuple):
     """A name of a thing, taken apart: adjectives of `FAMILIES`, and the rest without them."""
 
