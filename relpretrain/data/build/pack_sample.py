@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -178,7 +179,7 @@ def read_captions(record: dict[str, Any], txt: str | None, dropped: Counter[str]
         ValueError: If captions or weights are malformed.
     """
     listed = captions_of(record, txt)
-    weights = caption_weights_of(record, listed) or [None] * len(listed)
+    weights: Sequence[float | None] = caption_weights_of(record, listed) or [None] * len(listed)
     return [(clean, w) for text, w in zip(listed, weights, strict=True) for clean in clean_captions([text], dropped)]
 
 
