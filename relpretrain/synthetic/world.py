@@ -240,7 +240,8 @@ class World:
         Returns:
             The other scene; None if it would show what is held out.
         """
-        boxes, size = [entity.box for entity in scene.graph.entities], self.image_size
+        boxes = [entity.box for entity in scene.graph.entities if entity.box is not None]  # all of them have one
+        size = self.image_size
         one, other = (boxes[i].center for i in rng.permutation(len(boxes))[:2])
         sideways = abs(one[0] - other[0]) > abs(one[1] - other[1])
         if sideways or len(boxes) > 2:
