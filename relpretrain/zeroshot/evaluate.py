@@ -95,8 +95,13 @@ def evaluate(
     Raises:
         ValueError: If an item cannot be scored; says where the scores of those before it are.
     """
-    with looking_ahead(Ahead([_texts(part) for part in ready if type(part.task).score is PairTask.score])):
+    with looking_ahead(Ahead([_texts(part) for part in ready if _by_pairs(part.task)])):
         return list(_evaluate(scorer, ready, out, skipped))
+
+
+def _by_pairs(task: Task) -> bool:
+    """Whether a task is scored as pairs of an image and a text, and in no way of its own."""
+    return isinstance(task, PairTask) and type(task).score is PairTask.score
 
 
 def _texts(part: Ready) -> dict[View, list[str]]:

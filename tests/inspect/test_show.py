@@ -255,6 +255,8 @@ def test_a_label_of_megabytes_is_cut(tmp_path):
     assert main(["data", "show", str(tmp_path / "s"), "--tokenizer", words, "--out", str(page), "--draws", "1"]) == 0
     assert time.perf_counter() - start < 30  # seconds; it did not end in minutes
     assert page.stat().st_size < 100_000
+
+
 def test_captions_are_marked_where_their_graph_was_read(tmp_path, lenses):
     """Words of entities and relations are marked; all else, and what spans do not fit, stays as it is."""
     caption = "A <b>cat</b> on a mat"

@@ -1,6 +1,6 @@
 """Splits and tasks with the same images: what a later one asks is answered while an image is encoded for the first.
 
-Encoding images is most of what a model of usual size does, four of five seconds on VALSE. Only scores are kept.
+Encoding images is most of what a model of usual size does. Only scores are kept.
 """
 
 from __future__ import annotations

@@ -278,7 +278,9 @@ def score_items(
     own: list[tuple[int, list[Record]] | Answer] = []
     views = [view for view in by_image if ahead.known(view) is None]
     for view, numbers in by_image.items():
-        for number in numbers if (known := ahead.known(view)) is not None else ():
+        if (known := ahead.known(view)) is None:
+            continue
+        for number in numbers:
             answers = [known[text] for text in items[number].texts]
             learn_limits(scorer, answers)
             long = {answer.text for answer in answers if answer.at_limit}
