@@ -101,7 +101,8 @@ def evaluate(
 
 def _by_pairs(task: Task) -> bool:
     """Whether a task is scored as pairs of an image and a text, and in no way of its own."""
-    return isinstance(task, PairTask) and type(task).score is PairTask.score
+    kinds = type(task).__mro__
+    return isinstance(task, PairTask) and all("score" not in vars(kind) for kind in kinds[: kinds.index(PairTask)])
 
 
 def _texts(part: Ready) -> dict[View, list[str]]:
