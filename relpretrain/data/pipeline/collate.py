@@ -26,6 +26,8 @@ from relpretrain.identity import number_of
 from relpretrain.scene_graph import (
     Entity,
     RelationVocabulary,
+    SceneGraph,
+    all_pairs,
     choose_relations,
     triplet_meaning,
     verbalised,
@@ -147,9 +149,9 @@ class TextWriter:
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
         example.texts = [Text(tokens, token_identity(ids), masked)]
         rows: dict[int, int] = {}
-        for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
-            subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
-            example.triplets.append((subject, object_, relation.relation))
+        for subject, name, object_ in self._triplets(graph, rng):
+            ends = (rows.setdefault(i, len(rows)) for i in (subject, object_))
+            example.triplets.append((*ends, name))
         if self.vocabulary is not None:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
@@ -158,6 +160,13 @@ class TextWriter:
             label = self.encoder.caption(entity.label)
             box = entity.box.relative(*size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
+
+    def _triplets(self, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[int, str, int]]:
+        """Subject, relation and object of what is classified."""
+        if self.stream.boxes_per_image:
+            return all_pairs(graph, self.stream.boxes_per_image, rng)
+        chosen = choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary)
+        return [(relation.subject, relation.relation, relation.object) for relation in chosen]
 
     def _text(
         self,

@@ -32,6 +32,9 @@ class Stream:
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
+        boxes_per_image: Entities drawn from an image, among which every ordered pair is looked at, with all its
+            relations or as one without any (graphs, RelationTagger); in place of `relations_per_image`. None for what
+            the stream's objectives ask for (`RelationTagger.boxes_per_image`), 0 (drawn triplets) without one.
         sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
             stand in random order (graphs, VSG).
         min_scale: Smallest fraction of the image's area that a random crop keeps; 1 switches cropping off.
@@ -55,6 +58,7 @@ class Stream:
     image_rows: bool = False
     relations_per_text: int | None = None
     relations_per_image: int | None = None
+    boxes_per_image: int | None = None
     sort_relations: bool = True
     min_scale: float = 0.5
     flip: float = 0.5
@@ -65,7 +69,7 @@ class Stream:
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
-    """The stream with `relations_per_text` and `relations_per_image` filled in from its objectives.
+    """The stream with what is None of the numbers per text and per image filled in from its objectives.
 
     Args:
         stream: The stream as written in the recipe.
@@ -81,4 +85,5 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         stream,
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
+        boxes_per_image=asked("boxes_per_image", 0) if stream.boxes_per_image is None else stream.boxes_per_image,
     )
