@@ -114,7 +114,7 @@ class Batches:
         dataset = row.dataset
         entry = self.shards[stream][dataset][row.shard]
         shard = self.opened.get(entry, lambda: self._needed(numbers[0]))
-        index, number = shard.index, shard.row(self.schedule.streams[stream].kind, row.row)
+        index, number = shard.index, shard.row(self.schedule.streams[stream].need, row.row)
         pipeline = self.pipelines[stream]
         if pipeline.exclusion is not None and (listed := pipeline.exclusion.reason(index.image_ids[number])):
             return None, [(dataset, listed, index.place(number))]

@@ -23,7 +23,7 @@ from relpretrain.data.shards.manifest import ShardEntry, manifests, place_of_pro
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import suggest, wrong_fraction
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Kind, Need
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
 
@@ -31,7 +31,12 @@ _ODD = 0.05  # share of those that may have no triplet of usual length
 _LOOK = 64  # graphs examined for the text limit
 _SHARDS = 8  # of a dataset, that are opened for it
 _TOLD = 3  # broken shards of a dataset that are named one by one
-_NEEDS: dict[Kind, str] = {"captions": "captions", "regions": "entities", "graphs": "relations"}
+_NEEDS: dict[Need, str] = {
+    "captions": "captions",
+    "regions": "entities with boxes",
+    "graphs": "relations",
+    "boxed_graphs": "relations between two boxes",
+}
 
 
 def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
@@ -58,8 +63,11 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             problems.append(f"{where}: entities_per_image=1 must be at least 2 with image_rows: one is a caption.")
         if not 0 < stream.min_scale <= 1:
             problems.append(f"{where}: min_scale={stream.min_scale:g} must be above 0 and at most 1.")
-        if problem := wrong_fraction("flip", stream.flip, "probability"):
-            problems.append(f"{where}: {problem}")
+        for problem in (
+            wrong_fraction("flip", stream.flip, "probability"),
+            wrong_fraction("min_confidence", stream.min_confidence),
+        ):
+            problems += [f"{where}: {problem}"] if problem else []
         if stream.batch_size % world_size:
             problems.append(uneven(name, stream.batch_size, world_size))
         problems += [problem for wrong in (wrong_ratios, wrong_neighbours) if (problem := wrong(name, stream))]
@@ -136,15 +144,16 @@ def holdings(
         for dataset, entries in shards[name].items():
             if not entries or stream.kind not in BATCH_TYPES:
                 continue  # reported by `find` or `settings`
-            have = [sum(entry.eligible[kind] for entry in entries) for kind in BATCH_TYPES]
-            if not sum(entry.eligible[stream.kind] for entry in entries):
+            have = {need: sum(entry.eligible[need] for entry in entries) for need in _NEEDS}
+            if not have[stream.need]:
                 ends = name_of(entries[0].shard), name_of(entries[-1].shard)
                 names = ends[0] if len(entries) == 1 else f"{ends[0]} ... {ends[1]}"
                 problems.append(
                     f"Stream {name!r} (kind {stream.kind}, ratio {stream.ratio:g}) needs samples with "
-                    f"{_NEEDS[stream.kind]}, but dataset {dataset!r} has none: its {len(entries)} shard(s) ({names}) "
-                    f"hold {sum(entry.samples for entry in entries)} samples, {have[0]} with captions, {have[1]} with "
-                    f"entities, {have[2]} with relations. Give it other shards, or set its ratio to 0."
+                    f"{_NEEDS[stream.need]}, but dataset {dataset!r} has none: its {len(entries)} shard(s) ({names}) "
+                    f"hold {sum(entry.samples for entry in entries)} samples, "
+                    f"{', '.join(f'{have[need]} with {what}' for need, what in _NEEDS.items())}. "
+                    "Give it other shards, or set its ratio to 0."
                 )
             bad = Counter[tuple[str, str, str]]()
             lossy: dict[str, ShardEntry] = {}  # by reason, the first shard that lost a sample for it
@@ -206,8 +215,8 @@ def text_limits(
         first: Which one: the number of the shard that is read first, by dataset and eligible rows of its shards.
     """
     for dataset, entries in shards.items():
-        rows = np.array([entry.eligible["graphs"] for entry in entries])
-        looked = [entry for entry in entries if entry.eligible["graphs"] and not is_remote(entry.shard)][:_SHARDS]
+        rows = np.array([entry.eligible[stream.need] for entry in entries])
+        looked = [entry for entry in entries if entry.eligible[stream.need] and not is_remote(entry.shard)][:_SHARDS]
         try:
             if not looked and rows.any():
                 looked = [entries[first(dataset, rows)]]
@@ -228,7 +237,7 @@ def text_limit(name: str, stream: Stream, shards: Iterable[ShardIndex], encoder:
     """Report a `max_tokens` too small for a single triplet of more graphs of a dataset than a few odd ones."""
     shortest: list[tuple[int, str]] = []
     for index in shards:
-        for row in index.eligible("graphs")[: _LOOK - len(shortest)].tolist():
+        for row in index.eligible(stream.need)[: _LOOK - len(shortest)].tolist():
             try:
                 graph = SceneGraph.from_json(parse_json(index.read(row).json or b"{}"), math.inf, math.inf)
             except (GraphError, ValueError):

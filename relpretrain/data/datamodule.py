@@ -155,17 +155,19 @@ class RelationDataModule(LightningDataModule):
         problems += self._found[1]
         return self._found[0]
 
-    def optimizer_steps(self, accumulate: int = 1) -> int | None:
+    def optimizer_steps(self, accumulate: int = 1, objectives: Mapping[str, Any] | None = None) -> int | None:
         """Optimizer steps after which the stopping rule ends training: a Trainer's `max_steps` should be no more.
 
         Args:
             accumulate: The Trainer's `accumulate_grad_batches`.
+            objectives: The model's objectives by name: which samples a stream draws may depend on its own.
 
         Returns:
             None where no rule ends training, and where settings or data have a problem, which `setup` will report.
         """
         if self.stop == "max_steps" or self._check_settings(self.streams):
             return None
+        self._settle(dict((objectives or {}).items()))
         problems: list[str] = []
         self._load_exclusion(problems)
         shards = self._find(problems)
@@ -174,6 +176,19 @@ class RelationDataModule(LightningDataModule):
         counts, _ = eligible_counts(self.streams, shards)
         end = BatchSchedule(self.streams, counts, self.seed).end(self.stop)
         return None if end is None else trainer_flags.optimizer_steps(end, accumulate)
+
+    @property
+    def _objectives(self) -> dict[str, Any]:
+        """The objectives of the trainer's model by name."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return dict(getattr(module, "objectives", {}).items())
+
+    def _settle(self, objectives: Mapping[str, Any]) -> None:
+        """Fill in what the streams leave to their objectives, of which the schedule is to know."""
+        for streams in (self.streams, self.validation):
+            for name, stream in streams.items():
+                if objectives.keys() >= set(stream.objectives):
+                    streams[name] = dataclasses.replace(stream, boxed=with_defaults(stream, objectives).boxed)
 
     def setup(self, stage: str | None = None) -> None:
         """Find the shards' manifests, and check all that can be known before training.
@@ -184,6 +199,7 @@ class RelationDataModule(LightningDataModule):
         if self.schedule is not None:
             return
         problems: list[str] = []
+        self._settle(self._objectives)
         streams = self._all_streams()
         problems += self._check_settings(streams)
         exclusion = self._load_exclusion(problems)
@@ -539,10 +555,8 @@ class RelationDataModule(LightningDataModule):
         exclusion: Exclusion | None = None,
         groups: int = 1,
     ) -> Batches:
-        module = None if self.trainer is None else self.trainer.lightning_module
-        tokenizer = self._load_tokenizer()
+        tokenizer, objectives = self._load_tokenizer(), self._objectives
         pipelines = {}
-        objectives = dict(getattr(module, "objectives", {}).items())
         for name, recipe in streams.items():
             stream = with_defaults(recipe, objectives)
             encoder = TextEncoder(tokenizer, stream.max_tokens, self.separator, self.clean)

@@ -45,6 +45,9 @@ def graph_loader(
     *,
     relations_per_text: int = 8,
     relations_per_image: int = 2,
+    boxed: bool = False,
+    min_confidence: float = 0.0,
+    confidence_weights: bool = False,
     vocabulary: str | RelationVocabulary | None = None,
     max_tokens: int = 112,
     separator: bool | None = None,
@@ -77,6 +80,9 @@ def graph_loader(
         image_size: Side of the images that the host sees, in pixels.
         relations_per_text: Triplets verbalised into one text (VSG's K).
         relations_per_image: Triplets drawn from an image for MRC.
+        boxed: Whether only graphs are drawn with a relation between two entities that have boxes: all that MRC uses.
+        min_confidence: Relations of less confidence are left out, and with them samples that have no other.
+        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence.
         vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
             are outside it is printed, and a warning if it is more than a third.
         max_tokens: Maximum length of a text, special tokens included.
@@ -116,6 +122,9 @@ def graph_loader(
         max_tokens=max_tokens,
         relations_per_text=relations_per_text,
         relations_per_image=relations_per_image,
+        boxed=boxed,
+        min_confidence=min_confidence,
+        confidence_weights=confidence_weights,
         min_scale=min_scale,
         flip=flip,
         color=color,

@@ -46,6 +46,9 @@ class Objective(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     """Parts of the backbone (`relpretrain.types.PARTS`) that the objective uses beside encoding images and texts."""
 
+    needs_boxes: ClassVar[bool] = False
+    """Whether, of a graph, only relations between two entities with boxes serve it."""
+
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight

@@ -74,6 +74,7 @@ class RelationHead(Objective):
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
     needs = ("regions",)
+    needs_boxes = True
     fingerprint: Tensor
     init_args: dict[str, Any]
 

@@ -1,9 +1,10 @@
 """Scene graphs: what is in an image, where, and how it relates. Needs no torch."""
 
 from relpretrain.scene_graph.coverage import Coverage, coverage, coverage_lines, tell_outside, warn_outside
+from relpretrain.scene_graph.entity import Entity, Relation, fit_box
 from relpretrain.scene_graph.errors import FlipRefused, GraphError
 from relpretrain.scene_graph.geometry import Box, holds
-from relpretrain.scene_graph.graph import Entity, Relation, SceneGraph, fit_box
+from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
 from relpretrain.scene_graph.pairs import all_pairs
 from relpretrain.scene_graph.verbalise import choose_relations, triplet_meaning, triplet_text, verbalise, verbalised

@@ -10,7 +10,7 @@ from relpretrain.scene_graph.graph import SceneGraph
 
 
 def all_pairs(graph: SceneGraph, k: int, rng: np.random.Generator) -> list[tuple[int, str, int]]:
-    """Draw up to `k` entities, and list every ordered pair of two of them with each of its relations.
+    """Draw up to `k` entities with boxes, and list every ordered pair of two of them with each of its relations.
 
     The ends of relations drawn by chance make up half of them, so that few graphs give no relation; all others are
     drawn from all entities, so that every box comes, also one that nothing is said of. A pair without an annotated
@@ -25,15 +25,16 @@ def all_pairs(graph: SceneGraph, k: int, rng: np.random.Generator) -> list[tuple
         (subject, relation, object), the relation "" where the pair has none.
     """
     chosen: dict[int, None] = {}
-    for number in rng.permutation(len(graph.relations)).tolist():
-        relation = graph.relations[number]
+    relations = graph.boxed_pairs()
+    for number in rng.permutation(len(relations)).tolist():
+        relation = relations[number]
         ends = {relation.subject, relation.object}
         if len(chosen.keys() | ends) <= max(k // 2, min(k, 2)):
             chosen |= dict.fromkeys((relation.subject, relation.object))
     for number in rng.permutation(len(graph.entities)).tolist():
-        if len(chosen) < k:
+        if len(chosen) < k and graph.entities[number].box is not None:
             chosen.setdefault(number)
     named: dict[tuple[int, int], dict[str, None]] = {}
-    for relation in graph.relations:
+    for relation in relations:
         named.setdefault((relation.subject, relation.object), {})[relation.relation] = None
     return [(s, name, o) for s, o in itertools.permutations(chosen, 2) for name in named.get((s, o), {"": None})]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from relpretrain.scene_graph.graph import Relation, SceneGraph
+from relpretrain.scene_graph.entity import Relation
+from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.vocabulary import RelationVocabulary, evident_inverse
 
 
@@ -44,8 +46,8 @@ def verbalise(
 
     Triplets are drawn without replacement, and those that read alike count as one. In the order in which they were
     drawn, each stays only if all of it fits beside those that stayed before. What stayed is sorted by the centre of
-    the subject's box: top to bottom, then left to right, then in the order of the annotation. (The paper names the
-    centre but no order of axes and no rule for ties.)
+    the subject's box: top to bottom, then left to right, then in the order of the annotation; subjects without a box
+    come last. (The paper names the centre but no order of axes and no rule for ties.)
 
     Args:
         graph: The scene graph.
@@ -80,7 +82,8 @@ def verbalised(
             kept.append(text)
 
     def position(text: str) -> tuple[float, float, int]:
-        x, y = graph.entities[graph.relations[drawn[text]].subject].box.center
+        box = graph.entities[graph.relations[drawn[text]].subject].box
+        x, y = (math.inf, math.inf) if box is None else box.center
         return y, x, drawn[text]
 
     return {text: graph.relations[drawn[text]] for text in (sorted(kept, key=position) if sort else kept)}
@@ -100,11 +103,11 @@ def choose_relations(
         vocabulary: If given, triplets with other relations are left out.
 
     Returns:
-        Triplets that relate two different entities, in the order in which they were drawn.
+        Triplets that relate two different entities with boxes, in the order in which they were drawn.
     """
     candidates = [
         relation
-        for relation in {(r.subject, r.relation, r.object): r for r in graph.relations}.values()
+        for relation in {(r.subject, r.relation, r.object): r for r in graph.boxed_pairs()}.values()
         if relation.subject != relation.object and (vocabulary is None or relation.relation in vocabulary)
     ]
     drawn: dict[tuple[int, int], Relation] = {}

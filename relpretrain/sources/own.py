@@ -27,8 +27,8 @@ def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter 
     """Read images with graphs, captions, or both, in the order of the file.
 
     A line is an object about one image, whose file `image` names, with or without its ending. Entities are `boxes`, a
-    name and [x_min, y_min, x_max, y_max] each, or the `entities` of the sample format. Relations are
-    [subject, relation, object], or the objects of the sample format; subject and object are names, or numbers of
+    name and [x_min, y_min, x_max, y_max] each, or the `entities` of the sample format, with or without a box. Relations
+    are [subject, relation, object], or the objects of the sample format; subject and object are names, or numbers of
     entities from 0. `attributes` gives names theirs. Captions may be absent, and so may graphs.
 
     The whole file is looked at before the first image, so that all mistakes are told at once.
@@ -117,9 +117,10 @@ def _entities(item: dict[str, Any]) -> tuple[list[RawEntity], dict[str, list[int
     """The entities, and their numbers by name."""
     entities: list[RawEntity] = []
     for number, entity in enumerate(_list(item, "entities")):
-        if not isinstance(entity, dict) or not {"label", "box"} <= entity.keys():
+        placed = isinstance(entity, dict) and ("box" in entity or entity.keys() <= {"label", "attributes"})
+        if not placed or "label" not in entity:
             raise ValueError(f"expected an entity with 'label' and 'box', got {entity!r:.60} as entity {number}")
-        entities.append(_entity(entity["label"], entity["box"], _list(entity, "attributes")))
+        entities.append(_entity(entity["label"], entity.get("box"), _list(entity, "attributes")))
     boxes = item.get("boxes") or {}
     if not isinstance(boxes, dict):
         raise ValueError(f'expected boxes by name, such as {{"man": [x_min, y_min, x_max, y_max]}}, got {boxes!r:.60}')
@@ -138,6 +139,8 @@ def _entities(item: dict[str, Any]) -> tuple[list[RawEntity], dict[str, list[int
 def _entity(label: Any, box: Any, attributes: list[Any]) -> RawEntity:
     if not isinstance(label, str) or not label.strip():
         raise ValueError(f"expected a name for an entity, got {label!r:.60}")
+    if box is None:
+        return RawEntity(label, None, attributes)
     sides = [as_number(side) for side in box] if isinstance(box, list) and len(box) == 4 else [math.nan]
     if not all(map(math.isfinite, sides)) or sides[0] >= sides[2] or sides[1] >= sides[3]:
         raise ValueError(

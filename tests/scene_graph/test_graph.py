@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relpretrain.scene_graph import Box, Entity, FlipRefused, GraphError, Relation, SceneGraph, holds
-from relpretrain.scene_graph import graph as module
+from relpretrain.scene_graph import entity as module
 from tests.scene_graph.strategies import HEIGHT, WIDTH, boxes, graphs
 
 quick = settings(max_examples=150, deadline=None, derandomize=True)

@@ -81,7 +81,7 @@ def test_names_and_numbers_with_and_without_captions(folder):
         ({"image": "/elsewhere/a.jpg", "captions": "x"}, "'/elsewhere/a.jpg' is not in .*: name it from there"),
         ({"image": "a" * 300, "captions": "x"}, "there is no image 'aaa"),
         ({"image": "a.jpg", "boxes": [[0, 0, 9, 9]]}, "expected boxes by name"),
-        ({"image": "a.jpg", "entities": [{"label": "man"}]}, "an entity with 'label' and 'box'"),
+        ({"image": "a.jpg", "entities": [{"label": "man", "bbox": [0, 0, 9, 9]}]}, "an entity with 'label' and 'box'"),
         (
             {"image": "a.jpg", "entities": [{"label": "m", "box": [0, 0, 9, 9]}] * 2, "relations": [["m", "on", "m"]]},
             r"'m' is the name of entities \[0, 1\]: use their numbers",

@@ -118,7 +118,7 @@ class TextWriter:
         example.texts = [self._text(text, rng)]
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
-        entities = sample.graph.entities
+        entities = [entity for entity in sample.graph.entities if entity.box is not None]
         if not entities:
             raise BadSample("no_entity")
         if self.stream.image_rows and sample.captions:  # the first row, as in the official X-VLM code
@@ -126,7 +126,8 @@ class TextWriter:
             example.texts = [self._text(caption, rng, (0.5, 0.5, 1.0, 1.0))._replace(whole=True)]
         drawn = rng.permutation(len(entities))[: self.stream.entities_per_image - len(example.texts)].tolist()
         example.texts += [
-            self._text(_phrase(e, rng), rng, e.box.relative(*size), e.id) for e in (entities[i] for i in drawn)
+            self._text(_phrase(entity, rng), rng, _relative(entity, size), entity.id)
+            for entity in (entities[i] for i in drawn)
         ]
 
     def _graph(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
@@ -158,7 +159,7 @@ class TextWriter:
         for index in rows:
             entity = graph.entities[index]
             label = self.encoder.caption(entity.label)
-            box = entity.box.relative(*size)
+            box = _relative(entity, size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
 
     def _triplets(self, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[int, str, int]]:
@@ -178,6 +179,11 @@ class TextWriter:
         tokens = self.encoder.caption(text)
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
         return Text(tokens, token_identity(tokens.ids), masked, box, entity=entity)
+
+
+def _relative(entity: Entity, size: tuple[float, float]) -> tuple[float, float, float, float] | None:
+    """Where an entity is, (cx, cy, w, h) as fractions of an image of this width and height."""
+    return None if entity.box is None else entity.box.relative(*size)
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from relpretrain.data.pipeline.images import resized
 from relpretrain.data.pipeline.randaugment import rand_augment
 from relpretrain.data.pipeline.sample import Augmented, Sample
 from relpretrain.data.sampling.stream import Stream
+from relpretrain.errors import BadSample
 from relpretrain.scene_graph import Box, FlipRefused, SceneGraph, mentions_side
 
 MAX_ASPECT = 4 / 3
@@ -21,6 +23,9 @@ MAX_ASPECT = 4 / 3
 
 COLOR_STRENGTH = 0.3
 """How far brightness, contrast and saturation move from 1, either way."""
+
+EXCLUDED_BY_CONFIDENCE = "excluded_by_confidence"
+"""Reason for which a graph sample is left out that has no triplet as sure as its stream asks for."""
 
 _GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
 
@@ -31,14 +36,19 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
     What is said of the image stays true. Boxes follow the image; entities and triplets that a crop cuts away are
     dropped and counted; a flip exchanges left and right in relations, and is not done where a caption, a label or a
     relation speaks of a side in a way that cannot be exchanged. A crop that would leave a graph sample without a
-    triplet, or a region sample without an entity, gives way to the whole image.
+    triplet, or a region sample without an entity, gives way to the whole image. Before all that, triplets of less
+    confidence than the stream asks for are left out.
 
     Args:
         sample: What to augment.
         size: Side of the square that comes out, in pixels.
-        stream: Whose `kind`, `min_scale`, `flip` and `color` are used.
+        stream: Whose `kind`, `boxed`, `min_confidence`, `min_scale`, `flip` and `color` are used.
         rng: Where all choices are drawn from.
+
+    Raises:
+        BadSample: If no triplet is as sure as the stream asks for ("excluded_by_confidence").
     """
+    sample, doubted = _sure(sample, stream)
     height, width = sample.image.shape[1:]
     whole = Box(0.0, 0.0, float(width), float(height))
     area = _random_box(width, height, stream.min_scale, rng) if stream.min_scale < 1 else whole
@@ -53,12 +63,26 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
         pixels = rand_augment(pixels, rng, shape=stream.kind == "captions")
     elif stream.color:
         pixels = _jitter(pixels, rng)
-    return Augmented(pixels, replace(sample, graph=graph), dropped)
+    return Augmented(pixels, replace(sample, graph=graph), dropped + doubted)
+
+
+def _sure(sample: Sample, stream: Stream) -> tuple[Sample, Counter[str]]:
+    """The sample without the triplets that are too doubtful for the stream, and how many these are."""
+    graph = sample.graph.confident(stream.min_confidence)
+    doubted = len(sample.graph.relations) - len(graph.relations)
+    if stream.kind != "graphs" or not doubted:
+        return sample, Counter()
+    sample = replace(sample, graph=graph)
+    if not _material(stream, graph):
+        raise BadSample(EXCLUDED_BY_CONFIDENCE, f"no relation of a confidence of {stream.min_confidence:g}")
+    return sample, Counter(relation_below_confidence=doubted)
 
 
 def _material(stream: Stream, graph: SceneGraph) -> int:
     """How much of what the stream is about a graph holds."""
-    return {"captions": 0, "regions": len(graph.entities), "graphs": len(graph.relations)}[stream.kind]
+    if stream.need == "regions":
+        return sum(entity.box is not None for entity in graph.entities)
+    return {"captions": 0, "graphs": len(graph.relations), "boxed_graphs": len(graph.boxed_pairs())}[stream.need]
 
 
 def _random_box(width: int, height: int, min_scale: float, rng: np.random.Generator) -> Box:

@@ -73,14 +73,15 @@ def decode(
     return partial(_each, partial(_decoded, stream, image_size, exclusion), handler)
 
 
-def augment(stream: Stream, image_size: int) -> Stage[Sample, Augmented]:
+def augment(stream: Stream, image_size: int, handler: Handler = log_and_continue) -> Stage[Sample, Augmented]:
     """Crop, flip and colour samples so that what is said of them stays true, see `transforms.augment`.
 
     Args:
-        stream: Whose `kind`, `min_scale`, `flip` and `color` are used.
+        stream: Whose `kind`, `boxed`, `min_confidence`, `min_scale`, `flip` and `color` are used.
         image_size: Side of the square that comes out, in pixels.
+        handler: Told each sample without a triplet that is sure enough.
     """
-    return partial(_each, partial(_augmented, stream, image_size), log_and_continue)
+    return partial(_each, partial(_augmented, stream, image_size), handler)
 
 
 def verbalise(

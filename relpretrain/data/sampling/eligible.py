@@ -9,12 +9,17 @@ from numpy.typing import NDArray
 
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.manifest import ShardEntry
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Need
 
 Counts = dict[str, dict[str, NDArray[np.int64]]]
 """Eligible rows of each shard, by stream and dataset."""
 
-_MISSING: dict[Kind, str] = {"captions": "without caption", "regions": "without entity", "graphs": "without relation"}
+_MISSING: dict[Need, str] = {
+    "captions": "without caption",
+    "regions": "without an entity with a box",
+    "graphs": "without relation",
+    "boxed_graphs": "without a relation between two boxes",
+}
 
 
 def eligible_counts(
@@ -35,7 +40,7 @@ def eligible_counts(
         counts[name] = {}
         for dataset in stream.datasets:
             entries = shards[name][dataset]
-            counts[name][dataset] = np.array([entry.eligible[stream.kind] for entry in entries], np.int64)
+            counts[name][dataset] = np.array([entry.eligible[stream.need] for entry in entries], np.int64)
             lacking = sum(entry.samples for entry in entries) - int(counts[name][dataset].sum())
-            never_drawn[name, dataset] = {_MISSING[stream.kind]: lacking} if lacking else {}
+            never_drawn[name, dataset] = {_MISSING[stream.need]: lacking} if lacking else {}
     return counts, never_drawn

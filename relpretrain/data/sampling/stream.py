@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Kind, Need
 
 Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
 """When a run ends: at the trainer's `max_steps` alone, or earlier: before any dataset begins its second epoch, or once
@@ -35,6 +35,10 @@ class Stream:
         boxes_per_image: Entities drawn from an image, among which every ordered pair is looked at, with all its
             relations or as one without any (graphs, RelationTagger); in place of `relations_per_image`. None for what
             the stream's objectives ask for (`RelationTagger.boxes_per_image`), 0 (drawn triplets) without one.
+        boxed: Whether only graphs are drawn with a relation between two entities that have boxes (graphs); None for
+            what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
+        min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
+        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
         sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
             stand in random order (graphs, VSG).
         min_scale: Smallest fraction of the image's area that a random crop keeps; 1 switches cropping off.
@@ -59,6 +63,9 @@ class Stream:
     relations_per_text: int | None = None
     relations_per_image: int | None = None
     boxes_per_image: int | None = None
+    boxed: bool | None = None
+    min_confidence: float = 0.0
+    confidence_weights: bool = False
     sort_relations: bool = True
     min_scale: float = 0.5
     flip: float = 0.5
@@ -66,6 +73,11 @@ class Stream:
     dataset_ratios: Literal["uniform", "size"] | dict[str, float] = "uniform"
     replacement: bool = False
     neighbours: int = 1
+
+    @property
+    def need(self) -> Need:
+        """What a sample must have to be drawn."""
+        return "boxed_graphs" if self.kind == "graphs" and self.boxed else self.kind
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
@@ -83,6 +95,9 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
     per_text, per_image = stream.relations_per_text, stream.relations_per_image
     return replace(
         stream,
+        boxed=bool(consumers) and all(getattr(o, "needs_boxes", False) for o in consumers)
+        if stream.boxed is None
+        else stream.boxed,
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
         boxes_per_image=asked("boxes_per_image", 0) if stream.boxes_per_image is None else stream.boxes_per_image,

@@ -14,23 +14,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from relpretrain.data.shards.indexing import for_each, index_shards
+from relpretrain.data.shards.record import NEEDS, PARTS
 from relpretrain.data.shards.remote import cache_folder, fetch, is_absent, is_remote, name_of, place_of
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.data.shards.writer import KIND_OF, PARTS, pack_counts, write_manifest
+from relpretrain.data.shards.writer import pack_counts, write_manifest
 from relpretrain.errors import counted
 from relpretrain.identity import file_digest, fingerprint
+from relpretrain.kinds import Need
 from relpretrain.reading import read_json
 
-if TYPE_CHECKING:
-    from relpretrain.types import Kind  # loads torch
-
 NAME = "index.json"
-_KINDS: tuple[Kind, ...] = tuple(KIND_OF.values())
 _logger = logging.getLogger(__name__)
 
 
@@ -47,7 +45,8 @@ class ShardEntry:
         samples: Samples that its row index lists.
         bytes: Its size; None where the manifest does not say it.
         sha256: Its digest; None where the manifest does not say it.
-        eligible: Samples that have something for batches of a kind: a caption, an entity, a relation.
+        eligible: Samples that have what a stream needs: a caption, an entity with a box, a relation, one between two
+            boxes.
         problems: What was left out, by reason.
         relation_names: Names of relations, shared by the shards of a manifest.
         relation_numbers: Pairs of the place of a name and how often it occurs, with blanks between: `"0 12 7 1"`.
@@ -57,7 +56,7 @@ class ShardEntry:
     samples: int
     bytes: int | None
     sha256: str | None
-    eligible: Mapping[Kind, int]
+    eligible: Mapping[Need, int]
     problems: Mapping[str, int]
     relation_names: Sequence[str]
     relation_numbers: str
@@ -76,7 +75,7 @@ class ShardEntry:
             len(index),
             index.path.stat().st_size,
             sha256,
-            {kind: len(index.eligible(kind)) for kind in _KINDS},
+            {need: len(index.eligible(need)) for need in NEEDS},
             Counter(problem.reason for problem in index.problems),
             list(relations),
             pack_counts(relations, {name: number for number, name in enumerate(relations)}),
@@ -170,10 +169,10 @@ def describe(index: ShardIndex, sha256: str) -> dict[str, Any]:
     return {
         "name": index.path.name,
         "samples": len(index),
-        **{part: int(number) for part, number in zip(PARTS, index.counts.sum(axis=0).tolist(), strict=True)},
+        **{part: int(number) for part, number in zip(PARTS, index.counts.sum(axis=0).tolist(), strict=False)},
         "bytes": index.path.stat().st_size,
         "sha256": sha256,
-        "eligible": {kind: len(index.eligible(kind)) for kind in _KINDS},
+        "eligible": {need: len(index.eligible(need)) for need in NEEDS},
         "problems": dict(sorted(Counter(problem.reason for problem in index.problems).items())),
         "relation_counts": dict(index.relation_counts),
     }
@@ -205,8 +204,8 @@ def check_against(entry: ShardEntry, index: ShardIndex) -> None:
     Raises:
         ValueError: If they differ; names the shard and both numbers.
     """
-    said = {"samples": entry.samples, **{f"eligible for {kind}": entry.eligible[kind] for kind in _KINDS}}
-    have = {"samples": len(index), **{f"eligible for {kind}": len(index.eligible(kind)) for kind in _KINDS}}
+    said = {"samples": entry.samples, **{f"eligible for {need}": entry.eligible[need] for need in NEEDS}}
+    have = {"samples": len(index), **{f"eligible for {need}": len(index.eligible(need)) for need in NEEDS}}
     for what, number in said.items():
         if have[what] != number:
             raise ValueError(
@@ -285,7 +284,7 @@ def _entries(content: Any, place: str) -> list[ShardEntry]:
                 int(listed["samples"]),
                 None if listed.get("bytes") is None else int(listed["bytes"]),
                 listed.get("sha256"),
-                {kind: int(listed["eligible"][kind]) for kind in _KINDS},
+                _eligible(listed["eligible"]),
                 listed.get("problems") or nothing,
                 names,
                 listed.get("relation_numbers", ""),
@@ -294,6 +293,11 @@ def _entries(content: Any, place: str) -> list[ShardEntry]:
             raise ValueError(f"{place} is a damaged manifest of shards: {error!r} in {listed!r:.80}") from None
         entries.append(entry)
     return entries
+
+
+def _eligible(listed: Mapping[str, Any]) -> dict[Need, int]:
+    """What a manifest says of eligible samples; where all entities had boxes, it said nothing of boxed graphs."""
+    return {need: int(listed.get(need, listed["graphs"]) if need == "boxed_graphs" else listed[need]) for need in NEEDS}
 
 
 def _resolved(name: str, folder: str) -> str:

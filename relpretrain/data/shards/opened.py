@@ -16,7 +16,7 @@ from relpretrain.data.shards.manifest import ShardEntry, check_against
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Need
 
 _RETURNS = 5  # times that a copy is fetched again that others evict before it is opened
 
@@ -30,13 +30,13 @@ class OpenShard:
 
     def __init__(self, index: ShardIndex) -> None:
         self.index = index
-        self._rows: dict[Kind, NDArray[np.int64]] = {}
+        self._rows: dict[Need, NDArray[np.int64]] = {}
 
-    def row(self, kind: Kind, number: int) -> int:
-        """Row of the index of a sample by its number among those eligible for a kind."""
-        if kind not in self._rows:
-            self._rows[kind] = self.index.eligible(kind)
-        return int(self._rows[kind][number])
+    def row(self, need: Need, number: int) -> int:
+        """Row of the index of a sample by its number among those that have what a stream needs."""
+        if need not in self._rows:
+            self._rows[need] = self.index.eligible(need)
+        return int(self._rows[need][number])
 
     def close(self) -> None:
         """Close the tar."""

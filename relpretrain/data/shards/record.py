@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from relpretrain.errors import BadSample
+from relpretrain.kinds import Need
 from relpretrain.reading import decode, parse_json
 from relpretrain.sources.common.values import as_number, identity
 
@@ -29,6 +30,60 @@ def captions_of(record: Mapping[str, Any], txt: str | None) -> list[str]:
         if name == "captions" or any(captions):
             return [caption for caption in captions if caption]
     return [txt.strip()] if txt and txt.strip() else []
+
+
+NEEDS: dict[Need, int] = {"captions": 0, "regions": 3, "graphs": 2, "boxed_graphs": 4}
+"""Which of the counts of a sample says whether it serves a stream that needs this."""
+
+PARTS = ("captions", "entities", "relations")
+"""Parts of a sample, the first of its counts."""
+
+
+class Counts(NamedTuple):
+    """How much a sample holds; the last two are what boxes are known of."""
+
+    captions: int
+    entities: int
+    relations: int
+    boxed_entities: int
+    boxed_relations: int
+
+
+def counts_of(record: Mapping[str, Any], captions: int) -> Counts:
+    """Count what a record holds. What is malformed counts as sound, for those to judge who read it.
+
+    Args:
+        record: A sample's JSON.
+        captions: Number of its captions.
+    """
+    entities, relations = (_length(record.get(name)) for name in ("entities", "relations"))
+    listed = record.get("entities")
+    placed = [_placed(entity) for entity in (listed if isinstance(listed, list) else [listed] * entities)]
+    if all(placed):
+        return Counts(captions, entities, relations, entities, relations)
+    ends = record.get("relations")
+    boxed = [_pair(relation, placed) for relation in (ends if isinstance(ends, list) else [ends] * relations)]
+    return Counts(captions, entities, relations, sum(placed), sum(boxed))
+
+
+def _length(value: Any) -> int:
+    """How many things a list holds; whatever else is there counts as one."""
+    if isinstance(value, list):
+        return len(value)
+    return int(bool(value) and value == value)
+
+
+def _placed(entity: Any) -> bool:
+    """Whether an entity has a box."""
+    return not isinstance(entity, dict) or ((box := entity.get("box")) is not None and box == box)
+
+
+def _pair(relation: Any, placed: Sequence[bool]) -> bool:
+    """Whether both entities of a relation have a box."""
+    try:
+        return placed[relation["subject"]] and placed[relation["object"]]
+    except (TypeError, KeyError, IndexError):
+        return True
 
 
 def texts_of(json: bytes | None, txt: bytes | None) -> tuple[dict[str, Any], str]:

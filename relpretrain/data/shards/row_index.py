@@ -20,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relpretrain.data.shards.packed import PackedTexts
+from relpretrain.data.shards.record import NEEDS, Counts
 from relpretrain.data.shards.remote import cache_folder, is_remote, local_copy, name_of, place_of
 from relpretrain.data.shards.scan import Columns, Problem, scan
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.identity import fingerprint
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Need
 
-_VERSION = 4
-_COLUMNS: dict[Kind, int] = {"captions": 0, "regions": 1, "graphs": 2}
+_VERSION = 5
+_COUNTS = len(Counts._fields)
 _OPEN = 64  # shards, and tables of shards, that a process keeps open
 _ALIGNED = 64
 
@@ -117,7 +118,7 @@ class ShardIndex:
 
     @property
     def counts(self) -> NDArray[np.int32]:
-        """Captions, entities and relations, (samples, 3)."""
+        """What each sample holds (`record.Counts`), (samples, 5)."""
         return self.columns.counts
 
     @property
@@ -135,9 +136,9 @@ class ShardIndex:
         """How often each relation occurs in the samples, as they spell it."""
         return Counter(json.loads(self.relations))
 
-    def eligible(self, kind: Kind) -> NDArray[np.int64]:
-        """Rows that have something for batches of a kind: a caption, an entity, a relation."""
-        return np.flatnonzero(self.counts[:, _COLUMNS[kind]] > 0)
+    def eligible(self, need: Need) -> NDArray[np.int64]:
+        """Rows that have what a stream needs: a caption, an entity with a box, a relation, one between two boxes."""
+        return np.flatnonzero(self.counts[:, NEEDS[need]] > 0)
 
     def place(self, row: int) -> str:
         """Where a sample is, as "shard/key"."""
@@ -272,7 +273,7 @@ def _head(file: IO[bytes], stamp: _Stamp) -> tuple[dict[str, Any], int]:
     try:
         head = json.loads(file.read(length))
         samples, texts = head["samples"], sum(head["bytes"])
-        fits = head["stamp"] == list(stamp) and size == 8 + length + samples * (8 * 8 + 3 * 4) + texts
+        fits = head["stamp"] == list(stamp) and size == 8 + length + samples * (8 * 8 + _COUNTS * 4) + texts
         fits &= min(samples, *head["bytes"]) >= 0 and isinstance(head["relations"], dict)
         fits &= all(isinstance(text, str) for problem in head["problems"] for text in Problem(*problem))
         fits &= all(type(count) is int and count > 0 for count in head["relations"].values())
@@ -289,12 +290,12 @@ def _mapped(place: str, stamp: _Stamp) -> Columns:
         head, start = _head(file, stamp)
         data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
     samples, (key_bytes, id_bytes) = head["samples"], head["bytes"]
-    widths = [3 * 8, 3 * 8, 8, 8, 3 * 4]  # bytes a sample
+    widths = [3 * 8, 3 * 8, 8, 8, _COUNTS * 4]  # bytes a sample
     ends = start + np.cumsum([0, *(width * samples for width in widths), key_bytes, id_bytes])
     parts = [data[a:b] for a, b in pairwise(ends.tolist())]
     offsets, sizes = (part.view("<i8").reshape(-1, 3) for part in parts[:2])
     keys, image_ids = (PackedTexts(parts[i + 3], parts[i].view("<i8")) for i in (2, 3))
-    counts = parts[4].view("<i4").reshape(-1, 3)
+    counts = parts[4].view("<i4").reshape(-1, _COUNTS)
     inside = (sizes >= 0).all() and (offsets >= -1).all() and (offsets <= stamp.size - sizes).all()
     if not (inside and (offsets[:, 0] >= 0).all() and (counts >= 0).all() and keys.sound and image_ids.sound):
         raise ValueError("a table that leads out of its shard")

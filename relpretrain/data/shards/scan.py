@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relpretrain.data.shards.packed import PackedTexts
-from relpretrain.data.shards.record import captions_of, image_id_of, texts_of
+from relpretrain.data.shards.record import Counts, captions_of, counts_of, image_id_of, texts_of
 from relpretrain.data.shards.writer import IMAGE_EXTENSIONS
 from relpretrain.errors import BadSample
 from relpretrain.reading import mend
@@ -57,7 +57,7 @@ class Columns(NamedTuple):
     Args:
         offsets: First byte of image, json and txt, (samples, 3), int64; -1 where absent.
         sizes: Their bytes, (samples, 3), int64.
-        counts: Captions, entities and relations, (samples, 3), int32.
+        counts: What each holds (`record.Counts`), (samples, 5), int32.
         keys: Names of the samples.
         image_ids: Identities of their images: the record's `image_id` or, as img2dataset writes it, `key`; else the
             sample's key.
@@ -95,7 +95,8 @@ def scan(path: Path) -> tuple[Columns, list[Problem], Counter[str]]:
                 try:
                     json, txt = (file.read(*members[part]) if part in members else None for part in ("json", "txt"))
                     record, text = texts_of(json, txt)
-                    count, image_id = _count(record, text), image_id_of(record, key)
+                    count = counts_of(record, len(captions_of(record, text)))
+                    image_id = image_id_of(record, key)
                 except BadSample as error:
                     reason = error.reason
                 except (ValueError, RecursionError):
@@ -105,7 +106,7 @@ def scan(path: Path) -> tuple[Columns, list[Problem], Counter[str]]:
                 continue
             counts.extend(count)
             image_ids.append(image_id)
-            if count[2]:
+            if count.relations:
                 relations.update(_relations(record))
             keys.append(key)
             for part in _PARTS:
@@ -115,7 +116,7 @@ def scan(path: Path) -> tuple[Columns, list[Problem], Counter[str]]:
     columns = Columns(
         np.array(offsets, dtype=np.int64).reshape(-1, 3),
         np.array(sizes, dtype=np.int64).reshape(-1, 3),
-        np.array(counts, dtype=np.int32).reshape(-1, 3),
+        np.array(counts, dtype=np.int32).reshape(-1, len(Counts._fields)),
         PackedTexts.of(keys),
         PackedTexts.of(image_ids),
     )
@@ -255,17 +256,6 @@ def _refusal(key: str, members: _Members, seen: set[str], whole: bool) -> str | 
     if "json" not in members and "txt" not in members:
         return "missing_annotation"
     return None
-
-
-def _count(record: Mapping[str, Any], txt: str) -> tuple[int, int, int]:
-    return len(captions_of(record, txt)), _length(record.get("entities")), _length(record.get("relations"))
-
-
-def _length(value: Any) -> int:
-    """How many things a list holds; whatever else is there counts as one, for those to judge who read it."""
-    if isinstance(value, list):
-        return len(value)
-    return int(bool(value) and value == value)
 
 
 def _relations(record: Mapping[str, Any]) -> list[str]:

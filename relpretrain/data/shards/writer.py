@@ -14,21 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, TypeGuard
+from typing import IO, Any, TypeGuard
 
+from relpretrain.data.shards.record import NEEDS, PARTS, counts_of
 from relpretrain.identity import file_digest
+from relpretrain.kinds import Need
 from relpretrain.reading import mend, read_json
-
-if TYPE_CHECKING:
-    from relpretrain.types import Kind  # loads torch
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 """Endings under which a shard keeps its images."""
-
-KIND_OF: dict[str, Kind] = {"captions": "captions", "entities": "regions", "relations": "graphs"}
-"""The kind of batches that a sample serves which has one of these."""
-
-PARTS = tuple(KIND_OF)
 
 
 class ShardFile:
@@ -48,7 +42,7 @@ class ShardFile:
         self.keys: set[str] = set()
         self._relations: Counter[str] = Counter()
         self._counts = Counter(dict.fromkeys(("samples", *PARTS), 0))
-        self._eligible: Counter[Kind] = Counter(dict.fromkeys(KIND_OF.values(), 0))
+        self._eligible: Counter[Need] = Counter(dict.fromkeys(NEEDS, 0))
         self._temporary = path.with_name(f".{path.name}.part")
         with naming(path):
             self._file: IO[bytes] = self._temporary.open("wb")
@@ -73,9 +67,9 @@ class ShardFile:
                 self._tar.addfile(member, io.BytesIO(content))
         self.keys.add(key)
         self._counts["samples"] += 1
-        for name, kind in KIND_OF.items():
-            self._counts[name] += len(record.get(name) or ())
-            self._eligible[kind] += bool(record.get(name))
+        counts = counts_of(record, len(record.get("captions") or ()))
+        self._counts.update(dict(zip(PARTS, counts, strict=False)))
+        self._eligible.update({need: int(counts[place] > 0) for need, place in NEEDS.items()})
         self._relations.update(str(relation["relation"]) for relation in record.get("relations") or ())
 
     def finish(self) -> dict[str, Any]:

@@ -62,15 +62,9 @@ class RecipeData:
         Raises:
             ValueError: If it cannot be read.
         """
-        model = self.content.get("model")
-        objectives = model.get("objectives") if isinstance(model, dict) else None
         for objective in (name for stream in streams for name in self.streams[stream].objectives):
-            state = objectives.get(objective) if isinstance(objectives, dict) else None
-            state = {"class_path": state} if isinstance(state, str) else state
-            if not isinstance(state, dict):
-                continue
-            is_mrc = str(state.get("class_path")).rpartition(".")[2] == "MRC"
-            name = (state.get("init_args") or {}).get("vocabulary", DEFAULT_VOCABULARY if is_mrc else None)
+            kind, given = _objective(self.content, objective)
+            name = given.get("vocabulary", DEFAULT_VOCABULARY if kind == "MRC" else None)
             if name is not None:
                 return RelationVocabulary.load(name)
         return None
@@ -121,6 +115,21 @@ def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
             for name, stream in module.streams.items()
         }
         module.validation = {}
+    for streams in (module.streams, module.validation):
+        for name, stream in streams.items():
+            if stream.boxed is None and {_objective(content, each)[0] for each in stream.objectives} == {"MRC"}:
+                streams[name] = replace(stream, boxed=True)
     trainer = content.get("trainer")
     steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
     return RecipeData(module, steps if isinstance(steps, int) and steps > 0 else None, content)
+
+
+def _objective(content: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+    """Class, without its module, and arguments of one of a recipe's objectives; "" and none where it names none."""
+    model = content.get("model")
+    objectives = model.get("objectives") if isinstance(model, dict) else None
+    state = objectives.get(name) if isinstance(objectives, dict) else None
+    state = {"class_path": state} if isinstance(state, str) else state
+    if not isinstance(state, dict):
+        return "", {}
+    return str(state.get("class_path")).rpartition(".")[2], state.get("init_args") or {}

@@ -14,7 +14,7 @@ from relpretrain.data.pipeline.text import text_identity
 from relpretrain.identity import number_of, number_of_bytes
 from relpretrain.reading import REPLACEMENT
 from relpretrain.scene_graph import GraphError, SceneGraph
-from relpretrain.scene_graph.graph import ROUNDING
+from relpretrain.scene_graph.entity import ROUNDING
 
 TINY = 0.0005
 """Share of the image below which a box is tiny: less than a tenth of a patch, of 14 x 14."""
@@ -24,6 +24,9 @@ LONG_CAPTION = 40
 
 BROKEN = "with a broken character"
 """What is said of texts with U+FFFD: half an emoji, or bytes that are no UTF-8."""
+
+PEOPLE = "annotated"
+"""What stands for the source of relations that name none."""
 
 _EXAMPLES = 5
 _FIELDS = {
@@ -36,7 +39,7 @@ _FIELDS = {
 }
 _PARTS = {
     **dict.fromkeys(("malformed_box", "empty_box", "box_outside_image"), ".box"),
-    **{"empty_label": ".label", "empty_relation": ".relation"},
+    **{"empty_label": ".label", "empty_relation": ".relation", "malformed_confidence": ".confidence"},
 }
 
 
@@ -68,7 +71,7 @@ def _numbers() -> array[int]:
     return array("q")
 
 
-_COUNTERS = ("sources", "labels", "relations", "formats", "boxes", "captions", "triplets", "names")
+_COUNTERS = ("sources", "labels", "relations", "formats", "boxes", "captions", "triplets", "names", "origins")
 _ARRAYS = ("widths", "heights", "image_ids", "image_bytes", "source_ids", "caption_ids", "caption_numbers")
 
 
@@ -84,6 +87,7 @@ class Counts:
     captions: Counter[str] = field(default_factory=Counter)
     triplets: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
+    origins: Counter[str] = field(default_factory=Counter)  # relations by who says so
     examples: dict[str, list[str]] = field(default_factory=dict)
     widths: array[int] = field(default_factory=_numbers)  # 0 where the image cannot be read
     heights: array[int] = field(default_factory=_numbers)
@@ -186,6 +190,8 @@ class Counts:
             self.labels[str(entity.get("label"))] += 1
             attributes = entity.get("attributes")
             self._count_name(f"{place} entities[{number}]", entity.get("label"), attributes)
+            if entity.get("box") is None:
+                continue  # without a place, as what a caption says
             self.boxes["boxes"] += 1
             for what in _box_findings(entity, seen, width, height):
                 self.boxes[what] += 1
@@ -195,6 +201,7 @@ class Counts:
             if not isinstance(relation, dict):
                 continue
             self.relations[str(relation.get("relation"))] += 1
+            self.origins[str(relation.get("source") or PEOPLE)] += 1
             self._count_name(f"{place} relations[{number}]", relation.get("relation"))
             triplet = repr([relation.get(part) for part in ("subject", "relation", "object")])
             found = ["repeated"] * (triplet in told)

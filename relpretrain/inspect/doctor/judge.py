@@ -31,7 +31,7 @@ from relpretrain.inspect.common.share import Share, is_task, surveyed
 from relpretrain.inspect.common.survey import find_indexes, shard_name
 from relpretrain.inspect.doctor.counts import LONG_CAPTION, Counts, field_of
 from relpretrain.inspect.doctor.shuffle import Mixing, mixing
-from relpretrain.kinds import Kind
+from relpretrain.kinds import Kind, Need
 from relpretrain.pixels import BROKEN, open_image
 from relpretrain.scene_graph import Coverage, RelationVocabulary, coverage
 
@@ -52,6 +52,11 @@ class Judge:
     kind: Kind
     image_size: int
     pipeline: Pipeline | None = None
+
+    @property
+    def need(self) -> Need:
+        """What a sample must have for the stream to draw it."""
+        return self.kind if self.pipeline is None else self.pipeline.stream.need
 
     @property
     def min_scale(self) -> float:
@@ -164,8 +169,8 @@ class Examination:
             numbers_of = [
                 self.shards.index(shard) for shard in resolve_shards(schedule.streams[stream].datasets[self.name])
             ]
-            places, kind = first_epoch(schedule, stream, self.name), schedule.streams[stream].kind
-            rows = [index.eligible(kind) for index in self.indexes]
+            places, need = first_epoch(schedule, stream, self.name), schedule.streams[stream].need
+            rows = [index.eligible(need) for index in self.indexes]
             taken = [firsts[numbers_of[shard]] + rows[numbers_of[shard]][row] for shard, row in places]
             orders[f"{stream}, as drawn"] = np.array(taken, np.int64)
         return {
@@ -323,7 +328,7 @@ def _look(
     rows: Sequence[int],
 ) -> _Part:
     part = _Part()
-    able = {kind: set(index.eligible(kind).tolist()) for kind in BATCH_TYPES}
+    able = {need: set(index.eligible(need).tolist()) for need in {judge.need for judge in judges.values()}}
     for row in rows:
         raw = index.read(row)
         record: Record | None = None
@@ -331,7 +336,7 @@ def _look(
         decode_once = cache(partial(decode, raw.image))  # judges of one size share what it gives
         failures: dict[tuple[str, str, str], list[str]] = {}
         for name, judge in judges.items():
-            if row not in able[judge.kind]:
+            if row not in able[judge.need]:
                 continue
             if judge.excludes(index.image_ids[row]):
                 part.excluded[name] += 1

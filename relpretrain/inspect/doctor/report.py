@@ -9,10 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relpretrain.data.batches import uneven
 from relpretrain.data.checks import workers as workers_problems
 from relpretrain.data.sampling.schedule import BatchSchedule
+from relpretrain.data.shards.record import Counts as SampleCounts
 from relpretrain.errors import counted, singular
 from relpretrain.inspect.common.tables import print_table
 from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
@@ -41,7 +43,13 @@ def print_examination(found: Examination, schedule: BatchSchedule | None, image_
         print_table(title, ["shard", "key", "field", "reason", "detail"], bad, left=5)
     header = ["stream", "reason", "times"]
     print_table("Lost in part by cropping, or for lack of room in a text", header, state["lost_in_part"], left=2)
-    for title, name in (("Relations", "relations"), ("Entities", "labels"), ("Sources", "sources")):
+    histograms = {
+        "Relations": "relations",
+        "Entities": "labels",
+        "Sources": "sources",
+        "Sources of relations": "origins",
+    }
+    for title, name in histograms.items():
         _print_histogram(title, getattr(found.counts, name))
     for line in _vocabulary_lines(found):
         say(line)
@@ -70,7 +78,8 @@ def print_examination(found: Examination, schedule: BatchSchedule | None, image_
 def to_json(found: Examination, schedule: BatchSchedule | None, image_size: int) -> dict[str, Any]:
     """Everything about a dataset as plain types."""
     counts = found.counts
-    graphs = np.concatenate([np.zeros((1, 3), np.int64), *(index.counts for index in found.indexes)])
+    nothing = np.zeros((1, len(SampleCounts._fields)), np.int64)
+    graphs = np.concatenate([nothing, *(index.counts for index in found.indexes)])
     by_stream: dict[str, Counter[str]] = {name: Counter() for name in found.eligible | found.excluded}
     for bad in found.bad:
         for name in bad.streams:
@@ -82,6 +91,7 @@ def to_json(found: Examination, schedule: BatchSchedule | None, image_size: int)
             "captions": int(graphs[:, 0].sum()),
             "entities": int(graphs[:, 1].sum()),
             "relations": int(graphs[:, 2].sum()),
+            **_unplaced(graphs),
             "bad samples": len(found.bad),
         },
         "shards": {
@@ -104,6 +114,7 @@ def to_json(found: Examination, schedule: BatchSchedule | None, image_size: int)
         "outside_vocabulary": _outside(found),
         "entities": dict(counts.labels.most_common()),
         "sources": dict(counts.sources.most_common()),
+        "relation_sources": dict(counts.origins.most_common()),
         "triplets": dict(counts.triplets),
         "boxes": dict(counts.boxes),
         "captions": dict(counts.captions),
@@ -119,6 +130,16 @@ def to_json(found: Examination, schedule: BatchSchedule | None, image_size: int)
             for order, traits in found.mixing(schedule).items()
         },
     }
+
+
+def _unplaced(graphs: NDArray[np.int64]) -> dict[str, int]:
+    """How many entities have no box, and relations no two, of the counts (samples, 5) of a dataset, if any."""
+    totals = SampleCounts(*graphs.sum(axis=0).tolist())
+    without = {
+        "entities without a box": totals.entities - totals.boxed_entities,
+        "relations without two boxes": totals.relations - totals.boxed_relations,
+    }
+    return without if without["entities without a box"] else {}
 
 
 def serving(schedule: BatchSchedule, ranks: int, workers: int, steps: int | None) -> tuple[list[str], list[str]]:

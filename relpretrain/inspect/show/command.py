@@ -100,7 +100,7 @@ def _choose(
             for name, found in indexes.items()
             if name in lens.stream.datasets
             for shard, index in enumerate(found)
-            for row in index.eligible(lens.stream.kind).tolist()
+            for row in index.eligible(lens.stream.need).tolist()
         ]
         decks.append([cards[i] for i in rng.permutation(len(cards))[: number * len(lenses)].tolist()])
     taken: set[tuple[str, int, int]] = set()
@@ -116,7 +116,7 @@ def _choose(
                 able = [
                     n
                     for n, lens in lenses.items()
-                    if name in lens.stream.datasets and row in index.eligible(lens.stream.kind)
+                    if name in lens.stream.datasets and row in index.eligible(lens.stream.need)
                 ]
                 yield name, index, row, able
 

@@ -50,7 +50,7 @@ def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, A
     size = f"{sample.size[0]} × {sample.size[1]} pixels" if sample.image is not None else "no image"
     picture = None
     if sample.image is not None:
-        boxes = {i: entity.box for i, entity in enumerate(graph.entities)}
+        boxes = {i: entity.box for i, entity in enumerate(graph.entities) if entity.box is not None}
         picture = _picture(_small(sample.image), f"i{number}", sample.size, boxes, graph)
     streams = []
     for name, draws in sample.draws.items():

@@ -172,7 +172,7 @@ def _draw(dataset: str, index: ShardIndex, row: int, lens: Lens, rng: np.random.
     ends = [text.entity for text in example.entities if text.entity is not None]
     return Draw(
         to_image(augmented.pixels),
-        {entity.id: entity.box for entity in graph.entities},
+        {entity.id: entity.box for entity in graph.entities if entity.box is not None},
         [(_tokens(text, lens.encoder, spans), text.entity) for text in example.texts],
         [Masked(relation, ends[s], ends[o], masks[[s, o]]) for s, o, relation in example.triplets],
         example.lost,

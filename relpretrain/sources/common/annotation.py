@@ -30,12 +30,12 @@ class RawEntity:
 
     Args:
         label: Its name.
-        box: x_min, y_min, x_max, y_max.
+        box: x_min, y_min, x_max, y_max; None where its place is not known.
         attributes: What it is like.
     """
 
     label: Any
-    box: Sequence[Any]
+    box: Sequence[Any] | None
     attributes: list[Any] = field(default_factory=list)
 
 
@@ -182,7 +182,9 @@ def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Count
     return SceneGraph(tuple(entities), tuple(_chosen(entities, relations, rules, dropped)))
 
 
-def _box(raw: Sequence[Any], scale: tuple[int, int], file: ImageFile) -> Box:
+def _box(raw: Sequence[Any] | None, scale: tuple[int, int], file: ImageFile) -> Box | None:
+    if raw is None:
+        return None
     values = [as_number(value) for value in raw] if isinstance(raw, list | tuple) else []
     if len(values) != 4 or not all(map(math.isfinite, values)):
         raise GraphError("malformed_box", f"expected [x_min, y_min, x_max, y_max] of finite numbers, got {raw!r}")

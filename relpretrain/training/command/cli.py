@@ -178,7 +178,7 @@ class RelationCLI(LightningCLI):
             check_precision(given["precision"])  # Lightning's own check asks for packages first
         kwargs["logger"] = loggers(given.get("logger"), folder if fits else folder / self.subcommand, self._earlier())
         if fits and not given.get("overfit_batches"):
-            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"])
+            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
             if steps is not None and not 0 <= given["max_steps"] <= steps:
                 kwargs["max_steps"] = steps
         if given.get("default_root_dir") is None:

@@ -119,7 +119,7 @@ def _image(annotation: Annotation, relations: set[str], dropped: Counter[str]) -
             triplets.append((subject, target, str(name)))
         else:
             dropped["relation of itself" if subject == target else "relation outside the vocabulary"] += 1
-    boxes = tuple(tuple(as_number(side) for side in entity.box) for entity in annotation.entities)
+    boxes = tuple(tuple(as_number(side) for side in entity.box or ()) for entity in annotation.entities)
     for box, entity in zip(boxes, annotation.entities, strict=True):
         if len(box) != 4 or not all(map(math.isfinite, box)):
             raise ValueError(

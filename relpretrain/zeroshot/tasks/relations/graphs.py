@@ -185,13 +185,13 @@ def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
     number = 0
     for shard in shards:
         index = ShardIndex.of(shard)
-        for row in index.eligible("graphs").tolist():
+        for row in index.eligible("boxed_graphs").tolist():
             try:
                 record = parse_json(index.read(row).json or b"{}")
                 graph = SceneGraph.from_json(record, record["width"], record["height"])
             except (ValueError, KeyError, TypeError):
                 continue  # `relpretrain data doctor` counts and names malformed graphs
-            chosen = graph.relations[:RELATIONS_PER_IMAGE]
+            chosen = graph.boxed_pairs()[:RELATIONS_PER_IMAGE]
             ends = [(graph.entities[r.subject], r.relation, graph.entities[r.object]) for r in chosen]
             triplets = tuple((number + i, *end) for i, end in enumerate(ends))
             number += len(triplets)
