@@ -25,7 +25,7 @@ def all_pairs(graph: SceneGraph, k: int, rng: np.random.Generator) -> list[tuple
         (subject, relation, object), the relation "" where the pair has none.
     """
     chosen: dict[int, None] = {}
-    relations = graph.boxed_pairs()
+    relations = [relation for relation in graph.boxed_pairs() if relation.subject != relation.object]
     for number in rng.permutation(len(relations)).tolist():
         relation = relations[number]
         ends = {relation.subject, relation.object}
