@@ -72,7 +72,7 @@ def test_equals_a_loop_over_pairs_and_relations(triplets):
                 total -= float(p**2 * (1 - p).log())
     output = objective(features(batch))
     assert int(output.count) == positives
-    assert float(output.loss) == pytest.approx(total / positives, rel=1e-5)
+    assert output.loss.item() == pytest.approx(total / positives, rel=1e-5)
 
 
 def test_gamma_0_is_binary_cross_entropy_and_extremes_are_finite():
@@ -126,14 +126,14 @@ def test_nothing_to_tag_is_a_zero_that_touches_the_head(triplets):
     model.fuse = model.encode_text = None  # neither is called
     assert objective.views(batch) == []
     output = objective(features(batch, model))
-    assert (float(output.count), float(output.loss)) == (0, 0)
+    assert (float(output.count), output.loss.item()) == (0, 0)
     output.loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in objective.head.parameters())
 
 
 def test_a_batch_of_negatives_has_a_loss():
     output = tagger()(features(batch_of((0, "", 1), (3, "", 2))))
-    assert float(output.loss) > 0
+    assert output.loss.item() > 0
     assert float(output.count) == 0
 
 
