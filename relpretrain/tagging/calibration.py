@@ -169,5 +169,3 @@ def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def beside(checkpoint: Path) -> Path:
     """Where the calibration of a checkpoint lies unless somebody says otherwise."""
     return checkpoint.with_name(f"{checkpoint.name.removesuffix('.ckpt')}.calibration.json")
-
-

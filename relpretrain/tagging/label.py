@@ -202,5 +202,3 @@ def _record(relation: Relation, raw: dict[tuple[int, str, int], float], calibrat
 
 def _as_it_is(sample: PackedSample) -> Outcome:
     return sample, Dropped()
-
-
