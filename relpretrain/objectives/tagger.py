@@ -124,7 +124,8 @@ class RelationTagger(RelationHead):
     def attach(self, backbone: Backbone) -> None:
         """Build the head for the model's width; at first each relation has a probability of about `PRIOR`."""
         super().attach(backbone)
-        assert self.head is not None and isinstance(self.head[-1], nn.Linear)
+        assert self.head is not None
+        assert isinstance(self.head[-1], nn.Linear)
         nn.init.constant_(self.head[-1].bias, -math.log((1 - PRIOR) / PRIOR))
 
     def log_scores(self, logits: Tensor) -> Tensor:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
-
 import torch
 from PIL import Image
 from torch import Tensor
 
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
-from relpretrain.scene_graph.foils import RULES, PredicateRules
+from relpretrain.scene_graph.foils import RULES
 from relpretrain.tagging.head import NOT_SCORED
 from relpretrain.tagging.proposals import Asked
 from relpretrain.zeroshot.scorers import MatchScorer
-
-
-class _Question(NamedTuple):
-    """A proposal: its text and the false ones, as rows of all texts."""
-
-    text: str
-    foils: list[str]
 
 
 def foils_of(subject: str, relation: str, object: str, vocabulary: RelationVocabulary) -> list[str]:
@@ -36,13 +27,9 @@ def foils_of(subject: str, relation: str, object: str, vocabulary: RelationVocab
         object: Name of the second thing.
         vocabulary: Whose converses are known.
     """
-    return _foils(subject, relation, object, vocabulary, RULES)
-
-
-def _foils(subject: str, relation: str, object: str, known: RelationVocabulary, rules: PredicateRules) -> list[str]:
-    converse = known.inverse(relation) or rules.converse(relation)
-    symmetric = rules.symmetric(relation) or (converse is not None and rules.same(converse, relation))
-    false = rules.contradicting(relation)
+    converse = vocabulary.inverse(relation) or RULES.converse(relation)
+    symmetric = RULES.symmetric(relation) or (converse is not None and RULES.same(converse, relation))
+    false = RULES.contradicting(relation)
     if converse is not None and not symmetric and subject != object:
         false = [*false, converse]
     texts = [f"{subject} {other} {object}" for other in dict.fromkeys(false)]
@@ -97,7 +84,8 @@ class MarginTagger:
         for number, (graph, pairs) in enumerate(zip(graphs, asked, strict=True)):
             for pair in pairs:
                 one, other = graph.entities[pair.subject], graph.entities[pair.object]
-                assert one.box is not None and other.box is not None  # pairs are asked of entities with boxes
+                assert one.box is not None  # pairs are asked of entities with boxes
+                assert other.box is not None
                 low, high = map(min, one.box[:2], other.box[:2]), map(max, one.box[2:], other.box[2:])
                 boxes.append((*low, *high))  # type: ignore[arg-type]
                 of_image.append(number)

@@ -1,6 +1,8 @@
 import json
+import math
 import shutil
 import tarfile
+from dataclasses import replace
 
 import pytest
 
@@ -113,8 +115,6 @@ def test_calibrated_confidences_keep_the_raw_score(world, checkpoint, tmp_path, 
     a, b = stored["scores"]
     relation = next(iter(records(tmp_path / "out").values()))["relations"][0]
     score = relation["score"]
-    import math
-
     expected = 1 / (1 + math.exp(-(a * math.log(score / (1 - score)) + b)))
     assert relation["confidence"] == pytest.approx(expected, rel=1e-3)
 
@@ -142,8 +142,6 @@ def test_mistakes_are_told_in_one_line(world, checkpoint, tmp_path, capsys, opti
 
 
 def test_a_model_without_the_head_is_refused(world, loaded, tmp_path, capsys):
-    from dataclasses import replace
-
     replace(loaded, objectives={}, vocabulary=None).save_pretrained(tmp_path / "plain")
     assert label(world / "regions", tmp_path / "plain", tmp_path / "out") == 2
     assert "no RelationTagger (its objectives: none)" in capsys.readouterr().err

@@ -9,17 +9,17 @@ from typing import NamedTuple
 from relpretrain.scene_graph.geometry import normalise
 
 FAMILIES = {
-    "colour": ["red", "blue", "green", "yellow", "black", "white", "brown", "gray", "grey", "orange", "purple", "pink", "silver", "gold", "golden", "beige", "tan", "cyan"],
-    "material": ["wooden", "metal", "plastic", "glass", "brick", "stone", "concrete", "leather", "paper", "cloth"],
-    "size": ["large", "big", "huge", "small", "little", "tiny"],
-    "length": ["long", "short"],
-    "height": ["tall", "low"],
-    "age": ["old", "young", "new"],
-    "state": ["open", "closed"],
-    "wetness": ["wet", "dry"],
-    "fullness": ["full", "empty"],
-    "light": ["bright", "dark"],
-    "pattern": ["striped", "plain", "checkered", "spotted"],
+    "colour": "red blue green yellow black white brown gray grey orange purple pink silver gold golden beige tan cyan".split(),
+    "material": "wooden metal plastic glass brick stone concrete leather paper cloth".split(),
+    "size": "large big huge small little tiny".split(),
+    "length": "long short".split(),
+    "height": "tall low".split(),
+    "age": "old young new".split(),
+    "state": "open closed".split(),
+    "wetness": "wet dry".split(),
+    "fullness": "full empty".split(),
+    "light": "bright dark".split(),
+    "pattern": "striped plain checkered spotted".split(),
 }
 """Adjectives that answer one question; a thing has one of a family, unless they are in one group of `ALIKE`."""
 
@@ -84,7 +84,7 @@ BROADER = {
 """Names of kinds, and what belongs to each: a dog is an animal, and no cat."""
 
 _ALIASES = {"clothing": "clothes", "uniform": "clothes", "outfit": "clothes"}
-_ANYTHING = frozenset(["thing", "object", "item", "something", "stuff", "it", "part", "piece", "side", "top", "bottom"])
+_ANYTHING = frozenset("thing object item something stuff it part piece side top bottom".split())
 
 _GROUPS: dict[str, set[int]] = {}
 for _number, _group in enumerate(MIXED_UP):

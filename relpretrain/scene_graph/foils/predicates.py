@@ -85,7 +85,7 @@ CONTRADICTS = (
 )
 """Pairs of which both cannot be true of one thing and another."""
 
-_SKIPPED = frozenset(["is", "are", "was", "were", "be", "been", "being", "a", "an", "the", "directly", "right", "just", "very", "far", "immediate", "hand", "side"])
+_SKIPPED = frozenset("is are was were be been being a an the directly right just very far immediate hand side".split())
 _IRREGULAR = {"lying": "li", "lie": "li", "lies": "li", "has": "hav", "have": "hav", "sat": "sit", "stood": "stand"}
 
 

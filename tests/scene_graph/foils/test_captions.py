@@ -58,7 +58,7 @@ def test_order():
     rng = np.random.default_rng(0)
     for _ in range(20):
         text = foils("a cat chasing a small dog", [], kinds=["order"], rng=rng)["order"]
-        assert sorted(text.split()) == sorted(["a", "cat", "chasing", "a", "small", "dog"])
+        assert sorted(text.split()) == sorted("a cat chasing a small dog".split())
         assert text != "a cat chasing a small dog"
     assert foils("word", [], kinds=["order"], rng=rng) == {}
     assert foils("go go go go", [], kinds=["order"], rng=rng) == {}
