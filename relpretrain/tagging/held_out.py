@@ -39,7 +39,7 @@ class Scored(NamedTuple):
 
 
 def holding(graph: SceneGraph, vocabulary: RelationVocabulary) -> set[tuple[int, int, int]]:
-    """What a graph says: subject, class and object; also from the other side where the vocabulary knows the converse."""
+    """What a graph says: subject, class and object; from the other side, too, where the converse is known."""
     found = set()
     for relation in graph.boxed_pairs():
         ends = relation.subject, relation.object

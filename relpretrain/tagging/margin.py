@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
 import torch
 from PIL import Image
 from torch import Tensor

@@ -46,9 +46,20 @@ def folder(tmp_path):
     dump(home / "trainval_hico.json", train)
     for name in "ab":
         paint(home / "images" / f"{name}.png")
-    columns = "ImageID,LabelName1,LabelName2,XMin1,XMax1,YMin1,YMax1,XMin2,XMax2,YMin2,YMax2,RelationshipLabel".split(
-        ","
-    )
+    columns = [
+        "ImageID",
+        "LabelName1",
+        "LabelName2",
+        "XMin1",
+        "XMax1",
+        "YMin1",
+        "YMax1",
+        "XMin2",
+        "XMax2",
+        "YMin2",
+        "YMax2",
+        "RelationshipLabel",
+    ]
     other = tmp_path / "open_images_relations"
     other.mkdir()
     with (other / "oidv6-test-annotations-vrd.csv").open("w", newline="") as file:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _RULES = (
     "a prediction hits a triplet of the same three names whose boxes both overlap by half or more; recall@K per image, "
-    "averaged over images; mean recall averages each relation over the images that have it, then over relations. Groups "
-    f"by training's annotations: rare (relation and object come together fewer than {RARE} times) and others; a fifth of "
-    "these combinations held out, rare first and non-rare first (every relation and object still occurs in others)"
+    "averaged over images; mean recall averages each relation over the images that have it, then over relations. "
+    f"Groups by training's annotations: rare (relation and object come together fewer than {RARE} times) and others; a "
+    "fifth of these combinations held out, rare first and non-rare first (every relation and object still occurs)"
 )
 _TIES = "against the model, as in predcls"
 _CONSTANT = "0 % as long as there are more than 100 predictions of an image"
@@ -103,8 +103,8 @@ class DetectionItem(PredItem):
 class Detection(PredCls):
     """Recall of annotated triplets among the predicted ones, where several relations may hold of a pair.
 
-    Scored as `PredCls`, by a head or by matching texts. The rules differ in one point: what decides whether a triplet is
-    right where models are compared is the rank without graph constraint, for a person may hold a cup and drink of it.
+    Scored as `PredCls`, by a head or by matching texts. The rules differ in one point: what decides whether a triplet
+    is right where models are compared is the rank without graph constraint, for a person may hold and drink of a cup.
 
     Args:
         data: "hico" or "open_images".

@@ -112,6 +112,11 @@ def _split(
 
 
 def image_of(annotation: Annotation, relations: set[str], dropped: Counter[str]) -> GraphImage:
+    """An annotated image with those of its triplets whose relations are known.
+
+    Raises:
+        ValueError: If a box is not four numbers.
+    """
     assert isinstance(annotation.image, Path)
     triplets = []
     for subject, name, target in annotation.relations:

@@ -177,7 +177,7 @@ class PredCls(BaseTask):
 
 
 def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
-    """Log probability of each relation for each pair by a head (MRC, RelationTagger), -inf where it does not know it."""
+    """Log probability of each relation for each pair by a head (MRC, RelationTagger), -inf where that lacks it."""
     import torch
 
     from relpretrain.features import Features
