@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from relpretrain.sources.hico_names import VERBS
+from relpretrain.sources.open_images import COLUMNS
 from relpretrain.zeroshot.evaluate import evaluate, prepare, summarise
 from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
@@ -46,28 +47,14 @@ def folder(tmp_path):
     dump(home / "trainval_hico.json", train)
     for name in "ab":
         paint(home / "images" / f"{name}.png")
-    columns = [
-        "ImageID",
-        "LabelName1",
-        "LabelName2",
-        "XMin1",
-        "XMax1",
-        "YMin1",
-        "YMax1",
-        "XMin2",
-        "XMax2",
-        "YMin2",
-        "YMax2",
-        "RelationshipLabel",
-    ]
     other = tmp_path / "open_images_relations"
     other.mkdir()
     with (other / "oidv6-test-annotations-vrd.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerow(["k", "/m/1", "/m/2", 0, 0.5, 0, 0.5, 0.4, 1, 0.1, 1, "inside_of"])
-        writer.writerow(["k", "/m/2", "/m/1", 0.4, 1, 0.1, 1, 0, 0.5, 0, 0.5, "holds"])
-        writer.writerow(["k", "/m/1", "/m/3", 0, 0.5, 0, 0.5, 0, 0.5, 0, 0.5, "is"])
+        writer.writerow(COLUMNS)
+        writer.writerow(["k", "/m/1", "/m/2", "inside_of", 0, 0.5, 0, 0.5, 0.4, 1, 0.1, 1])
+        writer.writerow(["k", "/m/2", "/m/1", "holds", 0.4, 1, 0.1, 1, 0, 0.5, 0, 0.5])
+        writer.writerow(["k", "/m/1", "/m/3", "is", 0, 0.5, 0, 0.5, 0, 0.5, 0, 0.5])
     (other / "oidv6-class-descriptions.csv").write_text("/m/1,Man\n/m/2,Car\n/m/3,Wooden\n")
     paint(other / "images" / "k.jpg")
     return tmp_path
