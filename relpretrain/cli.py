@@ -226,7 +226,8 @@ def _recipes(command: str, arguments: list[str]) -> int:
 
 
 def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data.build import convert, index, pack, tasks
+    from relpretrain.data.build import convert, index, label, pack, tasks
+    from relpretrain.data.join import command as join_command
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
     from relpretrain.synthetic import command as synthetic_command
@@ -236,8 +237,9 @@ def _data(command: str, arguments: list[str]) -> int:
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, index, tagging, calibrate, synthetic_command, fetch_options):
+    for command_of in (convert, pack, label, join_command, index, calibrate, synthetic_command, fetch_options):
         command_of.add_parser(subcommands)
+    tagging.extend(subcommands.choices["label"])
     tasks.add_merge(subcommands, parser.parse_args)
     for commands_of in (inspect_commands, show_command):
         commands_of.add_subcommands(subcommands)

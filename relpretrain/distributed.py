@@ -111,11 +111,26 @@ def mean_over_ranks(total: Tensor, count: Tensor | float) -> Tensor:
     """Turn a process's sum of losses into its part of the mean over the joint batch.
 
     Averaged over processes (as DDP averages gradients), the returned values give the sum of all losses over the sum of
-    all counts, however unequal the counts are. An empty joint batch gives a zero that keeps its graph.
+    all counts, however unequal the counts are; counts may be sums of weights. An empty joint batch gives a zero that
+    keeps its graph.
     """
     if not isinstance(count, Tensor):  # filled in on the device: a copy from the CPU would wait for it
         count = torch.full((), float(count), device=total.device)
-    return total * world_size() / sum_over_ranks(count.float()).clamp(min=1.0)
+    joint = sum_over_ranks(count.float())
+    return total * world_size() / joint.masked_fill(joint == 0, 1.0)
+
+
+def weighted_mean(losses: Tensor, weights: Tensor | None, count: Tensor | float) -> Tensor:
+    """`mean_over_ranks` of losses: the sum over the sum of their weights, in the joint batch.
+
+    Args:
+        losses: Of any shape.
+        weights: How much each counts, of that shape; None for all alike.
+        count: How many there are, where all count alike.
+    """
+    if weights is None:
+        return mean_over_ranks(losses.sum(), count)
+    return mean_over_ranks((losses * weights).sum(), weights.sum())
 
 
 def attach_unused_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:

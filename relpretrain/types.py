@@ -114,6 +114,7 @@ class Pairs(Movable):
         text_keys: Identity of each text before masking, (n,), int64; equal numbers mean the same text.
         boxes: (cx, cy, w, h) as fractions of the image's size, (n, 4); None when texts describe whole images.
         whole: True at rows of a region batch that stand for the whole image, (n,), bool; None if there are none.
+        weights: How much each text counts in a loss, in [0, 1], (n,), fp32; None for all alike.
     """
 
     text: TextBatch
@@ -121,6 +122,7 @@ class Pairs(Movable):
     text_keys: Tensor
     boxes: Tensor | None = None
     whole: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.text)
@@ -232,12 +234,14 @@ class GraphBatch(Batch):
         subjects: Index in `entities` of each triplet's subject, (triplets,), int64.
         objects: Index in `entities` of each triplet's object, (triplets,), int64.
         relations: Relation of each triplet, as annotated.
+        weights: How much each triplet counts in a loss, in [0, 1], (triplets,), fp32; None for all alike.
     """
 
     entities: Pairs
     subjects: Tensor
     objects: Tensor
     relations: tuple[str, ...]
+    weights: Tensor | None = None
 
 
 class Regions(NamedTuple):

@@ -27,6 +27,9 @@ from relpretrain.errors import BadSample, CheckpointError
 from relpretrain.objectives.base import Objective
 from relpretrain.scene_graph import Box, FlipRefused, GraphError, SceneGraph, verbalise
 from relpretrain.scene_graph.mirror import mirror_relation
+from relpretrain.scene_graph.parse import build_parser
+from relpretrain.scene_graph.parse.graph_text import read_graph_text
+from relpretrain.scene_graph.parse.placing import place_in
 from relpretrain.sources.common.files import json_items, json_lines
 from relpretrain.sources.common.tables import table_rows
 from tests.data.small import write_shards
@@ -34,6 +37,10 @@ from tests.data.small import write_shards
 Random = np.random.Generator
 
 _WORDS = ["left", "right", "of", "the", "LEFT", "dog", "", " ", "\u2028", "\ud83d", "\x00", "\x1b[31m", "[/x]", "é"]
+_CAPTION = [
+    *_WORDS, *"A man's two red-ish cats sitting on top side next to is are which his it them and , . ; of with by in".split(),
+    *"a an holding held group very İ ﬁ ½ 3.5 -- \u2019s 's ' \" \u202e \u0627\u0644 \U0001f600\U0001f3fd 猫 \u0301".split(),
+]  # fmt: skip
 _ODD: list[Any] = [
     None, True, -1, 0, 1e308, -0.0, math.nan, math.inf, 10**400, 1 << 63, "", "1", "\ud83d", [], {}, [[]], [None],
     {"label": 1}, "x" * 5000, b"bytes", (1, 2),
@@ -44,6 +51,13 @@ _KEYS = ["captions", "caption", "entities", "relations", "image_id", "key", "wid
 def text(rng: Random) -> str:
     """A few words that readers may stumble over."""
     return "".join(_WORDS[i] + " " * int(rng.integers(2)) for i in rng.integers(len(_WORDS), size=rng.integers(1, 9)))
+
+
+def caption(rng: Random) -> str:
+    """Words of captions between marks, halves of characters, emoji and signs of right-to-left scripts, in any order."""
+    return "".join(
+        _CAPTION[i] + " " * int(rng.integers(2)) for i in rng.integers(len(_CAPTION), size=rng.integers(0, 30))
+    )
 
 
 def value(rng: Random, depth: int = 0) -> Any:
@@ -103,6 +117,7 @@ class Targets:
         self.folder = folder
         empty = folder / "empty.tar"
         empty.write_bytes(b"\0" * 10240)
+        self.parser = build_parser("lexicon")
         self.index = ShardIndex.of(str(empty))
         words = load_tokenizer(write_wordpiece(["a", "red", "cat"], folder / "words"))
         self.encoders = [TextEncoder(words, 12), TextEncoder(words, 40, clean=True)]
@@ -120,6 +135,8 @@ class Targets:
             "json items": (self._json_items, (ValueError,)),
             "descriptor": (self._descriptor, (CheckpointError, TypeError, ValueError)),
             "tokens": (self._tokens, ()),
+            "caption": (self._caption, ()),
+            "graph text": (lambda rng: place_in(caption(rng), read_graph_text("(" + caption(rng) + ")"), 0.5), ()),
             "row table": (self._row_table, (OSError,)),
         }
 
@@ -219,6 +236,12 @@ class Targets:
         tokens = encoder.caption(long)
         assert len(tokens.ids) == len(tokens.words) <= encoder.max_tokens
         encoder.fits([long, text(rng)])
+
+    def _caption(self, rng: Random) -> None:
+        said = caption(rng)
+        (parsed,) = self.parser.parse([said])
+        for place in [e.span for e in parsed.entities] + [r.span for r in parsed.relations]:
+            assert place is None or said[slice(*place)].strip()
 
     def _row_table(self, rng: Random) -> None:
         table = bytearray(self.table)

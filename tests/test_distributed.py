@@ -43,7 +43,8 @@ def rows(pairs, keep, shift=0):
     text = TextBatch(*(getattr(pairs.text, name)[keep] for name in names))
     boxes = None if pairs.boxes is None else pairs.boxes[keep]
     whole = None if pairs.whole is None else pairs.whole[keep]
-    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_keys[keep], boxes, whole)
+    weights = None if pairs.weights is None else pairs.weights[keep]
+    return Pairs(text, pairs.image_index[keep] - shift, pairs.text_keys[keep], boxes, whole, weights)
 
 
 def share_of_captions(rank):
@@ -104,6 +105,27 @@ def no_pairs_on_rank_0(make):
     return share
 
 
+def weighted_captions(rank):
+    """Texts count by their confidence; together less than one."""
+    batch = share_of_captions(rank)
+    keep = {None: slice(None), 0: slice(0, SPLIT), 1: slice(SPLIT, None)}[rank]
+    batch.pairs.weights = torch.tensor([0.1, 0.3, 0.0, 0.2, 0.05])[keep]
+    return batch
+
+
+def weighted_graphs(rank):
+    batch = share_of_graphs(rank)
+    triplets = {None: [0, 1, 2], 0: [0, 2], 1: [1]}[rank]
+    return dataclasses.replace(batch, weights=torch.tensor([0.2, 0.3, 0.1])[triplets])
+
+
+def weights_on_rank_1(rank):
+    """Rank 0 has no triplet, and so no weight."""
+    batch = nothing_known_on_rank_0(rank)
+    weights = torch.tensor([0.5, 0.3, 0.5])[{None: [0, 1, 2], 0: [], 1: [1]}[rank]]
+    return dataclasses.replace(batch, weights=weights)
+
+
 def images_on_rank_0(rank):
     """Rank 0 has nothing but image-level rows, rank 1 one of them."""
     batch = regions()
@@ -117,13 +139,14 @@ def step(kind):
     mrc = MRC(RelationVocabulary(["on", "under"]))
     if kind in KINDS:
         return Step(*KINDS[kind][0], rows=1 if "in parts" in kind else None), KINDS[kind][1]
-    return Step(mrc), {"mrc": share_of_graphs, "mrc, none on one rank": nothing_known_on_rank_0}[kind]
+    return Step(mrc), GRAPHS[kind]
 
 
 KINDS = {
     "itc": ([ITC()], share_of_captions),
     "mlm": ([MLM()], share_of_captions),
     "itc and mlm, in parts": ([ITC(), MLM()], share_of_captions),
+    "itc and mlm, weighted": ([ITC(), MLM()], weighted_captions),
     "mlm, none on one rank": ([MLM()], no_words_masked_on_rank_0),
     "itc, none on one rank": ([ITC()], no_pairs_on_rank_0(captions)),
     "vsg, none on one rank": ([VSG()], no_pairs_on_rank_0(graphs)),
@@ -131,7 +154,13 @@ KINDS = {
     "box, none on one rank": ([BOX()], no_pairs_on_rank_0(regions)),
     "vma and box, images on one rank": ([VMA(itm=0.0), BOX()], images_on_rank_0),
 }
-NAMES = [*KINDS, "mrc", "mrc, none on one rank"]
+GRAPHS = {
+    "mrc": share_of_graphs,
+    "mrc, none on one rank": nothing_known_on_rank_0,
+    "mrc, weighted": weighted_graphs,
+    "mrc, weighted, none on one rank": weights_on_rank_1,
+}
+NAMES = [*KINDS, *GRAPHS]
 
 
 def gradients(module):

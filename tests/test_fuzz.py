@@ -22,13 +22,13 @@ def test_only_documented_errors_come_out(targets, name):
     assert len(ends) > 1
 
 
-@pytest.mark.parametrize("name", ["tokens", "row table"])
+@pytest.mark.parametrize("name", ["tokens", "caption", "graph text", "row table"])
 def test_texts_of_any_length_become_tokens_and_broken_tables_are_made_again(targets, name):
     assert {targets.run(name, np.random.default_rng([1, number])) for number in range(60)} == {"read"}
 
 
 def test_every_reader_is_named(targets):
-    assert len(targets.all) == 10
+    assert len(targets.all) == 12
 
 
 def test_what_is_not_documented_is_told(monkeypatch):

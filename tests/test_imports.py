@@ -11,7 +11,7 @@ ROOMS = [
     *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "recipe_files"),
     *("progress", "kinds", "showing"),
     *("scene_graph", "types", "features", "sources.common", "sources"),
-    *("data.shards", "data.sampling", "data.pipeline", "data.build", "data"),
+    *("data.shards", "data.sampling", "data.pipeline", "data.build", "data.join", "data"),
     "synthetic",
     *("backbones", "objectives", "checkpoints.official", "checkpoints"),
     *("adapters.hosts", "adapters", "training.survival", "training", "training.command"),
@@ -24,7 +24,7 @@ ROOMS = [
     "cli",
 ]
 NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")
-NO_TORCH += ("data.build", "showing")
+NO_TORCH += ("data.build", "data.join", "showing")
 FOR_OBJECTIVES = ("errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives")
 LARGEST = 14
 """Files of a room, `__init__` and `__main__` aside: about a dozen."""

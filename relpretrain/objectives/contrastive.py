@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.config_record import recorded
-from relpretrain.distributed import gather, mean_over_ranks, rank
+from relpretrain.distributed import gather, rank, weighted_mean
 from relpretrain.features import View, full_precision
 from relpretrain.objectives.base import Term, ViewObjective
 from relpretrain.objectives.negatives import same_pair
@@ -152,7 +152,7 @@ class ITC(ViewObjective):
                 keys, alpha = _with_queue(keys, teacher.queue), teacher.alpha
             size = max(1, LOGITS // max(1, len(keys.image_ids)))
             losses, right = in_parts(lambda *q: pair_losses(Queries(*q), keys, temperature, alpha), size, *queries)
-        loss = mean_over_ranks(losses.sum() / 2, len(view))
+        loss = weighted_mean(losses / 2, view.pairs.weights, len(view))
         if len(view) == 0:
             return Term(loss, 0, {})
         return Term(loss, len(view), {"accuracy": right.float().mean()})

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relpretrain.config_record import recorded
-from relpretrain.distributed import mean_over_ranks
+from relpretrain.distributed import weighted_mean
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective, nothing
 from relpretrain.objectives.parts import in_parts
@@ -85,7 +85,10 @@ class MLM(ViewObjective):
             with torch.no_grad():
                 taught = masked_states(view.teacher_view, positions)
         losses, right = in_parts(partial(_predict, view), POSITIONS, states, labels, taught)
-        loss = mean_over_ranks(losses.sum(), len(labels))
+        # A word counts as much as its text.
+        weights = view.pairs.weights
+        weights = None if weights is None else weights[positions // text.input_ids.shape[1]]
+        loss = weighted_mean(losses, weights, len(labels))
         if len(labels) == 0:
             return Term(loss, 0, {})
         return Term(loss, len(labels), {"accuracy": right.float().mean()})

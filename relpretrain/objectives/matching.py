@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relpretrain.config_record import recorded
-from relpretrain.distributed import mean_over_ranks
+from relpretrain.distributed import weighted_mean
 from relpretrain.features import View
 from relpretrain.objectives.base import Term, ViewObjective, nothing
 from relpretrain.objectives.negatives import draw_hard_negatives, same_pair
@@ -95,6 +95,7 @@ class ITM(ViewObjective):
         losses = matching_losses(*match_with_negatives(view, other_image, other_text))
         counted = torch.stack([torch.ones_like(found_image), found_image, found_text])
         number = counted.sum()
-        loss = mean_over_ranks((losses * counted).sum(), number)
+        weights = None if view.pairs.weights is None else counted * view.pairs.weights  # of a text, for its three
+        loss = weighted_mean(losses * counted, weights, number)
         right = (losses.detach() < math.log(2)) & counted  # the right class has a probability above 1/2
         return Term(loss, len(view), {"accuracy": right.sum() / number}, {"accuracy": number})

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relpretrain.config_record import recorded
-from relpretrain.distributed import mean_over_ranks
+from relpretrain.distributed import mean_over_ranks, weighted_mean
 from relpretrain.features import Features
 from relpretrain.objectives.base import Objective
 from relpretrain.scene_graph import RelationVocabulary
@@ -225,7 +225,8 @@ class MRC(RelationHead):
         losses = relation_losses(logits, labels) * self.factors[labels.clamp(min=0)].float()
         right = logits.detach().argmax(dim=1) == labels
         accuracy = {"mrc_accuracy": right.sum() / count} if count else {}
-        output = self.output({"mrc": mean_over_ranks(losses.sum(), count)}, count, accuracy)
+        weights = None if batch.weights is None else batch.weights * (labels != IGNORE)
+        output = self.output({"mrc": weighted_mean(losses, weights, count)}, count, accuracy)
         output.classes["mrc_macro_accuracy"] = labels, right
         return output
 

@@ -17,8 +17,8 @@ T = TypeVar("T")
 BY = ("head", "itm")
 
 
-def add_model(parser: Any) -> None:
-    """Add the options that say how a checkpoint scores."""
+def add_model(parser: Any, batches: bool = True) -> None:
+    """Add the options that say how a checkpoint scores; `--batch-size` only if a command has none yet."""
     parser.add_argument(
         "--by", choices=BY, default=BY[0],
         help="head: a trained RelationTagger; itm: how far a triplet's text matches better than its foils, without "
@@ -28,9 +28,10 @@ def add_model(parser: Any) -> None:
         "--relations", metavar="FILE", help="of --by itm: the relations to ask, a vocabulary or a bundled name (gqa)"
     )
     parser.add_argument("--device", help="cpu or cuda (default: the first GPU if there is one)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="images at a time (default: %(default)s)"
-    )
+    if batches:
+        parser.add_argument(
+            "--batch-size", type=positive, default=32, metavar="N", help="images at a time (default: %(default)s)"
+        )
 
 
 def build_tagger(args: argparse.Namespace, checkpoint: Path) -> HeadTagger | MarginTagger:

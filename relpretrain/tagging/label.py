@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.build.output import Job, Outcome, PackedSample, add_output, plain_options
+from relpretrain.data.build.output import Job, Outcome, PackedSample, plain_options
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, task_of
 from relpretrain.data.shards.find import resolve_shards
@@ -20,22 +18,30 @@ from relpretrain.errors import positive, wrong_fraction
 from relpretrain.progress import Meter
 from relpretrain.scene_graph import Relation
 from relpretrain.sources.common.dropped import Dropped
-from relpretrain.tagging.build import add_model, batched, build_tagger
+from relpretrain.tagging.build import BY, add_model, batched, build_tagger
 from relpretrain.tagging.calibration import Calibration, beside
 from relpretrain.tagging.proposals import every_pair, kept, own_relations
 from relpretrain.tagging.shards import TagSample, read_shard
 
+PROPOSALS = ("vocabulary", "own")
 THRESHOLD = 0.05
 TOP_K = 2
 
 
-def add_parser(commands: Any) -> None:
-    """Add `label` to what `add_subparsers` returned."""
-    label = commands.add_parser("label", help="give samples that have boxes a graph")
-    label.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
-    add_output(label)
+def extend(label: argparse.ArgumentParser) -> None:
+    """Let `relpretrain data label` tag boxes where `--tagger` is given, and parse captions else."""
+    parse = label.get_default("run_data")
     add_options(label)
-    label.set_defaults(run_data=run)
+
+    def run_either(args: argparse.Namespace) -> Any:
+        if args.tagger is not None:
+            return run(args)
+        given = [name for name in ("calibration", "confidence", "relations", "device") if getattr(args, name)]
+        if given or args.by != BY[0] or args.proposals != PROPOSALS[0]:
+            raise ValueError("these options are for a tagger, and there is none: name --tagger CHECKPOINT")
+        return parse(args)
+
+    label.set_defaults(run_data=run_either)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     tagger = parser.add_argument_group("relations between boxes, by a tagger")
     tagger.add_argument("--tagger", type=Path, metavar="CHECKPOINT", help="trained by recipes/tagger.yaml")
     tagger.add_argument(
-        "--proposals", choices=("vocabulary", "own"), default="vocabulary",
+        "--proposals", choices=PROPOSALS, default=PROPOSALS[0],
         help="what is asked of a pair of boxes: every relation that the tagger knows, or only what the sample's graph "
         "says of it, such as relations parsed from captions (default: %(default)s)",
     )  # fmt: skip
@@ -59,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what is written as confidence (default: calibrated where a calibration lies beside the checkpoint)",
     )  # fmt: skip
     tagger.add_argument("--calibration", type=Path, metavar="FILE", help="written by relpretrain data calibrate")
-    add_model(tagger)
+    add_model(tagger, batches=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
     if problem := wrong_fraction("--threshold", args.threshold, "probability"):
         raise ValueError(problem)
+    if args.model or args.replace:
+        raise ValueError("--model and --replace are for parsers of captions: leave them out beside --tagger")
     calibration = find_calibration(args)
     args.workers = 1
     options = {**plain_options(args), "confidence": "raw" if calibration is None else "calibrated"}
@@ -91,8 +99,7 @@ def run(args: argparse.Namespace) -> None:
     if task is not None:
         write_parts(job, pieces, task, args)
         return
-    with contextlib.redirect_stdout(io.StringIO()):  # of tasks nobody knows here
-        write_parts(job, pieces, Task(0, 1), args)
+    write_parts(job, pieces, Task(0, 1), args)
     merge_parts(job, args)
     print(f"confidence: {'raw scores' if calibration is None else f'calibrated probabilities ({calibration.method})'}")
 

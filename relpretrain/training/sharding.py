@@ -79,7 +79,9 @@ def filled(batch: Batch, vocabulary: RelationVocabulary | None) -> Batch:
     box = torch.full((1, 4), 0.5, device=device)
     box[:, 2:] = 1.0  # the whole image
     entities = Pairs(TextBatch(2 * mask, mask), first, first, box)
-    return replace(batch, entities=entities, subjects=first, objects=first, relations=(NO_RELATION,), regions=None)
+    return replace(
+        batch, entities=entities, subjects=first, objects=first, relations=(NO_RELATION,), weights=None, regions=None
+    )
 
 
 def data_mesh(mesh: Any) -> Any:

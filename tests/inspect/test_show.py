@@ -12,10 +12,11 @@ from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.features import patch_mask
 from relpretrain.identity import number_of
 from relpretrain.inspect.show.command import _stride
-from relpretrain.inspect.show.page import _places, _runs, render
+from relpretrain.inspect.show.page import _places, _runs, marked, render
 from relpretrain.inspect.show.samples import Lens, look
 from relpretrain.scene_graph import Box
 from tests.data.small import picture, record, stream, tokenizer, write_shards
@@ -242,3 +243,36 @@ def test_real_graphs(realdata, tmp_path):
     assert main(["data", "show", str(tmp_path / "vrd"), "--out", str(page), "--n", "3"]) == 0
     found = parsed(page.read_text())
     assert sum(link.startswith("data:image/jpeg") for link in found.links) == 3 * (1 + 2 * 3)
+
+
+def test_captions_are_marked_where_their_graph_was_read(tmp_path, lenses):
+    """Words of entities and relations are marked; all else, and what spans do not fit, stays as it is."""
+    caption = "A <b>cat</b> on a mat"
+    of = {"caption": 0, "source": "p <1>"}
+    entities = [
+        {"label": "cat", **of, "span": [5, 8]},
+        {"label": "mat", "box": [1, 2, 15, 20], **of, "span": [18, 21]},
+        {"label": "odd", **of, "span": [19, 20]},
+        {"label": "beyond", **of, "span": [20, 99]},
+        {"label": "elsewhere", **of | {"caption": 1}, "span": [0, 1]},
+    ]
+    relations = [
+        {"subject": 0, "relation": "on", "object": 1, **of, "span": [13, 15], "confidence": 0.25},
+        {"subject": 1, "relation": "under", "object": 0},
+    ]
+    content = {"image_id": "1", "width": 40, "height": 30, "captions": [caption]}
+    content |= {"entities": entities, "relations": relations}
+    with ShardWriter(tmp_path / "g") as writer:
+        writer.write("k", picture(), "png", content)
+    index = ShardIndex.of(tmp_path / "g/shard-000000.tar")
+    shown = look("small", index, 0, lenses, draws=1)
+    pieces = marked(caption, 0, shown.graph)
+    assert "".join(piece.text for piece in pieces) == caption
+    assert [tuple(p) for p in pieces if p.entity is not None or p.relation] == [
+        ("cat", 0, ""), ("on", None, "on"), ("mat", 1, "")
+    ]  # fmt: skip
+    page = parsed(render([shown], lenses, "title"))
+    assert "p <1> · caption 1 · 0.25" in page.texts
+    assert "A <b>" in page.texts
+    assert not any(" · 1.00" in text for text in page.texts)  # what people say needs no source
+    assert set(shown.draws["graphs"][0].boxes) <= {1}

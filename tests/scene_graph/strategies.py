@@ -23,9 +23,16 @@ def boxes(draw, width=WIDTH, height=HEIGHT):
 @st.composite
 def graphs(draw, relations=SPATIAL + OTHER):
     labels = st.sampled_from(["duck with sunglasses", "man", "tree"])
-    entities = draw(st.lists(st.builds(Entity, labels, boxes()), max_size=6))
+    origin = st.sampled_from([{}, {"source": "p 1"}, {"caption": 1}, {"caption": 0, "span": (2, 5), "source": "p 1"}])
+    places = st.one_of(boxes(), boxes(), st.none())
+    drawn = draw(st.lists(st.tuples(labels, places, origin), max_size=6))
+    entities = [Entity(label, box, id=i, **of) for i, (label, box, of) in enumerate(drawn)]
     if not entities:
         return SceneGraph()
     index = st.integers(0, len(entities) - 1)
-    triplets = st.builds(Relation, index, st.sampled_from(relations), index)
+    confidence = st.sampled_from([1.0, 0.25])
+    triplets = st.builds(
+        lambda s, name, o, sure, of: Relation(s, name, o, confidence=sure, **of),
+        *(index, st.sampled_from(relations), index, confidence, origin),
+    )
     return SceneGraph(tuple(entities), tuple(draw(st.lists(triplets, max_size=10))))

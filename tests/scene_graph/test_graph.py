@@ -13,7 +13,8 @@ quick = settings(max_examples=150, deadline=None, derandomize=True)
 
 
 def truths(graph):
-    return [holds(r.relation, graph.entities[r.subject].box, graph.entities[r.object].box) for r in graph.relations]
+    ends = [(r.relation, graph.entities[r.subject].box, graph.entities[r.object].box) for r in graph.relations]
+    return [None if None in (subject, object_) else holds(name, subject, object_) for name, subject, object_ in ends]
 
 
 def two(relation, first=(0, 0, 10, 10), second=(20, 0, 30, 10), labels=("cat", "dog")):
@@ -34,7 +35,7 @@ def test_flip_twice_is_identity_and_keeps_truth(graph):
 def test_crop_stays_inside_and_true(graph, window, min_visible):
     cropped, dropped = graph.crop(window, min_visible)
     frame = Box(0, 0, window.width, window.height)
-    assert all(frame.contains(e.box) and e.box.area > 0 for e in cropped.entities)
+    assert all(frame.contains(e.box) and e.box.area > 0 for e in cropped.entities if e.box is not None)
     assert len(graph.entities) == len(cropped.entities) + dropped["entity_cropped"]
     lost = dropped["relation_lost_entity"] + dropped["relation_untrue"]
     assert len(graph.relations) == len(cropped.relations) + lost
@@ -42,7 +43,7 @@ def test_crop_stays_inside_and_true(graph, window, min_visible):
     kept = [
         i
         for i, e in enumerate(graph.entities)
-        if (part := e.box.clip(window)).area > 0 and part.area >= min_visible * e.box.area
+        if e.box is None or ((part := e.box.clip(window)).area > 0 and part.area >= min_visible * e.box.area)
     ]
     before = {(r.subject, r.relation, r.object): t for r, t in zip(graph.relations, truths(graph), strict=True)}
     for relation, now in zip(cropped.relations, truths(cropped), strict=True):
@@ -70,7 +71,67 @@ def test_a_crop_to_a_size_is_a_crop_and_a_resize(graph, window, min_visible):
 @quick
 @given(graphs())
 def test_json_round_trip(graph):
-    assert SceneGraph.from_json(graph.to_json(), WIDTH, HEIGHT) == graph
+    again = SceneGraph.from_json(graph.to_json(), WIDTH, HEIGHT)
+    assert again == graph
+    assert origins(again) == origins(graph)
+
+
+def origins(graph):
+    """What equality leaves out: where entities and relations come from."""
+    things = [*graph.entities, *graph.relations]
+    return [(t.caption, t.span, t.source, getattr(t, "confidence", None)) for t in things]
+
+
+@quick
+@given(graphs(), boxes())
+def test_entities_without_a_box_stay_where_they_are_and_all_keep_their_origin(graph, window):
+    whole = origins(graph)
+    assert origins(graph.flip(WIDTH)) == origins(graph.resize(2, 3)) == whole
+    cut, _ = graph.crop(window)
+    numbers = {id_of(e) for e in cut.entities}
+    unplaced = [e for e in graph.entities if e.box is None]
+    assert [e for e in cut.entities if e.box is None] == unplaced
+    kept = [e for i, e in enumerate(graph.entities) if i in numbers]
+    assert [(e.label, e.caption, e.span, e.source) for e in cut.entities] == [
+        (e.label, e.caption, e.span, e.source) for e in kept
+    ]
+    assert [e for e in graph.flip(WIDTH).entities if e.box is None] == unplaced
+    left = [r for r in graph.relations if {r.subject, r.object} <= numbers]
+    if all(graph.entities[i].box is None for r in left for i in (r.subject, r.object)):
+        assert [(r.relation, r.confidence, r.source) for r in cut.relations] == [
+            (r.relation, r.confidence, r.source) for r in left
+        ]
+
+
+def id_of(entity):
+    return entity.id
+
+
+def test_new_fields_are_written_only_where_they_are_set_and_leave_equality_alone():
+    plain = SceneGraph.from_json({"entities": [ENTITY, ENTITY], "relations": [NEAR]}, WIDTH, HEIGHT)
+    assert plain.to_json()["relations"] == [NEAR]
+    assert set(plain.to_json()["entities"][0]) == {"label", "box", "attributes"}
+    told = {"caption": 1, "span": [0, 3], "source": "lexicon 1"}
+    other = {"entities": [ENTITY | told, ENTITY], "relations": [NEAR | told | {"confidence": 0.5}]}
+    graph = SceneGraph.from_json(other, WIDTH, HEIGHT)
+    assert graph == plain
+    assert graph.to_json()["entities"][0] == ENTITY | told
+    assert graph.to_json()["relations"] == [NEAR | {"confidence": 0.5} | told]
+    null = {"entities": [{"label": "idea", "box": None, "caption": None, "source": None}]}
+    assert SceneGraph.from_json(null, 9, 9).to_json() == {
+        "entities": [{"label": "idea", "attributes": []}],
+        "relations": [],
+    }
+
+
+def test_relations_below_a_confidence_are_left_out_and_pairs_of_boxes_found():
+    entities = Entity("cat", Box(0, 0, 5, 5)), Entity("dog"), Entity("tree", Box(9, 0, 20, 20))
+    sure, doubted = Relation(0, "near", 1), Relation(0, "under", 2, confidence=0.3)
+    graph = SceneGraph(entities, (sure, doubted))
+    assert graph.boxed_pairs() == [doubted]
+    assert graph.confident(0.3) is graph
+    assert graph.confident(0.31).relations == (sure,)
+    assert graph.confident(0.31).entities == entities
 
 
 @quick
@@ -93,6 +154,7 @@ def test_entities_read_at_once_are_those_read_one_by_one(graph):
         {"label": ""},
         {"attributes": None},
         {"attributes": [3]},
+        {"box": [0, 0]},
     ],
 )
 def test_what_is_odd_is_read_one_by_one(change):
@@ -161,15 +223,28 @@ def test_crop_threshold_is_inclusive():
 
 
 ENTITY = {"label": "cat", "box": [0, 0, 5, 5], "attributes": ["red"]}
+NEAR = {"subject": 0, "relation": "near", "object": 0}
 
 
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
         ({"entities": "cat"}, "malformed_entities"),
-        ({"entities": {"label": "cat"}}, "malformed_entity"),
+        ({"entities": {"box": [0, 0, 5, 5]}}, "malformed_entity"),
         ({"entities": ["cat"]}, "malformed_entity"),
-        ({"entities": [{"label": "cat"}]}, "malformed_entity"),
+        ({"entities": [{"box": [0, 0, 5, 5]}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"caption": -1}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"caption": True}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"span": [0, 3]}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"caption": 0, "span": [3, 3]}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"caption": 0, "span": [0, 3, 4]}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"caption": 0, "span": [0.0, 3]}]}, "malformed_entity"),
+        ({"entities": [ENTITY | {"source": 3}]}, "malformed_entity"),
+        ({"entities": [ENTITY], "relations": [NEAR | {"confidence": 1.5}]}, "malformed_confidence"),
+        ({"entities": [ENTITY], "relations": [NEAR | {"confidence": "high"}]}, "malformed_confidence"),
+        ({"entities": [ENTITY], "relations": [NEAR | {"confidence": True}]}, "malformed_confidence"),
+        ({"entities": [ENTITY], "relations": [NEAR | {"source": ["x"]}]}, "malformed_relation"),
+        ({"entities": [ENTITY], "relations": [NEAR | {"caption": 0, "span": [-1, 2]}]}, "malformed_relation"),
         ({"entities": [ENTITY | {"attributes": 3}]}, "malformed_entity"),
         ({"entities": [ENTITY | {"label": " "}]}, "empty_label"),
         ({"entities": [ENTITY | {"label": 3}]}, "empty_label"),

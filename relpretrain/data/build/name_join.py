@@ -23,13 +23,21 @@ class NameJoin:
         annotations: Names and records.
         path: Where they come from, for errors.
         by: What the names are: "image_id", "key" or "url"; an address matches as it stands.
+        options: Names of the options that say where they come from and what the names are, for errors.
 
     Attributes:
         met: Where it is a list, the names that are met go there, each with a number of its image.
     """
 
-    def __init__(self, annotations: Iterable[tuple[str, Any]], path: Path, by: str) -> None:
-        self.path = path
+    def __init__(
+        self,
+        annotations: Iterable[tuple[str, Any]],
+        path: Path,
+        by: str,
+        options: tuple[str, str] = ("--join", "--join-by"),
+    ) -> None:
+        self.told = f"{options[0]} {path}"
+        self.option = options[1]
         self.by = by
         self.met: list[tuple[str, int]] | None = None
         self._join = Join()
@@ -53,8 +61,8 @@ class NameJoin:
                 shown.append(name)
         theirs = f"that of the annotations {_quoted(self._first)}" if self._first else "the annotations have none"
         raise ValueError(
-            f"--join {self.path} has an annotation for none of the samples: their {self.by} is {_quoted(shown)}, "
-            f"{theirs}; --join-by says what both share"
+            f"{self.told} has an annotation for none of the samples: their {self.by} is {_quoted(shown)}, "
+            f"{theirs}; {self.option} says what both share"
         )
 
     def of(self, sample: Located, name: str) -> list[dict[str, Any]]:
@@ -63,9 +71,7 @@ class NameJoin:
         Raises:
             ValueError: If they were those of another image before: two downloads may give out the same names.
         """
-        found = self._found(name)
-        if found and self.met is not None:
-            self.met.append((self._plain(name), 0 if self.by == "url" else number_of_bytes(sample.read().image)))
+        found = self.find(sample, name)
         if found:
             other = self._join.meet(
                 self._plain(name), [str(sample.path), sample.key, sample.offsets[0], sample.sizes[0]]
@@ -73,28 +79,41 @@ class NameJoin:
             if other is not None and self.by != "url" and _image(other) != sample.read().image:
                 raise ValueError(
                     f"the {self.by} {name!r} is that of two different images, {other[1]} of {other[0]} and "
-                    f"{sample.key} of {sample.path}, and --join {self.path} cannot tell which one it means: pack these "
-                    "shards one by one, or --join-by url"
+                    f"{sample.key} of {sample.path}, and {self.told} cannot tell which one it means: take these "
+                    f"shards one by one, or {self.option} url"
                 )
-        return [record for _, record in found]
+        return found
 
     def take_met(self) -> list[tuple[str, int]]:
         """The names met since the last time, each with a number of its image; kept once `met` is a list."""
         taken, self.met = self.met or [], []
         return taken
 
-    def recall(self, name: str, image: int) -> None:
-        """Meet a name that a task has met, with the number of its image.
+    def recall(self, name: str, image: int) -> bool:
+        """Meet a name that a task has met, with the number of its image; returns whether it was met before.
 
         Raises:
             ValueError: If it was met with another image.
         """
         self._join.get(name)  # nothing is added any more
-        if self._join.meet(name, image) not in (None, image):
+        before = self._join.meet(name, image)
+        if before not in (None, image):
             raise ValueError(
-                f"the {self.by} {name!r} is that of two different images, and --join {self.path} cannot tell which one "
-                "it means: pack these shards one by one, or --join-by url"
+                f"the {self.by} {name!r} is that of two different images, and {self.told} cannot tell which one it "
+                f"means: take these shards one by one, or {self.option} url"
             )
+        return before is not None
+
+    def find(self, sample: Located, name: str) -> list[dict[str, Any]]:
+        """The annotations of a sample, which is noted in `met`; `recall` finds whether two images share a name."""
+        found = self._found(name)
+        if found and self.met is not None:
+            self.met.append((self._plain(name), 0 if self.by == "url" else number_of_bytes(sample.read().image)))
+        return [record for _, record in found]
+
+    def counts(self) -> tuple[int, int]:
+        """How many annotations there are, and how many names of images they have."""
+        return self._join.counts()
 
     def note_unmet(self, dropped: Counter[str]) -> None:
         """Count the annotations that no sample had."""

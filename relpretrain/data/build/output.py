@@ -46,29 +46,32 @@ class Job:
 
     Args:
         items: What is worked on, read one at a time.
-        work: What makes an outcome of an item, in any process.
+        work: What makes an outcome of an item, in any process; where parts are written, perhaps a list of them.
         dropped: Counts what reading the items left out; complete when they are at an end.
         meter: How far reading the items is.
         source: Name of the source, for `index.json`.
         options: Settings that the content depends on, of plain types, for `index.json`.
         files: Files that the content depends on.
         max_samples: Stop after so many samples.
+        about: Further entries of `index.json`, such as the licences of what is joined; read at the end.
     """
 
     items: Iterator[Any]
-    work: Callable[[Any], Outcome]
+    work: Callable[[Any], Any]
     dropped: Counter[str]
     meter: Meter
     source: str | None
     options: Mapping[str, Any]
     files: list[Path] = field(default_factory=list)
     max_samples: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what writes shards."""
+def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
+    """Add the options of what writes shards, with the number of samples in each unless one comes of another."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
+    if sized:
+        parser.add_argument("--samples-per-shard", type=positive, default=1000, help="(default: %(default)s)")
     add_workers(parser)
     parser.add_argument(
         "--top-relations", type=positive, metavar="V", help="keep the V most frequent in relations.json"
@@ -159,7 +162,12 @@ def stamps(job: Job) -> dict[str, Any]:
 
 
 def publish_shards(
-    work: Path, shards: Sequence[Mapping[str, Any]], dropped: Dropped, job: Job, args: argparse.Namespace
+    work: Path,
+    shards: Sequence[Mapping[str, Any]],
+    dropped: Dropped,
+    job: Job,
+    args: argparse.Namespace,
+    tables: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
     """Move shards that are finished to their folder, with `index.json` and `relations.json`, and report.
 
@@ -169,11 +177,13 @@ def publish_shards(
         dropped: What was left out.
         job: Where they come from.
         args: The options of the command.
+        tables: What was counted besides, for the index.
 
     Raises:
         ValueError: If there is no sample.
     """
     entries = _entries(sum(shard["samples"] for shard in shards), dropped, job)
+    entries |= {name: dict(sorted(of.items(), key=_most_first)) for name, of in sorted((tables or {}).items())}
     publish(work, args.out, shards, entries)
     _report(shards, dropped, args)
 
@@ -187,7 +197,11 @@ def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
             places = f": there is none in {files}" if files else ""
         raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
-    return {"dropped": counts, "source": job.source, "options": dict(job.options)}
+    return {"dropped": counts, "source": job.source, "options": dict(job.options), **job.about}
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
 
 
 def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argparse.Namespace) -> None:

@@ -11,11 +11,12 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from relpretrain.data.build.output import Outcome, PackedSample
-from relpretrain.data.shards.record import captions_of, declared_size, texts_of
+from relpretrain.data.shards.record import caption_weights_of, captions_of, declared_size, texts_of
 from relpretrain.data.shards.row_index import RawSample
 from relpretrain.errors import BadSample
 from relpretrain.pixels import BROKEN, open_image
 from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.scene_graph.tying import follow_captions
 from relpretrain.sources.common.annotation import (
     ImageFile,
     broken_texts,
@@ -135,22 +136,20 @@ class Packing:
             return None
         try:
             record, txt = texts_of(raw.json, raw.txt)
-            captions = captions_of(record, txt)
-            graph = own_graph(record, file)
+            captions = read_captions(record, txt, dropped)
+            graph, of_graph = own_graph(record, file), captions
             for joined in located.joined:
-                new = captions_of(joined, None)
-                captions = (
-                    list(dict.fromkeys([*(captions if self.captions == "add" else ()), *new])) if new else captions
-                )
+                new = read_captions(joined, None, dropped)
+                captions = joined_captions(captions, new, self.captions)
                 if joined.get("entities"):
-                    graph = joined_graph(joined, record, file)
+                    graph, of_graph = joined_graph(joined, record, file), new
+            graph = follow_captions(graph, [text for text, _ in of_graph], [text for text, _ in captions])
         except (GraphError, BadSample) as error:
             dropped[error.reason] += 1
             return None
         except ValueError:
             dropped["malformed_captions"] += 1
             return None
-        captions = clean_captions(captions, dropped)
         image = raw.image
         if self.resize is not None and (size := self.resize.size(file.width, file.height)) != (file.width, file.height):
             try:
@@ -163,9 +162,44 @@ class Packing:
         # Names that a download gave are unique in it alone: whoever writes the sample makes one of its key.
         image_id = identity(record.get("image_id"))
         source = str(record.get("source") or located.source)
-        new_record = make_record(image_id, source, file, captions=captions, **graph.to_json())
+        new_record = make_record(image_id, source, file, **caption_parts(captions), **graph.to_json())
         dropped["replaced_character"] += broken_texts(new_record)
         return PackedSample(raw.key, image, file.extension, new_record)
+
+
+Captions = list[tuple[str, float | None]]
+"""Captions with their weights, None of those without."""
+
+
+def read_captions(record: dict[str, Any], txt: str | None, dropped: Counter[str]) -> Captions:
+    """Captions of a record, with single blanks between words; empty ones are counted.
+
+    Raises:
+        ValueError: If captions or weights are malformed.
+    """
+    listed = captions_of(record, txt)
+    weights = caption_weights_of(record, listed) or [None] * len(listed)
+    return [(clean, w) for text, w in zip(listed, weights, strict=True) for clean in clean_captions([text], dropped)]
+
+
+def joined_captions(own: Captions, new: Captions, how: Literal["add", "replace"]) -> Captions:
+    """Captions of a sample with those that are joined to it, its own first, each once.
+
+    A weight that is joined counts in place of a caption's own. Nothing changes where nothing is joined.
+    """
+    if not new:
+        return own
+    found: dict[str, float | None] = {}
+    for text, weight in (*(own if how == "add" else ()), *new):
+        found[text] = found.get(text) if weight is None else weight
+    return list(found.items())
+
+
+def caption_parts(captions: Captions) -> dict[str, Any]:
+    """The parts of a record that hold captions; one without weight weighs 1 beside others that have some."""
+    weights = [1.0 if weight is None else weight for _, weight in captions]
+    weighted = any(weight is not None for _, weight in captions) and any(weights)
+    return {"captions": [text for text, _ in captions], "caption_weights": weights if weighted else []}
 
 
 def own_graph(record: dict[str, Any], file: ImageFile) -> SceneGraph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
     Args:
         part: Number of the part.
-        item: What is worked on; a `PartEnd` after the last one.
+        item: What is worked on, to one outcome or to a list of them; a `PartEnd` after the last one.
         key: The key of its sample; None for the first that is free in the part.
     """
 
@@ -73,7 +73,10 @@ def blocks(items: Iterable[Any], size: int, takes: Callable[[int], bool]) -> Ite
 
 
 def write_parts(
-    job: Job, pieces: Callable[[Callable[[int], bool]], Iterator[Piece]], task: Task, args: argparse.Namespace
+    job: Job,
+    pieces: Callable[[Callable[[int], bool]], Iterator[Piece]],
+    task: Task,
+    args: argparse.Namespace,
 ) -> None:
     """Write the shards of a task.
 
@@ -94,6 +97,8 @@ def write_parts(
         _write(job, pieces(partial(parts.wants, task)), parts, args)
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)
+    if args.task is None and task.total == 1:
+        return  # all is done, and merged by the one who does it
     print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
 
 
@@ -107,17 +112,20 @@ def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Names
                 if isinstance(found, PartEnd):
                     part.finish(found)
                     part = None
-                else:
-                    part.add(key, *found)
+                    continue
+                for outcome in found if isinstance(found, list) else [found]:
+                    part.add(key, *outcome)
                     count += 1
-                    progress.count(count)
+                progress.count(count)
         finally:
             if part is not None:
                 part.discard()
 
 
-def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None) -> None:
+def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None) -> dict[str, Counter[str]]:
     """Give the shards of all tasks their names, in order, and write `index.json` and `relations.json`.
+
+    What the outcomes have counted is summed up by table, for the index and the caller.
 
     Args:
         job: Where they come from; its items are not read.
@@ -130,11 +138,13 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
     parts = parts_of(args.out, is_file=False)
     dropped = Dropped()
     shards: list[dict[str, Any]] = []
+    tables: dict[str, Counter[str]] = {}
     for stored in parts.stored():
         if join is not None:
             for name, image in stored["met"]:
                 join.recall(name, image)
         dropped.include(Dropped(stored["dropped"], stored["examples"]))
+        add_tables(tables, stored.get("tables", {}))
         if stored["shard"] is not None:
             check_names(parts.folder, [stored["shard"]])
             final = f"shard-{len(shards):06d}.tar"
@@ -145,8 +155,15 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
     dropped.include(Dropped(reading["dropped"], reading["examples"]))
     if join is not None:
         join.note_unmet(dropped)
-    publish_shards(parts.folder, shards, dropped, job, args)
+    publish_shards(parts.folder, shards, dropped, job, args, tables)
     parts.clear()
+    return tables
+
+
+def add_tables(total: dict[str, Counter[str]], tables: Mapping[str, Mapping[str, int]]) -> None:
+    """Add up what was counted, table by table."""
+    for name, counts in tables.items():
+        total.setdefault(name, Counter()).update(counts)
 
 
 @dataclass
@@ -155,7 +172,7 @@ class _Work:
 
     work: Callable[[Any], Outcome]
 
-    def __call__(self, piece: Piece) -> tuple[int, Outcome | PartEnd, str | None]:
+    def __call__(self, piece: Piece) -> tuple[int, Any, str | None]:
         found = piece.item if isinstance(piece.item, PartEnd) else self.work(piece.item)
         return piece.part, found, piece.key
 
@@ -167,10 +184,18 @@ class _Part:
         self.parts = parts
         self.number = number
         self.dropped = Dropped()
+        self.tables: dict[str, Counter[str]] = {}
         self.shard: ShardFile | None = None
 
-    def add(self, key: str | None, sample: PackedSample | None, dropped: Counter[str]) -> None:
+    def add(
+        self,
+        key: str | None,
+        sample: PackedSample | None,
+        dropped: Counter[str],
+        tables: Mapping[str, Counter[str]] | None = None,
+    ) -> None:
         self.dropped.include(dropped)
+        add_tables(self.tables, tables or {})
         if sample is None:
             return
         if self.shard is None:
@@ -181,6 +206,7 @@ class _Part:
         self.dropped.include(end.dropped)
         shard = None if self.shard is None else self.shard.finish()
         content = {"shard": shard, "dropped": self.dropped, "examples": self.dropped.examples, "met": end.met}
+        content |= {"tables": self.tables} if self.tables else {}
         self.parts.store(self.number, content)
 
     def discard(self) -> None:

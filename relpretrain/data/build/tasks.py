@@ -20,7 +20,7 @@ from relpretrain.data.shards.writer import check_writable, lock, write_atomicall
 from relpretrain.reading import parse_json, read_json
 
 PLAN = "plan.json"
-_SHARED = ("index", "convert", "pack", "label", "doctor", "audit")  # commands with --task
+_SHARED = ("index", "convert", "pack", "label", "join", "doctor", "audit")  # commands with --task
 
 
 class Task(NamedTuple):
@@ -206,7 +206,7 @@ def add_merge(commands: Any, parse: Callable[[Sequence[str]], argparse.Namespace
     """
     merge = commands.add_parser(
         "merge",
-        help="join what the tasks of index, convert, pack, label, doctor or audit have done",
+        help="join what the tasks of index, convert, pack, label, join, doctor or audit have done",
         description="Join what the tasks of a command have done, for instance: relpretrain data merge data/vg",
     )
     merge.add_argument("out", type=Path, help="the --out of the tasks")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,7 +41,8 @@ BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": Reg
 class Text(NamedTuple):
     """A tokenised text, and the box (cx, cy, w, h) that it is about, as fractions of the image.
 
-    `whole` is true of a caption among region texts; `entity` is the id of the entity that a text is about.
+    `whole` is true of a caption among region texts; `entity` is the id of the entity that a text is about; `weight` is
+    how much the text counts, None where all count alike.
     """
 
     tokens: Tokens
@@ -50,6 +51,7 @@ class Text(NamedTuple):
     box: tuple[float, float, float, float] | None = None
     whole: bool = False
     entity: int | None = None
+    weight: float | None = None
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Example:
         texts: Rows of the batch's `pairs`.
         entities: Rows of a graph batch's `entities`.
         triplets: Subject and object as rows of `entities`, and the relation.
+        weights: How much each triplet counts; empty where all count alike.
         lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
             a text without room for it "triplet_too_long", or is never drawn for classification
             "relation_outside_vocabulary".
@@ -75,6 +78,7 @@ class Example:
     texts: list[Text]
     entities: list[Text] = field(default_factory=list)
     triplets: list[tuple[int, int, str]] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     normalisation: Normalisation | None = None
 
@@ -114,16 +118,15 @@ class TextWriter:
     def _caption(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         if not sample.captions:
             raise BadSample("no_caption")
-        text = sample.captions[int(rng.integers(len(sample.captions)))]
-        example.texts = [self._text(text, rng)]
+        example.texts = [self._text(_one_caption(sample, rng), rng)]
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         entities = [entity for entity in sample.graph.entities if entity.box is not None]
         if not entities:
             raise BadSample("no_entity")
         if self.stream.image_rows and sample.captions:  # the first row, as in the official X-VLM code
-            caption = sample.captions[int(rng.integers(len(sample.captions)))]
-            example.texts = [self._text(caption, rng, (0.5, 0.5, 1.0, 1.0))._replace(whole=True)]
+            caption = self._text(_one_caption(sample, rng), rng, (0.5, 0.5, 1.0, 1.0))
+            example.texts = [caption._replace(whole=True)]
         drawn = rng.permutation(len(entities))[: self.stream.entities_per_image - len(example.texts)].tolist()
         example.texts += [
             self._text(_phrase(entity, rng), rng, _relative(entity, size), entity.id)
@@ -148,11 +151,13 @@ class TextWriter:
         meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
         same = sorted(meanings)  # whatever the order and the direction
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
-        example.texts = [Text(tokens, token_identity(ids), masked)]
+        weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
+        example.texts = [Text(tokens, token_identity(ids), masked, weight=weight)]
         rows: dict[int, int] = {}
-        for subject, name, object_ in self._triplets(graph, rng):
+        for subject, name, object_, confidence in self._triplets(graph, rng):
             ends = (rows.setdefault(i, len(rows)) for i in (subject, object_))
             example.triplets.append((*ends, name))
+            example.weights += [confidence] * self.stream.confidence_weights
         if self.vocabulary is not None:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
@@ -162,12 +167,12 @@ class TextWriter:
             box = _relative(entity, size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
 
-    def _triplets(self, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[int, str, int]]:
-        """Subject, relation and object of what is classified."""
+    def _triplets(self, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[int, str, int, float]]:
+        """Subject, relation and object of what is classified, and how sure that is."""
         if self.stream.boxes_per_image:
-            return all_pairs(graph, self.stream.boxes_per_image, rng)
+            return [(*triplet, 1.0) for triplet in all_pairs(graph, self.stream.boxes_per_image, rng)]
         chosen = choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary)
-        return [(relation.subject, relation.relation, relation.object) for relation in chosen]
+        return [(r.subject, r.relation, r.object, r.confidence) for r in chosen]
 
     def _text(
         self,
@@ -184,6 +189,14 @@ class TextWriter:
 def _relative(entity: Entity, size: tuple[float, float]) -> tuple[float, float, float, float] | None:
     """Where an entity is, (cx, cy, w, h) as fractions of an image of this width and height."""
     return None if entity.box is None else entity.box.relative(*size)
+
+
+def _one_caption(sample: Sample, rng: np.random.Generator) -> str:
+    """One of a sample's captions, drawn by their weights where it has some."""
+    if sample.caption_weights is None:
+        return sample.captions[int(rng.integers(len(sample.captions)))]
+    weights = np.asarray(sample.caption_weights)
+    return sample.captions[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
 def _phrase(entity: Entity, rng: np.random.Generator) -> str:
@@ -224,6 +237,7 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
         subjects=torch.tensor([s for s, _, _ in triplets], dtype=torch.long),
         objects=torch.tensor([o for _, o, _ in triplets], dtype=torch.long),
         relations=tuple(relation for _, _, relation in triplets),
+        weights=None if common["pairs"].weights is None else _weights(w for e in examples for w in e.weights),
     )
 
 
@@ -237,4 +251,9 @@ def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bo
         torch.tensor([text.identity for text in flat], dtype=torch.long),
         torch.tensor([text.box for text in flat], dtype=torch.float32).reshape(-1, 4) if boxes else None,
         torch.tensor([text.whole for text in flat]) if any(text.whole for text in flat) else None,
+        _weights(text.weight for text in flat) if flat and flat[0].weight is not None else None,
     )
+
+
+def _weights(values: Iterable[Any]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float32)

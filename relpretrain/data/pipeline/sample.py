@@ -47,6 +47,7 @@ class Sample:
         source: Name of the annotation source.
         captions: Texts about the whole image.
         graph: Entities and relations; boxes in pixels of `image`.
+        caption_weights: How often each caption is drawn, relative to the others; None for all alike.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Sample:
     source: str = ""
     captions: list[str] = field(default_factory=list)
     graph: SceneGraph = field(default_factory=SceneGraph)
+    caption_weights: list[float] | None = None
 
 
 class Augmented(NamedTuple):

@@ -15,7 +15,7 @@ from relpretrain.data.pipeline.sample import Augmented, Decoded, Record, Sample
 from relpretrain.data.pipeline.transforms import augment
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.record import captions_of, declared_size, texts_of
+from relpretrain.data.shards.record import caption_weights_of, captions_of, declared_size, texts_of
 from relpretrain.data.shards.row_index import RawSample, ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.kinds import Kind
@@ -78,7 +78,8 @@ def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | N
         exclusion: Images to leave out by their perceptual hashes.
 
     Raises:
-        BadSample: If the image is excluded, or the graph malformed or of an image of another size.
+        BadSample: If the image is excluded, the graph malformed or of an image of another size, or the captions'
+            weights malformed.
     """
     if exclusion is not None and exclusion.phashes and (reason := exclusion.reason("", phash(to_image(decoded.image)))):
         raise BadSample(reason)
@@ -88,7 +89,11 @@ def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | N
         graph = read_graph(record, width, height)
         if (columns, rows) != (width, height):
             graph = graph.resize(columns / width, rows / height)
-    return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, graph)
+    try:
+        weights = caption_weights_of(record.content, record.captions)
+    except ValueError as error:
+        raise BadSample("malformed_caption_weights", str(error)) from None
+    return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, graph, weights)
 
 
 def read_graph(record: Record, width: int, height: int) -> SceneGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -84,6 +85,28 @@ def _pair(relation: Any, placed: Sequence[bool]) -> bool:
         return placed[relation["subject"]] and placed[relation["object"]]
     except (TypeError, KeyError, IndexError):
         return True
+
+
+def caption_weights_of(record: Mapping[str, Any], captions: Sequence[str]) -> list[float] | None:
+    """Weights of a sample's captions, by which one of them is drawn; None where it has none, so that all are equal.
+
+    Args:
+        record: Its `caption_weights` are one number for each of its `captions`.
+        captions: What `captions_of` made of these.
+
+    Raises:
+        ValueError: If they are not finite numbers from 0, one for each caption, of which one is above 0.
+    """
+    weights = record.get("caption_weights")
+    if weights is None:
+        return None
+    numbers = [as_number(weight) for weight in weights] if isinstance(weights, list) else []
+    listed = record.get("captions")
+    if isinstance(listed, list) and len(numbers) == len(listed) != len(captions):  # those that were passed over
+        numbers = [n for n, text in zip(numbers, listed, strict=True) if isinstance(text, str) and text.strip()]
+    if len(numbers) != len(captions) or not all(n >= 0 and math.isfinite(n) for n in numbers) or not any(numbers):
+        raise ValueError(f"caption_weights must be {len(captions)} numbers from 0, one above it, got {weights!r:.60}")
+    return numbers
 
 
 def texts_of(json: bytes | None, txt: bytes | None) -> tuple[dict[str, Any], str]:

@@ -9,14 +9,14 @@ import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.inspect.show.samples import Draw, Lens, Shown, Token
-from relpretrain.scene_graph import Box, SceneGraph
+from relpretrain.scene_graph import Box, Relation, SceneGraph
 from relpretrain.zeroshot.report.html import render_template
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -59,7 +59,55 @@ def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, A
         drawn = [_draw(f"d{number}-{name}-{i}", draw, graph, lens) for i, draw in enumerate(draws)]
         streams.append((f"Stream {name} ({kind})" if name != kind else f"As {kind}", drawn))
     about = " · ".join(filter(None, (sample.source, size)))
-    return {"sample": sample, "about": about, "picture": picture, "streams": streams}
+    captions = [marked(text, i, graph) for i, text in enumerate(sample.captions)]
+    relations = [(relation, _origin(relation)) for relation in graph.relations]
+    parts = {"captions": captions, "relations": relations, "sourced": any(r.source for r in graph.relations)}
+    return {"sample": sample, "about": about, "picture": picture, "streams": streams, **parts}
+
+
+class Piece(NamedTuple):
+    """A piece of a caption.
+
+    Args:
+        text: Its words.
+        entity: Number of the entity that it names, or None.
+        relation: What the triplets say that were read here, or "".
+    """
+
+    text: str
+    entity: int | None = None
+    relation: str = ""
+
+
+def marked(caption: str, number: int, graph: SceneGraph) -> list[Piece]:
+    """Cut a caption where its graph has read entities and relations; of pieces that overlap, the earlier one counts.
+
+    Args:
+        caption: The caption.
+        number: Which of the image's captions it is.
+        graph: The image's graph.
+    """
+    found: dict[tuple[int, int], Piece] = {}
+    for i, entity in enumerate(graph.entities):
+        if entity.caption == number and entity.span is not None:
+            found[entity.span] = Piece("", i)
+    for relation in graph.relations:
+        if relation.caption == number and relation.span is not None:
+            found.setdefault(relation.span, Piece("", None, relation.relation))
+    pieces, done = [], 0
+    for (start, end), piece in sorted(found.items(), key=lambda item: item[0]):
+        if done <= start and end <= len(caption):
+            pieces += [Piece(caption[done:start]), piece._replace(text=caption[start:end])]
+            done = end
+    return [piece for piece in (*pieces, Piece(caption[done:])) if piece.text]
+
+
+def _origin(relation: Relation) -> str:
+    """Who says so, where, and how surely; nothing of what people have annotated."""
+    if not relation.source:
+        return ""
+    caption = "" if relation.caption is None else f"caption {relation.caption + 1}"
+    return " · ".join(filter(None, (relation.source, caption, f"{relation.confidence:.2f}")))
 
 
 def _draw(name: str, draw: Draw, graph: SceneGraph, lens: Lens) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, Pa
 __all__ = ["PARSERS", "ParsedCaption", "ParsedEntity", "ParsedRelation", "Parser", "build_parser"]
 
 PARSERS = {"lexicon": "LexiconParser", "spacy": "SpacyParser", "factual": "FactualParser"}
-"""The parsers by name; the class of each is in the file of that name, which is imported when it is asked for."""
+"""The parsers by name; the class of each is in the file NAME_parser, which is imported when it is asked for."""
 
 
 def build_parser(name: str, **options: Any) -> Parser:
@@ -27,5 +28,10 @@ def build_parser(name: str, **options: Any) -> Parser:
     """
     if name not in PARSERS:
         raise ConfigError(f"no parser {name!r}{suggest(name, PARSERS)}")
-    parser: Parser = getattr(import_module(f"{__name__}.{name}_parser"), PARSERS[name])(**options)
+    made = getattr(import_module(f"{__name__}.{name}_parser"), PARSERS[name])
+    known = list(inspect.signature(made).parameters)
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"the parser {name} takes no option {option!r}{suggest(option, known)}")
+    parser: Parser = made(**options)
     return parser

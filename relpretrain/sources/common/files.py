@@ -188,6 +188,11 @@ class Join:
                 yield image, self._pieces(image)
                 meter.advance()
 
+    def counts(self) -> tuple[int, int]:
+        """How many pieces there are, and of how many images. Nothing may be added any more."""
+        self.get("")
+        return tuple(self._base.execute("SELECT COUNT(*), COUNT(DISTINCT image) FROM pieces").fetchone())
+
     def get(self, image: str) -> dict[str, list[Any]]:
         """The pieces of one image, empty where there is none. Nothing may be added any more."""
         if not self._met:

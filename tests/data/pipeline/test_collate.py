@@ -52,6 +52,26 @@ def test_captions(write):
     assert batch.pairs.boxes is None
 
 
+def test_captions_are_drawn_by_their_weights(tmp_path):
+    loaded = load_tokenizer(tokenizer(tmp_path))
+    of = stream("captions", "unused")
+    writer = TextWriter(of, TextEncoder(loaded, of.max_tokens))
+    texts = ["a red cat", "the dog", "a tree"]
+
+    def drawn(weights, seeds=600):
+        sample = Sample(
+            "d/s/0", torch.zeros(3, 30, 40, dtype=torch.uint8), "0", captions=texts, caption_weights=weights
+        )
+        made = [writer(torch.zeros(3, 30, 40), sample, np.random.default_rng(seed)) for seed in range(seeds)]
+        ids = [tuple(example.texts[0].tokens.ids) for example in made]
+        return [ids.count(tuple(writer.encoder.caption(text).ids)) / seeds for text in texts]
+
+    assert drawn([6.0, 0.0, 2.0]) == pytest.approx([0.75, 0, 0.25], abs=0.06)
+    # without weights the draws are those of before weights were
+    expected = [int(np.random.default_rng(seed).integers(3)) for seed in range(50)]
+    assert drawn(None, 50) == [expected.count(place) / 50 for place in range(3)]
+
+
 def test_regions(write):
     examples, loaded = write("regions", 8, entities_per_image=2)
     batch = collate("regions", examples, loaded.pad_token_id)

@@ -50,8 +50,8 @@ def test_what_the_writer_says_is_what_the_row_indexes_hold(tmp_path, unread):
     found = manifests(shards)
     assert list(found) == shards
     assert [entry.eligible for entry in found.values()] == [
-        {"captions": 5, "regions": 5, "graphs": 5},
-        {"captions": 1, "regions": 1, "graphs": 1},
+        {"captions": 5, "regions": 5, "graphs": 5, "boxed_graphs": 5},
+        {"captions": 1, "regions": 1, "graphs": 1, "boxed_graphs": 1},
     ]
     for shard, entry in found.items():
         index = ShardIndex.of(shard)
@@ -151,7 +151,7 @@ def test_remote_shards_are_known_by_the_manifest_beside_them(store, unread, tmp_
 
 
 def test_a_signature_does_not_hide_a_shard_from_its_manifest(monkeypatch, unread):
-    content = {"shards": [{"name": "a.tar", "samples": 3, "eligible": dict.fromkeys(module._KINDS, 3)}]}
+    content = {"shards": [{"name": "a.tar", "samples": 3, "eligible": dict.fromkeys(module.NEEDS, 3)}]}
     monkeypatch.setattr(module, "fetch", lambda address, path: path.write_text(json.dumps(content)))
     shard = "https://host/web/a.tar?signature=x/y"
     assert manifests([shard])[shard].shard == shard
@@ -169,3 +169,16 @@ def test_remote_shards_without_manifest_are_read_once_with_a_notice(store, tmp_p
     assert not list((tmp_path / "cache").rglob("*.tar"))
     monkeypatch.setattr(module, "examine", None)
     assert manifests(shards) == found
+
+
+def test_a_manifest_from_before_boxes_could_lack_is_read(tmp_path):
+    shards = _mixed(tmp_path / "a")
+    expected = [_plain(entry) for entry in manifests(shards).values()]
+    index = json.loads((tmp_path / "a/index.json").read_text())
+    for shard in index["shards"]:
+        del shard["eligible"]["boxed_graphs"]
+    (tmp_path / "a/index.json").write_text(json.dumps(index))
+    found = manifests(shards)
+    assert [_plain(entry) for entry in found.values()] == expected
+    for shard, entry in found.items():
+        check_against(entry, ShardIndex.of(shard))

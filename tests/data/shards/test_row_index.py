@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from relpretrain.data.shards.packed import PackedTexts
-from relpretrain.data.shards.record import captions_of, texts_of
+from relpretrain.data.shards.record import caption_weights_of, captions_of, texts_of
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
 
@@ -37,7 +37,7 @@ def test_samples_are_found_and_counted(tmp_path):
     index = ShardIndex.of(_shard(tmp_path))
     assert index.name == "shard-000000"
     assert index.keys == ["k0", "k1", "k2", "k3"]
-    assert index.counts.tolist() == [[0, 0, 0], [1, 2, 1], [2, 0, 0], [3, 2, 1]]
+    assert index.counts.tolist() == [[0] * 5, [1, 2, 1, 2, 1], [2, 0, 0, 0, 0], [3, 2, 1, 2, 1]]
     assert index.eligible("captions").tolist() == [1, 2, 3]
     assert index.eligible("regions").tolist() == index.eligible("graphs").tolist() == [1, 3]
     for i in (3, 0, 2, 1):
@@ -140,7 +140,7 @@ def test_web_captions_are_read_as_they_are(realdata, tmp_path, monkeypatch):
     index = ShardIndex.of(str(realdata / "webdataset" / "cc12m-train-0000.tar"))
     assert len(index) == 32
     assert not index.problems
-    assert (index.counts == [1, 0, 0]).all()
+    assert (index.counts == [1, 0, 0, 0, 0]).all()
     with tarfile.open(realdata / "webdataset" / "cc12m-train-0000.tar") as tar:
         for row, key in enumerate(index.keys):
             raw = index.read(row)
@@ -190,7 +190,7 @@ def test_captions_as_downloads_have_them(tmp_path, record, txt, captions):
     index = ShardIndex.of(write_tar(tmp_path / "a.tar", members))
     raw = index.read(0)
     assert captions_of(*texts_of(raw.json, raw.txt)) == captions
-    assert index.counts[0].tolist() == [len(captions), 0, 0]
+    assert index.counts[0].tolist() == [len(captions), 0, 0, 0, 0]
     assert not index.problems
 
 
@@ -233,3 +233,47 @@ def test_names_that_are_no_text_are_mended(tmp_path):
     index = ShardIndex.of(write_tar(tmp_path / "a.tar", members))
     assert index.keys == ["caf\ufffd", "caf\ufffd"]
     assert not index.problems
+
+
+def test_rows_serve_what_their_boxes_allow(tmp_path):
+    """Of a graph from a caption, boxes are what regions and MRC need; a malformed item is for the reader to judge."""
+    cat, dog, idea = {"label": "cat", "box": [0, 0, 5, 5]}, {"label": "dog"}, {"label": "idea", "box": None}
+    graphs = [
+        {"entities": [cat, dog], "relations": [{"subject": 0, "relation": "near", "object": 1}]},
+        {"entities": [dog, idea], "relations": [{"subject": 0, "relation": "has", "object": 1}]},
+        {"entities": [cat, dog, cat], "relations": [{"subject": 0, "relation": "near", "object": 2}]},
+        {"entities": [dog, 3], "relations": ["near", {"subject": 0, "object": 5}]},
+    ]
+    with ShardWriter(tmp_path) as writer:
+        for i, graph in enumerate(graphs):
+            relations = [r if isinstance(r, dict) else {"relation": r} for r in graph["relations"]]
+            sound = graph | {"relations": [{"relation": "near"} | r for r in relations]}
+            writer.write(f"k{i}", b"image", "png", sound)
+    index = ShardIndex.of(str(tmp_path / "shard-000000.tar"))
+    assert index.counts.tolist() == [[0, 2, 1, 1, 0], [0, 2, 1, 0, 0], [0, 3, 1, 2, 1], [0, 2, 2, 1, 1]]
+    assert index.eligible("regions").tolist() == [0, 2, 3]
+    assert index.eligible("graphs").tolist() == [0, 1, 2, 3]
+    assert index.eligible("boxed_graphs").tolist() == [2, 3]
+    (listed,) = json.loads((tmp_path / "index.json").read_text())["shards"]
+    assert listed["eligible"] == {"captions": 0, "regions": 3, "graphs": 4, "boxed_graphs": 2}
+    assert (listed["entities"], listed["relations"]) == (9, 5)
+
+
+@pytest.mark.parametrize(
+    ("captions", "weights", "expected"),
+    [
+        (["a", "b"], None, None),
+        (["a", "b"], [1, 0], [1, 0]),
+        (["a", " ", "b"], [1, 2, "3"], [1, 3]),  # that of a blank caption goes with it
+        ("a", [2], [2]),
+    ],
+)
+def test_caption_weights(captions, weights, expected):
+    record = {"captions": captions, "caption_weights": weights}
+    assert caption_weights_of(record, captions_of(record, None)) == expected
+
+
+@pytest.mark.parametrize("weights", [[1], [0, 0], [1, -1], [1, float("nan")], "1 2", [1, None]])
+def test_malformed_caption_weights(weights):
+    with pytest.raises(ValueError, match="caption_weights must be 2 numbers"):
+        caption_weights_of({"captions": ["a", "b"], "caption_weights": weights}, ["a", "b"])

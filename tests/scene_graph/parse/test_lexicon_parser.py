@@ -1,0 +1,145 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from relpretrain.errors import ConfigError
+from relpretrain.scene_graph.parse import build_parser
+from relpretrain.scene_graph.parse.clauses import CONFIDENCE, LONGEST_LIST
+from tests.fuzz import caption
+
+PARSER = build_parser("lexicon")
+
+
+def said(text):
+    """The triplets of a caption in words."""
+    (parsed,) = PARSER.parse([text])
+    return [(parsed.entities[r.subject].label, r.relation, parsed.entities[r.object].label) for r in parsed.relations]
+
+
+def things(text):
+    (parsed,) = PARSER.parse([text])
+    return {entity.label: entity.attributes for entity in parsed.entities}
+
+
+@pytest.mark.parametrize(
+    ("text", "triplets"),
+    [
+        ("a cup on a table", ["cup|on|table"]),
+        ("a cat and a dog on a sofa", ["cat|on|sofa", "dog|on|sofa"]),
+        ("a dog between a chair and a lamp", ["dog|between|chair", "dog|between|lamp"]),
+        ("A man is sitting on top of a bench in front of a lake.", ["man|sitting on top of|bench", "man|in front of|lake"]),
+        ("a car parked next to the building", ["car|parked next to|building"]),
+        ("a cup to the left of a plate", ["cup|to the left of|plate"]),
+        ("a sign on side of the road", ["sign|on the side of|road"]),
+        ("a man who is holding a cup", ["man|holding|cup"]),
+        ("a woman holds an umbrella", ["woman|holding|umbrella"]),
+        ("a cake cut by a man", ["cake|cut by|man"]),
+        ("the leg of a table", ["leg|of|table"]),
+        ("a bowl of fruit", ["bowl|has|fruit"]),
+        ("a man's dog chasing a cat", ["man|has|dog", "dog|chasing|cat"]),
+        ("a dog whose tail is on the floor", ["dog|has|tail", "tail|on|floor"]),
+        ("a plate with a fork and a knife on it", ["fork|on|plate", "knife|on|plate"]),
+        ("a truck with a plant on top", ["plant|on top of|truck"]),
+        ("a woman sitting at a table and eating pizza", ["woman|sitting at|table", "woman|eating|pizza"]),
+        ("a man holding a bat and a woman is sitting on a chair", ["man|holding|bat", "woman|sitting on|chair"]),
+        ("a woman walking across the street holding an umbrella", ["woman|walking across|street", "woman|holding|umbrella"]),
+        ("the waves the surfer is riding", ["surfer|riding|wave"]),
+        ("a man riding a wave on a surfboard", ["man|riding|wave", "man|on|surfboard"]),
+        ("a girl in a blue shirt", ["girl|wearing|shirt"]),
+        ("there is a car on the road", ["car|on|road"]),
+        ("a red car", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_triplets(text, triplets):
+    assert ["|".join(triplet) for triplet in said(text)] == triplets
+
+
+@pytest.mark.parametrize(
+    ("text", "entities"),
+    [
+        ("the car is red", {"car": ("red",)}),
+        ("a big black and white cat", {"cat": ("big", "black", "white")}),
+        ("two brown wooden benches", {"bench": ("two", "brown", "wooden")}),
+        ("a group of people", {"people": ("group of",)}),
+        ("a brick wall", {"wall": ("brick",)}),
+        ("tennis rackets", {"tennis racket": ()}),
+        ("light blue curtains", {"curtain": ("light blue",)}),
+        ("several women are walking", {"woman": ("walking",)}),
+        ("the man on the left", {"man": ("on the left",)}),
+        ("wearing", {}),
+    ],
+)
+def test_things_and_attributes(text, entities):
+    assert things(text) == entities
+
+
+def test_spans_are_where_the_caption_says_it():
+    text = "Two MEN are sitting on  the left side of a Wooden bench."
+    (parsed,) = PARSER.parse([text])
+    assert [text[slice(*entity.span)] for entity in parsed.entities] == ["MEN", "bench"]
+    assert [text[slice(*relation.span)] for relation in parsed.relations] == ["sitting on  the left side of"]
+    assert parsed.relations[0].relation == "sitting on the left side of"
+
+
+def test_confidence_falls_where_a_choice_was_made():
+    first, second = PARSER.parse(["a man in a park with a hat"])[0].relations
+    assert (first.confidence, second.confidence) == (CONFIDENCE["direct"], CONFIDENCE["attached"])
+    assert first.confidence > second.confidence
+
+
+def test_a_caption_is_parsed_alike_whatever_stands_beside_it():
+    texts = ["a cat on a mat", "dogs", "", "a man with a hat on"]
+    assert PARSER.parse(texts) == [PARSER.parse([text])[0] for text in texts]
+
+
+def test_odd_texts_give_records_whose_spans_lie_inside():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        text = caption(rng)
+        (parsed,) = PARSER.parse([text])
+        for place in [entity.span for entity in parsed.entities] + [r.span for r in parsed.relations if r.span]:
+            assert 0 <= place[0] < place[1] <= len(text)
+            assert text[slice(*place)].strip()
+        for entity in parsed.entities:
+            assert entity.label.strip() == entity.label.lower() != ""
+        json.dumps([entity.label for entity in parsed.entities])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 10_000_000,
+        "a " * 200_000,
+        "a cat and " * 2000,
+        "on " * 5000,
+        "man's " * 3000,
+        "very " * 5000,
+        "big, " * 5000,
+    ],
+    ids=["one word", "articles", "list", "prepositions", "owners", "adverbs", "adjectives"],
+)
+def test_long_texts_take_no_time(text):
+    start = time.process_time()
+    (parsed,) = PARSER.parse([text])
+    assert time.process_time() - start < 2
+    assert len(parsed.relations) < 4000
+
+
+def test_a_list_relates_so_many_things_at_most():
+    subjects, objects = ("a cat, " * 30).rstrip(", "), ("a dog, " * 30).rstrip(", ")
+    assert LONGEST_LIST < len(said(f"{subjects} on {objects}")) <= LONGEST_LIST**2
+
+
+def test_unknown_parser_and_missing_data_say_what_to_do(monkeypatch, tmp_path):
+    with pytest.raises(ConfigError, match="no parser 'lexikon'; did you mean 'lexicon'"):
+        build_parser("lexikon")
+    with pytest.raises(ConfigError, match="lexicon takes no option 'modle'"):
+        build_parser("lexicon", modle="x")
+    import nltk.data
+
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    with pytest.raises(ConfigError, match="python -m nltk.downloader averaged_perceptron_tagger_eng wordnet"):
+        build_parser("lexicon", nltk_data=True)
