@@ -13,7 +13,7 @@ from relpretrain.errors import counted, positive
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.tagging.build import add_model, batched, build_tagger
-from relpretrain.tagging.calibration import METHODS, Calibration, beside, fit, plot_reliability, reliability
+from relpretrain.tagging.calibration import METHODS, Calibration, beside, fit, made_for, plot_reliability, reliability
 from relpretrain.tagging.label import THRESHOLD, TOP_K
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from relpretrain.tagging.shards import read_shard
 
     shards = resolve_shards(args.shards)
-    out = args.out or beside(args.checkpoint)
+    out = args.out or beside(args.checkpoint, args.by)
     check_writable(out.parent)
     tagger = build_tagger(args, args.checkpoint)
     dropped, meter = Dropped(), Meter()
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     errors = {name: _errors(some.scores, some.truth) for name, some in (("raw", measured), (args.method, after))}
     table = {"raw": cuts(measured, args.top_k), args.method: cuts(after, args.top_k)}
     about = {
-        "tagger": tagger.name,
+        **made_for(args.checkpoint, args.by),
         "relations": len(tagger.vocabulary),
         "pairs": len(set(measured.pairs.tolist())),
         "true": int(measured.truth.sum()),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from relpretrain.identity import folder_digest
 from relpretrain.reading import read_json
 
 METHODS = ("platt", "isotonic")
@@ -166,6 +167,12 @@ def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(inside / (1 - inside))
 
 
-def beside(checkpoint: Path) -> Path:
-    """Where the calibration of a checkpoint lies unless somebody says otherwise."""
-    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.ckpt')}.calibration.json")
+def beside(checkpoint: Path, by: str = "head") -> Path:
+    """Where the calibration of a checkpoint's scores lies unless somebody says otherwise."""
+    own = "" if by == "head" else f".{by}"
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.ckpt')}{own}.calibration.json")
+
+
+def made_for(checkpoint: Path, by: str) -> dict[str, str]:
+    """What a calibration is for: scores of one kind, of this very checkpoint."""
+    return {"by": by, "checkpoint": folder_digest(checkpoint)}

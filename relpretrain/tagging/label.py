@@ -14,12 +14,12 @@ from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_part
 from relpretrain.data.build.tasks import Task, is_merging, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote
-from relpretrain.errors import positive, wrong_fraction
+from relpretrain.errors import check_checkpoint, positive, wrong_fraction
 from relpretrain.progress import Meter
 from relpretrain.scene_graph import Relation
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.tagging.build import BY, add_model, batched, build_tagger
-from relpretrain.tagging.calibration import Calibration, beside
+from relpretrain.tagging.calibration import Calibration, beside, made_for
 from relpretrain.tagging.proposals import every_pair, kept, own_relations
 from relpretrain.tagging.shards import TagSample, read_shard
 
@@ -114,14 +114,21 @@ def find_calibration(args: argparse.Namespace) -> Calibration | None:
         if args.calibration is not None:
             raise ValueError("--confidence raw and --calibration do not go together: leave out one of them")
         return None
-    place = args.calibration or beside(args.tagger)
+    place = args.calibration or beside(args.tagger, args.by)
     if args.calibration is None and not place.exists():
         if args.confidence == "calibrated":
             raise ValueError(
                 f"{place} does not exist: write it with relpretrain data calibrate, or take --confidence raw"
             )
         return None
-    return Calibration.load(place)
+    check_checkpoint(args.tagger)
+    found, own = Calibration.load(place), made_for(args.tagger, args.by)
+    if any((found.about or {}).get(name) != value for name, value in own.items()):
+        raise ValueError(
+            f"{place} is not of {args.tagger} as it is now, with --by {args.by}: write it anew with relpretrain data "
+            "calibrate, or take --confidence raw"
+        )
+    return found
 
 
 def _pieces(

@@ -5,6 +5,7 @@ import tarfile
 from dataclasses import replace
 
 import pytest
+import torch
 
 from relpretrain.cli import main
 from relpretrain.data.shards import ShardWriter
@@ -119,6 +120,23 @@ def test_calibrated_confidences_keep_the_raw_score(world, checkpoint, tmp_path, 
     assert relation["confidence"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_calibration_is_for_one_checkpoint_and_kind_of_score(world, loaded, checkpoint, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    assert main(["data", "calibrate", str(model), str(world / "graphs"), "--method", "isotonic"]) == 0
+    assert label(world / "regions", model, tmp_path / "itm", "--by", "itm") == 0
+    assert "confidence: raw scores" in capsys.readouterr().out
+    own = str(tmp_path / "model.calibration.json")
+    assert label(world / "regions", model, tmp_path / "a", "--by", "itm", "--calibration", own) == 2
+    head = loaded.objectives["tagger"].head[-1].bias
+    with torch.no_grad():
+        head.add_(1)
+        loaded.save_pretrained(model)  # trained on
+        head.sub_(1)
+    assert label(world / "regions", model, tmp_path / "b") == 2
+    assert capsys.readouterr().err.count("write it anew with relpretrain data calibrate") == 2
+
+
 def test_margins_need_no_head(world, checkpoint, tmp_path):
     assert label(world / "regions", checkpoint, tmp_path / "out", "--by", "itm", "--threshold", "0.5") == 0
     sources = {r["source"] for record in records(tmp_path / "out").values() for r in record.get("relations", [])}
@@ -132,6 +150,7 @@ def test_margins_need_no_head(world, checkpoint, tmp_path):
         (["--confidence", "calibrated"], "relpretrain data calibrate, or take --confidence raw"),
         (["--relations", "gqa"], "--relations is for --by itm"),
         (["--calibration", "nowhere.json"], "nowhere.json"),
+        (["--replace"], "--model and --replace are for parsers"),
     ],
 )
 def test_mistakes_are_told_in_one_line(world, checkpoint, tmp_path, capsys, options, message):
@@ -139,6 +158,12 @@ def test_mistakes_are_told_in_one_line(world, checkpoint, tmp_path, capsys, opti
     line = capsys.readouterr().err.splitlines()[-1]
     assert message in line
     assert not list(tmp_path.glob("out/*.tar"))
+
+
+def test_options_of_a_tagger_need_one(world, tmp_path, capsys):
+    command = ["data", "label", str(world / "regions"), "--out", str(tmp_path / "out"), "--by", "itm"]
+    assert main(command) == 2
+    assert "there is none: name --tagger CHECKPOINT" in capsys.readouterr().err
 
 
 def test_a_model_without_the_head_is_refused(world, loaded, tmp_path, capsys):
