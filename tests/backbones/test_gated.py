@@ -14,7 +14,8 @@ from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
 from relpretrain.features import Features, lay_out
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA
 from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.types import Regions
+from relpretrain.types import Regions, TextBatch
+from relpretrain.zeroshot.scorers import MatchScorer
 from tests.objectives.standin import captions, graphs, regions
 
 TINY = {"size": "tiny", "image_size": 32, "vocab_size": 50, "dropout": 0.0}
@@ -98,6 +99,33 @@ def test_packed_tokens_give_what_padded_ones_do():
         torch.testing.assert_close(fast.fused_first()[:, 0], slow[:, 0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(fast.fused[mask], slow[mask], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(fast.image_embedding, gated.project_image(seen.region_tokens))
+
+
+def test_scoring_keeps_images_before_they_meet_a_text():
+    """What retrieval caches of an image serves all texts, and scores are those of single pairs."""
+    _, gated = pair(XVLM, 2, 0.5)
+
+    class Ready:
+        max_tokens = 7
+
+        def images(self, images):
+            return torch.stack(images)
+
+        def texts(self, texts):
+            rows = torch.tensor([int(text) for text in texts])
+            return TextBatch(IDS[rows], MASK[rows])
+
+    scorer = MatchScorer(gated, Ready())
+    kept = scorer.encode_images(list(IMAGES))
+    index, texts = [i for i in range(3) for _ in range(6)], [str(t) for t in range(6)] * 3
+    logits = scorer.score(kept, index, texts)
+    with torch.no_grad():
+        for row, (i, t) in enumerate(zip(index, map(int, texts), strict=True)):
+            length = int(MASK[t].sum())
+            ids, mask = IDS[t, None, :length], MASK[t, None, :length]
+            seen = gated.encode_image(IMAGES[i, None])
+            own = gated.match_logits(gated.fuse(gated.encode_text(ids, mask), mask, seen.tokens, seen.mask))
+            torch.testing.assert_close(logits[row], own[0], atol=1e-5, rtol=1e-4)
 
 
 def test_a_meeting_equals_a_loop():
