@@ -8,13 +8,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
+from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG, MultiPositive, RelationUnits, TextFoil
+from relpretrain.objectives.text_foil import SITES
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.survival import finite
 from relpretrain.types import Normalisation, _colours, send
-from tests.objectives.standin import captions, graphs, regions
+from tests.objectives.standin import captions, graphs, regions, with_foils, with_units
 from tests.syncs import SyncLog, fake
 
 SIDE, WORDS = 32, 20
@@ -32,19 +33,27 @@ def with_a_caption():
     return batch
 
 
+def with_foils_and_units():
+    return with_units(with_foils(captions(4)))
+
+
 STREAMS = {
     "captions": captions,
+    "captions with foils and units": with_foils_and_units,
     "regions": with_a_caption,
     "graphs": graphs,
     "graphs outside the vocabulary": lambda: graphs(relations=("unheard of",)),
 }
 
 
-def module(backbone):
+def module(backbone, more=False):
     objectives = {"itc": ITC(), "itm": ITM(), "mlm": MLM(), "vma": VMA(), "vsg": VSG()}
     objectives["mrc"] = MRC(RelationVocabulary(["on", "under"]))
     if hasattr(backbone, "boxes"):
         objectives["box"] = BOX()
+    if more:
+        objectives["foils"] = TextFoil(sites=dict.fromkeys(SITES, 1.0), loss="adaptive_rank")
+        objectives |= {"focal": TextFoil(loss="focal"), "units": RelationUnits(), "positives": MultiPositive()}
     return RelationModule(backbone, objectives)
 
 
@@ -67,7 +76,7 @@ def waits(monkeypatch, name, stream, device):
     images = torch.zeros(len(batch.images), 3, SIDE, SIDE, dtype=torch.uint8)
     pairs = dataclasses.replace(batch.pairs, text=batch.pairs.text.located())  # as `collate` leaves them
     shown = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-    plain = module(BACKBONES[name]())
+    plain = module(BACKBONES[name](), batch.foils is not None)
     batch = dataclasses.replace(batch, images=images, pairs=pairs, normalisation=shown)
     batch = plain.on_before_batch_transfer(batch, 0)
     batch = batch._map(mode.from_tensor)

@@ -39,6 +39,17 @@ class Stream:
             what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
         confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
+        positions_per_text: Relations that boxes tell ("left of", "inside", "larger than") which join those that a text
+            is drawn from (graphs, VSG).
+        foils_per_text: Foils made of a text, each of another kind (captions, graphs); None for what the stream's
+            objectives ask for (`TextFoil.foils_per_text`), 0 without one that does.
+        foil_kinds: What foils may change, of `relpretrain.scene_graph.foils.KINDS`; None likewise.
+        foil_names: Names of things that may stand in the place of others in foils; None for common ones, and those of
+            the graph itself. Give the data's own where it has few.
+        units_per_image: Short texts made of an image, with a foil each: single triplets (graphs), or sentences and
+            captions (captions); None for what the stream's objectives ask for (`RelationUnits.units_per_image`), 0
+            without one that does.
+        unit_kinds: What the foils of these may change; None likewise.
         sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
             stand in random order (graphs, VSG).
         min_scale: Smallest fraction of the image's area that a random crop keeps; 1 switches cropping off.
@@ -66,6 +77,12 @@ class Stream:
     boxed: bool | None = None
     min_confidence: float = 0.0
     confidence_weights: bool = False
+    positions_per_text: int = 0
+    foils_per_text: int | None = None
+    foil_kinds: list[str] | None = None
+    foil_names: list[str] | None = None
+    units_per_image: int | None = None
+    unit_kinds: list[str] | None = None
     sort_relations: bool = True
     min_scale: float = 0.5
     flip: float = 0.5
@@ -81,7 +98,7 @@ class Stream:
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
-    """The stream with what is None of the numbers per text and per image filled in from its objectives.
+    """The stream with what it leaves open, such as `relations_per_text`, filled in from its objectives.
 
     Args:
         stream: The stream as written in the recipe.
@@ -93,6 +110,10 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         return max((getattr(o, attribute) for o in consumers if hasattr(o, attribute)), default=default)
 
     per_text, per_image = stream.relations_per_text, stream.relations_per_image
+
+    def kinds(attribute: str) -> list[str]:
+        return list(dict.fromkeys(kind for o in consumers for kind in getattr(o, attribute, ())))
+
     return replace(
         stream,
         boxed=bool(consumers) and all(getattr(o, "needs_boxes", False) for o in consumers)
@@ -101,4 +122,8 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
         boxes_per_image=asked("boxes_per_image", 0) if stream.boxes_per_image is None else stream.boxes_per_image,
+        foils_per_text=asked("foils_per_text", 0) if stream.foils_per_text is None else stream.foils_per_text,
+        foil_kinds=kinds("foil_kinds") if stream.foil_kinds is None else stream.foil_kinds,
+        units_per_image=asked("units_per_image", 0) if stream.units_per_image is None else stream.units_per_image,
+        unit_kinds=kinds("unit_kinds") if stream.unit_kinds is None else stream.unit_kinds,
     )

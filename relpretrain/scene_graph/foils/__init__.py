@@ -7,12 +7,14 @@ false as far as the annotation tells: what may be true is left out.
 
 from relpretrain.scene_graph.foils.captions import caption_foils, graph_of
 from relpretrain.scene_graph.foils.graph import GRAPH_KINDS, KINDS, Foil, check_kinds, triplet_foils
+from relpretrain.scene_graph.foils.nouns import NOUNS
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 
 __all__ = [
     "GRAPH_KINDS",
     "KINDS",
+    "NOUNS",
     "RULES",
     "Foil",
     "PredicateRules",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from relpretrain.scene_graph.entity import Entity, Relation
 from relpretrain.scene_graph.foils.graph import KINDS, TRIES, Foil, drawn, shuffled
 from relpretrain.scene_graph.foils.nouns import instead_of, may_be_one, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
-from relpretrain.scene_graph.graph import Entity, Relation, SceneGraph
+from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity
 
 _Edit = tuple[int, int, str]
@@ -72,8 +73,8 @@ def caption_foils(
             if not _reads_alike(text, caption) and _false(parsed, change.parsed, witness):
                 found[kind] = Foil(text, kind)
                 break
-        if kind == "order" and rng is not None and (text := disordered(caption, rng)) is not None:
-            found[kind] = Foil(text, kind)
+        if kind == "order" and rng is not None and (other := disordered(caption, rng)) is not None:
+            found[kind] = Foil(other, kind)
     return found
 
 
@@ -92,7 +93,9 @@ def edited(caption: str, edits: Sequence[_Edit]) -> str:
     return caption
 
 
-def _article_before(words: str):  # noqa: ANN202 - a function for `re.sub`
+def _article_before(words: str) -> Callable[[re.Match[str]], str]:
+    """What an article that ends right before some words becomes."""
+
     def article(match: re.Match[str]) -> str:
         if match.end() < len(match.string) - 1:
             return match.group()
@@ -152,10 +155,10 @@ def _changes(
             for at_i, a in _adjectives(caption, entities[i]):
                 for at_j, b in _adjectives(caption, entities[j]):
                     if b in instead_of(a):
-                        one = tuple(b if x == a else x for x in entities[i].attributes)
-                        first = _with(parsed, i, (at_i, at_i + len(a), b), attributes=one)
-                        other = tuple(a if x == b else x for x in entities[j].attributes)
-                        second = _with(first.parsed, j, (at_j, at_j + len(b), a), attributes=other)
+                        of_i = tuple(b if x == a else x for x in entities[i].attributes)
+                        of_j = tuple(a if x == b else x for x in entities[j].attributes)
+                        first = _with(parsed, i, (at_i, at_i + len(a), b), attributes=of_i)
+                        second = _with(first.parsed, j, (at_j, at_j + len(b), a), attributes=of_j)
                         yield _Change((*first.edits, *second.edits), second.parsed)
 
 

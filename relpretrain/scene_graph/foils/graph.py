@@ -8,10 +8,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from relpretrain.errors import suggest
+from relpretrain.scene_graph.entity import Relation
 from relpretrain.scene_graph.foils.nouns import Phrase, instead_of, may_be_one, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
-from relpretrain.scene_graph.graph import Relation, SceneGraph
+from relpretrain.scene_graph.graph import SceneGraph
 
 _Item = TypeVar("_Item")
 
@@ -104,11 +105,11 @@ def _candidates(
                 for other in shuffled(instead_of(adjective), rng):
                     yield true._replace(**{place: _with(phrase, adjective, other)})
     elif kind == "attr_swap":
-        one, other = take_apart(true.subject), take_apart(true.object)
+        one, two = take_apart(true.subject), take_apart(true.object)
         for a in shuffled(one.adjectives, rng):
-            for b in shuffled(other.adjectives, rng):
+            for b in shuffled(two.adjectives, rng):
                 if b in instead_of(a):
-                    yield Statement(_with(one, a, b), true.relation, _with(other, b, a))
+                    yield Statement(_with(one, a, b), true.relation, _with(two, b, a))
 
 
 def _with(phrase: Phrase, adjective: str, other: str) -> str:

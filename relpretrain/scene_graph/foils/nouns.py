@@ -6,93 +6,22 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+from relpretrain.scene_graph.foils.words import ALIASES, ALIKE, ANYTHING, BROADER, FAMILIES, MIXED_UP
 from relpretrain.scene_graph.geometry import normalise
 
-FAMILIES = {
-    "colour": "red blue green yellow black white brown gray grey orange purple pink silver gold golden beige tan cyan".split(),
-    "material": "wooden metal plastic glass brick stone concrete leather paper cloth".split(),
-    "size": "large big huge small little tiny".split(),
-    "length": "long short".split(),
-    "height": "tall low".split(),
-    "age": "old young new".split(),
-    "state": "open closed".split(),
-    "wetness": "wet dry".split(),
-    "fullness": "full empty".split(),
-    "light": "bright dark".split(),
-    "pattern": "striped plain checkered spotted".split(),
-}
-"""Adjectives that answer one question; a thing has one of a family, unless they are in one group of `ALIKE`."""
-
-ALIKE = (
-    *({"gray", "grey", "silver"}, {"gold", "golden", "yellow", "tan", "beige"}, {"large", "big", "huge"}),
-    *({"small", "little", "tiny"}, {"white", "beige", "silver"}, {"brown", "tan", "orange", "red"}, {"old", "new"}),
-    *(
-        {"purple", "pink", "red"},
-        {"cyan", "blue"},
-        {"plain", "spotted"},
-        {"stone", "brick", "concrete"},
-        {"black", "dark"},
-    ),
-)
-"""Adjectives that people use for the same thing: none of a group is called false where another one is true."""
-
-MIXED_UP = (
-    "person people human man woman boy girl child kid baby lady guy male female adult player skater skateboarder surfer "
-    "skier snowboarder rider worker driver men women children batter catcher pitcher umpire crowd couple group family "
-    "toddler gentleman pedestrian passenger friend student officer policeman soldier chef someone spectator fan",
-    "car truck van suv automobile taxi cab jeep minivan pickup trailer",
-    "bike bicycle motorcycle motorbike scooter moped cycle",
-    "plane airplane aircraft jet airliner aeroplane",
-    "boat ship vessel canoe kayak sailboat raft",
-    *("dog puppy", "cat kitten", "horse pony", "cow bull calf cattle", "sheep lamb goat", "duck goose swan"),
-    *("couch sofa loveseat", "seat chair armchair stool bench couch sofa"),
-    "table desk counter surface stand nightstand countertop",
-    "street road pavement sidewalk path ground lane highway asphalt floor walkway crosswalk driveway",
-    "grass field ground lawn pasture meadow land dirt sand",
-    "tree trees bush bushes plant shrub foliage leaves branch forest wood palm",
-    "shirt t-shirt tshirt top jacket coat sweater blouse vest suit hoodie sweatshirt dress",
-    *("pants jeans trousers shorts skirt", "shoe shoes sneaker sneakers boot boots sandal sandals"),
-    *("hat cap helmet headwear beanie", "glasses sunglasses goggles eyeglasses"),
-    "bag backpack purse luggage suitcase handbag",
-    "phone cellphone telephone mobile",
-    "laptop computer monitor screen tv television display",
-    *("cup mug glass drink beverage bottle", "plate dish bowl tray platter", "sandwich burger hotdog bread"),
-    "building house home structure tower skyscraper church hotel store shop apartment barn",
-    *("sky cloud clouds", "water ocean sea lake river pond wave waves pool"),
-    *("sign signs board post pole", "wall fence railing barrier", "window windows glass pane"),
-    *("mountain mountains hill hills", "racket racquet", "picture photo painting poster frame art"),
-    *("box container basket crate package", "lamp light lights lantern streetlight", "hair head face"),
-)
-"""Names that people give to the same thing."""
-
-BROADER = {
-    "animal": "dog puppy cat kitten horse pony cow bull calf sheep lamb goat bird duck elephant bear zebra giraffe cattle",
-    "pet": "dog puppy cat kitten bird rabbit",
-    "bird": "duck seagull pigeon parrot goose swan chicken",
-    "vehicle": "car truck van bus suv automobile taxi cab jeep minivan pickup trailer bike bicycle motorcycle motorbike "
-    "scooter train boat plane airplane tractor",
-    "furniture": "couch sofa chair armchair stool bench table desk bed cabinet shelf dresser bookcase nightstand",
-    "food": "meal pizza sandwich burger hotdog cake bread meat vegetable fruit snack dessert salad apple banana orange "
-    "carrot broccoli donut",
-    "fruit": "apple banana orange lemon grape strawberry",
-    "vegetable": "carrot broccoli tomato pepper onion lettuce",
-    "clothes": "shirt t-shirt tshirt top jacket coat sweater blouse vest suit dress pants jeans trousers shorts skirt hat "
-    "shoe shoes sock tie uniform outfit",
-    "ball": "baseball football basketball soccerball frisbee",
-    "toy": "bear doll ball kite frisbee car",
-}
-"""Names of kinds, and what belongs to each: a dog is an animal, and no cat."""
-
-_ALIASES = {"clothing": "clothes", "uniform": "clothes", "outfit": "clothes"}
-_ANYTHING = frozenset("thing object item something stuff it part piece side top bottom".split())
-
+_FAMILIES = {name: adjectives.split() for name, adjectives in FAMILIES.items()}
+_ANY = frozenset(ANYTHING.split())
 _GROUPS: dict[str, set[int]] = {}
 for _number, _group in enumerate(MIXED_UP):
     for _name in _group.split():
         _GROUPS.setdefault(_name, set()).add(_number)
 _KINDS = {name: frozenset(kinds.split()) for name, kinds in BROADER.items()}
-_FAMILY_OF = {word: family for family, words in FAMILIES.items() for word in words}
+_FAMILY_OF = {word: name for name, adjectives in _FAMILIES.items() for word in adjectives}
 _IRREGULAR = {"men": "man", "women": "woman", "people": "person", "children": "child", "feet": "foot", "teeth": "tooth"}
+
+
+NOUNS = tuple(sorted({name for group in (*MIXED_UP, *BROADER.values()) for name in group.split()}))
+"""Names of common things, for the place of another one in a foil."""
 
 
 class Phrase(NamedTuple):
@@ -125,14 +54,14 @@ def may_be_one(one: str, other: str) -> bool:
     words, others = one.split(), other.split()
     if set(words) <= set(others) or set(others) <= set(words):
         return True
-    last, other_last = (_ALIASES.get(noun, noun) for noun in (words[-1], others[-1]))
-    if (
-        last == other_last
-        or {last, other_last} & _ANYTHING
-        or _GROUPS.get(last, set()) & _GROUPS.get(other_last, set())
-    ):
+    last, other_last = (ALIASES.get(noun, noun) for noun in (words[-1], others[-1]))
+    if last == other_last or {last, other_last} & _ANY or _GROUPS.get(last, set()) & _GROUPS.get(other_last, set()):
         return True
     return other_last in _KINDS.get(last, ()) or last in _KINDS.get(other_last, ())
+
+
+def _groups(noun: str) -> set[int]:
+    return _GROUPS.get(noun, set())
 
 
 def singular(noun: str) -> str:
@@ -165,7 +94,7 @@ def excludes(one: str, other: str) -> bool:
 
 def instead_of(adjective: str) -> list[str]:
     """Adjectives that are false where this one is true; empty if none is known."""
-    kin = FAMILIES.get(family(adjective) or "", [])
+    kin = _FAMILIES.get(family(adjective) or "", [])
     return [other for other in kin if excludes(adjective, other)]
 
 

@@ -25,8 +25,8 @@ SAME = (
     ("have", "own", "with"),
     ("contain", "enclose", "surround", "around"),
     ("larger than", "bigger than"),
-    ("left of", "to the left of", "on the left of", "left side of", "on the left side of", "to the left side of"),
-    ("right of", "to the right of", "on the right of", "right side of", "on the right side of", "to the right side of"),
+    ("left of", "to the left of", "on the left of", "left side of", "on the left side of"),
+    ("right of", "to the right of", "on the right of", "right side of", "on the right side of"),
     ("lie on", "lay on"),
     ("use", "operate"),
     ("attached to", "connected to", "mounted on", "fixed to"),
@@ -85,14 +85,18 @@ CONTRADICTS = (
 )
 """Pairs of which both cannot be true of one thing and another."""
 
-_SKIPPED = frozenset("is are was were be been being a an the directly right just very far immediate hand side".split())
+_SKIPPED = {
+    *("is", "are", "was", "were", "be", "been", "being", "a", "an", "the"),
+    *("directly", "just", "very", "immediate", "hand", "side"),
+}
+_STRESS = re.compile(r"\b(?:right (?=next|behind|in|above|below|under|beside|on|by|at|near)|far (?=left|right))")
 _IRREGULAR = {"lying": "li", "lie": "li", "lies": "li", "has": "hav", "have": "hav", "sat": "sit", "stood": "stand"}
 
 
 class PredicateRules:
     """What follows from relations, by tables of words.
 
-    Relations are compared without articles, auxiliaries and endings of verbs: "is sitting on the" and "sits on" are one.
+    Relations are compared without articles, auxiliaries and endings of verbs: "is sitting on" and "sits on" are one.
 
     Args:
         same: Groups of relations that mean (nearly) the same.
@@ -172,7 +176,8 @@ class PredicateRules:
 @lru_cache(maxsize=8192)
 def stem(relation: str) -> str:
     """A relation without articles, auxiliaries, stress and the endings of verbs: for comparing, not for showing."""
-    words = [word for word in re.findall(r"[^\s_]+", normalise(relation)) if word not in _SKIPPED]
+    text = _STRESS.sub("", normalise(relation).replace("_", " "))
+    words = [word for word in text.split() if word not in _SKIPPED]
     return " ".join(map(_stem_word, words)) or normalise(relation)
 
 

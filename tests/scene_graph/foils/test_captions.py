@@ -56,10 +56,11 @@ def test_the_annotation_of_the_image_is_asked():
 
 def test_order():
     rng = np.random.default_rng(0)
+    caption = "a cat chasing a small dog"
     for _ in range(20):
-        text = foils("a cat chasing a small dog", [], kinds=["order"], rng=rng)["order"]
-        assert sorted(text.split()) == sorted("a cat chasing a small dog".split())
-        assert text != "a cat chasing a small dog"
+        text = foils(caption, [], kinds=["order"], rng=rng)["order"]
+        assert sorted(text.split()) == sorted(caption.split())
+        assert text != caption
     assert foils("word", [], kinds=["order"], rng=rng) == {}
     assert foils("go go go go", [], kinds=["order"], rng=rng) == {}
 
