@@ -37,10 +37,11 @@ from tests.data.small import write_shards
 Random = np.random.Generator
 
 _WORDS = ["left", "right", "of", "the", "LEFT", "dog", "", " ", "\u2028", "\ud83d", "\x00", "\x1b[31m", "[/x]", "é"]
-_CAPTION = [
-    *_WORDS, *"A man's two red-ish cats sitting on top side next to is are which his it them and , . ; of with by in".split(),
-    *"a an holding held group very İ ﬁ ½ 3.5 -- \u2019s 's ' \" \u202e \u0627\u0644 \U0001f600\U0001f3fd 猫 \u0301".split(),
-]  # fmt: skip
+_TEXT = (
+    "A man's two red-ish cats sitting on top side next to is are which his it them and , . ; of with by in a an held "
+    "holding group very İ ﬁ ½ 3.5 -- \u2019s 's ' \" \u202e \u0627\u0644 \U0001f600\U0001f3fd 猫 \u0301"
+)
+_CAPTION = [*_WORDS, *_TEXT.split()]
 _ODD: list[Any] = [
     None, True, -1, 0, 1e308, -0.0, math.nan, math.inf, 10**400, 1 << 63, "", "1", "\ud83d", [], {}, [[]], [None],
     {"label": 1}, "x" * 5000, b"bytes", (1, 2),

@@ -136,6 +136,14 @@ def read_relations(record: Mapping[str, Any]) -> list[Relation]:
     """
     relations = []
     for item in _items(record, "relations"):
+        if (
+            type(item) is dict
+            and item.keys() == _TRIPLET
+            and type(item["relation"]) is str
+            and item["relation"].strip()
+        ):
+            relations.append(unchecked(Relation, **item))  # the rest is the class's defaults
+            continue
         try:
             triplet = item["subject"], item["relation"], item["object"]
             further = _further(item, _OF_RELATION) if len(item) > 3 else {}
@@ -162,6 +170,7 @@ def relation_record(relation: Relation) -> dict[str, Any]:
 
 
 _ORIGIN = ("caption", "span", "source")
+_TRIPLET = {"subject", "relation", "object"}
 _OF_RELATION = ("confidence", *_ORIGIN)
 
 
@@ -225,15 +234,17 @@ def _sound_entities(items: Sequence[Any], width: float, height: float) -> list[E
     if placed is not boxes:
         each = iter(sides)
         sides = [None if box is None else next(each) for box in boxes]
-    origins = [_NOWHERE] * len(items)
-    if not all(map(_SOURCED.isdisjoint, items)):
-        origins = [_NOWHERE | _further(item, _ORIGIN) for item in items]
-        for origin in origins:
-            origin["span"] = _checked_origin("malformed_entity", **origin)
-    return [
-        unchecked(Entity, label=label, box=box, attributes=tuple(own), id=i, **origin)
-        for i, (label, box, own, origin) in enumerate(zip(labels, sides, attributes, origins, strict=True))
+    made = [
+        unchecked(Entity, label=label, box=box, attributes=tuple(own), id=i)  # the rest is the class's defaults
+        for i, (label, box, own) in enumerate(zip(labels, sides, attributes, strict=True))
     ]
+    if all(map(_SOURCED.isdisjoint, items)):
+        return made
+    for i, item in enumerate(items):
+        if origin := _further(item, _ORIGIN):
+            origin["span"] = _checked_origin("malformed_entity", **(_NOWHERE | origin))
+            made[i] = changed(made[i], **origin)
+    return made
 
 
 def _sound_boxes(boxes: Sequence[Any], width: float, height: float) -> Sequence[Box | None] | None:

@@ -95,7 +95,7 @@ class SceneGraph:
                 if mentions_side(text):
                     raise FlipRefused("side_in_label", f"a flip would make {text!r} of {entity.label!r} untrue")
         return _sound(
-            [e if e.box is None else changed(e, box=e.box.flip(width)) for e in self.entities],
+            [e if e.box is None else _moved(e, e.box.flip(width)) for e in self.entities],
             [
                 r if (name := mirror_relation(r.relation)) == r.relation else changed(r, relation=name)
                 for r in self.relations
@@ -143,7 +143,7 @@ class SceneGraph:
             kept[index] = len(entities)
             x_min, x_max, y_min, y_max = x_min - left, x_max - left, y_min - top, y_max - top
             place = Box(x_min * scale_x, y_min * scale_y, x_max * scale_x, y_max * scale_y)
-            entities.append(changed(entity, box=place))
+            entities.append(_moved(entity, place))
 
         relations: list[Relation] = []
         for relation in self.relations:
@@ -160,8 +160,15 @@ class SceneGraph:
 
     def resize(self, scale_x: float, scale_y: float) -> SceneGraph:
         """Multiply all x by `scale_x` and all y by `scale_y` (both positive)."""
-        scaled = [e if e.box is None else changed(e, box=e.box.scale(scale_x, scale_y)) for e in self.entities]
+        scaled = [e if e.box is None else _moved(e, e.box.scale(scale_x, scale_y)) for e in self.entities]
         return _sound(scaled, self.relations)
+
+
+def _moved(entity: Entity, box: Box) -> Entity:
+    """The entity with another box that has an inside; `changed` with less on the way."""
+    moved = object.__new__(Entity)
+    moved.__dict__.update(entity.__dict__, box=box)
+    return moved
 
 
 def _holds(relation: Relation, entities: Sequence[Entity]) -> bool | None:

@@ -14,6 +14,7 @@ from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.inspect.common import survey
 from relpretrain.inspect.doctor.command import Longer
 from relpretrain.inspect.doctor.counts import field_of
@@ -363,3 +364,22 @@ def test_broken_characters_are_named(tmp_path, capsys):
         "a entities[0]",
         "a relations[0]",
     ]
+
+
+def test_entities_without_a_box_are_no_degenerate_ones(tmp_path, capsys):
+    content = record(0)
+    del content["entities"][2]["box"]
+    content["relations"][0] |= {"source": "p 1", "confidence": 0.5}
+    with ShardWriter(tmp_path / "g") as writer:
+        writer.write("a", picture(), "png", content)
+        writer.write("b", picture(1), "png", record(1) | {"relations": [{"subject": 0, "relation": "on", "object": 1,
+                                                                        "confidence": 2}]})  # fmt: skip
+    out = tmp_path / "d.json"
+    assert main(["data", "doctor", str(tmp_path / "g"), "--out", str(out), "--workers", "1", "--max-bad", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1 entities without a box, 2 relations without two boxes" in told
+    (found,) = json.loads(out.read_text())["datasets"].values()
+    assert found["boxes"] == {"boxes": 5}
+    assert found["relation_sources"] == {"annotated": 3, "p 1": 1}
+    bad = {(b["key"], b["field"], b["reason"]) for b in found["bad"]}
+    assert bad == {("b", "relations[0].confidence", "malformed_confidence")}

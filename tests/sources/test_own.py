@@ -120,3 +120,11 @@ def test_the_example_of_the_documentation(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     assert main([*command, "--workers", "1"]) == 0
     assert capsys.readouterr().out.startswith("2 samples, 1 caption, 4 entities, 2 relations\ndropped: nothing\n")
+
+
+def test_entities_of_the_sample_format_may_be_without_a_box(folder):
+    entities = [{"label": "man"}, {"label": "hat", "box": None}, {"label": "horse", "box": [1, 1, 20, 40]}]
+    path = lines(folder, {"image": "a.jpg", "entities": entities, "relations": [[0, "has", 1]]})
+    (record,) = records(read_own, folder / "photos", path)[0]
+    assert [e.get("box") for e in record["entities"]] == [None, None, [1, 1, 20, 40]]
+    assert record["relations"] == [{"subject": 0, "relation": "has", "object": 1}]

@@ -14,8 +14,9 @@ from relpretrain.data.build.tasks import Parts, add_task, is_merging, parts_of, 
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import for_each
 from relpretrain.data.shards.manifest import NAME, ForeignFileError, cached_manifest, examine, folder_of, load_manifest
+from relpretrain.data.shards.record import PARTS
 from relpretrain.data.shards.remote import is_remote
-from relpretrain.data.shards.writer import PARTS, write_manifest
+from relpretrain.data.shards.writer import write_manifest
 from relpretrain.errors import ConfigError, counted, singular
 from relpretrain.identity import fingerprint
 from relpretrain.reading import read_json

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.data.build.label_sample import PREDICATES, TOTALS, Labelling
-from relpretrain.data.build.output import Job, add_output, plain_options
+from relpretrain.data.build.output import Job, add_output, cores, plain_options
 from relpretrain.data.build.pack import locate
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, parts_of, task_of
@@ -26,6 +26,7 @@ from relpretrain.showing import say
 from relpretrain.sources.common.dropped import Dropped
 
 _SHOWN = 12  # relations of the histogram on the terminal
+_WITH_MODEL = ("factual",)  # parsers of a gigabyte or more, of which each process would load its own
 _TOGETHER = 32  # samples whose captions are parsed together
 
 
@@ -54,8 +55,8 @@ def add_parser(commands: Any) -> None:
     label.add_argument("--batch-size", type=positive, default=_TOGETHER, metavar="N",
                        help="samples whose captions are parsed together (default: %(default)s)")  # fmt: skip
     label.add_argument("--source", help="name for samples that carry none (default: their shard's)")
-    add_output(label)
-    label.set_defaults(run_data=run)
+    add_output(label, sized=False)
+    label.set_defaults(run_data=run, workers=None)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out.resolve()
     if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
         raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    args.workers = args.workers or (1 if args.parser in _WITH_MODEL else cores())
     meter, dropped = Meter(), Dropped()
     job = Job(
         items=iter(()),
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     options, synonyms = {"model": args.model} if args.model else {}, resolve_synonyms(args.synonyms)
     job.work = work = Labelling(args.parser, options, synonyms, args.min_tie, args.replace)
     resolved = {"parser": work.source, "synonyms": work.names.source}  # both tell at once what is missing
-    job.options = plain_options(args, ("batch_size", "samples_per_shard")) | resolved
+    job.options = plain_options(args, ("batch_size",)) | resolved
     task = task_of(args)
     write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args)
     if task is None:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.tasks import add_task, stamp
+from relpretrain.data.shards.record import PARTS
 from relpretrain.data.shards.resumable import ResumableWriter
-from relpretrain.data.shards.writer import PARTS, check_writable, publish
+from relpretrain.data.shards.writer import check_writable, publish
 from relpretrain.errors import counted, positive, singular
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
@@ -86,8 +87,8 @@ def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the number of processes that work."""
-    help_text = "processes (default: %(default)s, the cores)"
-    parser.add_argument("--workers", type=positive, default=_cores(), metavar="N", help=help_text)
+    help_text = f"processes (default: {cores()}, the cores)"
+    parser.add_argument("--workers", type=positive, default=cores(), metavar="N", help=help_text)
 
 
 def add_choice(parser: argparse._ActionsContainer, flag: str, choices: tuple[str, ...], help_text: str) -> None:
@@ -260,5 +261,6 @@ def _plain_key(name: str) -> str:
     return re.sub(r"[^\w/-]+", "_", name).strip("/") or "sample"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,7 +82,7 @@ def _placed(entity: Any) -> bool:
 def _pair(relation: Any, placed: Sequence[bool]) -> bool:
     """Whether both entities of a relation have a box."""
     try:
-        return placed[relation["subject"]] and placed[relation["object"]]
+        return bool(placed[relation["subject"]] and placed[relation["object"]])
     except (TypeError, KeyError, IndexError):
         return True
 

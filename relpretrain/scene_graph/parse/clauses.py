@@ -57,7 +57,7 @@ class _Pending:
         subjects: The things that it is about.
         words: Its words so far.
         verb: Whether it begins with a verb.
-        kind: The letter of that verb's form.
+        kind: The letter of that verb's form, t for an infinitive with "to".
         guess: Whether its subjects are a choice among several things.
     """
 
@@ -70,7 +70,7 @@ class _Pending:
     def name(self) -> str:
         """The relation: verbs that are no past participles as present participles."""
         first, *others = [word.text for word in self.words]
-        if self.verb and self.kind in "fv":
+        if self.verb and self.kind in "fvt":
             first = participle(verb_lemma(first))
         return " ".join([first, *others])
 
@@ -205,7 +205,7 @@ class _Walk:
         elif kind == "k":
             self.conjunction(place)
         elif kind == "o":
-            self.pronoun()
+            self.pronoun(mark.token.text)
         elif kind == "x" and mark.token.text in ".;:!?":
             self.close()
 
@@ -237,6 +237,7 @@ class _Walk:
             self.copula = subjects
             return
         subjects = self.subjects(mark.kind, word)
+        infinitive = self.pending is not None and self.pending.words[-1].text == "to"
         if self.pending is not None and self.pending.verb:
             subjects = self.pending.subjects
             self.pending = None
@@ -248,7 +249,7 @@ class _Walk:
             self.pending = _Pending(subjects, [mark.token._replace(text="has")])
         else:
             guess = mark.kind in "vp" and self.recent is not self.main and not self.relative
-            self.pending = _Pending(subjects, [mark.token], True, mark.kind, guess)
+            self.pending = _Pending(subjects, [mark.token], True, "t" if infinitive else mark.kind, guess)
 
     def preposition(self, mark: Mark) -> None:
         """A preposition belongs to the verb before it, or begins a relation."""
@@ -309,12 +310,14 @@ class _Walk:
         for triplet in self.triplets[number:]:
             triplet.way = "pronoun"
 
-    def pronoun(self) -> None:
+    def pronoun(self, text: str) -> None:
         """A pronoun stands for what has the subject of the relation, or for what the caption is about."""
         if self.pending is None:
             return
         link = self.link(self.pending.subjects)
-        if link is not None:
+        if text not in ("it", "them", "him", "her"):
+            self.close()
+        elif link is not None:
             self.refer(link)
         elif self.main and self.main[0] not in self.pending.subjects:
             self.complete(self.main)
@@ -328,5 +331,5 @@ class _Walk:
             self.pending = pending
             self.complete(self.fronted)
             self.main, self.recent, self.fronted = self.fronted, self.fronted, []
-        elif pending is not None and pending.verb:
-            self.attribute(pending.subjects, pending.words[0].text)
+        elif pending is not None and pending.verb and pending.kind != "t":
+            self.attribute(pending.subjects, pending.name().split(" ", 1)[0])

@@ -30,13 +30,14 @@ _VERBS = (
     "lead led, read, run ran, swim swam swum, sing sang sung, ring rang rung, drink drank drunk, sink sank sunk, "
     "stick stuck, strike struck, swing swung, sling slung, cling clung, spin spun, dig dug, leave left, come came, "
     "become became, see saw seen, say said, keep kept, sleep slept, sweep swept, creep crept, leap leapt, kneel knelt, "
-    "bend bent, lend lent, send sent, spend spent, burn burnt, light lit, bite bit bitten, hide hid hidden, slide slid, "
+    "bend bent, send sent, spend spent, burn burnt, light lit, bite bit bitten, hide hid hidden, slide slid, "
     "break broke broken, wake woke woken, steal stole stolen, freeze froze frozen, choose chose chosen, "
     "shake shook shaken, fall fell fallen, rise rose risen, blow blew blown, know knew known, show shown, sew sewn, "
     "mow mown, tear tore torn, bear bore borne, shoot shot, get got gotten, win won, buy bought, bring brought, "
     "think thought, fight fought, teach taught, sell sold, tell told, find found, grind ground, tie tying ties tied, "
-    "die dying, dye dyeing dyed dyes, pay paid, lose lost, meet met, speak spoke spoken, weave wove woven, spread, put, "
-    "cut, hit, set, shut, let, split, string strung, ski skis skied skiing, begin began begun, shine shone, hear heard"
+    "die dying, dye dyeing dyed dyes, pay paid, lose lost, meet met, speak spoke spoken, weave wove woven, put, "
+    "spread, cut, hit, set, shut, let, split, string strung, "
+    "ski skis skied skiing, begin began begun, shine shone, hear heard"
 )
 _IRREGULAR_VERBS = {form: row.split()[0] for row in _VERBS.split(", ") for form in row.split()}
 IRREGULAR_FORMS = {form: "VBD" for form, lemma in _IRREGULAR_VERBS.items() if form != lemma}

@@ -31,40 +31,45 @@ def _by_word() -> UnigramTagger:
 def bundled_tags(words: Sequence[str]) -> list[str]:
     """The most frequent tag of each word, put right by what stands beside it."""
     tags = [tag for _, tag in _by_word().tag(list(words))]
-    for i, (word, tag) in enumerate(zip(words, tags, strict=True)):
+    for i, word in enumerate(words):
+        if tuple(words[i : i + 3]) == ("side", "by", "side"):
+            tags[i : i + 3] = ["RB"] * 3
+        elif tuple(words[i : i + 2]) in (("each", "other"), ("one", "another")):
+            tags[i : i + 2] = ["PRP"] * 2
         before = tags[i - 1] if i else "^"
         after = tags[i + 1] if i + 1 < len(tags) else "$"
-        tags[i] = _corrected(word, tag, before, after, words[i - 1] if i else "")
+        tags[i] = _corrected(word, tags[i], before, after, words[i - 1] if i else "")
     return tags
 
 
 def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -> str:
     """The tag of a word between others."""
-    if word == "'s" or word == "’s":
+    if word in ("'s", "’s"):
         return "VBZ" if after in ("VBG", "DT", "IN") or before in ("PRP", "EX", "DT") else "POS"
     if tag in ("VBG", "VBN", "VBD") and after in (*_NOUNS, "JJ") and before in _BEFORE_NOUN:
         return tag if word in _TAKES_OBJECT and before in ("^", "IN") else "JJ"
+    if tag == "VBD" and after == "IN" and word.endswith("ed"):
+        return "VBN"
     if word == "that" and before in _NOUNS and after.startswith("V"):
         return "WDT"
-    if tag in ("VB", "VBP", "VBZ") and word_before != "that" and before in ("DT", "JJ", "PRP$", "CD", "POS"):
+    if tag in ("VB", "VBP", "VBZ") and before in ("DT", "JJ", "PRP$", "CD", "POS") and word_before != "that":
         return "NNS" if word.endswith("s") else "NN"
-    if (
-        tag in ("NNS", "NN")
-        and before in _NOUNS
-        and after in ("DT", "PRP$", "VBZ")
-        and verb_lemma(word) in lexicon().verbs
-    ):
-        return "VBZ"
     if tag == "VBG" and before in ("DT", "PRP$", "JJ") and after not in _NOUNS:
         return "NN"
-    if (
-        tag == "JJ"
-        and before in ("DT", "PRP$", "JJ")
-        and after in ("IN", "$", ".", "VBZ", "VBG")
-        and word in _ALSO_NOUN
-    ):
+    if tag == "JJ" and before in ("DT", "PRP$", "JJ") and word in _ALSO_NOUN and not after.startswith(("N", "J", "C")):
         return "NN"
-    return tag
+    return _verb_after_noun(word, tag, before, after)
+
+
+def _verb_after_noun(word: str, tag: str, before: str, after: str) -> str:
+    """The tag of a word that may be a verb, after a noun: "men ride horses", "a dog takes a nap"."""
+    known, lemma = lexicon(), verb_lemma(word)
+    if lemma not in known.verbs or before not in _NOUNS:
+        return tag
+    if before == "NNS" and lemma == word and tag in ("NN", "VB", "JJ"):
+        return "VBP"
+    unknown = tag == "NNS" and word not in known.tags
+    return "VBZ" if tag in ("NN", "NNS") and (after in ("DT", "PRP$", "VBZ") or unknown) else tag
 
 
 _ALSO_NOUN = listed("orange white front back left right top inside young glass plastic metal")

@@ -71,7 +71,7 @@ def tie(caption: ParsedCaption, entities: Sequence[Entity], names: Names) -> lis
     fits = agreement > 0  # (nouns, boxes)
     own = NAME * (1 - agreement) + SIZE * _smallness([box for _, _, box in boxed])
     for m, mention in enumerate(caption.entities):
-        for b in np.flatnonzero(fits[m]):
+        for b in np.flatnonzero(fits[m]).tolist():
             own[m, b] += ATTRIBUTES * _disagreement(mention.attributes, boxed[b][1].attributes)
     pairs = [(r, _unlikely(r, fits, [box for _, _, box in boxed])) for r in caption.relations if r.subject != r.object]
     place: dict[int, int] = {}
@@ -109,8 +109,8 @@ def _pair_costs(
 def _unlikely(relation: ParsedRelation, fits: NDArray[np.bool_], boxes: Sequence[Box]) -> NDArray[np.float64]:
     """How unlikely a relation is between two boxes, in [0, 1], for those that fit its subject and its object."""
     costs = np.zeros((len(boxes), len(boxes)))
-    for s in np.flatnonzero(fits[relation.subject]):
-        for o in np.flatnonzero(fits[relation.object]):
+    for s in np.flatnonzero(fits[relation.subject]).tolist():
+        for o in np.flatnonzero(fits[relation.object]).tolist():
             costs[s, o] = 1.0 if s == o else _implausible(relation.relation, boxes[s], boxes[o])
     return costs
 

@@ -139,8 +139,7 @@ def _unplaced(entities: list[Entity], mention: ParsedEntity, taken: Sequence[int
                 if mine > others:
                     entities[index] = changed(entity, attributes=tuple(mention.attributes))
                 return index
-    place = {"caption": caption, "span": mention.span, "source": source}
-    entities.append(Entity(mention.label, None, mention.attributes, **place))
+    entities.append(Entity(mention.label, None, mention.attributes, caption=caption, span=mention.span, source=source))
     return len(entities) - 1
 
 

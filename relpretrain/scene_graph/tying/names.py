@@ -16,8 +16,6 @@ SYNONYMS: tuple[str, ...] = ("auto", "table", "wordnet")
 SAME, KIND, HEAD = 1.0, 0.9, 0.8
 """Agreement of equal names, of a narrower name with a broader or equal one, and of names with one head."""
 
-_SENSES = 2  # of a caption's noun that are looked up, the most frequent first
-
 
 class Names:
     """Compares names by whole words and lemmas.
@@ -69,10 +67,14 @@ class Names:
         return 0.0
 
     def _is_kind(self, mention: str, label: str) -> bool:
-        """Whether WordNet knows the noun, in one of its first senses, as a kind of what the label most often means."""
-        of_label = self._synsets(label)[:1]
-        senses = self._synsets(mention)[:_SENSES] if of_label else []
-        return any(of_label[0] == sense or of_label[0] in sense.closure(lambda s: s.hypernyms()) for sense in senses)
+        """Whether WordNet knows what the noun most often means as a kind of what the label most often means.
+
+        Rarer senses would make a "computer" a person who calculates.
+        """
+        broad, narrow = self._synsets(label)[:1], self._synsets(mention)[:1]
+        if not (broad and narrow):
+            return False
+        return broad[0] == narrow[0] or broad[0] in narrow[0].closure(lambda sense: sense.hypernyms())
 
     def _known_otherwise(self, mention: str, head: str) -> bool:
         """Whether WordNet has a compound as a name of its own and not as a kind of its head: "sea horse"."""
@@ -98,6 +100,6 @@ def _wordnet() -> Any:
         from nltk.corpus import wordnet
 
         wordnet.ensure_loaded()
-    except (ImportError, LookupError):
+    except (ImportError, LookupError, OSError):  # or incomplete
         return None
     return wordnet

@@ -5,7 +5,8 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph.parse import build_parser, factual_parser
 
-WORDS = "<pad> </s> <unk> ( ) , is on cat sofa black a the dog sit Generate Scene Graph :".split()
+TEXT = "<pad> </s> <unk> ( ) , is on cat sofa black a the dog sit Generate Scene Graph :"
+WORDS = TEXT.split()
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,10 @@ def test_the_probability_is_that_of_the_written_tokens(parser):
 
 def test_recorded_graphs_become_records(parser, monkeypatch):
     recorded = {
-        "trees and bushes growing on green lawn": "( bushes , grow on , lawn ) , ( trees , grow on , lawn ) , ( lawn , is , green )",
+        "trees and bushes growing on green lawn": "( bushes , grow on , lawn ) , "
+        "( trees , grow on , lawn ) , ( lawn , is , green )",
         "five boats tied to a dock": "( boats , tie to , dock ) , ( boats , is , 5 )",
-    }  # fmt: skip
+    }
     monkeypatch.setattr(parser, "_graphs", lambda captions: [(recorded[caption], 0.9) for caption in captions])
     first, second = parser.parse(list(recorded))
     assert [e.label for e in first.entities] == ["bush", "lawn", "tree"]
@@ -67,5 +69,7 @@ def test_recorded_graphs_become_records(parser, monkeypatch):
 
 
 def test_a_missing_model_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="no model .*huggingface-cli download lizhuang144/flan-t5-base-VG-factual-sg"):
+    with pytest.raises(
+        ConfigError, match=r"no model .*huggingface-cli download lizhuang144/flan-t5-base-VG-factual-sg"
+    ):
         build_parser("factual", model=str(tmp_path / "none"))

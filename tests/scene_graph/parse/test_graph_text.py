@@ -58,14 +58,16 @@ def test_a_graph_cut_short_keeps_its_whole_facts():
 
 def test_places_and_forms_of_the_caption():
     assert placed("Five boats tied to a Dock.", "( boats , is , 5 ) , ( boats , tie to , dock )") == (
-        [("boat", "boats"), ("dock", "Dock")], [("tied to", "tied to")],
-    )  # fmt: skip
+        [("boat", "boats"), ("dock", "Dock")],
+        [("tied to", "tied to")],
+    )
     assert placed("a dog lying on the side of a road", "( dog , lay on side of , road )")[1] == [
         ("lying on side of", "lying on the side of")
     ]
     assert placed("a man holds a surfboard", "( man , hold , surf board )") == (
-        [("man", "man"), ("surf board", "surfboard")], [("holding", "holds")],
-    )  # fmt: skip
+        [("man", "man"), ("surf board", "surfboard")],
+        [("holding", "holds")],
+    )
     names, relations = placed("leg of the man", "( man , have , leg )")
     assert (sorted(names), relations) == ([("leg", "leg"), ("man", "man")], [("has", None)])
 

@@ -29,7 +29,10 @@ def things(text):
         ("a cup on a table", ["cup|on|table"]),
         ("a cat and a dog on a sofa", ["cat|on|sofa", "dog|on|sofa"]),
         ("a dog between a chair and a lamp", ["dog|between|chair", "dog|between|lamp"]),
-        ("A man is sitting on top of a bench in front of a lake.", ["man|sitting on top of|bench", "man|in front of|lake"]),
+        (
+            "A man is sitting on top of a bench in front of a lake.",
+            ["man|sitting on top of|bench", "man|in front of|lake"],
+        ),
         ("a car parked next to the building", ["car|parked next to|building"]),
         ("a cup to the left of a plate", ["cup|to the left of|plate"]),
         ("a sign on side of the road", ["sign|on the side of|road"]),
@@ -44,7 +47,10 @@ def things(text):
         ("a truck with a plant on top", ["plant|on top of|truck"]),
         ("a woman sitting at a table and eating pizza", ["woman|sitting at|table", "woman|eating|pizza"]),
         ("a man holding a bat and a woman is sitting on a chair", ["man|holding|bat", "woman|sitting on|chair"]),
-        ("a woman walking across the street holding an umbrella", ["woman|walking across|street", "woman|holding|umbrella"]),
+        (
+            "a woman walking across the street holding an umbrella",
+            ["woman|walking across|street", "woman|holding|umbrella"],
+        ),
         ("the waves the surfer is riding", ["surfer|riding|wave"]),
         ("a man riding a wave on a surfboard", ["man|riding|wave", "man|on|surfboard"]),
         ("a girl in a blue shirt", ["girl|wearing|shirt"]),
@@ -52,7 +58,7 @@ def things(text):
         ("a red car", []),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_triplets(text, triplets):
     assert ["|".join(triplet) for triplet in said(text)] == triplets
 
@@ -141,5 +147,5 @@ def test_unknown_parser_and_missing_data_say_what_to_do(monkeypatch, tmp_path):
     import nltk.data
 
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
-    with pytest.raises(ConfigError, match="python -m nltk.downloader averaged_perceptron_tagger_eng wordnet"):
+    with pytest.raises(ConfigError, match=r"python -m nltk.downloader averaged_perceptron_tagger_eng wordnet"):
         build_parser("lexicon", nltk_data=True)

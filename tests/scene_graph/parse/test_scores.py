@@ -21,9 +21,12 @@ def graph(*triplets, **attributes):
         (graph(("street", "covered with", "snow")), "( snow , cover , street )"),
         (graph(("cup", "to the left of", "plate")), "( cup , at the left of , plate )"),
         (graph(("cat", "lying on the side of", "bed")), "( cat , lay on side of , bed )"),
-        (graph(("surf board", "beneath", "man"), man=["two", "t-shirt"]), "( surfboard , under , man ) , ( man , is , 2 ) , ( man , is , t shirt )"),
+        (
+            graph(("surf board", "beneath", "man"), man=["two", "t-shirt"]),
+            "( surfboard , under , man ) , ( man , is , 2 ) , ( man , is , t shirt )",
+        ),
     ],
-)  # fmt: skip
+)
 def test_facts_do_not_depend_on_who_says_them(ours, theirs):
     assert facts(ours) == facts(read_graph_text(theirs))
     assert set_match(ours, read_graph_text(theirs))

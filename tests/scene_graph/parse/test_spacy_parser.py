@@ -60,27 +60,31 @@ def said(parsed):
 
 CASES = {
     "a/DT/det/1 cat/NN/ROOT/1 and/CC/cc/1 a/DT/det/4 dog/NN/conj/1 on/IN/prep/4 a/DT/det/7 sofa/NN/pobj/5": [
-        "dog|on|sofa", "cat|on|sofa",
+        "dog|on|sofa",
+        "cat|on|sofa",
     ],
     "a/DT/det/1 man/NN/ROOT/1 who/WP/nsubj/4 is/VBZ/aux/4 holding/VBG/relcl/1 a/DT/det/7 red/JJ/amod/7 cup/NN/dobj/4": [
         "man|holding|cup",
     ],
-    "the/DT/det/1 snow/NN/nsubjpass/3 is/VBZ/auxpass/3 covered/VBN/ROOT/3 by/IN/agent/3 two/CD/nummod/6 boards/NNS/pobj/4": [
+    "the/DT/det/1 snow/NN/nsubjpass/3 is/VBZ/auxpass/3 covered/VBN/ROOT/3 by/IN/agent/3 "
+    "two/CD/nummod/6 boards/NNS/pobj/4": [
         "snow|covered by|board",
     ],
-    "a/DT/det/1 group/NN/ROOT/1 of/IN/prep/1 people/NNS/pobj/2 sitting/VBG/acl/3 on/IN/prep/4 top/NN/pobj/5 of/IN/prep/6 "
-    "a/DT/det/9 bench/NN/pobj/7": ["people|sitting on top of|bench"],
+    "a/DT/det/1 group/NN/ROOT/1 of/IN/prep/1 people/NNS/pobj/2 sitting/VBG/acl/3 on/IN/prep/4 top/NN/pobj/5 "
+    "of/IN/prep/6 a/DT/det/9 bench/NN/pobj/7": ["people|sitting on top of|bench"],
     "the/DT/det/1 man/NN/poss/3 's/POS/case/1 hat/NN/ROOT/3 to/IN/prep/3 the/DT/det/6 left/NN/pobj/4 of/IN/prep/6 "
     "a/DT/det/9 plate/NN/pobj/7": ["man|has|hat", "hat|to the left of|plate"],
     "a/DT/det/1 plate/NN/ROOT/1 with/IN/prep/1 a/DT/det/4 fork/NN/pobj/2 on/IN/prep/4 it/PRP/pobj/5": ["fork|on|plate"],
-    "the/DT/det/1 car/NN/nsubj/6 that/WDT/dobj/5 the/DT/det/4 man/NN/nsubj/5 drives/VBZ/relcl/1 is/VBZ/ROOT/6 red/JJ/acomp/6": [
+    "the/DT/det/1 car/NN/nsubj/6 that/WDT/dobj/5 the/DT/det/4 man/NN/nsubj/5 drives/VBZ/relcl/1 "
+    "is/VBZ/ROOT/6 red/JJ/acomp/6": [
         "man|driving|car",
     ],
-    "there/EX/expl/1 are/VBP/ROOT/1 cars/NNS/attr/1 parked/VBN/acl/2 next/RB/advmod/3 to/IN/prep/4 a/DT/det/7 building/NN/pobj/5": [
+    "there/EX/expl/1 are/VBP/ROOT/1 cars/NNS/attr/1 parked/VBN/acl/2 next/RB/advmod/3 to/IN/prep/4 "
+    "a/DT/det/7 building/NN/pobj/5": [
         "car|parked next to|building",
     ],
     "building/VBG/ROOT/0 with/IN/prep/0 windows/NNS/pobj/1": ["building|with|window"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", CASES)
@@ -102,7 +106,7 @@ def test_the_span_of_words_apart_is_their_longest_part():
 
 def test_what_is_missing_is_told(monkeypatch):
     spacy = pytest.importorskip("spacy")
-    with pytest.raises(ConfigError, match="no spaCy pipeline 'none_such'.*python -m spacy download en_core_web_sm"):
+    with pytest.raises(ConfigError, match=r"no spaCy pipeline 'none_such'.*python -m spacy download en_core_web_sm"):
         build_parser("spacy", model="none_such")
     monkeypatch.setattr(spacy, "load", lambda name, exclude: spacy.blank("en"))
     with pytest.raises(ConfigError, match="has no parser and no tagger"):

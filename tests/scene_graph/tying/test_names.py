@@ -63,7 +63,8 @@ class WordNet:
     known: ClassVar = {
         "animal": [animal],
         "bird": [bird],
-        "robin": [Sense(toy), robin],
+        "robin": [robin, Sense(toy)],
+        "toy": [toy],
         "sea_horse": [seahorse],
         "horse": [horse],
     }
@@ -77,7 +78,8 @@ def test_wordnet_knows_what_the_table_lacks(monkeypatch):
     monkeypatch.setattr(module, "_wordnet", WordNet)
     assert resolve_synonyms("auto") == "wordnet"
     names = Names("wordnet")
-    assert names.agreement("robin", "bird") == names.agreement("robin", "animal") == 0.9  # its second sense
+    assert names.agreement("robin", "bird") == names.agreement("robin", "animal") == 0.9
+    assert names.agreement("robin", "toy") == 0.0  # what it seldom means
     assert names.agreement("bird", "robin") == 0.0
     assert names.agreement("little robin", "bird") == 0.8
     assert names.agreement("sea horse", "horse") == 0.0  # a name of its own
