@@ -121,7 +121,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    size: int
     mean: float
     share: float
 

@@ -35,7 +35,7 @@ class Scored(NamedTuple):
 
     def of(self, rows: NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
-        return Scored(*(column[rows] for column in self))
+        return Scored(self.scores[rows], self.truth[rows], self.classes[rows], self.pairs[rows], self.fitting[rows])
 
 
 def holding(graph: SceneGraph, vocabulary: RelationVocabulary) -> set[tuple[int, int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -50,7 +51,7 @@ def itm_margins(scores: Tensor, groups: Sequence[int]) -> list[float]:
         The margin of each group; NaN for one without foils.
     """
     found = []
-    for part in scores.split(list(groups)):
+    for part in torch.split(scores, list(groups)):
         found.append(float(part[0] - part[1:].max()) if len(part) > 1 else NOT_SCORED)
     return found
 
@@ -103,7 +104,9 @@ class MarginTagger:
         margins = iter(itm_margins(logits[:, 1] - logits[:, 0], groups))
         return [[[_logistic(next(margins)) for _ in pair.relations] for pair in pairs] for pairs in asked]
 
-    def _regions(self, images: Sequence[Image.Image], index: list[int], boxes: list[tuple[float, ...]]) -> object:
+    def _regions(
+        self, images: Sequence[Image.Image], index: list[int], boxes: list[tuple[float, float, float, float]]
+    ) -> Any:
         encode = getattr(self.scorer, "encode_regions", None)
         if encode is not None:
             return encode(images, index, boxes)

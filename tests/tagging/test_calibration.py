@@ -16,7 +16,7 @@ def drawn(a, b, n=20000):
 
 
 def error(scores, truth):
-    return sum(b.count * abs(b.mean - b.share) for b in reliability(scores, truth)) / len(scores)
+    return sum(b.size * abs(b.mean - b.share) for b in reliability(scores, truth)) / len(scores)
 
 
 def test_platt_finds_the_numbers_of_a_logistic_distortion():
@@ -62,10 +62,10 @@ def test_reliability_by_a_loop():
     bins = reliability(scores, truth, 5)
     for b in bins:
         inside = [(s, t) for s, t in zip(scores, truth, strict=True) if b.low <= s < b.high]
-        assert b.count == len(inside)
+        assert b.size == len(inside)
         assert b.mean == pytest.approx(np.mean([s for s, _ in inside]))
         assert b.share == pytest.approx(np.mean([t for _, t in inside]))
-    assert sum(b.count for b in bins) == 300
+    assert sum(b.size for b in bins) == 300
     assert reliability([1.0], [True])[0].high == 1
 
 

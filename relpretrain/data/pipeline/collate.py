@@ -185,8 +185,8 @@ class TextWriter:
             example.units = self._short(found, lambda text: self.encoder.triplets([text]), self.encoder.fits)
         rows: dict[int, int] = {}
         for subject, name, object_, confidence in self._triplets(graph, rng):
-            ends = (rows.setdefault(i, len(rows)) for i in (subject, object_))
-            example.triplets.append((*ends, name))
+            first, second = (rows.setdefault(i, len(rows)) for i in (subject, object_))
+            example.triplets.append((first, second, name))
             example.weights += [confidence] * self.stream.confidence_weights
         if self.vocabulary is not None:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)

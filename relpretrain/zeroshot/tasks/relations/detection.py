@@ -29,7 +29,7 @@ _TIES = "against the model, as in predcls"
 _CONSTANT = "0 % as long as there are more than 100 predictions of an image"
 
 
-def _card(task: str, title: str, question: str, paper: str, licence: str, **more: str) -> Card:
+def _card(task: str, title: str, question: str, paper: str, licence: str, **more: Any) -> Card:
     files = tuple(f"`{place[task]}`{after}" for place, after in ((FILES, ""), (TRAIN, " for the groups")))
     return Card(
         task=f"{task}_relations", title=title, question=question, paper=paper, licence=licence,
@@ -129,7 +129,7 @@ class Detection(PredCls):
         for pairs in (ALL, ANNOTATED):
             first, splits[pairs] = 0, []
             for graph, own in zip(split.images, groups, strict=True):
-                more = {"groups": own, "people": split.people, "fractions": split.fractions}
+                more: dict[str, Any] = {"groups": own, "people": split.people, "fractions": split.fractions}
                 splits[pairs].append(DetectionItem(graph, split.relations, pairs, first, split.notes, **more))
                 first += len(graph.triplets)
         return select_splits(splits, source.splits or (ALL,))

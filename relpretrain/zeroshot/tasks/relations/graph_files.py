@@ -128,7 +128,8 @@ def image_of(annotation: Annotation, relations: set[str], dropped: Counter[str])
     for box, entity in zip(boxes, annotation.entities, strict=True):
         if len(box) != 4 or not all(map(math.isfinite, box)):
             raise ValueError(
-                f"The box of {entity.label!r} in {annotation.image} must be four numbers, not {list(entity.box)!r}."
+                f"The box of {entity.label!r} in {annotation.image} must be four numbers, "
+                f"not {list(entity.box or ())!r}."
             )
     labels = tuple(str(entity.label) for entity in annotation.entities)
     return GraphImage(annotation.image.name, labels, boxes, tuple(triplets))  # type: ignore[arg-type]
