@@ -58,6 +58,8 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             value = getattr(stream, field)
             if value is not None and value < 1:
                 problems.append(f"{where}: {field}={value} must be at least 1.")
+        if stream.boxes_per_image is not None and (stream.boxes_per_image < 0 or stream.boxes_per_image == 1):
+            problems.append(f"{where}: boxes_per_image={stream.boxes_per_image} must be 0, or 2 or more for pairs.")
         for field in ("foils_per_text", "units_per_image", "positions_per_text"):
             if (value := getattr(stream, field)) is not None and value < 0:
                 problems.append(f"{where}: {field}={value} must not be negative.")

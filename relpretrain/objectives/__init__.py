@@ -9,6 +9,7 @@ from relpretrain.objectives.matching import ITM
 from relpretrain.objectives.multi_positive import MultiPositive
 from relpretrain.objectives.relation import MRC
 from relpretrain.objectives.scene_graph import VSG
+from relpretrain.objectives.tagger import RelationTagger
 from relpretrain.objectives.text_foil import TextFoil
 from relpretrain.objectives.units import RelationUnits
 
@@ -22,6 +23,7 @@ __all__ = [
     "VSG",
     "MultiPositive",
     "Objective",
+    "RelationTagger",
     "RelationUnits",
     "TextFoil",
     "ViewObjective",

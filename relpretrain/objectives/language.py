@@ -11,8 +11,7 @@ from torch import Tensor
 from relpretrain.config_record import recorded
 from relpretrain.distributed import weighted_mean
 from relpretrain.features import View
-from relpretrain.objectives.base import Term, ViewObjective, nothing
-from relpretrain.objectives.parts import in_parts
+from relpretrain.objectives.base import Term, ViewObjective, in_parts, nothing
 
 POSITIONS = 2048
 """Masked words at a time: each has as many logits as the vocabulary has words."""

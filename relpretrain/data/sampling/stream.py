@@ -32,6 +32,9 @@ class Stream:
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
+        boxes_per_image: Entities drawn from an image, among which every ordered pair is looked at, with all its
+            relations or as one without any (graphs, RelationTagger); in place of `relations_per_image`. None for what
+            the stream's objectives ask for (`RelationTagger.boxes_per_image`), 0 (drawn triplets) without one.
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes (graphs); None for
             what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
@@ -70,6 +73,7 @@ class Stream:
     image_rows: bool = False
     relations_per_text: int | None = None
     relations_per_image: int | None = None
+    boxes_per_image: int | None = None
     boxed: bool | None = None
     min_confidence: float = 0.0
     confidence_weights: bool = False
@@ -117,6 +121,7 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         else stream.boxed,
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
+        boxes_per_image=asked("boxes_per_image", 0) if stream.boxes_per_image is None else stream.boxes_per_image,
         foils_per_text=asked("foils_per_text", 0) if stream.foils_per_text is None else stream.foils_per_text,
         foil_kinds=kinds("foil_kinds") if stream.foil_kinds is None else stream.foil_kinds,
         units_per_image=asked("units_per_image", 0) if stream.units_per_image is None else stream.units_per_image,
