@@ -91,7 +91,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=3, help="steps of each stream, after one to warm up")
     parser.add_argument("--against", help="a folder or commit with an earlier state of this package")
     parser.add_argument(
-        "--official", type=Path, nargs="+", default=[], help="checkouts of the authors' ALBEF and X-VLM, to compare with"
+        "--official",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="checkouts of the authors' ALBEF and X-VLM, to compare with",
     )
     parser.add_argument("--only", nargs="+", help="of these comparisons those whose row has all of these words")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -171,7 +175,10 @@ def _measure(
     """Add times and memory: every side takes the same steps, in turns."""
     peak = next((flops for name, flops in PEAKS.items() if name in _device_name(args.device)), None)
     with ExitStack() as stack:
-        sides = {s: stack.enter_context(Worker("step_worker.py", [path], asked | {"device": args.device})) for s, path in paths.items()}
+        sides = {
+            s: stack.enter_context(Worker("step_worker.py", [path], asked | {"device": args.device}))
+            for s, path in paths.items()
+        }
         for row in rows:
             taken: dict[str, list[Row]] = {side: [] for side in sides}
             for path in files[row["stream"]]:

@@ -120,11 +120,11 @@ def _batches(args: argparse.Namespace, kind: Kind, folder: Path) -> list[Batch]:
 
 
 def _fill(batch: Batch, tokens: int) -> Batch:
-    """The batch with its texts repeated until they have all tokens, a quarter of them masked as before."""
-    text, rows = batch.pairs.text, []
-    for i, length in enumerate(text.attention_mask.sum(1).tolist()):
-        rows.append(torch.cat([torch.zeros(1), 1 + torch.arange(tokens - 1) % (length - 1)]).long()[None] + 0 * i)
-    columns = torch.cat(rows)
+    """The batch with the words of each text over and over until it has all tokens, masked as before."""
+    text = batch.pairs.text
+    lengths = text.attention_mask.sum(1, keepdim=True)
+    step = torch.arange(tokens - 1)
+    columns = F.pad(1 + step % (lengths - 1), (1, 0))  # [CLS], then the words over and over
 
     def fill(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.gather(1, columns)

@@ -71,7 +71,9 @@ class Official:
         self.model.mask = lambda *args, **named: (masked, labels)  # the same words are masked as in our step
         return self.model(images, types.SimpleNamespace(input_ids=ids, attention_mask=mask), alpha=0.4)
 
-    def _xvlm_losses(self, images: Any, ids: Any, mask: Any, masked: Any, places: Any, words: Any, **regions: Any) -> Any:
+    def _xvlm_losses(
+        self, images: Any, ids: Any, mask: Any, masked: Any, places: Any, words: Any, **regions: Any
+    ) -> Any:
         named = {"text_ids_masked": masked, "masked_pos": places, "masked_ids": words}
         return self.model(images, ids, mask, **named, **regions, ret_bbox_loss=bool(regions))
 

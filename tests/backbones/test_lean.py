@@ -99,7 +99,9 @@ def test_keys_and_values_are_kept_once_for_several_fusions():
     k, v = kv.permute(2, 0, 3, 1, 4)
     q = torch.randn(2, 4, 3, 8, requires_grad=True)
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.untyped_storage().data_ptr()) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.untyped_storage().data_ptr()) or t, lambda t: t
+    ):
         attend(q, k, v, None, 0.1)
         attend(q, k, v, None, 0.1)
     assert kept.count(kv.untyped_storage().data_ptr()) == 4
