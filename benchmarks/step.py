@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths["before"] = stack.enter_context(_checkout(args.against))
         rows: list[Row] = []
         if args.official:
-            rows = step_beside.compare(args, args.official, folder, HOME, Worker)
+            rows = step_beside.compare(args, folder, HOME, Worker)
             args.sizes = []
         for size in args.sizes:
             batches, relations = _batches(args, folder, size)
@@ -108,6 +108,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.turns < 1:
         parser.error(f"--turns {args.turns}: must be at least 1")
     args.official = step_beside.checkouts(parser, args.official)
+    if args.official and not step_beside.kinds(args):
+        parser.error(
+            f"--only {' '.join(args.only)}: no step of {' or '.join(args.official)} has all of these in its row"
+        )
     return args
 
 

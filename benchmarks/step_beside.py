@@ -71,13 +71,17 @@ def checkouts(parser: argparse.ArgumentParser, paths: list[Path]) -> dict[str, P
     return found
 
 
-def compare(args: argparse.Namespace, found: dict[str, Path], folder: Path, home: Path, worker: Any) -> list[Row]:
-    """Rows of all kinds whose checkout is there; `worker` starts a process (`step.Worker`)."""
+def kinds(args: argparse.Namespace) -> list[Kind]:
+    """Steps whose checkout is in `args.official`, and whose row has all of `args.only`."""
+    return [kind for kind in KINDS if kind.model in args.official and all(p in kind.title for p in args.only or [])]
+
+
+def compare(args: argparse.Namespace, folder: Path, home: Path, worker: Any) -> list[Row]:
+    """Rows of all steps that were asked for; `worker` starts a process (`step.Worker`)."""
     rows: list[Row] = []
-    for kind in KINDS:
-        if kind.model in found and all(part in kind.title for part in args.only or []):
-            rows.append(_row(args, kind, found[kind.model], folder, home, worker))
-            print(_line(rows[-1]), flush=True)
+    for kind in kinds(args):
+        rows.append(_row(args, kind, args.official[kind.model], folder, home, worker))
+        print(_line(rows[-1]), flush=True)
     return rows
 
 

@@ -42,6 +42,13 @@ def test_a_folder_that_is_no_checkout_is_one_line(clones, capsys):
     assert "salesforce/ALBEF" in last
 
 
+def test_words_that_no_row_has_are_told(clones, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        step.main(["--official", str(clones / "ALBEF"), "--only", "swin"])
+    assert stopped.value.code == 2
+    assert "--only swin" in capsys.readouterr().err
+
+
 def test_the_authors_are_given_the_same_words(batches, tmp_path):
     pairs = batches["regions"].pairs
     given = torch.load(_save_official(REGIONS, batches["regions"], tmp_path))
@@ -90,7 +97,8 @@ def test_ratios_are_those_of_turns_and_the_first_step_is_left_out(batches, tmp_p
 
     monkeypatch.setattr(step_beside, "KINDS", [REGIONS])
     args = argparse.Namespace(turns=2, data=None, device="cpu", precision="fp32", dropout=0.1, only=None)
-    (row,) = step_beside.compare(args, {"X-VLM": Path("/there")}, tmp_path, Path("/here"), worker)
+    args.official = {"X-VLM": Path("/there")}
+    (row,) = step_beside.compare(args, tmp_path, Path("/here"), worker)
     assert row["cpu_s_ratio"] == [2.25, 1.5, 3]
     assert row["peak_mb_ratio"] == [0.375, 0.25, 0.5]
     assert [(script, str(path)) for script, path, _ in asked] == [
