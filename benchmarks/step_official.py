@@ -130,7 +130,7 @@ def unused_parts_of_xvlm() -> None:
 
 
 def _albef(path: Path, folder: Path, asked: dict[str, Any]) -> nn.Module:
-    from models import model_pretrain, xbert
+    from models import model_pretrain, xbert  # type: ignore[import-not-found]
 
     new_weights(xbert.BertForMaskedLM)
     config = {"mlm_probability": 0.15, "embed_dim": 256, "image_res": asked["image_size"], "vision_width": 768}
@@ -141,7 +141,7 @@ def _albef(path: Path, folder: Path, asked: dict[str, Any]) -> nn.Module:
 
 def _xvlm(path: Path, folder: Path, asked: dict[str, Any]) -> nn.Module:
     unused_parts_of_xvlm()
-    from models import model_pretrain, xbert
+    from models import model_pretrain, xbert  # type: ignore[import-not-found]
     from models import xvlm as base
 
     new_weights(xbert.BertForMaskedLM)
