@@ -51,7 +51,7 @@ class Official:
             meet = f"file://{folder}/rendezvous"
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", meet, rank=0, world_size=1)
             build = _albef if self.albef else _xvlm
-            self.model = build(Path(asked["path"]), Path(folder), asked).to(self.device).train()
+            self.model: Any = build(Path(asked["path"]), Path(folder), asked).to(self.device).train()
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-4)
 

@@ -111,7 +111,7 @@ class RegionBlock(Block):
         heads, qkv = attention.num_heads, linear_of(self.norm1, x, attention.qkv)
         if whole is None or packing is None:
             return attention.proj(_attend_rows(qkv, None, heads).view(x.shape))  # type: ignore[no-any-return]
-        images, regions = qkv.split([len(x) - len(packing.row), len(packing.row)])
+        images, regions = torch.split(qkv, [len(x) - len(packing.row), len(packing.row)])
         seen = [_attend_rows(*group, heads) for group in packing.grouped.split(packing.grouped.spread(regions))]
         seen = [packing.grouped.collect(torch.cat(seen))] if seen else []
         if whole:
