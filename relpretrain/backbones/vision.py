@@ -18,6 +18,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from relpretrain.backbones.initial import init_weights, sincos_positions
+from relpretrain.backbones.lean import linear_of
 from relpretrain.backbones.packing import Packing, pack
 from relpretrain.backbones.presets import ModelConfig
 from relpretrain.backbones.text import run
@@ -112,31 +113,26 @@ class ViT(nn.Module):
 
 
 class RegionBlock(Block):
-    """timm's block, which also takes whole images and the visible tokens of regions, laid flat."""
+    """timm's block, which also takes whole images and the visible tokens of regions, laid flat, and keeps less."""
 
     def forward(  # type: ignore[override]
         self, x: Tensor, whole: int | None = None, packing: Packing | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Run the block on tokens (B, 1 + N, D), or on those of `whole` images and then of regions, laid flat.
 
-        With a mask (B, 1, 1, 1 + N), tokens attend to those where it is True.
+        With a mask (B, 1, 1, 1 + N), tokens (B, 1 + N, D) attend to those where it is True.
         """
-        if mask is not None:
-            attention: Any = self.attn
-            seen = _attend_rows(attention.qkv(self.norm1(x)), mask, attention.num_heads).view(x.shape)
-            x = x + self.drop_path1(self.ls1(attention.proj(seen)))
-            return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))  # type: ignore[no-any-return]
-        if whole is None or packing is None:
-            return super().forward(x)  # type: ignore[no-any-return]
-        attended = self.ls1(self._attend(self.norm1(x), whole, packing))
-        x = x + _drop(self.drop_path1, attended, whole, packing)
-        return x + _drop(self.drop_path2, self.ls2(self.mlp(self.norm2(x))), whole, packing)
+        x = x + _drop(self.drop_path1, self.ls1(self._attend(x, whole, packing, mask)), whole, packing)
+        grown = self.ls2(linear_of(self.mlp.act, linear_of(self.norm2, x, self.mlp.fc1), self.mlp.fc2))
+        return x + _drop(self.drop_path2, grown, whole, packing)
 
-    def _attend(self, x: Tensor, whole: int, packing: Packing) -> Tensor:
+    def _attend(self, x: Tensor, whole: int | None, packing: Packing | None, mask: Tensor | None) -> Tensor:
         """Attention within each image and each region: regions in groups of similar size."""
         attention: Any = self.attn
-        images, regions = attention.qkv(x).split([len(x) - len(packing.row), len(packing.row)])
-        heads = attention.num_heads
+        heads, qkv = attention.num_heads, linear_of(self.norm1, x, attention.qkv)
+        if whole is None or packing is None:
+            return attention.proj(_attend_rows(qkv, mask, heads).view(x.shape))  # type: ignore[no-any-return]
+        images, regions = torch.split(qkv, [len(x) - len(packing.row), len(packing.row)])
         seen = [_attend_rows(*group, heads) for group in packing.grouped.split(packing.grouped.spread(regions))]
         seen = [packing.grouped.collect(torch.cat(seen))] if seen else []
         if whole:
@@ -150,10 +146,10 @@ def _attend_rows(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
     return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
 
 
-def _drop(path: nn.Module, x: Tensor, whole: int, packing: Packing) -> Tensor:
-    """Stochastic depth of flat tokens: all tokens of an image or of a region share their fate."""
-    if isinstance(path, nn.Identity):
-        return x
+def _drop(path: nn.Module, x: Tensor, whole: int | None, packing: Packing | None) -> Tensor:
+    """Stochastic depth; of flat tokens all those of an image or of a region share their fate."""
+    if whole is None or packing is None or isinstance(path, nn.Identity):
+        return path(x)  # type: ignore[no-any-return]
     images, regions = path(x.new_ones(whole + len(packing.first), 1)).split([whole, len(packing.first)])
     length = (len(x) - len(packing.row)) // max(whole, 1)
     return x * torch.cat([images.repeat_interleave(length, 0), regions.index_select(0, packing.row)])
