@@ -65,10 +65,10 @@ def flops(model: nn.Module, mode: FakeTensorMode, objectives: Sequence[Objective
             _forget_values(objective, mode)
         moved = of._map(mode.from_tensor)
         wanted = [pairs for objective in objectives for pairs in objective.views(moved)]
-        features = Features(model, moved, wanted, teacher=model.teacher)
+        features = Features(model, moved, wanted, teacher=model.teacher)  # type: ignore[arg-type]
         with FlopCounterMode(display=False) as counter:
-            torch.stack([objective(features).loss for objective in objectives]).sum().backward()
-    return counter.get_total_flops() / IMAGES / 1e9
+            torch.stack([objective(features).loss for objective in objectives]).sum().backward()  # type: ignore[no-untyped-call]
+    return float(counter.get_total_flops()) / IMAGES / 1e9
 
 
 def _forget_values(module: nn.Module, mode: FakeTensorMode) -> None:

@@ -40,10 +40,11 @@ from torch import Tensor
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.zeroshot.evaluate import scored_as_pairs
 from relpretrain.zeroshot.report.terminal import markdown_table
 from relpretrain.zeroshot.scorers import MatchScorer, match_probability
 from relpretrain.zeroshot.tasks import TASKS, Item, Source
-from relpretrain.zeroshot.tasks.common.base import PairTask, read_image
+from relpretrain.zeroshot.tasks.common.base import read_image
 from relpretrain.zeroshot.tasks.retrieval.ranking import retrieve
 
 TOKENS = 30
@@ -113,7 +114,7 @@ def _count(data: Path) -> list[list[str]]:
     """Images that each task encodes split by split, and once; of those tasks whose annotations are there."""
     rows, everything, total = [], set(), [0, 0, 0]
     for name, task in TASKS.items():
-        if type(task).score is not PairTask.score:
+        if not scored_as_pairs(task):
             continue
         with contextlib.suppress(ValueError, OSError):
             splits = task.items(Source(data)).values()

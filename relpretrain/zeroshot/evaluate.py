@@ -95,11 +95,11 @@ def evaluate(
     Raises:
         ValueError: If an item cannot be scored; says where the scores of those before it are.
     """
-    with looking_ahead(Ahead([_texts(part) for part in ready if _by_pairs(part.task)])):
+    with looking_ahead(Ahead([_texts(part) for part in ready if scored_as_pairs(part.task)])):
         return list(_evaluate(scorer, ready, out, skipped))
 
 
-def _by_pairs(task: Task) -> bool:
+def scored_as_pairs(task: Task) -> bool:
     """Whether a task is scored as pairs of an image and a text, and in no way of its own."""
     kinds = type(task).__mro__
     return isinstance(task, PairTask) and all("score" not in vars(kind) for kind in kinds[: kinds.index(PairTask)])
