@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from relpretrain import distributed
 from relpretrain.distributed import attach_unused_parameters, gather, gather_sizes, mean_over_ranks
 from relpretrain.features import Features
-from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG
+from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG, RelationTagger
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training.micro_batch import MicroBatched
 from relpretrain.types import Pairs, TextBatch
@@ -91,6 +91,11 @@ def nothing_known_on_rank_0(rank):
     return dataclasses.replace(batch, entities=nobody, subjects=empty, objects=empty, relations=())
 
 
+def negatives_on_rank_1(rank):
+    batch = share_of_graphs(rank)
+    return dataclasses.replace(batch, relations=tuple("" if name == "under" else name for name in batch.relations))
+
+
 def no_words_masked_on_rank_0(rank):
     batch = share_of_captions(rank)
     batch.pairs.text.labels[: 0 if rank == 1 else SPLIT] = -100
@@ -136,10 +141,10 @@ def images_on_rank_0(rank):
 
 def step(kind):
     torch.manual_seed(3)
-    mrc = MRC(RelationVocabulary(["on", "under"]))
     if kind in KINDS:
         return Step(*KINDS[kind][0], rows=1 if "in parts" in kind else None), KINDS[kind][1]
-    return Step(mrc), GRAPHS[kind]
+    head = RelationTagger if kind.startswith("tagger") else MRC
+    return Step(head(RelationVocabulary(["on", "under"]))), GRAPHS[kind]
 
 
 KINDS = {
@@ -159,6 +164,9 @@ GRAPHS = {
     "mrc, none on one rank": nothing_known_on_rank_0,
     "mrc, weighted": weighted_graphs,
     "mrc, weighted, none on one rank": weights_on_rank_1,
+    "tagger": share_of_graphs,
+    "tagger, negatives alone on one rank": negatives_on_rank_1,
+    "tagger, none on one rank": nothing_known_on_rank_0,
 }
 NAMES = [*KINDS, *GRAPHS]
 

@@ -19,6 +19,7 @@ ROOMS = [
     *("zeroshot.tasks.relations", "zeroshot.tasks.squares", "zeroshot.tasks.choices", "zeroshot.tasks.retrieval"),
     "zeroshot.tasks",
     *("zeroshot.results", "zeroshot.report", "zeroshot"),
+    "tagging",
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
     "cli",
 ]

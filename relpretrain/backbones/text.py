@@ -167,12 +167,14 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.text_width, config.text_norm_eps)
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.text_layers))
+        self.meeting = config.text_layers - config.meetings if config.meetings else -1
         init_weights(self, config.init_std)
 
     def forward(self, ids: Tensor, mask: Tensor, packing: Packing | None = None) -> Tensor:
         """Encode ids (n, L) to tokens (n, L, D); `mask` (n, L) is True at real tokens.
 
-        With the packing of the mask only real tokens are computed, and the others are zeros.
+        With the packing of the mask only real tokens are computed, and the others are zeros. Where texts meet images
+        (`ModelConfig.meetings`), the tokens before the layers in which they do come along, (n, L, 2 D).
         """
         length = ids.shape[1]
         if length > self.positions.num_embeddings:
@@ -183,8 +185,11 @@ class TextEncoder(nn.Module):
         places = self.positions.weight[:length] + self.types.weight[0]
         x: Tensor = self.words(ids) + places if packing is None else self.words(packing.unpad(ids)) + packing.at(places)
         x = self.drop(self.norm(x))
-        for layer in self.layers:
+        before = None
+        for number, layer in enumerate(self.layers):
+            before = x if number == self.meeting else before
             x = run(layer, self.checkpointing, x, _wide(mask), packing)
+        x = x if before is None else torch.cat([x, before], -1)
         return x if packing is None else packing.pad(x)
 
 

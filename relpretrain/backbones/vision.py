@@ -60,6 +60,7 @@ class ViT(nn.Module):
             block_fn=RegionBlock,
         )
         self.shared_depth = len(self.trunk.blocks) - config.region_depth
+        self.meets = config.meetings > 0
         init_weights(self.trunk.blocks, config.init_std)
         nn.init.normal_(self.trunk.pos_embed, std=config.position_std)
         if config.positions == "sincos":
@@ -69,7 +70,10 @@ class ViT(nn.Module):
     def forward(
         self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
     ) -> ImageFeatures:
-        """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
+        """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`.
+
+        Where texts meet images (`ModelConfig.meetings`), the tokens before the last blocks come along: width 2 D.
+        """
         _check_size(images, self.image_size)
         trunk = self.trunk
         # Embed: [CLS] and patches, (B, 1 + N, D).
@@ -77,6 +81,10 @@ class ViT(nn.Module):
         cls = repeat(trunk.cls_token, "1 1 d -> b 1 d", b=len(x))
         x = trunk.norm_pre(torch.cat([cls, x], 1) + trunk.pos_embed)
         image_mask = _all_visible(x)
+        if regions is None and self.meets:
+            before = self._run(x, 0, self.shared_depth)
+            after = trunk.norm(self._run(before, self.shared_depth, None))
+            return ImageFeatures(torch.cat([after, before], -1), image_mask)
         if regions is None:
             return ImageFeatures(trunk.norm(self._run(x, 0, None)), image_mask)
         # First blocks: whole images only, (B, 1 + N, D).
@@ -85,9 +93,12 @@ class ViT(nn.Module):
         tables = packing or pack_regions(regions.patch_mask)
         images_too = len(x) if whole else 0
         flat = torch.cat([x[:images_too].flatten(0, 1), visible_tokens(x, regions.image_index, tables)])
+        before = flat
         flat = trunk.norm(self._run(flat, self.shared_depth, None, images_too, tables))
+        flat = torch.cat([flat, before], -1) if self.meets else flat
         tokens, seen = flat.split([images_too * x.shape[1], len(tables.row)])
-        return region_features(tokens.view(images_too, *x.shape[1:]), seen, tables, None if packing else regions)
+        tokens = tokens.view(images_too, x.shape[1], flat.shape[-1])
+        return region_features(tokens, seen, tables, None if packing else regions)
 
     def _run(self, x: Tensor, start: int, end: int | None, *layout: Any) -> Tensor:
         for block in self.trunk.blocks[start:end]:
@@ -98,8 +109,18 @@ class ViT(nn.Module):
 class RegionBlock(Block):
     """timm's block, which also takes whole images and the visible tokens of regions, laid flat."""
 
-    def forward(self, x: Tensor, whole: int | None = None, packing: Packing | None = None) -> Tensor:  # type: ignore[override]
-        """Run the block on tokens (B, 1 + N, D), or on those of `whole` images and then of regions, laid flat."""
+    def forward(  # type: ignore[override]
+        self, x: Tensor, whole: int | None = None, packing: Packing | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Run the block on tokens (B, 1 + N, D), or on those of `whole` images and then of regions, laid flat.
+
+        With a mask (B, 1, 1, 1 + N), tokens attend to those where it is True.
+        """
+        if mask is not None:
+            attention: Any = self.attn
+            seen = _attend_rows(attention.qkv(self.norm1(x)), mask, attention.num_heads).view(x.shape)
+            x = x + self.drop_path1(self.ls1(attention.proj(seen)))
+            return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))  # type: ignore[no-any-return]
         if whole is None or packing is None:
             return super().forward(x)  # type: ignore[no-any-return]
         attended = self.ls1(self._attend(self.norm1(x), whole, packing))

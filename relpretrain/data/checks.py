@@ -57,6 +57,8 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             value = getattr(stream, field)
             if value is not None and value < 1:
                 problems.append(f"{where}: {field}={value} must be at least 1.")
+        if stream.boxes_per_image is not None and (stream.boxes_per_image < 0 or stream.boxes_per_image == 1):
+            problems.append(f"{where}: boxes_per_image={stream.boxes_per_image} must be 0, or 2 or more for pairs.")
         if stream.image_rows and stream.entities_per_image == 1:
             problems.append(f"{where}: entities_per_image=1 must be at least 2 with image_rows: one is a caption.")
         if not 0 < stream.min_scale <= 1:

@@ -8,5 +8,6 @@ from relpretrain.objectives.masked_region import VMA
 from relpretrain.objectives.matching import ITM
 from relpretrain.objectives.relation import MRC
 from relpretrain.objectives.scene_graph import VSG
+from relpretrain.objectives.tagger import RelationTagger
 
-__all__ = ["BOX", "ITC", "ITM", "MLM", "MRC", "VMA", "VSG", "Objective", "ViewObjective", "ViewSum"]
+__all__ = ["BOX", "ITC", "ITM", "MLM", "MRC", "VMA", "VSG", "Objective", "RelationTagger", "ViewObjective", "ViewSum"]

@@ -59,6 +59,7 @@ class RelationModule(pl.LightningModule):
         micro_batch: Encode and fuse so many images or texts of a process's batch at a time, for large batches in little
             memory (`training.micro_batch`); None for all at once.
         not_finite: What becomes of a step whose loss or gradient is NaN or infinite: it stops the run, or is skipped.
+        freeze_backbone: Train the objectives' heads alone, on a backbone that stays as it is, without dropout.
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
@@ -75,6 +76,7 @@ class RelationModule(pl.LightningModule):
         compile: bool = False,
         micro_batch: int | None = None,
         not_finite: Policy = "stop",
+        freeze_backbone: bool = False,
     ) -> None:
         super().__init__()
         if not objectives:
@@ -96,6 +98,13 @@ class RelationModule(pl.LightningModule):
         if weights is not None:
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
             rank_zero_info(line)
+        self.freeze_backbone = freeze_backbone
+        if freeze_backbone:
+            backbone.requires_grad_(False)
+            if not any(parameter.requires_grad for parameter in self.parameters()):
+                raise ConfigError("model.freeze_backbone=true leaves nothing to train: no objective has a head")
+            if self.teacher is not None:
+                raise ConfigError("model.freeze_backbone=true and a teacher do not go together: set momentum to null")
         self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
         self._accumulated = 0  # batches since the last optimizer step
         self._teacher_moved = False  # since then
@@ -109,8 +118,16 @@ class RelationModule(pl.LightningModule):
                 "seed": seed,
                 "compile": compile,
                 "micro_batch": micro_batch,
+                "freeze_backbone": freeze_backbone,
             }
         )
+
+    def train(self, mode: bool = True) -> RelationModule:
+        """Set the mode of training; a frozen backbone stays in that of evaluation."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
 
     @property
     def relation_vocabulary(self) -> RelationVocabulary | None:

@@ -26,6 +26,8 @@ from relpretrain.identity import number_of
 from relpretrain.scene_graph import (
     Entity,
     RelationVocabulary,
+    SceneGraph,
+    all_pairs,
     choose_relations,
     triplet_meaning,
     verbalised,
@@ -152,10 +154,10 @@ class TextWriter:
         weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
         example.texts = [Text(tokens, token_identity(ids), masked, weight=weight)]
         rows: dict[int, int] = {}
-        for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
-            subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
-            example.triplets.append((subject, object_, relation.relation))
-            example.weights += [relation.confidence] * self.stream.confidence_weights
+        for subject, name, object_, confidence in self._triplets(graph, rng):
+            ends = (rows.setdefault(i, len(rows)) for i in (subject, object_))
+            example.triplets.append((*ends, name))
+            example.weights += [confidence] * self.stream.confidence_weights
         if self.vocabulary is not None:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
@@ -164,6 +166,13 @@ class TextWriter:
             label = self.encoder.caption(entity.label)
             box = _relative(entity, size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
+
+    def _triplets(self, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[int, str, int, float]]:
+        """Subject, relation and object of what is classified, and how sure that is."""
+        if self.stream.boxes_per_image:
+            return [(*triplet, 1.0) for triplet in all_pairs(graph, self.stream.boxes_per_image, rng)]
+        chosen = choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary)
+        return [(r.subject, r.relation, r.object, r.confidence) for r in chosen]
 
     def _text(
         self,

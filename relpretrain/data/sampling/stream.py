@@ -32,6 +32,9 @@ class Stream:
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
+        boxes_per_image: Entities drawn from an image, among which every ordered pair is looked at, with all its
+            relations or as one without any (graphs, RelationTagger); in place of `relations_per_image`. None for what
+            the stream's objectives ask for (`RelationTagger.boxes_per_image`), 0 (drawn triplets) without one.
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes (graphs); None for
             what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
@@ -59,6 +62,7 @@ class Stream:
     image_rows: bool = False
     relations_per_text: int | None = None
     relations_per_image: int | None = None
+    boxes_per_image: int | None = None
     boxed: bool | None = None
     min_confidence: float = 0.0
     confidence_weights: bool = False
@@ -77,7 +81,7 @@ class Stream:
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
-    """The stream with `boxed`, `relations_per_text` and `relations_per_image` filled in from its objectives.
+    """The stream with what is None of the numbers per text and per image filled in from its objectives.
 
     Args:
         stream: The stream as written in the recipe.
@@ -96,4 +100,5 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         else stream.boxed,
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
+        boxes_per_image=asked("boxes_per_image", 0) if stream.boxes_per_image is None else stream.boxes_per_image,
     )
