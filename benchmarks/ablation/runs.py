@@ -8,23 +8,33 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.ablation.design import Preset, Run, World
+from benchmarks.ablation.design import GRAPH_SHARE, Preset, Run, World
+from benchmarks.ablation.graphs import make_graphs, make_tagger
 from benchmarks.ablation.jobs import Job, carry_out
-from benchmarks.ablation.recipe import recipe_of
+from benchmarks.ablation.recipe import recipe_of, shards_of
 from benchmarks.ablation.results import read_results
 from benchmarks.ablation.train import RESULTS, train
 from relpretrain.synthetic import generate
 
 _OPTIONS = "dials.json"
+MADE, TAGGED = ("parsed", "noise-0.1", "noise-0.3"), ("tagged", "mixed")
+"""Sources of graphs that are made of a world alone, and those that need a tagger."""
 
 
 def train_all(preset: Preset, out: Path, say: Callable[[str], None] = print) -> dict[str, str]:
     """Generate the worlds and train the runs that are not there yet; returns what `carry_out` does."""
     worlds = {(run.world, run.seed): f"world of {run.world}, seed {run.seed}" for run in preset.runs}
     jobs = [Job(name, make_world, (preset, *which, out), weight=0.2) for which, name in worlds.items()]
+    made = {run.seed: f"graphs of seed {run.seed}" for run in preset.runs if run.graphs in MADE}
+    tagged = {run.seed: f"tagger of seed {run.seed}" for run in preset.runs if run.graphs in TAGGED}
+    for seed, name in made.items():
+        jobs.append(Job(name, make_graphs_of, (preset, seed, out), (worlds["main", seed],), weight=0.1))
     for run in preset.runs:
         rivals = [r.name for r in run.rivals if r in preset.runs] if run.budget == "compute" else []
-        jobs.append(Job(run.name, train_run, (preset, run, out), (worlds[run.world, run.seed], *rivals)))
+        waits = [names[run.seed] for names, of in ((made, MADE), (tagged, TAGGED)) if run.graphs in of]
+        jobs.append(Job(run.name, train_run, (preset, run, out), (worlds[run.world, run.seed], *rivals, *waits)))
+        if run.seed in tagged and run.has(backbone="ALBEF", arm="baseline"):
+            jobs.append(Job(tagged[run.seed], make_tagger_of, (preset, run, out), (run.name,), weight=0.2))
     return carry_out(jobs, preset.processes, say)
 
 
@@ -52,6 +62,20 @@ def make_world(preset: Preset, world: World, seed: int, out: Path) -> None:
         raise ValueError(f"{folder} was generated with another {other}. Choose another --out, or remove {out}.")
     generate(folder, seed=seed, overwrite=True, **preset.worlds[world])
     path.write_text(json.dumps(options, indent=1) + "\n", encoding="utf-8")
+
+
+def make_graphs_of(preset: Preset, seed: int, out: Path) -> None:
+    """Make the graphs of a parser and of annotators who err, unless they are there."""
+    world = _world_folder(out, "main", seed)
+    make_graphs(world, seed, preset.worlds["main"], shards_of(world, GRAPH_SHARE))
+
+
+def make_tagger_of(preset: Preset, baseline: Run, out: Path) -> None:
+    """Make the graphs of a tagger on the model of a run without graphs, unless they are there."""
+    world = _world_folder(out, "main", baseline.seed)
+    annotated, every = shards_of(world, GRAPH_SHARE), sorted(map(str, (world / "graphs").glob("*.tar")))
+    more = [shard for shard in every if shard not in annotated]
+    make_tagger(world, out / "runs" / baseline.name, baseline.seed, annotated, more)
 
 
 def train_run(preset: Preset, run: Run, out: Path) -> None:
