@@ -85,43 +85,42 @@ def make_graphs(world: Path, seed: int, options: Mapping[str, Any], shards: Sequ
     _label(world, "parsed", shards, lambda sample: _described(sample, vocabulary, rng), parse)
 
 
-def make_tagger(world: Path, baseline: Path, seed: int, shards: Sequence[str], more: Sequence[str]) -> None:
-    """Train a tagger on a model that has seen no graph, and let it tag boxes, unless that is done.
+def make_tagger(world: Path, base: Mapping[str, Any], seed: int, shards: Sequence[str], more: Sequence[str]) -> None:
+    """Train a tagger on a few images with true graphs, and let it tag the boxes of others, unless that is done.
 
     Args:
         world: The world's folder.
-        baseline: Folder of the run without graphs.
+        base: A recipe with the model and its optimizer.
         seed: Of the tagger's weights and the order of its data.
         shards: Those of the annotated images.
-        more: Further ones, with true graphs, that train and calibrate the tagger in equal parts.
+        more: Further ones, with true graphs, that train the tagger; the last one calibrates it.
     """
     if (world / "graphs_tagged").is_dir():
         return
-    recipe = tagger_recipe(yaml.safe_load((baseline / "recipe.yaml").read_text(encoding="utf-8")), world, seed, more)
+    recipe = tagger_recipe(base, world, seed, more[:-1])
     path, checkpoint = world / "tagger.yaml", str(world / "tagger" / "checkpoints" / "last.ckpt")
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     with (world / "tagger.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log), lightning_says_to(log):
         fit(["fit", "-c", str(path), "--overwrite"])
-        _call(["data", "calibrate", checkpoint, *more[len(more) // 2 :]])
+        _call(["data", "calibrate", checkpoint, more[-1]])
     tag = ["--tagger", checkpoint, "--top-k", "1", "--threshold", str(THRESHOLD)]
     _label(world, "tagged", shards, lambda sample: sample.packed.record, tag)
 
 
-def tagger_recipe(baseline: Mapping[str, Any], world: Path, seed: int, more: Sequence[str]) -> dict[str, Any]:
-    """The recipe of the tagger: a head on the frozen model of the run without graphs."""
-    weights = Path(baseline["run"]) / "checkpoints" / "last.ckpt"
+def tagger_recipe(base: Mapping[str, Any], world: Path, seed: int, shards: Sequence[str]) -> dict[str, Any]:
+    """The recipe of the tagger: head and model are trained together from nothing, as models here are small."""
     head = {"class_path": "RelationTagger", "init_args": {"vocabulary": str(world / "relations.json")}}
     stream = {
-        **{"kind": "graphs", "datasets": {"world": list(more[: len(more) // 2])}, "batch_size": 48},
+        **{"kind": "graphs", "datasets": {"world": list(shards)}, "batch_size": 48},
         **{"objectives": ["tagger"], "min_scale": 0.6, "flip": 0, "color": False},
     }
-    data = {name: baseline["data"][name] for name in ("tokenizer", "image_size", "num_workers")}
+    data = {name: base["data"][name] for name in ("tokenizer", "image_size", "num_workers")}
     return {
         **{"run": str(world / "tagger"), "seed_everything": seed},
-        "trainer": {**baseline["trainer"], "max_steps": TAGGER_STEPS, "callbacks": []},
+        "trainer": {**base["trainer"], "max_steps": TAGGER_STEPS, "callbacks": []},
         "model": {
-            **{"weights": str(weights), "freeze_backbone": True, "backbone": baseline["model"]["backbone"]},
-            **{"optimizer": baseline["model"]["optimizer"], "objectives": {"tagger": head}},
+            **{"backbone": base["model"]["backbone"], "optimizer": base["model"]["optimizer"]},
+            "objectives": {"tagger": head},
         },
         "data": {**data, "streams": {"graphs": stream}},
     }
@@ -196,8 +195,7 @@ def _label(
         told = [
             (r.confidence, {"subject": r.subject, "relation": name, "object": r.object, "confidence": r.confidence})
             for r in found[sample.packed.key].graph.relations
-            if known.index(name := _NAMES.get(r.relation, r.relation)) is not None
-            and max(r.subject, r.object) < number
+            if known.index(name := _NAMES.get(r.relation, r.relation)) is not None and max(r.subject, r.object) < number
         ]
         best = max(told, key=lambda one: one[0], default=None)
         return {**sample.packed.record, "relations": [] if best is None else [best[1]]}

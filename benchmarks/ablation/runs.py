@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.ablation.design import GRAPH_SHARE, Preset, Run, World
-from benchmarks.ablation.graphs import make_graphs, make_tagger
+from benchmarks.ablation.graphs import TAGGER_STEPS, make_graphs, make_tagger
 from benchmarks.ablation.jobs import Job, carry_out
 from benchmarks.ablation.recipe import recipe_of, shards_of
 from benchmarks.ablation.results import read_results
@@ -17,24 +17,19 @@ from benchmarks.ablation.train import RESULTS, train
 from relpretrain.synthetic import generate
 
 _OPTIONS = "dials.json"
-MADE, TAGGED = ("parsed", "noise-0.1", "noise-0.3"), ("tagged", "mixed")
-"""Sources of graphs that are made of a world alone, and those that need a tagger."""
 
 
 def train_all(preset: Preset, out: Path, say: Callable[[str], None] = print) -> dict[str, str]:
     """Generate the worlds and train the runs that are not there yet; returns what `carry_out` does."""
     worlds = {(run.world, run.seed): f"world of {run.world}, seed {run.seed}" for run in preset.runs}
     jobs = [Job(name, make_world, (preset, *which, out), weight=0.2) for which, name in worlds.items()]
-    made = {run.seed: f"graphs of seed {run.seed}" for run in preset.runs if run.graphs in MADE}
-    tagged = {run.seed: f"tagger of seed {run.seed}" for run in preset.runs if run.graphs in TAGGED}
+    made = {run.seed: f"graphs of seed {run.seed}" for run in preset.runs if run.graphs != "human"}
     for seed, name in made.items():
-        jobs.append(Job(name, make_graphs_of, (preset, seed, out), (worlds["main", seed],), weight=0.1))
+        jobs.append(Job(name, make_graphs_of, (preset, seed, out), (worlds["main", seed],), weight=0.5))
     for run in preset.runs:
         rivals = [r.name for r in run.rivals if r in preset.runs] if run.budget == "compute" else []
-        waits = [names[run.seed] for names, of in ((made, MADE), (tagged, TAGGED)) if run.graphs in of]
+        waits = [made[run.seed]] if run.graphs != "human" else []
         jobs.append(Job(run.name, train_run, (preset, run, out), (worlds[run.world, run.seed], *rivals, *waits)))
-        if run.seed in tagged and run.has(backbone="ALBEF", arm="baseline"):
-            jobs.append(Job(tagged[run.seed], make_tagger_of, (preset, run, out), (run.name,), weight=0.2))
     return carry_out(jobs, preset.processes, say)
 
 
@@ -65,17 +60,12 @@ def make_world(preset: Preset, world: World, seed: int, out: Path) -> None:
 
 
 def make_graphs_of(preset: Preset, seed: int, out: Path) -> None:
-    """Make the graphs of a parser and of annotators who err, unless they are there."""
+    """Make the graphs of all sources but a human who is always right, unless they are there."""
     world = _world_folder(out, "main", seed)
-    make_graphs(world, seed, preset.worlds["main"], shards_of(world, GRAPH_SHARE))
-
-
-def make_tagger_of(preset: Preset, baseline: Run, out: Path) -> None:
-    """Make the graphs of a tagger on the model of a run without graphs, unless they are there."""
-    world = _world_folder(out, "main", baseline.seed)
     annotated, every = shards_of(world, GRAPH_SHARE), sorted(map(str, (world / "graphs").glob("*.tar")))
-    more = [shard for shard in every if shard not in annotated]
-    make_tagger(world, out / "runs" / baseline.name, baseline.seed, annotated, more)
+    make_graphs(world, seed, preset.worlds["main"], annotated)
+    base = recipe_of(preset, Run("ALBEF", "baseline", seed), world, world / "tagger", TAGGER_STEPS)
+    make_tagger(world, base, seed, annotated, [shard for shard in every if shard not in annotated])
 
 
 def train_run(preset: Preset, run: Run, out: Path) -> None:

@@ -85,7 +85,11 @@ def train(run: Run, recipe: dict[str, Any], world: Path) -> None:
         start = time.perf_counter()
         trained = fit(["fit", "-c", str(folder / RECIPE), "--overwrite", counted])
         seconds = time.perf_counter() - start
-        rows = [*_looks(trained, folder), *_scores(trained, world), *_graphs(recipe, world, trained.trainer.global_step)]
+        rows = [
+            *_looks(trained, folder),
+            *_scores(trained, world),
+            *_graphs(recipe, world, trained.trainer.global_step),
+        ]
     results = pd.DataFrame(rows, columns=["step", "probe", "metric", "value", "n"])
     part = results["step"] / trained.trainer.global_step
     tera = next(callback for callback in trained.trainer.callbacks if isinstance(callback, Flops)).tera
