@@ -138,10 +138,10 @@ def _arms(seeds: tuple[int, ...]) -> list[Run]:
 
 
 def graphs(seeds: tuple[int, ...] = (170, 171, 172)) -> Preset:
-    """Where graphs come from, at equal numbers of images, on two cores: people, a parser of captions, a tagger of boxes.
+    """Where graphs come from, at equal numbers of images, on two cores: people, a parser, a tagger.
 
-    One triplet of each image is annotated. Two images in a hundred have a graph; mixed ones are those of a human for the
-    first half of these, and of the tagger for the second. The tagger is trained on further images (`graphs.HUMAN_SHARE`).
+    Two images in a hundred have a graph, of one triplet. Mixed graphs are those of a human for the first half of these,
+    and of the tagger for the second. The tagger is trained and calibrated on the world's other images with graphs.
     """
     world = {
         **{"images_captions": 20_000, "images_regions": 0, "images_graphs": 800, **_CORPUS},

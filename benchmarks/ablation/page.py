@@ -321,8 +321,10 @@ def parts_of(measures: Sequence[Measure]) -> list[Sequence[Measure]]:
 
 
 def count(number: int, noun: str) -> str:
+    """A number of things: "3 seeds"."""
     return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def code(text: str) -> str:
+    """A block of code."""
     return f"```\n{text}\n```"
