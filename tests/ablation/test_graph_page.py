@@ -1,15 +1,19 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmarks.ablation import design
+from benchmarks.ablation import page as drawing
 from benchmarks.ablation.graph_page import SOURCES, write_graph_page
 from benchmarks.ablation.page import Context
+from benchmarks.ablation.results import read_results
 from tests.ablation.made import made_run, table
 from tests.ablation.test_page import cells, section
 
+RECORDED = Path(__file__).parents[2] / "docs" / "evidence_graphs.md"
 SKILLS = {"human": 0.9, "parsed": 0.9, "tagged": 0.7, "mixed": 0.8, "noise-0.1": 0.8, "noise-0.3": 0.6}
 CONTEXT = Context("python benchmarks/ablation.py --preset graphs", "abc1234", "2 cores", "torch 9.9", 22, "x.csv")
 
@@ -68,3 +72,17 @@ def test_what_was_not_run_is_left_out(tmp_path):
     assert "Against no graphs (held-out relation probes, mean difference in points): one seed: parsed +" in top
     assert "Against human graphs (held-out relation probes, mean difference in points): not run." in top
     assert "nan" not in found.read_text()
+
+
+@pytest.mark.skipif(not RECORDED.is_file(), reason="no page is recorded")
+def test_the_recorded_page_comes_from_the_recorded_results(tmp_path, monkeypatch):
+    """To the character; plots are left out, whose bytes depend on the version of matplotlib."""
+    for plot in ("plot_lines", "plot_settings"):
+        monkeypatch.setattr(drawing, plot, lambda *arguments: None)
+    recorded, preset = RECORDED.read_text(encoding="utf-8"), design.graphs()
+    command = re.search(r"^python benchmarks/ablation.py .*", recorded, re.MULTILINE)[0]
+    made = re.search(r"^Commit (.*?); (.*?); (.*?); preset `graphs`, all of it in (.*) minutes", recorded, re.MULTILINE)
+    context = Context(command, *made.groups()[:3], float(made[4]), "evidence_graphs/results.csv")
+    results = read_results(RECORDED.with_suffix("") / "results.csv")
+    found = write_graph_page(tmp_path / RECORDED.name, results, preset, context)
+    assert found.read_text(encoding="utf-8") == recorded
