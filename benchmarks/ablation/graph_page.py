@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.ablation.design import GRAPH_SHARE, Preset
-from benchmarks.ablation.graphs import SENTENCES, TAGGER_STEPS, THRESHOLD, WORDINGS
+from benchmarks.ablation.graphs import SENTENCES, TAGGER_IMAGES, TAGGER_STEPS, THRESHOLD, WORDINGS
 from benchmarks.ablation.measures import HEADLINES, HELD_OUT, RELATIONS, TEXT_RETRIEVAL, Measure
 from benchmarks.ablation.page import Context, Page, code, count, measured, reproduce, table
 from benchmarks.ablation.results import percent
@@ -160,7 +160,6 @@ def _method(preset: Preset, context: Context) -> Iterator[str]:
     forms = ", ".join(f"“{wording}”" for wordings in WORDINGS.values() for wording in wordings)
     world = preset.worlds["main"]
     size, whole = world["shard_size"], round(GRAPH_SHARE * world["images_captions"])
-    more = world["images_graphs"] - whole
     yield "\n".join(
         [
             f"- **human**: of each of {whole:,} images one true triplet, which chance chooses. With half as many, the "
@@ -171,7 +170,7 @@ def _method(preset: Preset, context: Context) -> Iterator[str]:
             "the vocabulary has them, and triplets outside of it are left out. These captions are for the parser "
             "alone: all runs train on the same others.",
             f"- **tagged**: a `RelationTagger` on a model of the same size, both trained together from nothing for "
-            f"{TAGGER_STEPS:,} steps on {more - size:,} further images with human graphs and calibrated on {size:,} "
+            f"{TAGGER_STEPS:,} steps on {TAGGER_IMAGES:,} further images with human graphs, and calibrated on {size:,} "
             "others, which no other run sees; `relpretrain data label --tagger --top-k 1 --threshold "
             f"{THRESHOLD:g}` on the boxes, and of each image the surest triplet. Streams set no `min_confidence` and "
             "do not weigh losses.",

@@ -39,7 +39,8 @@ WORDINGS: Mapping[str, Sequence[str]] = {
 SENTENCES = ("The {} is {} the {}.", "a {} {} a {}", "There is a {} {} a {}.")
 THRESHOLD = 0.05
 """Lowest calibrated confidence of a tagged triplet, of which the surest one of each image counts."""
-TAGGER_STEPS = 400
+TAGGER_IMAGES, TAGGER_STEPS = 20, 200
+"""Images with true graphs that the tagger is trained on, and its steps: few, for where things are is soon learned."""
 NOISE: dict[Graphs, float] = {"noise-0.1": 0.1, "noise-0.3": 0.3}
 _NO_PROBES = {"items_vsr": 3, "items_valse": 2, "items_svo": 0, "items_retrieval": 0, "images_validation": 1}
 _NAMES = {wording: name for name, wordings in WORDINGS.items() for wording in wordings}
@@ -93,11 +94,12 @@ def make_tagger(world: Path, base: Mapping[str, Any], seed: int, shards: Sequenc
         base: A recipe with the model and its optimizer.
         seed: Of the tagger's weights and the order of its data.
         shards: Those of the annotated images.
-        more: Further ones, with true graphs, that train the tagger; the last one calibrates it.
+        more: Further ones, with true graphs: the last one calibrates the tagger, the first images of others train it.
     """
     if (world / "graphs_tagged").is_dir():
         return
-    recipe = tagger_recipe(base, world, seed, more[:-1])
+    _write(world / "tagger_graphs", more[:-1], lambda sample: sample.packed.record, TAGGER_IMAGES)
+    recipe = tagger_recipe(base, world, seed)
     path, checkpoint = world / "tagger.yaml", str(world / "tagger" / "checkpoints" / "last.ckpt")
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     with (world / "tagger.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log), lightning_says_to(log):
@@ -107,11 +109,11 @@ def make_tagger(world: Path, base: Mapping[str, Any], seed: int, shards: Sequenc
     _label(world, "tagged", shards, lambda sample: sample.packed.record, tag)
 
 
-def tagger_recipe(base: Mapping[str, Any], world: Path, seed: int, shards: Sequence[str]) -> dict[str, Any]:
+def tagger_recipe(base: Mapping[str, Any], world: Path, seed: int) -> dict[str, Any]:
     """The recipe of the tagger: head and model are trained together from nothing, as models here are small."""
     head = {"class_path": "RelationTagger", "init_args": {"vocabulary": str(world / "relations.json")}}
     stream = {
-        **{"kind": "graphs", "datasets": {"world": list(shards)}, "batch_size": 48},
+        **{"kind": "graphs", "datasets": {"world": str(world / "tagger_graphs")}, "batch_size": 48},
         **{"objectives": ["tagger"], "min_scale": 0.6, "flip": 0, "color": False},
     }
     data = {name: base["data"][name] for name in ("tokenizer", "image_size", "num_workers")}
@@ -208,11 +210,11 @@ def _label(
         shutil.rmtree(folder)
 
 
-def _write(folder: Path, shards: Sequence[str], change: Callable[[TagSample], Record]) -> None:
-    """Copy shards, with other records."""
+def _write(folder: Path, shards: Sequence[str], change: Callable[[TagSample], Record], most: int | None = None) -> None:
+    """Copy shards, with other records; only the first samples if a number is given."""
     size = max(sum(1 for _ in _samples([shard])) for shard in shards)
     with ShardWriter(folder, size, overwrite=True) as writer:
-        for sample in _samples(shards):
+        for sample in itertools.islice(_samples(shards), most):
             writer.write(sample.packed.key, sample.packed.image, sample.packed.extension, change(sample))
 
 
