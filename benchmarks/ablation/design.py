@@ -148,13 +148,15 @@ def graphs(seeds: tuple[int, ...] = (170, 171, 172)) -> Preset:
         **{"mirrored": 1.0, "shard_size": 200, "colors": _COLORS, "shapes": ("circle",), **_TEXTS, **_PROBES},
         **{"omitted_relations": 1.0, "items_retrieval": 200},
     }
-    some = {"share": GRAPH_SHARE}
     runs = [
         *(Run("ALBEF", "baseline", seed) for seed in seeds),
-        *(Run("ALBEF", "+both", seed, **some, graphs=source) for seed in seeds for source in get_args(Graphs)),
-        *(Run("ALBEF", "+both", seed, share=GRAPH_SHARE / 2) for seed in seeds),
+        *(
+            Run("ALBEF", "+both", seed, share=GRAPH_SHARE, graphs=source)
+            for seed in seeds
+            for source in get_args(Graphs)
+        ),
     ]
-    return Preset("graphs", ROOT / "recipes" / "ablation_cpu.yaml", {"main": world}, {"main": 800}, tuple(runs), 2)
+    return Preset("graphs", ROOT / "recipes" / "ablation_cpu.yaml", {"main": world}, {"main": 1000}, tuple(runs), 2)
 
 
 PRESETS = {"cpu": cpu, "gpu": gpu, "graphs": graphs}

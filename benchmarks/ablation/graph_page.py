@@ -19,19 +19,18 @@ from relpretrain.data.shards.writer import write_atomically
 from relpretrain.zeroshot.report.terminal import markdown_table
 
 _BASE: Mapping[str, Any] = {"backbone": "ALBEF", "arm": "+both", "share": GRAPH_SHARE}
-BASELINE, HUMAN, HALF, TAGGED, MIXED = "baseline", "human", "human, half as many", "tagged", "human and tagged"
+BASELINE, HUMAN = "baseline", "human"
 SOURCES: Mapping[str, Selection] = {
     BASELINE: {"backbone": "ALBEF", "arm": "baseline"},
     HUMAN: _BASE,
     "parsed": {**_BASE, "graphs": "parsed"},
-    TAGGED: {**_BASE, "graphs": "tagged"},
-    MIXED: {**_BASE, "graphs": "mixed"},
-    HALF: {**_BASE, "share": GRAPH_SHARE / 2},
+    "tagged": {**_BASE, "graphs": "tagged"},
+    "human and tagged": {**_BASE, "graphs": "mixed"},
     "noise of 10 %": {**_BASE, "graphs": "noise-0.1"},
     "noise of 30 %": {**_BASE, "graphs": "noise-0.3"},
 }
 """The sources of graphs as the page names them, and their runs."""
-AUTOMATIC = ("parsed", TAGGED, MIXED)
+AUTOMATIC = ("parsed", "tagged", "human and tagged")
 NOISY = ("noise of 10 %", "noise of 30 %")
 QUALITY = (Measure("precision", (GRAPHS,), "precision"), Measure("recall", (GRAPHS,), "recall"))
 
@@ -40,7 +39,7 @@ def write_graph_page(out: Path, results: pd.DataFrame, preset: Preset, context: 
     """Write the page as Markdown, and its plots into a folder beside it; arguments as of `page.write_page`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     page = _GraphPage(results, out.parent / out.stem)
-    parts = [*page.head(preset, context), *page.sources(), *page.half(), *page.noise(), *page.quality(), *page.curves()]
+    parts = [*page.head(preset, context), *page.sources(), *page.noise(), *page.quality(), *page.curves()]
     parts += [*_method(preset, context), *reproduce(context)]
     write_atomically(out, ("\n\n".join(part.strip() for part in parts if part.strip()) + "\n").encode())
     return out
@@ -111,14 +110,6 @@ class _GraphPage(Page):
         yield table("graphs", compared, RELATIONS[3:])
         yield self.dots(compared, HEADLINES, "sources", "Sources of graphs")
 
-    def half(self) -> Iterator[str]:
-        """What a tagger adds to the graphs of people."""
-        yield "## What a tagger adds to people"
-        yield "Half of the images have human graphs; the other half is tagged, or left out."
-        compared = self.compared((HALF, MIXED), HALF)
-        yield compared.sentence(HELD_OUT)
-        yield table("graphs", compared, (HELD_OUT,), differences=True)
-
     def noise(self) -> Iterator[str]:
         """Noise as a dial."""
         yield "## Noise as a dial"
@@ -162,8 +153,7 @@ def _method(preset: Preset, context: Context) -> Iterator[str]:
     size, whole = world["shard_size"], round(GRAPH_SHARE * world["images_captions"])
     yield "\n".join(
         [
-            f"- **human**: of each of {whole:,} images one true triplet, which chance chooses. With half as many, the "
-            "first half of the images.",
+            f"- **human**: of each of {whole:,} images one true triplet, which chance chooses.",
             f"- **parsed**: a caption of each image tells one true relation, which chance chooses, in one of "
             f"{len(SENTENCES)} kinds of sentences and {sum(map(len, WORDINGS.values()))} wordings ({forms}). "
             "`relpretrain data label --parser lexicon` reads it and ties its nouns to the boxes; wordings are named as "

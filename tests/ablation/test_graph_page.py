@@ -22,9 +22,7 @@ def results_of(preset, skills=SKILLS):
     """What its runs might give, with graphs of a quality that follows from their source."""
     found = []
     for run in preset.runs:
-        found.append(
-            made_run(run, skill=0.5 if run.arm == "baseline" else skills[run.graphs] - (run.share < 0.02) / 10)
-        )
+        found.append(made_run(run, skill=0.5 if run.arm == "baseline" else skills[run.graphs]))
         if run.arm != "baseline":
             quality = {"precision": skills[run.graphs], "recall": 0.5, "per_image": 0.95}
             rows = table([(run, 1000, "graphs/triplets", *one, 400) for one in quality.items()])
