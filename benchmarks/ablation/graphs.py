@@ -142,13 +142,13 @@ def quality(shards: Sequence[str], vocabulary: RelationVocabulary) -> Quality:
 
 def _truth(sample: TagSample, vocabulary: RelationVocabulary) -> set[tuple[int, int, int]]:
     """What is true of the things in an image: subject, class and object, in both directions."""
-    boxes, size = [entity.box for entity in sample.graph.entities], sample.image.size[0]
-    return {
+    boxes = [(number, entity.box) for number, entity in enumerate(sample.graph.entities) if entity.box is not None]
+    found = {
         (s, vocabulary.index(name), o)
-        for s, o in itertools.permutations(range(len(boxes)), 2)
-        for name in true_relations(boxes[s], boxes[o], size)
-        if vocabulary.index(name) is not None
+        for (s, subject), (o, object) in itertools.permutations(boxes, 2)
+        for name in true_relations(subject, object, sample.image.size[0])
     }
+    return {(s, number, o) for s, number, o in found if number is not None}
 
 
 def _described(sample: TagSample, vocabulary: RelationVocabulary, rng: np.random.Generator) -> Record:
