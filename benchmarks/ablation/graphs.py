@@ -39,7 +39,7 @@ WORDINGS: Mapping[str, Sequence[str]] = {
 SENTENCES = ("The {} is {} the {}.", "a {} {} a {}", "There is a {} {} a {}.")
 THRESHOLD = 0.05
 """Lowest calibrated confidence of a tagged triplet, of which the surest one of each image counts."""
-TAGGER_IMAGES, TAGGER_STEPS = 20, 200
+TAGGER_IMAGES, TAGGER_STEPS = 40, 200
 """Images with true graphs that the tagger is trained on, and its steps: few, for where things are is soon learned."""
 NOISE: dict[Graphs, float] = {"noise-0.1": 0.1, "noise-0.3": 0.3}
 _NO_PROBES = {"items_vsr": 3, "items_valse": 2, "items_svo": 0, "items_retrieval": 0, "images_validation": 1}
