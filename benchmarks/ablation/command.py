@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.ablation.design import PRESETS, ROOT, Preset
+from benchmarks.ablation.graph_page import write_graph_page
 from benchmarks.ablation.page import Context, write_page
 from benchmarks.ablation.recipe import base_recipe, parse_settings, with_options
 from benchmarks.ablation.results import write_results
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         commits, minutes = _made(args.out)["commits"], _made(args.out)["minutes"]
         shown = os.path.relpath(table, page.parent)
         context = Context(command, ", ".join(commits), _hardware(), ", ".join(versions), minutes, shown, notes)
-        print(write_page(page, results, preset, context))
+        write = write_graph_page if preset.name == "graphs" else write_page
+        print(write(page, results, preset, context))
     except (ValueError, OSError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -129,7 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     several: dict[str, Any] = {"nargs": "+", "default": []}
-    add("--preset", choices=PRESETS, required=True, help="cpu: two cores, an hour; gpu: one large GPU")
+    add(
+        "--preset",
+        choices=PRESETS,
+        required=True,
+        help="cpu: two cores, an hour; gpu: one large GPU; graphs: where graphs come from, two cores, half an hour",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="worlds and runs")
     page = "the page; plots and results.csv in a folder beside it (default: evidence.md in --out)"
     add("--page", type=Path, metavar="FILE", help=page)

@@ -1,11 +1,11 @@
-"""What an ablation trains: runs that differ in named factors, and two presets of them."""
+"""What an ablation trains: runs that differ in named factors, and three presets of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 ROOT = Path(__file__).parents[2]
 """The checkout."""
@@ -15,6 +15,8 @@ BACKBONES = {"ALBEF": "ALBEF", "X-VLM": "XVLM"}
 """The backbones, and their classes. X-VLM has VMA and BOX on the boxes of the annotated images, ALBEF has neither."""
 
 World = Literal["main", "long"]
+Graphs = Literal["human", "parsed", "tagged", "mixed", "noise-0.1", "noise-0.3"]
+"""Where the graphs of the annotated images come from: `graphs.py` makes all but the true ones, of a human."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Run:
     mixture: str = "2:3"  # steps on captions to steps on graphs
     budget: Literal["steps", "compute"] = "steps"  # "compute": a baseline that trains as long as +both computes
     world: World = "main"  # "long": scenes of more relations, whose texts are long
+    graphs: Graphs = "human"
 
     @property
     def name(self) -> str:
@@ -65,6 +68,8 @@ class Preset:
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace those of the recipe, by dotted paths
 
 
+GRAPH_SHARE = 0.02
+"""Of the images that are annotated in the preset on where graphs come from."""
 _CORPUS = {"images_validation": 60, "one_corpus": True, "alike": 2}
 _TEXTS = {"mutual": True, "omitted_relations": 0.6, "relational_captions": 0.2, "relational_sentences": 1.0}
 _PROBES = {"hold_out_pairs": 0.1, "hold_out_combinations": 0.1, "items_vsr": 600, "items_valse": 300, "items_svo": 200}
@@ -132,4 +137,26 @@ def _arms(seeds: tuple[int, ...]) -> list[Run]:
     return [Run(backbone, arm, s) for s in seeds for backbone in BACKBONES for arm in ARMS if s in trained[arm]]
 
 
-PRESETS = {"cpu": cpu, "gpu": gpu}
+def graphs(seeds: tuple[int, ...] = (170, 171, 172)) -> Preset:
+    """Where graphs come from, at equal numbers of images, on two cores: people, a parser, a tagger.
+
+    Two images in a hundred have a graph, of one triplet. Mixed graphs are those of a human for the first half of these,
+    and of the tagger for the second. The tagger is trained and calibrated on the world's other images with graphs.
+    """
+    world = {
+        **{"images_captions": 20_000, "images_regions": 0, "images_graphs": 800, **_CORPUS},
+        **{"mirrored": 1.0, "shard_size": 200, "colors": _COLORS, "shapes": ("circle",), **_TEXTS, **_PROBES},
+        **{"omitted_relations": 1.0, "items_retrieval": 200},
+    }
+    runs = [
+        *(Run("ALBEF", "baseline", seed) for seed in seeds),
+        *(
+            Run("ALBEF", "+both", seed, share=GRAPH_SHARE, graphs=source)
+            for seed in seeds
+            for source in get_args(Graphs)
+        ),
+    ]
+    return Preset("graphs", ROOT / "recipes" / "ablation_cpu.yaml", {"main": world}, {"main": 1000}, tuple(runs), 2)
+
+
+PRESETS = {"cpu": cpu, "gpu": gpu, "graphs": graphs}

@@ -50,7 +50,7 @@ def write_page(out: Path, results: pd.DataFrame, preset: Preset, context: Contex
         ValueError: If a claim means several runs of a seed.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    page = _Page(results, out.parent / out.stem)
+    page = Page(results, out.parent / out.stem)
     parts = [
         *page.head(preset, context),
         *page.arms(),
@@ -63,7 +63,7 @@ def write_page(out: Path, results: pd.DataFrame, preset: Preset, context: Contex
     return out
 
 
-class _Page:
+class Page:
     """The sections that show results, as paragraphs; plots go into a folder."""
 
     def __init__(self, results: pd.DataFrame, folder: Path) -> None:
@@ -74,15 +74,15 @@ class _Page:
     def head(self, preset: Preset, context: Context) -> Iterator[str]:
         """What a reader sees first."""
         verdicts = [judge(claim, self.last) for claim in claims(preset)]
-        seeds = _count(self.last["seed"].nunique(), "seed")
-        runs = _count(len(self.last), "training run")
+        seeds = count(self.last["seed"].nunique(), "seed")
+        runs = count(len(self.last), "training run")
         yield "# Evidence: do the relation objectives work?"
         yield (
-            f"{sum(held for held, _ in verdicts)} of {_count(len(verdicts), 'claim')} held in {runs} with and without "
+            f"{sum(held for held, _ in verdicts)} of {count(len(verdicts), 'claim')} held in {runs} with and without "
             "VSG and MRC, from nothing, on generated worlds whose relations are known. Differences are paired by seed "
             f"({seeds}, each with a world, initial weights and an order of the data of its own):"
         )
-        yield _code(context.command)
+        yield code(context.command)
         yield markdown_table(CLAIM_COLUMNS, [row for _, row in verdicts])
         yield (
             "Figures are differences in percentage points (control → treatment, in percent), with Student's t "
@@ -111,10 +111,10 @@ class _Page:
             if not compared.settings:
                 continue
             yield compared.sentence(HELD_OUT)
-            yield self._dots(compared, HEADLINES, f"{backbone} arms", "The four arms")
+            yield self.dots(compared, HEADLINES, f"{backbone} arms", "The four arms")
             for measures in ((HELD_OUT, *RELATIONS), tuple(OTHERS)):
                 there = Comparison(self.last, backbone, compared.settings, measures).measured(1)
-                yield from (_table("arm", compared, part) for part in _parts(there))
+                yield from (table("arm", compared, part) for part in parts_of(there))
             yield _vsr(compared)
         yield self._items((*HEADLINES[:2], *OTHERS))
         asked = (HELD_OUT, *RELATIONS, *OTHERS)
@@ -131,7 +131,7 @@ class _Page:
         drawn = []
         for backbone in self.backbones:
             wanted = {arm: {"backbone": backbone, "arm": arm} for arm in ARMS}
-            if path := self._lines(wanted, f"{backbone} curves", "step"):
+            if path := self.lines(wanted, f"{backbone} curves", "step"):
                 drawn.append(f"**{backbone}**\n\n![Learning curves of {backbone}]({path})")
         yield from drawn or ["No run was measured while it trained."]
 
@@ -166,15 +166,15 @@ class _Page:
             yield f"**{backbone}**"
             yield self._costs(compared, measures)
             yield compared.sentence(measures[0])
-            path = self._lines({s.label: s.where for s in rows[1:]}, f"{backbone} compute", "teraflops")
+            path = self.lines({s.label: s.where for s in rows[1:]}, f"{backbone} compute", "teraflops")
             yield path and f"![{backbone} by compute]({path})"
 
     def _answer(self, title: str, compared: Comparison) -> Iterator[str]:
         if measures := compared.measured():
             yield f"**{compared.title}**"
             yield compared.sentence(measures[0])
-            yield _table("", compared, measures, differences=True)
-            yield self._dots(compared, measures, f"{title} {compared.title}", title)
+            yield table("", compared, measures, differences=True)
+            yield self.dots(compared, measures, f"{title} {compared.title}", title)
 
     def _compared(self, backbone: str) -> Comparison:
         """The arms that were run, the best first, those without an outcome last."""
@@ -209,7 +209,7 @@ class _Page:
                 rows.append([setting.label, *cost, *(compared.mean(setting, m).percent for m in measures)])
         return markdown_table(["", "steps", "TFLOP", "minutes", *(m.heading for m in measures)], rows)
 
-    def _dots(self, compared: Comparison, measures: Sequence[Measure], name: str, alt: str) -> str:
+    def dots(self, compared: Comparison, measures: Sequence[Measure], name: str, alt: str) -> str:
         """Draw a comparison; "" if it has no values."""
         panels = []
         for measure in measures:
@@ -219,7 +219,7 @@ class _Page:
         path = self._plot(name, plot_settings, panels)
         return path and f"![{alt}: {compared.title}]({path})"
 
-    def _lines(self, wanted: Mapping[str, Selection], name: str, axis: str) -> str:
+    def lines(self, wanted: Mapping[str, Selection], name: str, axis: str) -> str:
         """Draw curves of runs; the path of the plot beside the page, "" if no figure was taken more than once."""
         panels = []
         for measure in CURVES:
@@ -273,8 +273,13 @@ def _method(preset: Preset, context: Context) -> Iterator[str]:
     yield measured(preset)
     yield "## What was tried and did not work"
     yield context.tried or "Nothing was written down."
+    yield from reproduce(context)
+
+
+def reproduce(context: Context) -> Iterator[str]:
+    """How to make the page again, as paragraphs."""
     yield "## Reproduce"
-    yield _code(context.command)
+    yield code(context.command)
     yield (
         f"A run that is finished is not trained again. All figures lie in `{context.results}`, a row for each: run, "
         "step, seconds and floating point operations so far, probe, metric, value (a share in [0, 1]), items. "
@@ -282,7 +287,7 @@ def _method(preset: Preset, context: Context) -> Iterator[str]:
     )
 
 
-def _table(corner: str, compared: Comparison, measures: Sequence[Measure], differences: bool = False) -> str:
+def table(corner: str, compared: Comparison, measures: Sequence[Measure], differences: bool = False) -> str:
     """A row for each setting: means, on request the differences from its control, and the number of seeds."""
     header, rows = [corner], []
     for measure in measures:
@@ -309,15 +314,17 @@ def _vsr(compared: Comparison) -> str:
     return markdown_table(header, rows) if rows else ""
 
 
-def _parts(measures: Sequence[Measure]) -> list[Sequence[Measure]]:
+def parts_of(measures: Sequence[Measure]) -> list[Sequence[Measure]]:
     """As few and as equal parts as columns allow."""
     size = -(-len(measures) // max(1, -(-len(measures) // _COLUMNS)))
     return [measures[i : i + size] for i in range(0, len(measures), size or 1)]
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """A number of things: "3 seeds"."""
     return f"{number:,} {noun}" + "s" * (number != 1)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
+    """A block of code."""
     return f"```\n{text}\n```"

@@ -24,7 +24,7 @@ Lines = Mapping[str, Mapping[float, Sequence[float]]]
 _STYLE = {"svg.hashsalt": "relpretrain", "svg.fonttype": "none", "font.size": 8}
 _COLOURS = {"baseline": "#555555", "+VSG": "#0072b2", "+MRC": "#e69f00", "+both": "#009e73"}
 """Colours of Okabe and Ito (2008), which most colour-blind people tell apart, and grey."""
-_OTHER_COLOURS = ("#d55e00", "#cc79a7", "#56b4e9")
+_OTHER_COLOURS = ("#d55e00", "#cc79a7", "#56b4e9", "#0072b2", "#e69f00", "#009e73")
 _MARKERS = {"baseline": "o", "+VSG": "s", "+MRC": "^", "+both": "D"}
 _WIDTH = 7.2
 """Inches, which browsers show as 96 pixels each: about 700."""

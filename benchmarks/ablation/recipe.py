@@ -62,8 +62,8 @@ def recipe_of(preset: Preset, run: Run, world: Path, folder: Path, steps: int) -
     streams, objectives = data["streams"], model["objectives"]
 
     captions, graphs = map(float, run.mixture.split(":"))
-    annotated = shards_of(world, run.share)
     arm = list(ARMS[run.arm])
+    annotated = annotated_shards(world, run) if arm or run.backbone != "ALBEF" else []
     streams["captions"] |= {"datasets": {"world": str(world / "captions")}, "ratio": captions}
     streams["regions"] |= {"datasets": {"world": annotated}}
     streams["graphs"] |= {"datasets": {"world": annotated}, "ratio": graphs}
@@ -83,6 +83,16 @@ def recipe_of(preset: Preset, run: Run, world: Path, folder: Path, steps: int) -
         if section is not None and name in section and section[name] != value:
             raise ConfigError(f"{path} is {section[name]} by the run's own factors, and cannot be set to {value}")
     return recipe
+
+
+def annotated_shards(world: Path, run: Run) -> list[str]:
+    """The shards of a run's annotated images: with the graphs of its source, or those of two sources half each."""
+    shards = shards_of(world, run.share)
+    if run.graphs == "human":
+        return shards
+    other = [str(world / f"graphs_{'tagged' if run.graphs == 'mixed' else run.graphs}" / Path(s).name) for s in shards]
+    half = len(shards) // 2 if run.graphs == "mixed" else 0
+    return shards[:half] + other[half:]
 
 
 def shards_of(world: Path, share: float) -> list[str]:

@@ -26,6 +26,8 @@ COLUMNS: dict[str, Any] = {
 """Columns and their types. `seconds` and `teraflops` (10^12 operations) are what the steps so far took; `probe` is what
 was asked, as "held_out_pairs/valse/relations" (folder, task, category or split); `metric` is "accuracy", "tr@1" and so
 on; `value` a share in [0, 1]; `n` the number of items, 0 where nobody counted."""
+_LATER = {"graphs": Run.graphs}
+"""Columns that tables of earlier versions lack, and what all their runs had."""
 _BOOLS = [name for name, kind in COLUMNS.items() if kind is bool]
 _LEVEL = 0.95
 """Share of the intervals that cover the true mean, if seeds' values are normally distributed."""
@@ -42,6 +44,8 @@ def write_results(path: Path, results: pd.DataFrame) -> None:
 def read_results(path: Path) -> pd.DataFrame:
     """Read a table that `write_results` wrote; the order of the columns does not matter.
 
+    Of columns that came later, an older table has the usual value.
+
     Raises:
         ValueError: If columns are missing or unknown, or a cell does not hold what its column does.
     """
@@ -49,6 +53,7 @@ def read_results(path: Path) -> pd.DataFrame:
         cells = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise ValueError(f"{path} is not a table of results ({' '.join(str(error).split())}); make it anew.") from None
+    cells = cells.assign(**{name: value for name, value in _LATER.items() if name not in cells})
     wrong = [f"no column {name!r}" for name in COLUMNS if name not in cells]
     wrong += [f"an unknown column {name!r}{suggest(name, COLUMNS)}" for name in cells if name not in COLUMNS]
     if wrong:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.ablation.design import Preset, Run, World
+from benchmarks.ablation.design import GRAPH_SHARE, Preset, Run, World
+from benchmarks.ablation.graphs import TAGGER_STEPS, make_graphs, make_tagger
 from benchmarks.ablation.jobs import Job, carry_out
-from benchmarks.ablation.recipe import recipe_of
+from benchmarks.ablation.recipe import recipe_of, shards_of
 from benchmarks.ablation.results import read_results
 from benchmarks.ablation.train import RESULTS, train
 from relpretrain.synthetic import generate
@@ -22,9 +23,13 @@ def train_all(preset: Preset, out: Path, say: Callable[[str], None] = print) -> 
     """Generate the worlds and train the runs that are not there yet; returns what `carry_out` does."""
     worlds = {(run.world, run.seed): f"world of {run.world}, seed {run.seed}" for run in preset.runs}
     jobs = [Job(name, make_world, (preset, *which, out), weight=0.2) for which, name in worlds.items()]
+    made = {run.seed: f"graphs of seed {run.seed}" for run in preset.runs if run.graphs != "human"}
+    for seed, name in made.items():
+        jobs.append(Job(name, make_graphs_of, (preset, seed, out), (worlds["main", seed],), weight=0.5))
     for run in preset.runs:
         rivals = [r.name for r in run.rivals if r in preset.runs] if run.budget == "compute" else []
-        jobs.append(Job(run.name, train_run, (preset, run, out), (worlds[run.world, run.seed], *rivals)))
+        waits = [made[run.seed]] if run.graphs != "human" else []
+        jobs.append(Job(run.name, train_run, (preset, run, out), (worlds[run.world, run.seed], *rivals, *waits)))
     return carry_out(jobs, preset.processes, say)
 
 
@@ -52,6 +57,15 @@ def make_world(preset: Preset, world: World, seed: int, out: Path) -> None:
         raise ValueError(f"{folder} was generated with another {other}. Choose another --out, or remove {out}.")
     generate(folder, seed=seed, overwrite=True, **preset.worlds[world])
     path.write_text(json.dumps(options, indent=1) + "\n", encoding="utf-8")
+
+
+def make_graphs_of(preset: Preset, seed: int, out: Path) -> None:
+    """Make the graphs of all sources but a human who is always right, unless they are there."""
+    world = _world_folder(out, "main", seed)
+    annotated, every = shards_of(world, GRAPH_SHARE), sorted(map(str, (world / "graphs").glob("*.tar")))
+    make_graphs(world, seed, preset.worlds["main"], annotated)
+    base = recipe_of(preset, Run("ALBEF", "baseline", seed), world, world / "tagger", TAGGER_STEPS)
+    make_tagger(world, base, seed, annotated, [shard for shard in every if shard not in annotated])
 
 
 def train_run(preset: Preset, run: Run, out: Path) -> None:

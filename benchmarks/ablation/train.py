@@ -16,8 +16,10 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.ablation.design import Run
+from benchmarks.ablation.graphs import quality
 from benchmarks.ablation.results import write_results
 from relpretrain.inspect.run_report.curves import find_metrics, read_curves
+from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training.command.cli import RelationCLI
 from relpretrain.training.command.cli import run as fit
 from relpretrain.training.progress import lightning_says_to
@@ -28,6 +30,8 @@ from relpretrain.zeroshot.scorers import MatchScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 
 RECIPE, RESULTS, LOG = "recipe.yaml", "figures.csv", "log.txt"
+GRAPHS = "graphs/triplets"
+"""What the graphs themselves are measured on: precision, recall, and triplets per_image."""
 PROBES = ("benchmarks", "held_out_pairs", "held_out_combinations")
 """Benchmark folders of a world; looks while a run trains are at the last one."""
 
@@ -81,7 +85,11 @@ def train(run: Run, recipe: dict[str, Any], world: Path) -> None:
         start = time.perf_counter()
         trained = fit(["fit", "-c", str(folder / RECIPE), "--overwrite", counted])
         seconds = time.perf_counter() - start
-        rows = [*_looks(trained, folder), *_scores(trained, world)]
+        rows = [
+            *_looks(trained, folder),
+            *_scores(trained, world),
+            *_graphs(recipe, world, trained.trainer.global_step),
+        ]
     results = pd.DataFrame(rows, columns=["step", "probe", "metric", "value", "n"])
     part = results["step"] / trained.trainer.global_step
     tera = next(callback for callback in trained.trainer.callbacks if isinstance(callback, Flops)).tera
@@ -114,6 +122,15 @@ def _scores(trained: RelationCLI, world: Path) -> Iterator[_Row]:
                 for part in evaluate(scorer, ready):
                     for probe, metric, value, n in _of_a_table(part.task.summarise(part.records, part.split)):
                         yield last, f"{folder}/{probe}", metric, float(value), n
+
+
+def _graphs(recipe: dict[str, Any], world: Path, last: int) -> Iterator[_Row]:
+    """How good the graphs are that a run has trained on, if any."""
+    if graphs := recipe["data"]["streams"].get("graphs"):
+        found = quality(graphs["datasets"]["world"], RelationVocabulary.load(world / "relations.json"))
+        yield last, GRAPHS, "precision", found.precision, found.triplets
+        yield last, GRAPHS, "recall", found.recall, found.images
+        yield last, GRAPHS, "per_image", found.triplets / found.images, found.images
 
 
 def _of_a_table(table: Table) -> Iterator[tuple[str, str, float, int]]:

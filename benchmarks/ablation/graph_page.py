@@ -1,0 +1,173 @@
+"""The page on where graphs come from: a human, a parser, a tagger, and noise; every number comes from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.ablation.design import GRAPH_SHARE, Preset
+from benchmarks.ablation.graphs import SENTENCES, TAGGER_IMAGES, TAGGER_STEPS, THRESHOLD, WORDINGS
+from benchmarks.ablation.measures import HEADLINES, HELD_OUT, RELATIONS, TEXT_RETRIEVAL, Measure
+from benchmarks.ablation.page import Context, Page, code, count, measured, reproduce, table
+from benchmarks.ablation.results import percent
+from benchmarks.ablation.studies import Comparison, Selection, Setting, images
+from benchmarks.ablation.train import GRAPHS
+from relpretrain.data.shards.writer import write_atomically
+from relpretrain.zeroshot.report.terminal import markdown_table
+
+_BASE: Mapping[str, Any] = {"backbone": "ALBEF", "arm": "+both", "share": GRAPH_SHARE}
+BASELINE, HUMAN = "baseline", "human"
+SOURCES: Mapping[str, Selection] = {
+    BASELINE: {"backbone": "ALBEF", "arm": "baseline"},
+    HUMAN: _BASE,
+    "parsed": {**_BASE, "graphs": "parsed"},
+    "tagged": {**_BASE, "graphs": "tagged"},
+    "human and tagged": {**_BASE, "graphs": "mixed"},
+    "noise of 10 %": {**_BASE, "graphs": "noise-0.1"},
+    "noise of 30 %": {**_BASE, "graphs": "noise-0.3"},
+}
+"""The sources of graphs as the page names them, and their runs."""
+AUTOMATIC = ("parsed", "tagged", "human and tagged")
+NOISY = ("noise of 10 %", "noise of 30 %")
+QUALITY = (Measure("precision", (GRAPHS,), "precision"), Measure("recall", (GRAPHS,), "recall"))
+
+
+def write_graph_page(out: Path, results: pd.DataFrame, preset: Preset, context: Context) -> Path:
+    """Write the page as Markdown, and its plots into a folder beside it; arguments as of `page.write_page`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page = _GraphPage(results, out.parent / out.stem)
+    parts = [*page.head(preset, context), *page.sources(), *page.noise(), *page.quality(), *page.curves()]
+    parts += [*_method(preset, context), *reproduce(context)]
+    write_atomically(out, ("\n\n".join(part.strip() for part in parts if part.strip()) + "\n").encode())
+    return out
+
+
+class _GraphPage(Page):
+    """The sections, as paragraphs."""
+
+    def compared(self, labels: tuple[str, ...], control: str = "") -> Comparison:
+        """Sources side by side, as far as they were run, each against one of them."""
+        rows = [
+            Setting(label, SOURCES[label], "" if label == control else control)
+            for label in labels
+            if len(HELD_OUT.by_seed(self.last, **SOURCES[label]))
+        ]
+        return Comparison(self.last, "graphs", tuple(rows), HEADLINES)
+
+    def head(self, preset: Preset, context: Context) -> Iterator[str]:
+        """What a reader sees first."""
+        yield "# Evidence: human graphs or automatic ones?"
+        yield (
+            "The paper names automatic annotation as its next step, and leaves open what it costs. Here people, a "
+            "parser of captions and a tagger of boxes annotate the very same images of generated worlds, whose "
+            f"relations are known: {images(GRAPH_SHARE)} of all images, one triplet each at most. "
+            f"{count(len(self.last), 'training run')}, {count(self.last['seed'].nunique(), 'seed')}; differences are "
+            "paired by seed."
+        )
+        yield "\n".join(f"- {answer}" for answer in self.answers())
+        yield code(context.command)
+        yield (
+            f"Commit {context.commit}; {context.hardware}; {context.versions}; preset `{preset.name}`, "
+            f"all of it in {context.minutes:,.0f} minutes."
+        )
+
+    def answers(self) -> Iterator[str]:
+        """What the intervals allow to say, in sentences."""
+        against = {control: self.compared((control, *AUTOMATIC), control) for control in (HUMAN, BASELINE)}
+        yield self.verdict("Against no graphs", against[BASELINE])
+        yield self.verdict("Against human graphs", against[HUMAN])
+        yield self.verdict("Noise, against human graphs", self.compared((HUMAN, *NOISY), HUMAN))
+        lost = against[BASELINE]
+        yield self.verdict("Retrieval, against no graphs", lost, TEXT_RETRIEVAL)
+
+    def verdict(self, start: str, compared: Comparison, measure: Measure = HELD_OUT) -> str:
+        """Which sources an interval sets apart from their control, and which it does not."""
+        groups: dict[str, list[str]] = {"higher": [], "lower": [], "not shown to differ": [], "one seed": []}
+        for setting in compared.settings:
+            found = compared.difference(setting, measure)
+            if found is not None and found.seeds:
+                words = {1: "higher", -1: "lower", 0: "not shown to differ"}[found.sign]
+                groups[words if found.seeds > 1 else "one seed"].append(f"{setting.label} {percent(found.mean, '+')}")
+        said = [f"{words}: {', '.join(labels)}" for words, labels in groups.items() if labels]
+        return f"{start} ({measure.title}, mean difference in points): {'; '.join(said) or 'not run'}."
+
+    def sources(self) -> Iterator[str]:
+        """All sources side by side."""
+        yield "## What graphs of each source are worth"
+        yield (
+            "Equal steps, the same captions, images and boxes; means over seeds and 95 % intervals of Student's t, in "
+            "percent. Held-out relation probes are of compositions that no training image shows."
+        )
+        compared = self.compared(tuple(SOURCES), HUMAN)
+        for measure in HEADLINES:
+            yield compared.sentence(measure)
+        yield table("graphs", compared, (HELD_OUT,), differences=True)
+        yield table("graphs", compared, HEADLINES[1:], differences=True)
+        yield table("graphs", compared, RELATIONS[:3])
+        yield table("graphs", compared, RELATIONS[3:])
+        yield self.dots(compared, HEADLINES, "sources", "Sources of graphs")
+
+    def noise(self) -> Iterator[str]:
+        """Noise as a dial."""
+        yield "## Noise as a dial"
+        yield "Human graphs in which a share of the relations is replaced by a false one of the same two things."
+        compared = self.compared((HUMAN, *NOISY), HUMAN)
+        yield compared.sentence(HELD_OUT)
+        yield table("graphs", compared, (HELD_OUT,), differences=True)
+        yield self.dots(compared, (HELD_OUT,), "noise", "Noise as a dial")
+
+    def quality(self) -> Iterator[str]:
+        """The graphs themselves."""
+        yield "## How good the graphs are"
+        yield (
+            "Triplets held against what is true of the boxes. Precision is the share of the triplets that are true, "
+            "recall the share of what is true that they tell, from either side; in percent, with 95 % intervals over "
+            "seeds."
+        )
+        rows = []
+        for setting in self.compared(tuple(SOURCES)).settings:
+            shares = [measure.by_seed(self.last, **setting.where) for measure in QUALITY]
+            each = Measure("", (GRAPHS,), "per_image").by_seed(self.last, **setting.where)
+            if len(each):
+                cells = [Comparison(self.last, "", ()).mean(setting, measure).percent for measure in QUALITY]
+                rows.append([setting.label, f"{each.mean():.2f}", *cells, str(len(shares[0]))])
+        yield markdown_table(["graphs", "triplets an image", "precision", "recall", "seeds"], rows) if rows else ""
+
+    def curves(self) -> Iterator[str]:
+        """Figures along training."""
+        yield "## Learning curves"
+        yield "Held-out combinations, on a sample of the items; the last point is on all of them."
+        for name, labels in (("sources", (BASELINE, HUMAN, *AUTOMATIC)), ("noise", (HUMAN, *NOISY))):
+            path = self.lines({label: SOURCES[label] for label in labels}, f"{name} curves", "step")
+            yield path and f"![Learning curves: {name}]({path})"
+
+
+def _method(preset: Preset, context: Context) -> Iterator[str]:
+    yield "## How it was measured"
+    yield measured(preset)
+    forms = ", ".join(f"“{wording}”" for wordings in WORDINGS.values() for wording in wordings)
+    world = preset.worlds["main"]
+    size, whole = world["shard_size"], round(GRAPH_SHARE * world["images_captions"])
+    yield "\n".join(
+        [
+            f"- **human**: of each of {whole:,} images one true triplet, which chance chooses.",
+            f"- **parsed**: a caption of each image tells one true relation, which chance chooses, in one of "
+            f"{len(SENTENCES)} kinds of sentences and {sum(map(len, WORDINGS.values()))} wordings ({forms}). "
+            "`relpretrain data label --parser lexicon` reads it and ties its nouns to the boxes; wordings are named as "
+            "the vocabulary has them, and triplets outside of it are left out. These captions are for the parser "
+            "alone: all runs train on the same others.",
+            f"- **tagged**: a `RelationTagger` on a model of the same size, both trained together from nothing for "
+            f"{TAGGER_STEPS:,} steps on {TAGGER_IMAGES:,} further images with human graphs, and calibrated on {size:,} "
+            "others, which no other run sees; `relpretrain data label --tagger --top-k 1 --threshold "
+            f"{THRESHOLD:g}` on the boxes, and of each image the surest triplet. Streams set no `min_confidence` and "
+            "do not weigh losses.",
+            "- **human and tagged**: human graphs for the first half of the images, tagged ones for the second.",
+            "- **noise**: the human graphs, each relation replaced by chance; what is false at 10 % is false at 30 %, "
+            "too.",
+        ]
+    )
+    if context.tried:
+        yield context.tried
