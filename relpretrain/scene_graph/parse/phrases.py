@@ -80,6 +80,8 @@ def _letter(word: str, tag: str) -> str:
         return "b"
     if word in HAVE:
         return "h"
+    if word in ("left", "right") and tag == "IN":
+        return "i"
     if word in PREPOSITIONS and tag in ("IN", "RP", "RB", "TO", "JJ"):
         return "t" if word == "to" else "i"
     return _LETTERS.get(tag, "x")
@@ -118,18 +120,23 @@ def _measured(sequence: list[Item]) -> list[Item]:
     return sequence
 
 
-def _is(item: Item, text: str) -> bool:
+def _is(item: Item | None, text: str) -> bool:
     return isinstance(item, Mark) and item.token.text == text
 
 
 def _sides(sequence: list[Item]) -> list[Item]:
-    """Make one word of "on the left side of", a preposition, and one of "on the left", a place."""
+    """Make one word of "on the left side of" and "left of", prepositions, and one of "on the left", a place."""
     done: list[Item] = []
     place = 0
     while place < len(sequence):
         item = sequence[place]
         side = sequence[place + 1] if place + 1 < len(sequence) else None
         place += 1
+        if isinstance(item, Mark) and item.kind == "i" and item.token.text in ("left", "right") and _is(side, "of"):
+            place += 1
+            assert isinstance(side, Mark)
+            done.append(Mark("i", Token(f"{item.token.text} of", item.token.start, side.token.end)))
+            continue
         if not (isinstance(item, Mark) and item.kind in "it" and isinstance(side, Phrase) and _is_side(side)):
             done.append(item)
             continue

@@ -36,10 +36,18 @@ def bundled_tags(words: Sequence[str]) -> list[str]:
             tags[i : i + 3] = ["RB"] * 3
         elif tuple(words[i : i + 2]) in (("each", "other"), ("one", "another")):
             tags[i : i + 2] = ["PRP"] * 2
+        elif word in ("left", "right") and tuple(words[i + 1 : i + 2]) == ("of",) and _follows_a_thing(tags[:i]):
+            tags[i] = "IN"
+            continue
         before = tags[i - 1] if i else "^"
         after = tags[i + 1] if i + 1 < len(tags) else "$"
         tags[i] = _corrected(word, tags[i], before, after, words[i - 1] if i else "")
     return tags
+
+
+def _follows_a_thing(tags: Sequence[str]) -> bool:
+    """Whether what comes next is said of a thing before it: "a cup left of", "is left of", but not "on the left of"."""
+    return bool(tags) and (tags[-1] in _NOUNS or tags[-1].startswith("V"))
 
 
 def _corrected(word: str, tag: str, before: str, after: str, word_before: str) -> str:
@@ -72,7 +80,7 @@ def _verb_after_noun(word: str, tag: str, before: str, after: str) -> str:
     return "VBZ" if tag in ("NN", "NNS") and (after in ("DT", "PRP$", "VBZ") or unknown) else tag
 
 
-_ALSO_NOUN = listed("orange white front back left right top inside young glass plastic metal")
+_ALSO_NOUN = listed("orange white front back left right top inside young glass plastic metal square")
 
 
 def nltk_tagger() -> Tagger:
