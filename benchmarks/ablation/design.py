@@ -34,6 +34,7 @@ class Run:
     budget: Literal["steps", "compute"] = "steps"  # "compute": a baseline that trains as long as +both computes
     world: World = "main"  # "long": scenes of more relations, whose texts are long
     graphs: Graphs = "human"
+    fusion: Literal["late", "gated"] = "late"  # whether texts and images meet before the last blocks of the ViT
 
     @property
     def name(self) -> str:
@@ -141,7 +142,8 @@ def graphs(seeds: tuple[int, ...] = (170, 171, 172)) -> Preset:
     """Where graphs come from, at equal numbers of images, on two cores: people, a parser, a tagger.
 
     Two images in a hundred have a graph, of one triplet. Mixed graphs are those of a human for the first half of these,
-    and of the tagger for the second. The tagger is trained and calibrated on the world's other images with graphs.
+    and of the tagger for the second. The tagger is trained and calibrated on the world's other images with graphs. One
+    arm more has human graphs and gated fusion.
     """
     world = {
         **{"images_captions": 20_000, "images_regions": 0, "images_graphs": 800, **_CORPUS},
@@ -155,6 +157,7 @@ def graphs(seeds: tuple[int, ...] = (170, 171, 172)) -> Preset:
             for seed in seeds
             for source in get_args(Graphs)
         ),
+        *(Run("ALBEF", "+both", seed, share=GRAPH_SHARE, fusion="gated") for seed in seeds),
     ]
     return Preset("graphs", ROOT / "recipes" / "ablation_cpu.yaml", {"main": world}, {"main": 1000}, tuple(runs), 2)
 

@@ -59,6 +59,8 @@ def recipe_of(preset: Preset, run: Run, world: Path, folder: Path, steps: int) -
     model["backbone"]["class_path"] = BACKBONES[run.backbone]
     backbone, words = model["backbone"]["init_args"], (world / "tokenizer" / "vocab.txt").read_text(encoding="utf-8")
     backbone["vocab_size"] = max(backbone["vocab_size"], len(words.splitlines()))  # worlds differ in their words
+    if run.fusion != "late":
+        backbone["fusion"] = run.fusion
     streams, objectives = data["streams"], model["objectives"]
 
     captions, graphs = map(float, run.mixture.split(":"))

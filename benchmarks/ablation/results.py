@@ -26,7 +26,7 @@ COLUMNS: dict[str, Any] = {
 """Columns and their types. `seconds` and `teraflops` (10^12 operations) are what the steps so far took; `probe` is what
 was asked, as "held_out_pairs/valse/relations" (folder, task, category or split); `metric` is "accuracy", "tr@1" and so
 on; `value` a share in [0, 1]; `n` the number of items, 0 where nobody counted."""
-_LATER = {"graphs": Run.graphs}
+_LATER = {"graphs": Run.graphs, "fusion": Run.fusion}
 """Columns that tables of earlier versions lack, and what all their runs had."""
 _BOOLS = [name for name, kind in COLUMNS.items() if kind is bool]
 _LEVEL = 0.95

@@ -68,7 +68,7 @@ def test_things_stand_out_from_each_other_and_from_the_ground(preset):
 def test_sources_of_graphs_differ_in_nothing_else():
     preset = PRESETS["graphs"]()
     for seed in {run.seed for run in preset.runs}:
-        runs = [run for run in preset.runs if run.seed == seed and run.share == GRAPH_SHARE]
+        runs = [run for run in preset.runs if run.seed == seed and run.arm == "+both" and run.fusion == "late"]
         assert {run.graphs for run in runs} == set(get_args(Graphs))
         assert len({replace(run, graphs="human") for run in runs}) == 1
     world = preset.worlds["main"]

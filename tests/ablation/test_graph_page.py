@@ -52,8 +52,13 @@ def test_every_source_has_its_row_and_every_plot_is_there(page):
     assert [row[0] for row in rows[2 : 2 + len(SOURCES)]] == list(SOURCES)
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert {page.parent / path for path in shown} == set((page.parent / "evidence_graphs").iterdir())
-    assert len(shown) == 4
+    assert len(shown) == 6
     assert "nan" not in text
+
+
+def test_gated_fusion_stands_beside_late_fusion(page):
+    rows = [row[0] for row in cells(section(page.read_text(), "Gated fusion"))]
+    assert rows.count("human") == rows.count("human, gated fusion") == 2
 
 
 def test_graphs_are_held_against_the_truth(page):
