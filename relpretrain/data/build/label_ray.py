@@ -6,13 +6,14 @@ A row is a shard. Only captions and what is parsed of them go through Ray; image
 from __future__ import annotations
 
 import argparse
+import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from relpretrain.data.build.label_sample import WITH_MODEL, Labelling, pieces_of, texts_read
 from relpretrain.data.build.output import Job
@@ -77,7 +78,7 @@ def label_with_ray(job: Job, shards: Sequence[str], task: Task, args: argparse.N
         OSError: If Ray fails, or the folder cannot be written to.
     """
     source = job.options["parser"]
-    work: Labelling = job.work
+    work = cast(Labelling, job.work)
     vars(work).pop("built", None)  # it told its version; the actors have their own
 
     def make(parts: Parts, wants: Callable[[int], bool]) -> None:
@@ -188,9 +189,9 @@ def _cluster() -> Iterator[Any]:
     started = not ray.is_initialized()
     try:
         if started:
-            ray.init(log_to_driver=True)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False  # there is one already
+            ray.init(logging_level="WARNING")
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        ray.data.DataContext.get_current().enable_progress_bars = False  # there is one already
         yield ray
     except ray.exceptions.RayError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
