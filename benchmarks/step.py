@@ -4,6 +4,7 @@ python benchmarks/step.py --data DIR                     the whole table: four m
 python benchmarks/step.py --data DIR --count             FLOPs alone, without running anything (seconds, any size)
 python benchmarks/step.py --data DIR --models REX-VLM --sizes base --against 547164b
                                                          in turns with another checkout or commit of this package
+python benchmarks/step.py --data DIR --official ALBEF X-VLM   in turns with the authors' code (folders of its checkouts)
 
 DIR holds `coco_mini`, `vrd` and `bert/vocab.txt`; without it batches are made up. On a machine with a GPU the same
 command fills the same table there, with MFU where the GPU's peak is known.
@@ -30,6 +31,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import step_beside
 from benchmarks.step_batches import OBJECTIVES, made_batches, real_batches
 from benchmarks.step_floor import PARTS, floor
 from relpretrain.backbones.presets import from_preset
@@ -61,12 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.against:
             paths["before"] = stack.enter_context(_checkout(args.against))
         rows: list[Row] = []
+        if args.official:
+            rows = step_beside.compare(args, folder, HOME, Worker)
+            args.sizes = []
         for size in args.sizes:
             batches, relations = _batches(args, folder, size)
             for name in args.models:
                 rows += _model(args, name, size, batches, relations, paths, folder)
     report = {"device": _device_name(args.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    print(_tables(rows, args))
+    print(step_beside.table(rows, args) if args.official else _tables(rows, args))
     if args.json:
         Path(args.json).write_text(json.dumps(report | {"rows": rows}, indent=1), encoding="utf-8")
     return 0
@@ -85,6 +90,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", action="store_true", help="count only")
     parser.add_argument("--turns", type=int, default=3, help="steps of each stream, after one to warm up")
     parser.add_argument("--against", help="a folder or commit with an earlier state of this package")
+    parser.add_argument(
+        "--official",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="checkouts of the authors' ALBEF and X-VLM, to compare with",
+    )
+    parser.add_argument("--only", nargs="+", help="of these comparisons those whose row has all of these words")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="bf16" if torch.cuda.is_available() else "fp32"
@@ -94,6 +107,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.turns < 1:
         parser.error(f"--turns {args.turns}: must be at least 1")
+    args.official = step_beside.checkouts(parser, args.official)
+    if args.official and not step_beside.kinds(args):
+        parser.error(
+            f"--only {' '.join(args.only)}: no step of {' or '.join(args.official)} has all of these in its row"
+        )
     return args
 
 
@@ -136,7 +154,7 @@ def _model(
     files = {stream: [_save(batch, folder) for batch in batches[stream]] for stream in streams}
     rows: list[Row] = []
     config = from_preset(size=size, **arguments)
-    with _Worker(HOME, asked | {"device": "fake"}) as counter:
+    with Worker("step_worker.py", [HOME], asked | {"device": "fake"}) as counter:
         for stream in streams:
             batch, objectives = batches[stream][0], OBJECTIVES[stream]
             counted = counter.ask({"do": "count", "batch": files[stream][0]})
@@ -161,7 +179,10 @@ def _measure(
     """Add times and memory: every side takes the same steps, in turns."""
     peak = next((flops for name, flops in PEAKS.items() if name in _device_name(args.device)), None)
     with ExitStack() as stack:
-        sides = {s: stack.enter_context(_Worker(path, asked | {"device": args.device})) for s, path in paths.items()}
+        sides = {
+            s: stack.enter_context(Worker("step_worker.py", [path], asked | {"device": args.device}))
+            for s, path in paths.items()
+        }
         for row in rows:
             taken: dict[str, list[Row]] = {side: [] for side in sides}
             for path in files[row["stream"]]:
@@ -221,15 +242,20 @@ def _save(batch: Batch, folder: Path) -> str:
     return str(path)
 
 
-class _Worker:
-    """A process that steps a model in a checkout of this package (`step_worker.py`)."""
+class Worker:
+    """A process that takes steps when told to.
 
-    def __init__(self, path: Path, asked: Row) -> None:
-        script = Path(__file__).with_name("step_worker.py")
-        environment = os.environ | {"PYTHONPATH": str(path)}
-        command = [sys.executable, str(script), json.dumps(asked)]
+    Args:
+        script: `step_worker.py`, or `step_official.py` for the authors' code.
+        paths: Where it imports from: the checkout to measure first.
+        asked: What it builds.
+    """
+
+    def __init__(self, script: str, paths: list[Path], asked: Row) -> None:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+        command = [sys.executable, str(Path(__file__).with_name(script)), json.dumps(asked)]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=path)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=paths[0])
 
     def ask(self, order: Row) -> Row:
         """Give an order and wait for the answer."""
@@ -243,7 +269,7 @@ class _Worker:
         answer: Row = json.loads(line)
         return answer
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -28,7 +28,7 @@ OBJECTIVES = {"captions": ("itc", "itm", "mlm"), "regions": ("vma", "box"), "mrc
 
 
 def real_batches(
-    data: Path, folder: Path, image_size: int, sizes: dict[str, int], number: int
+    data: Path, folder: Path, image_size: int, sizes: dict[str, int], number: int, **settings: Any
 ) -> tuple[dict[str, list[Batch]], list[str]]:
     """Batches of COCO and VRD, on the way of the data that training takes, and VRD's relations.
 
@@ -38,6 +38,7 @@ def real_batches(
         image_size: Of the model.
         sizes: Images of a batch, by stream.
         number: Batches of each stream.
+        settings: Of the streams, in the place of those in `STREAMS`.
     """
     coco, vrd = data / "coco_mini", data / "vrd"
     orders: dict[str, dict[str, Any]] = {
@@ -62,9 +63,9 @@ def real_batches(
             objectives=list(OBJECTIVES[name]),
             relations_per_text=8 if name == "vsg" else None,
             relations_per_image=2 if name == "mrc" else None,
-            **settings,
+            **own | settings,
         )
-        for name, settings in STREAMS.items()
+        for name, own in STREAMS.items()
         if name in sizes
     }
     module = RelationDataModule(streams, str(data / "bert"), image_size)

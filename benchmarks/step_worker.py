@@ -1,7 +1,8 @@
 """One process that takes steps when told to: JSON lines in, JSON lines out. `benchmarks/step.py` starts it.
 
 It imports nothing but the package, in whichever checkout is first on its path, and uses what both sides of a comparison
-have: the backbones, the objectives and `RelationModule.training_step`.
+have: the backbones, the objectives and `RelationModule.training_step`. The package is imported when a model is built:
+the authors' code is measured by the same functions (`step_official.py`), and has a process without it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-
-from relpretrain.backbones import ALBEF, XVLM
-from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
-from relpretrain.scene_graph import RelationVocabulary
-from relpretrain.training import RelationModule
 
 _PARTS = (
     ("teacher", r"backbone\.teacher\."),
@@ -39,8 +36,13 @@ _PARTS = (
 
 def main() -> None:
     """Build the model that the first argument describes, and obey."""
+    serve(Side)
+
+
+def serve(build: Any) -> None:
+    """Build what the first argument describes, and let it obey orders until there are no more."""
     answers, sys.stdout = sys.stdout, sys.stderr
-    side = Side(json.loads(sys.argv[1]))
+    side = build(json.loads(sys.argv[1]))
     for line in sys.stdin:
         print(json.dumps(side.obey(json.loads(line))), file=answers, flush=True)
 
@@ -63,6 +65,11 @@ class Side:
             _without_values(self.module, self.fake)
 
     def _build(self, asked: dict[str, Any]) -> None:
+        from relpretrain.backbones import ALBEF, XVLM
+        from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
+        from relpretrain.scene_graph import RelationVocabulary
+        from relpretrain.training import RelationModule
+
         self.precision = {"fp32": None, "bf16": torch.bfloat16}[asked["precision"]]
         backbone = {"ALBEF": ALBEF, "XVLM": XVLM}[asked["model"]](size=asked["size"], **asked["arguments"])
         make = {"itc": ITC, "itm": ITM, "mlm": MLM, "vma": VMA, "box": BOX, "vsg": VSG}
@@ -77,7 +84,7 @@ class Side:
         """Take one step (or the optimizer's) and tell what it took."""
         if order["do"] == "optimize":
             assert self.optimizer is not None
-            return self._measure(self.optimizer.step)
+            return measure(self.optimizer.step, self.device)
         path = order["batch"]
         if path not in self.batches:
             self.batches[path] = torch.load(path, weights_only=False)
@@ -89,7 +96,16 @@ class Side:
             return self._profile(batch, Path(order["out"]))
         if order["do"] == "objectives":
             return self._objectives(batch)
-        return self._measure(lambda: self._step(batch))
+        if order["do"] == "train":
+            return measure(lambda: self._train(batch), self.device)
+        return measure(lambda: self._step(batch), self.device)
+
+    def _train(self, batch: Any) -> None:
+        """A whole step, with the queue's turn and the optimizer's."""
+        assert self.optimizer is not None
+        self._step(batch)
+        self.module.on_before_optimizer_step(self.optimizer)
+        self.optimizer.step()
 
     def _step(self, batch: Any) -> None:
         self.module.zero_grad(set_to_none=True)
@@ -99,21 +115,6 @@ class Side:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
-
-    def _measure(self, act: Any) -> dict[str, Any]:
-        cuda = self.device.type == "cuda"
-        if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            _forget_peak()
-        cpu, wall = time.process_time(), time.perf_counter()
-        act()
-        if cuda:
-            torch.cuda.synchronize()
-        took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-        peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _peak_mb()
-        return took | {"peak_mb": peak}
 
     def _objectives(self, batch: Any) -> dict[str, float]:
         """Seconds of each objective's forward pass, and of the image encoder, which they share.
@@ -167,6 +168,23 @@ class Side:
         return {"table": profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)}
 
 
+def measure(act: Callable[[], Any], device: torch.device) -> dict[str, float]:
+    """Seconds of the process's CPU time and of the clock that something takes, and the largest memory meanwhile."""
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        _forget_peak()
+    cpu, wall = time.process_time(), time.perf_counter()
+    act()
+    if cuda:
+        torch.cuda.synchronize()
+    took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _peak_mb()
+    return took | {"peak_mb": peak}
+
+
 class _PartCounter(FlopCounterMode):
     """Counts FLOPs by part, and bytes.
 
@@ -211,7 +229,7 @@ def _without_values(module: nn.Module, mode: FakeTensorMode) -> None:
 class _Root(nn.Module):
     """The module as a child, so that the counter knows every part by its whole name."""
 
-    def __init__(self, module: RelationModule) -> None:
+    def __init__(self, module: Any) -> None:
         super().__init__()
         self.module = module
 

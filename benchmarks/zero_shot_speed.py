@@ -1,6 +1,9 @@
-"""How fast zero-shot scoring is, beside the one-item-at-a-time way of the reference scripts, on the same tiny model.
+r"""How fast zero-shot scoring is, beside the one-item-at-a-time way of the reference scripts, on the same model.
 
 python benchmarks/zero_shot_speed.py --data DIR
+python benchmarks/zero_shot_speed.py --data DIR --size base --image-size 224 --items 24 --images 8 --texts 160 \
+    --queries 24 --repeats 1
+python benchmarks/zero_shot_speed.py --data DIR --count
 
 DIR holds VALSE's annotations in `valse/`. Its images are not needed: small random ones of the same names are drawn into
 a folder that is removed in the end. Retrieval ranks random images and VALSE's texts. Times are CPU seconds of this
@@ -18,6 +21,7 @@ The reference ways, written from what the scripts do:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import resource
 import statistics
@@ -36,6 +40,7 @@ from torch import Tensor
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.zeroshot.evaluate import scored_as_pairs
 from relpretrain.zeroshot.report.terminal import markdown_table
 from relpretrain.zeroshot.scorers import MatchScorer, match_probability
 from relpretrain.zeroshot.tasks import TASKS, Item, Source
@@ -49,6 +54,7 @@ def main() -> int:
     """Run both benchmarks and print their table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with valse/*.json")
+    parser.add_argument("--size", default="tiny", help="of the model: tiny (default), small or base")
     parser.add_argument("--image-size", type=int, default=32, help="pixels; the quickstart's model has 32")
     parser.add_argument("--images", type=int, default=1000, help="of retrieval")
     parser.add_argument("--texts", type=int, default=5000, help="of retrieval")
@@ -56,34 +62,68 @@ def main() -> int:
     parser.add_argument("--items", type=int, help="VALSE items; all 7,702 if not given")
     parser.add_argument("--queries", type=int, help="queries of the reference way; all if not given")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--count", action="store_true", help="instead: images that the tasks in DIR ask about")
     args = parser.parse_args()
+    if args.count:
+        print(markdown_table(["task", "splits", "items", "images, split by split", "images"], _count(args.data)))
+        return 0
     with tempfile.TemporaryDirectory(prefix="relpretrain-speed-") as folder:
         items = _valse(args.data, Path(folder))
         texts = list(dict.fromkeys(text for item in items for text in item.texts))
-        model = Model(texts, Path(folder), args.image_size)
-        header = ["benchmark", "pairs", "reference CPU s", "ours CPU s", "times faster", "largest difference"]
+        model = Model(texts, Path(folder), args.image_size, args.size)
+        header = ["benchmark", "pairs", "reference CPU s", "ours CPU s", "images", "times faster", "largest difference"]
         rows = [_time_valse(model, items[: args.items], args.repeats)]
         print(f"{torch.get_num_threads()} thread(s), torch {torch.__version__}, images of {args.image_size} pixels\n")
         rows += _time_retrieval(model, args.images, texts[: args.texts], args)
         print(markdown_table(header, rows))
+        print("images: the share of ours that encodes them")
+        if args.size != "tiny":
+            return 0
         print("Peak memory of retrieval (k_test 16), and what the image tokens would take in memory:\n")
         print(markdown_table(["images", "peak MB", "tokens MB"], [_memory(n, texts[:500]) for n in (500, 5000)]))
     return 0
 
 
 class Model:
-    """A tiny untrained ALBEF with a tokenizer made of the texts."""
+    """An untrained ALBEF with a tokenizer made of the texts; `encoding` are CPU s that its scorer took for images."""
 
-    def __init__(self, texts: Sequence[str], folder: Path, image_size: int) -> None:
+    def __init__(self, texts: Sequence[str], folder: Path, image_size: int, size: str = "tiny") -> None:
         write_wordpiece(texts, folder / "tokenizer")
         tokenizer = load_tokenizer(folder / "tokenizer")
         torch.manual_seed(0)
-        self.backbone = ALBEF(size="tiny", image_size=image_size, vocab_size=len(tokenizer)).eval()
+        self.backbone = ALBEF(size=size, image_size=image_size, vocab_size=len(tokenizer)).eval()
         self.preprocess = Preprocess(tokenizer, image_size, max_tokens=TOKENS)
+        self.encoding = 0.0
 
     def scorer(self) -> MatchScorer:
-        """A scorer of this model."""
-        return MatchScorer(self.backbone, self.preprocess)
+        """A scorer of this model, whose time for images is counted anew."""
+        scorer: Any = MatchScorer(self.backbone, self.preprocess)
+        encode, self.encoding = scorer.encode_images, 0.0
+
+        def timed(images: Sequence[Any]) -> Any:
+            begin = time.process_time()
+            found = encode(images)
+            self.encoding += time.process_time() - begin
+            return found
+
+        scorer.encode_images = timed
+        return scorer  # type: ignore[no-any-return]
+
+
+def _count(data: Path) -> list[list[str]]:
+    """Images that each task encodes split by split, and once; of those tasks whose annotations are there."""
+    rows, everything, total = [], set(), [0, 0, 0]
+    for name, task in TASKS.items():
+        if not scored_as_pairs(task):
+            continue
+        with contextlib.suppress(ValueError, OSError):
+            splits = task.items(Source(data)).values()
+            images = [{(item.image, item.box) for item in items} for items in splits]
+            numbers = [len(images), sum(map(len, splits)), sum(map(len, images))]
+            rows.append([name, *(f"{number:,}" for number in (*numbers, len(set().union(*images))))])
+            everything |= set().union(*images)
+            total = [a + b for a, b in zip(total, numbers, strict=True)]
+    return [*rows, ["all", *(f"{number:,}" for number in (*total, len(everything)))]]
 
 
 def _valse(data: Path, folder: Path) -> list[Item]:
@@ -116,7 +156,7 @@ def _time_valse(model: Model, items: Sequence[Item], repeats: int) -> list[str]:
     )
     times, (reference, ours) = _interleave(ways, repeats)
     difference = float(np.abs(np.array(reference) - np.array(ours)).max())
-    return _row("VALSE, one item at a time", len(reference), times, 1.0, difference)
+    return _row("VALSE, one item at a time", len(reference), times, 1.0, difference, model.encoding)
 
 
 class _Noise(Sequence[Image.Image]):
@@ -186,7 +226,8 @@ def _time_retrieval(model: Model, number: int, texts: Sequence[str], args: argpa
         lambda: retrieve(model.scorer(), images, texts, owner, args.k_test),
     )
     times, ((reference, encoding), ours) = _interleave(ways, args.repeats)
-    times = [(encoding + every * (seconds - encoding), own) for seconds, own in times]  # only queries are a sample
+    times = [(encoding + every * (seconds - encoding), whole) for seconds, whole in times]  # only queries are a sample
+    own = model.encoding
     image, text = ours.pairs.T
     asked = reference[image, text]
     known = ~asked.isnan()
@@ -195,7 +236,7 @@ def _time_retrieval(model: Model, number: int, texts: Sequence[str], args: argpa
     if missed > 0.001 * int(known.sum()):
         raise RuntimeError(f"{missed} pairs of the reference way were not scored by ours.")
     part = f" (1 query in {every})" if every > 1 else ""
-    rows = [_row(f"retrieval, one query at a time{part}", len(ours.pairs), times, 1, difference)]
+    rows = [_row(f"retrieval, one query at a time{part}", len(ours.pairs), times, 1, difference, own)]
     sample = ours.pairs[:: max(1, len(ours.pairs) // 500)]
     begin = time.process_time()
     alone = _one_pair_at_a_time(model, images, texts, sample)
@@ -203,7 +244,7 @@ def _time_retrieval(model: Model, number: int, texts: Sequence[str], args: argpa
     difference = float((alone - ours.logits[:: max(1, len(ours.pairs) // 500)]).abs().max())
     share = len(ours.pairs) / len(sample)
     name = f"retrieval, one pair at a time ({len(sample)} pairs timed)"
-    return [*rows, _row(name, len(ours.pairs), [(seconds, ours_s) for _, ours_s in times], share, difference)]
+    return [*rows, _row(name, len(ours.pairs), [(seconds, ours_s) for _, ours_s in times], share, difference, own)]
 
 
 def _interleave(ways: Sequence[Callable[[], object]], repeats: int) -> tuple[list[tuple[float, ...]], list[Any]]:
@@ -221,11 +262,14 @@ def _interleave(ways: Sequence[Callable[[], object]], repeats: int) -> tuple[lis
     return times, results
 
 
-def _row(name: str, pairs: int, times: Sequence[tuple[float, ...]], scale: float, difference: float) -> list[str]:
-    """A row of the table; the reference took `scale` times as long as was measured."""
+def _row(
+    name: str, pairs: int, times: Sequence[tuple[float, ...]], scale: float, difference: float, images: float
+) -> list[str]:
+    """A row of the table; the reference took `scale` times as long as was measured, `images` is of the last repeat."""
     reference, ours = (statistics.median(t[i] for t in times) for i in (0, 1))
     ratio = statistics.median(scale * t[0] / t[1] for t in times)
-    return [name, f"{pairs:,}", f"{scale * reference:.1f}", f"{ours:.1f}", f"{ratio:.1f}", f"{difference:.1g}"]
+    share = f"{100 * images / times[-1][1]:.0f} %"
+    return [name, f"{pairs:,}", f"{scale * reference:.1f}", f"{ours:.1f}", share, f"{ratio:.2f}", f"{difference:.1g}"]
 
 
 def _batches(number: int, size: int = 64) -> list[range]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.version import __version__
+from relpretrain.version import __version__, check_platform
 
 if TYPE_CHECKING:
     from relpretrain.adapters import (
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from relpretrain.data.graph_loader import graph_loader
     from relpretrain.objectives import MRC, VSG
     from relpretrain.scene_graph import Entity, Relation, RelationVocabulary, SceneGraph
+
+check_platform()
 
 _HOMES = {
     "HostAdapter": "relpretrain.adapters",

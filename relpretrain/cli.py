@@ -230,15 +230,19 @@ def _data(command: str, arguments: list[str]) -> int:
     from relpretrain.data.join import command as join_command
     from relpretrain.inspect import commands as inspect_commands
     from relpretrain.inspect.show import command as show_command
+    from relpretrain.inspect.show import dialogues as dialogues_command
     from relpretrain.synthetic import command as synthetic_command
+    from relpretrain.tagging import calibrate
+    from relpretrain.tagging import label as tagging
     from relpretrain.zeroshot import fetch_options
 
     parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
     subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, label, join_command, index, synthetic_command, fetch_options):
+    for command_of in (convert, pack, label, join_command, index, calibrate, synthetic_command, fetch_options):
         command_of.add_parser(subcommands)
+    tagging.extend(subcommands.choices["label"])
     tasks.add_merge(subcommands, parser.parse_args)
-    for commands_of in (inspect_commands, show_command):
+    for commands_of in (inspect_commands, show_command, dialogues_command):
         commands_of.add_subcommands(subcommands)
     args = parser.parse_args(arguments)
     args.words = arguments

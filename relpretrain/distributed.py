@@ -69,7 +69,14 @@ def gather_sizes(rows: int) -> list[int]:
 @lru_cache(maxsize=1)
 def _host_group(world: Any) -> Any:
     """The group for collectives on the CPU: the processes' own where it has them, or one of gloo beside it."""
-    return world if "cpu:" in dist.get_backend_config(world) else dist.new_group(backend="gloo")
+    return world if "cpu:" in dist.get_backend_config(world) else new_host_group()
+
+
+def new_host_group() -> Any:
+    """A group of its own for collectives on the CPU (gloo), with the time-out of the run's. A collective call."""
+    world: Any = dist.group.WORLD
+    own = world._get_backend(torch.device("cuda" if "cuda:nccl" in dist.get_backend_config(world) else "cpu"))
+    return dist.new_group(backend="gloo", timeout=own.options._timeout)  # else it would be half an hour
 
 
 def gather(tensor: Tensor, sizes: list[int]) -> Tensor:

@@ -14,6 +14,7 @@ from relpretrain.types import (
     Backbone,
     Batch,
     CachedFusion,
+    Foils,
     GraphBatch,
     ImageFeatures,
     PackedTokens,
@@ -79,6 +80,11 @@ def lay_out(batch: Batch, wanted: Callable[[Batch], Sequence[Pairs]], backbone: 
     """
     if isinstance(backbone, PackedTokens):
         batch = replace(batch, pairs=_packed(batch.pairs, backbone))
+        if batch.foils is not None:
+            batch = replace(batch, foils=_packed_foils(batch.foils, backbone))
+        if (units := batch.units) is not None:
+            foils = _packed_foils(units.foils, backbone)
+            batch = replace(batch, units=replace(units, pairs=_packed(units.pairs, backbone), foils=foils))
         if isinstance(batch, GraphBatch):
             batch = replace(batch, entities=_packed(batch.entities, backbone))
     return replace(batch, regions=wanted_regions(wanted(batch), backbone))
@@ -88,6 +94,10 @@ def _packed(pairs: Pairs, backbone: PackedTokens) -> Pairs:
     if not len(pairs):
         return pairs
     return replace(pairs, text=replace(pairs.text, packing=backbone.pack_texts(pairs.text.attention_mask)))
+
+
+def _packed_foils(foils: Foils, backbone: PackedTokens) -> Foils:
+    return replace(foils, pairs=_packed(foils.pairs, backbone))
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
@@ -349,6 +359,20 @@ class View:
         kv = self.whole_image_kv if whole else self.image_kv
         fuse = getattr(backbone, "fuse_first", backbone.fuse_cached)  # a host may lack the faster way
         return fuse(text, mask, *kv, *self.packing)[: len(self)]  # type: ignore[no-any-return]
+
+    @cached_property
+    def match_text(self) -> Tensor:
+        """What of matching depends on the texts alone, for a backbone with `CachedFusion`: a row for each text."""
+        assert isinstance(self.backbone, CachedFusion)
+        return self.backbone.precompute_text(self.text, self._encoded.text.attention_mask, *self.packing)
+
+    @cached_property
+    def matched(self) -> Tensor:
+        """Match logits of the texts with their images or regions, (n, 2)."""
+        backbone, mask = self.backbone, self._encoded.text.attention_mask
+        if isinstance(backbone, CachedFusion):
+            return backbone.match(self.match_text, mask, *self.image_kv, *self.packing)[: len(self)]
+        return backbone.match_logits(self.fused)
 
     @cached_property
     def image_kv(self) -> tuple[tuple[Tensor, ...], Tensor]:

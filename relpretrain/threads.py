@@ -1,13 +1,22 @@
-"""How many threads torch computes with: one for a tiny model, all cores for others."""
+"""How many threads torch computes with: one for a tiny model, all cores for others; and work done in threads."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from relpretrain.errors import ConfigError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST = 16
+"""Threads of `in_threads`."""
 
 TINY = 5_000_000
 """Parameters up to which a model's operations are so short that threads cost more than they bring.
@@ -41,3 +50,20 @@ def choose_threads(model: nn.Module, asked: int | None = None) -> str:
         return ""
     torch.set_num_threads(1)
     return f"Threads: 1, because the model is tiny ({parameters:,} parameters); {VARIABLE} sets another number"
+
+
+def in_threads(function: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """What a function makes of things, in their order, several at a time.
+
+    For work that leaves the interpreter to others, as Pillow does when it decodes or resizes an image.
+
+    Args:
+        function: What it raises for a thing is raised, of the first such thing.
+        things: Each one's argument.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(MOST, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), len(things))
+    if threads < 2:
+        return [function(thing) for thing in things]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, things))

@@ -50,6 +50,8 @@ class Movable:
                 changes[f.name] = function(value)
             elif isinstance(value, Movable):
                 changes[f.name] = value._map(function)
+            elif isinstance(value, tuple) and value and isinstance(value[0], Movable):
+                changes[f.name] = tuple(part._map(function) for part in value)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def __repr__(self) -> str:
@@ -128,6 +130,46 @@ class Pairs(Movable):
         return len(self.text)
 
 
+@dataclass(repr=False)
+class Foils(Movable):
+    """False texts, each of an image that a true text is about.
+
+    Args:
+        pairs: The m texts, with the image of their true text.
+        of: Row of the true text of each among the pairs that they are foils of, (m,), int64.
+        slot: Which of its text's foils each is, from 0, (m,), int64.
+        kinds: What was changed, as a number in `scene_graph.foils.KINDS`, (m,), int64.
+        width: The most foils that a text may have: larger than every slot.
+    """
+
+    pairs: Pairs
+    of: Tensor
+    slot: Tensor
+    kinds: Tensor
+    width: int = 1
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+
+@dataclass(repr=False)
+class Units(Movable):
+    """Several short true texts to an image, such as its triplets one by one.
+
+    Args:
+        pairs: The u texts.
+        slot: Which of its image's texts each is, from 0, (u,), int64.
+        foils: False texts of `pairs`, at most one each.
+    """
+
+    pairs: Pairs
+    slot: Tensor
+    foils: Foils
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+
 class Normalisation(NamedTuple):
     """Makes a model's input of pixels: mean and deviation of the colour channels, each in [0, 1]."""
 
@@ -194,6 +236,8 @@ class Batch(Movable):
         skipped: Samples that were skipped, as (dataset, reason, "shard/key"); where only a part of a sample was, the
             reason begins with "part: ".
         regions: What `wanted_regions` finds for the step's objectives, if it was asked before the batch left the CPU.
+        foils: False texts of `pairs`; None where the stream makes none.
+        units: Several short texts to an image, with a foil each; None likewise.
     """
 
     images: Tensor
@@ -206,6 +250,8 @@ class Batch(Movable):
     keys: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str, str], ...] = ()
     regions: WantedRegions | None = None
+    foils: Foils | None = None
+    units: Units | None = None
 
     def __len__(self) -> int:
         return len(self.images)

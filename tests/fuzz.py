@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import math
@@ -32,9 +33,23 @@ from relpretrain.scene_graph.parse.graph_text import read_graph_text
 from relpretrain.scene_graph.parse.placing import place_in
 from relpretrain.sources.common.files import json_items, json_lines
 from relpretrain.sources.common.tables import table_rows
+from relpretrain.zeroshot.analysis.table import Row, Table
+from relpretrain.zeroshot.command import main as zeroshot
+from relpretrain.zeroshot.report.terminal import Report, read_report
+from relpretrain.zeroshot.results.items import ItemResult, disagreements, read_items, write_items
+from relpretrain.zeroshot.results.leaderboard import add_to_leaderboard, read_leaderboard, to_tables
 from tests.data.small import write_shards
 
 Random = np.random.Generator
+
+_SCORES: list[dict[str, Any]] = [
+    {"label": 1, "relation": "on", "score": 0.5, "image": "x.jpg"},
+    {"instrument": "plurals", "type": "caption", "label": 1, "score": 0.5, "item": "a"},
+    {"label": "1_c0_i0", "score": 0.5, "tag": "Object", "secondary_tag": "", "collapsed_tag": "Object"},
+    {"task": "sugarcrepe", "category": "add_obj", "item": "1", "type": "caption", "score": 0.5, "label": 1},
+    {"task": "predcls", "image": "1", "rank": 1, "free_rank": 1, "relation": "on", "triplets": 1},
+    {"probe": "direction", "label": 1, "score": 0.5, "item": "1", "relation": "on", "image": "x"},
+]
 
 _WORDS = ["left", "right", "of", "the", "LEFT", "dog", "", " ", "\u2028", "\ud83d", "\x00", "\x1b[31m", "[/x]", "é"]
 _TEXT = (
@@ -47,6 +62,9 @@ _ODD: list[Any] = [
     {"label": 1}, "x" * 5000, b"bytes", (1, 2),
 ]  # fmt: skip
 _KEYS = ["captions", "caption", "entities", "relations", "image_id", "key", "width", "height", "source", "x"]
+
+_SHARES = {"scores": 0.05}
+"""Of the inputs, where a reader takes its time: that one runs the whole command."""
 
 
 def text(rng: Random) -> str:
@@ -125,6 +143,8 @@ class Targets:
         write_shards(folder / "shards", 3, 3)
         self.shard = folder / "shards" / "s-000000.tar"
         ShardIndex.of(str(self.shard))
+        rows = (Row("overall", 2, 1, 0.1, 0.9), Row("on", 2, 1, 0.1, 0.9))
+        self.sound = Report((Table("vsr", "s", "vsr-1", rows),), (), {"a": "b"}).to_json()
         self.table = tables_of(self.shard)[0].read_bytes()
         self.all: dict[str, tuple[Callable[[Random], object], tuple[type[Exception], ...]]] = {
             "record": (self._record, (BadSample,)),
@@ -139,6 +159,10 @@ class Targets:
             "caption": (self._caption, ()),
             "graph text": (lambda rng: place_in(caption(rng), read_graph_text("(" + caption(rng) + ")"), 0.5), ()),
             "row table": (self._row_table, (OSError,)),
+            "scores": (self._scores, (ValueError,)),
+            "items": (self._items, (ValueError,)),
+            "leaderboard": (self._leaderboard, (ValueError,)),
+            "report": (self._report, (ValueError,)),
         }
 
     def run(self, name: str, rng: Random) -> str:
@@ -257,6 +281,73 @@ class Targets:
             assert index.keys[row].isprintable() or index.keys[row]
             index.read(row)
 
+    def _scores(self, rng: Random) -> None:
+        lines = [_SCORES[rng.integers(len(_SCORES))]] * 2 if rng.random() < 0.9 else [{}, {}]
+        path = self.folder / "scores.jsonl"
+        written = [
+            {**line, "id": number, **({name: value(rng)} if rng.random() < 0.3 else {})}
+            for number, line in enumerate(lines)
+            for name in [[*line, "id", "task"][rng.integers(len(line) + 2)]]
+        ]
+        path.write_bytes(b"\n".join(as_bytes(line, rng) for line in written))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = zeroshot(["--scores", str(path), "--out", str(self.folder / "out")], "relpretrain zeroshot")
+        if code:
+            raise ValueError(said.getvalue())
+
+    def _items(self, rng: Random) -> None:
+        odd = [text(rng).replace("\ud83d", "x") for _ in range(6)]
+        results = [ItemResult("vsr", *odd[:4], tuple(odd[:2]), tuple(odd[2:4]), (0.5,), True, odd[4])] * 2
+        path = self.folder / "items.csv"
+        write_items(path, results)
+        assert read_items(path) == results
+        path.write_bytes(changed(path.read_bytes(), rng))
+        disagreements(read_items(path), results)
+
+    def _leaderboard(self, rng: Random) -> None:
+        path = self.folder / "board.csv"
+        head = "model,task,split,category,protocol,version,n,value,low,high,source"
+        cells = ["5", "50", "", "nan", "1e999", "-1", "=1", "1" * 5000, "\u0663", "0x1"]
+        often = 2 if rng.random() < 0.8 else len(cells)
+        rows = [
+            ",".join(
+                [
+                    "m",
+                    "vsr",
+                    "s",
+                    "overall",
+                    "vsr-1",
+                    text(rng).replace(",", ""),
+                    *(cells[i] for i in rng.integers(often, size=4)),
+                ]
+            )
+            for _ in range(3)
+        ]
+        path.write_bytes(changed("\n".join([head, *rows]).encode("utf-8", "replace"), rng))
+        to_tables(read_leaderboard(path))
+        add_to_leaderboard(path, read_leaderboard(path))
+
+    def _report(self, rng: Random) -> None:
+        state = json.loads(self.sound)
+        table = state["tables"][0]
+        row = table["rows"][0]
+        for part in (row, table):
+            if rng.random() < 0.4:
+                part[[*part][rng.integers(len(part))]] = value(rng)
+        path = self.folder / "zero_shot.json"
+        path.write_bytes(as_bytes(state, rng))
+        report = read_report(path)
+        report.to_markdown()
+
+
+def changed(content: bytes, rng: Random) -> bytes:
+    """Bytes of which some are sometimes others."""
+    data = bytearray(content)
+    for place in rng.integers(len(data), size=rng.integers(3)).tolist():
+        data[place] = rng.integers(256)
+    return bytes(data)
+
 
 def run(number: int, seed: int = 0) -> dict[str, Counter[str]]:
     """Run so many inputs, shared out among the readers; returns how they ended, by reader."""
@@ -265,7 +356,7 @@ def run(number: int, seed: int = 0) -> dict[str, Counter[str]]:
         targets = Targets(Path(folder))
         for name in targets.all:
             ends[name] = Counter()
-            for i in range(number // len(targets.all)):
+            for i in range(int(number * _SHARES.get(name, 1) / sum(_SHARES.get(other, 1) for other in targets.all))):
                 try:
                     ends[name][targets.run(name, np.random.default_rng([seed, i]))] += 1
                 except Exception as error:

@@ -10,12 +10,12 @@ from torch.nn.parallel import DistributedDataParallel
 from relpretrain import distributed
 from relpretrain.distributed import attach_unused_parameters, gather, gather_sizes, mean_over_ranks
 from relpretrain.features import Features
-from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG
+from relpretrain.objectives import BOX, ITC, MLM, MRC, VMA, VSG, MultiPositive, RelationTagger, RelationUnits, TextFoil
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training.micro_batch import MicroBatched
-from relpretrain.types import Pairs, TextBatch
+from relpretrain.types import Foils, Pairs, TextBatch, Units
 from tests import two_ranks
-from tests.objectives.standin import StandIn, captions, graphs, regions
+from tests.objectives.standin import StandIn, captions, graphs, regions, with_foils, with_units
 
 SPLIT = 2  # of five pairs, rank 0 has two and rank 1 three
 
@@ -61,6 +61,46 @@ def share_of_captions(rank):
     )
 
 
+def share_of_foils(of):
+    """Captions with foils of the given rows; a rank has those of its own rows."""
+
+    def share(rank):
+        whole = with_foils(share_of_captions(None), of, kinds=(0, 1, 1))
+        if rank is None:
+            return whole
+        first = 0 if rank == 0 else SPLIT
+        keep = torch.tensor([j for j, row in enumerate(of) if (row >= SPLIT) == bool(rank)], dtype=torch.long)
+        foils = dataclasses.replace(
+            whole.foils,
+            pairs=rows(whole.foils.pairs, keep, first),
+            of=whole.foils.of[keep] - first,
+            slot=whole.foils.slot[keep],
+            kinds=whole.foils.kinds[keep],
+        )
+        return dataclasses.replace(share_of_captions(rank), foils=foils)
+
+    return share
+
+
+def share_of_units(foils_of, per_image=(2, 3, 1, 0, 1)):
+    """Captions with units of the given numbers, and foils of some; a rank has those of its own images."""
+
+    def share(rank):
+        whole = with_units(share_of_captions(None), per_image, foils_of)
+        if rank is None:
+            return whole
+        first, units = (0 if rank == 0 else SPLIT), whole.units
+        keep = torch.tensor([u for u, i in enumerate(units.pairs.image_index.tolist()) if (i >= SPLIT) == bool(rank)])
+        have = [f for f, u in enumerate(foils_of) if u in keep.tolist()]
+        of = torch.tensor([keep.tolist().index(foils_of[f]) for f in have], dtype=torch.long)
+        false = rows(units.foils.pairs, torch.tensor(have, dtype=torch.long), first)
+        foils = Foils(false, of, torch.zeros_like(of), torch.zeros_like(of))
+        own = Units(rows(units.pairs, keep.long(), first), units.slot[keep.long()], foils)
+        return dataclasses.replace(share_of_captions(rank), units=own)
+
+    return share
+
+
 def share_of_graphs(rank):
     batch = graphs(relations=("on", "under", "on"))
     if rank is None:
@@ -89,6 +129,11 @@ def nothing_known_on_rank_0(rank):
     empty = torch.zeros(0, dtype=torch.long)
     nobody = rows(batch.entities, slice(0, 0))
     return dataclasses.replace(batch, entities=nobody, subjects=empty, objects=empty, relations=())
+
+
+def negatives_on_rank_1(rank):
+    batch = share_of_graphs(rank)
+    return dataclasses.replace(batch, relations=tuple("" if name == "under" else name for name in batch.relations))
 
 
 def no_words_masked_on_rank_0(rank):
@@ -136,10 +181,10 @@ def images_on_rank_0(rank):
 
 def step(kind):
     torch.manual_seed(3)
-    mrc = MRC(RelationVocabulary(["on", "under"]))
     if kind in KINDS:
         return Step(*KINDS[kind][0], rows=1 if "in parts" in kind else None), KINDS[kind][1]
-    return Step(mrc), GRAPHS[kind]
+    head = RelationTagger if kind.startswith("tagger") else MRC
+    return Step(head(RelationVocabulary(["on", "under"]))), GRAPHS[kind]
 
 
 KINDS = {
@@ -152,6 +197,17 @@ KINDS = {
     "vsg, none on one rank": ([VSG()], no_pairs_on_rank_0(graphs)),
     "vma, none on one rank": ([VMA(itm=0.0)], no_pairs_on_rank_0(regions)),
     "box, none on one rank": ([BOX()], no_pairs_on_rank_0(regions)),
+    "foils": (
+        [TextFoil(sites=dict.fromkeys(("itc_columns", "itc_row", "itm", "text_text"), 1.0))],
+        share_of_foils((0, 0, 2)),
+    ),
+    "units": ([RelationUnits()], share_of_units((0, 2, 3, 5))),
+    "units, none on one rank": ([RelationUnits()], share_of_units((0,), (2, 1, 0, 0, 0))),
+    "several positives": ([MultiPositive()], share_of_units((0, 2, 3, 5))),
+    "several positives, none on one rank": ([MultiPositive()], share_of_units((0,), (2, 1, 0, 0, 0))),
+    "foils, focal": ([TextFoil(loss="focal")], share_of_foils((0, 3, 2))),
+    "foils, none on one rank": ([TextFoil(preset="ce_clip", loss="ce")], share_of_foils((0, 0, 1))),
+    "foils by matching, none on one rank": ([TextFoil(sites={"itm": 1.0})], share_of_foils((0, 0, 1))),
     "vma and box, images on one rank": ([VMA(itm=0.0), BOX()], images_on_rank_0),
 }
 GRAPHS = {
@@ -159,6 +215,9 @@ GRAPHS = {
     "mrc, none on one rank": nothing_known_on_rank_0,
     "mrc, weighted": weighted_graphs,
     "mrc, weighted, none on one rank": weights_on_rank_1,
+    "tagger": share_of_graphs,
+    "tagger, negatives alone on one rank": negatives_on_rank_1,
+    "tagger, none on one rank": nothing_known_on_rank_0,
 }
 NAMES = [*KINDS, *GRAPHS]
 
@@ -166,6 +225,13 @@ NAMES = [*KINDS, *GRAPHS]
 def gradients(module):
     found = ((name.removeprefix("module."), p.grad) for name, p in module.named_parameters())
     return {name: torch.zeros(()) if grad is None else grad for name, grad in found}
+
+
+def margins(batch):
+    """Those of CE-CLIP's hinge after a batch."""
+    objective = TextFoil(sites={"itc_row": 1.0}, loss="adaptive_rank")
+    objective(Features(StandIn(), batch, objective.views(batch)))
+    return objective.thresholds
 
 
 def on_a_rank(rank):
@@ -185,6 +251,7 @@ def on_a_rank(rank):
         results["sizes"] = gather_sizes(rank + 1)
         results["group"] = distributed._host_group(distributed.dist.group.WORLD) is not distributed.dist.group.WORLD
     distributed._host_group.cache_clear()
+    results["margins"] = margins(share_of_foils((0, 3, 2))(rank))
     uneven = gather(torch.full((rank + 1, 2), float(rank)), gather_sizes(rank + 1))
     results["gathered"] = uneven[:, 0].tolist()
     return results
@@ -204,6 +271,11 @@ def test_values_and_gradients_equal_one_process(ranks, kind):
     for name, expected in gradients(model).items():
         for result in ranks:
             torch.testing.assert_close(result[kind][1][name], expected.expand_as(result[kind][1][name]))
+
+
+def test_margins_of_foils_are_those_of_the_joint_batch(ranks):
+    for result in ranks:
+        torch.testing.assert_close(result["margins"], margins(share_of_foils((0, 3, 2))(None)))
 
 
 def test_rows_are_gathered_in_rank_order(ranks):

@@ -14,7 +14,20 @@ def targets(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["record", "graph", "mirror", "tar", "table", "json lines", "json items", "descriptor"]
+    "name",
+    [
+        "record",
+        "graph",
+        "mirror",
+        "tar",
+        "table",
+        "json lines",
+        "json items",
+        "descriptor",
+        "items",
+        "leaderboard",
+        "report",
+    ],
 )
 def test_only_documented_errors_come_out(targets, name):
     ends = {targets.run(name, np.random.default_rng([1, number])) for number in range(250)}
@@ -27,8 +40,13 @@ def test_texts_of_any_length_become_tokens_and_broken_tables_are_made_again(targ
     assert {targets.run(name, np.random.default_rng([1, number])) for number in range(60)} == {"read"}
 
 
+def test_score_files_end_in_a_report_or_in_a_line(targets):
+    ends = {targets.run("scores", np.random.default_rng([1, number])) for number in range(40)}  # each takes its time
+    assert ends == {"read", "ValueError"}
+
+
 def test_every_reader_is_named(targets):
-    assert len(targets.all) == 12
+    assert len(targets.all) == 16
 
 
 def test_what_is_not_documented_is_told(monkeypatch):

@@ -9,21 +9,22 @@ import relpretrain
 
 ROOMS = [
     *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "recipe_files"),
-    *("progress", "kinds", "showing"),
+    *("progress", "kinds", "showing", "writing"),
     *("scene_graph", "types", "features", "sources.common", "sources"),
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data.join", "data"),
-    "synthetic",
+    *("synthetic", "dialogues"),
     *("backbones", "objectives", "checkpoints.official", "checkpoints"),
     *("adapters.hosts", "adapters", "training.survival", "training", "training.command"),
     *("zeroshot.analysis", "zeroshot.scorers", "zeroshot.tasks.common", "zeroshot.tasks.composition"),
     *("zeroshot.tasks.relations", "zeroshot.tasks.squares", "zeroshot.tasks.choices", "zeroshot.tasks.retrieval"),
     "zeroshot.tasks",
     *("zeroshot.results", "zeroshot.report", "zeroshot"),
+    "tagging",
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
     "cli",
 ]
 NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")
-NO_TORCH += ("data.build", "data.join", "showing")
+NO_TORCH += ("data.build", "data.join", "dialogues", "showing", "writing")
 FOR_OBJECTIVES = ("errors", "config_record", "types", "distributed", "features", "scene_graph", "objectives")
 LARGEST = 14
 """Files of a room, `__init__` and `__main__` aside: about a dozen."""

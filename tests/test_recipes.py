@@ -23,7 +23,7 @@ KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
 def test_all_recipes_are_found():
     assert [path.stem for path in RECIPES] == [
         *("ablation_cpu", "ablation_gpu", "albef", "albef_official"),
-        *("quickstart", "realbef", "rex_vlm", "xvlm", "xvlm_official"),
+        *("quickstart", "realbef", "rex_vlm", "tagger", "xvlm", "xvlm_official"),
     ]
 
 
@@ -37,8 +37,10 @@ def overrides(recipe, world, batch_size=4):
     """Point every stream at the generated shards."""
     found = [f"--data.tokenizer={world / 'tokenizer'}", "--data.num_workers=0", "--trainer.accelerator=cpu"]
     content = yaml.safe_load(recipe.read_text())
-    if "mrc" in content["model"]["objectives"]:
-        found.append(f"--model.objectives.mrc.init_args.vocabulary={world / 'relations.json'}")
+    for name in {"mrc", "tagger"} & content["model"]["objectives"].keys():
+        found.append(f"--model.objectives.{name}.init_args.vocabulary={world / 'relations.json'}")
+    if content["model"].get("weights"):
+        found.append("--model.weights=null")
     for group in ("streams", "validation"):
         for name, stream in content["data"].get(group, {}).items():
             folder = "validation" if group == "validation" else KINDS[stream["kind"]]
@@ -69,7 +71,7 @@ def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeyp
     assert main(["fit", "-c", str(recipe), *options]) == 0
     loaded = relpretrain.load("run/checkpoints/last.ckpt")
     assert list(loaded.objectives) == list(content["model"]["objectives"])
-    assert (loaded.vocabulary is None) == ("mrc" not in loaded.objectives)
+    assert (loaded.vocabulary is None) == ({"mrc", "tagger"}.isdisjoint(loaded.objectives))
     assert Path("run/config.yaml").is_file()
     seed = content["seed_everything"]
     assert Path("run/data.txt").read_text().startswith(f"Data plan, seed {seed}: 13 batches")

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = ("torch", "lightning", "transformers", "timm", "webdataset", "scipy", "pandas", "torchvision", "matplotlib")
 LIGHT = [  # asked one after the other in one process, which must not have loaded anything heavy after any of them
     "",
@@ -54,3 +56,20 @@ def test_the_collector_is_as_it_was_after_much_was_imported():
     code = "import gc; from relpretrain.cli import _much_imported\n"
     code += "with _much_imported(): assert not gc.isenabled()\nassert gc.isenabled()\nassert gc.get_freeze_count()"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("os.name, sys.platform = 'nt', 'win32'", "ImportError: relpretrain runs on Linux, and this is win32"),
+        ("sys.version_info = (3, 9, 1)", "ImportError: relpretrain needs Python 3.10 or newer"),
+        ("sys.platform = 'darwin'", "UserWarning: relpretrain is tested on Linux alone, and this is darwin"),
+        ("", ""),
+    ],
+)
+def test_other_platforms_are_told_at_import(change, said):
+    code = f"import os, sys\n{change}\nimport relpretrain"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said in done.stderr
+    assert bool(done.stderr) == bool(said)
+    assert (done.returncode != 0) == ("ImportError" in said)

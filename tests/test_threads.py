@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from relpretrain import threads
 from relpretrain.errors import ConfigError
-from relpretrain.threads import choose_threads
+from relpretrain.threads import choose_threads, in_threads
 
 
 @pytest.fixture
@@ -60,3 +61,19 @@ def test_processes_that_tests_start_have_one_thread():
     code = "import torch; print(torch.get_num_threads())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == os.environ["OMP_NUM_THREADS"]
+
+
+def test_work_in_threads_keeps_its_order_and_goes_on_at_once(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    meeting = threading.Barrier(4, timeout=20)  # passed only by four at a time
+
+    def meet(number):
+        meeting.wait()
+        return -number
+
+    assert in_threads(meet, range(8)) == [-number for number in range(8)]
+    with pytest.raises(ValueError, match="'x'"):
+        in_threads(int, ["1", "x", "y"])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")  # other processes have the other cores
+    assert in_threads(lambda _: threading.current_thread(), range(2)) == [threading.main_thread()] * 2

@@ -17,7 +17,7 @@ from relpretrain.adapters.built_before import check_wrappers, warn_optimizers
 from relpretrain.adapters.find import Found, find
 from relpretrain.adapters.hosts.base import HostAdapter
 from relpretrain.adapters.outside import Drawn
-from relpretrain.adapters.steps import manual_backward, training_step
+from relpretrain.adapters.steps import laid_out, manual_backward, training_step, wanted
 from relpretrain.adapters.stream import GraphStream
 from relpretrain.distributed import attach_unused_parameters, has_group, rank
 from relpretrain.features import Features, step_generator
@@ -174,11 +174,11 @@ def relation_losses(model: Any, batch: GraphBatch) -> dict[str, Tensor]:
     """
     attachment = _attachment(model)
     attachment.drawn.look(batch.relations)
+    batch = laid_out(model, batch)
     batch = replace(batch, images=batch.model_images().to(_precision(model)), normalisation=None)
     objectives: list[tuple[str, Objective]] = list(model.relation_objectives.items())
-    wanted = [pairs for _, objective in objectives for pairs in objective.views(batch)]
     generator = step_generator(attachment.seed, batch.step)
-    features = Features(attachment.found.backbone(model), batch, wanted, generator)
+    features = Features(attachment.found.backbone(model), batch, wanted(model, batch), generator)
     parameters = list(model.parameters())
     losses: dict[str, Tensor] = {}
     happened = set()

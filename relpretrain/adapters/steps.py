@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from relpretrain.distributed import attach_unused_parameters
-from relpretrain.types import GraphBatch
+from relpretrain.features import lay_out
+from relpretrain.types import GraphBatch, Pairs
 
 
 def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -25,13 +26,30 @@ def training_step(model: Any, own: Callable[..., Any], batch: Any, *args: Any, *
     graphs = list(_graph_batches(batch))
     stream = getattr(model, "relation_stream", None)
     if stream is not None and not isinstance(batch, GraphBatch):
-        graphs.append(next(stream).to(model.device))
+        graphs.append(laid_out(model, next(stream)).to(model.device))
     if not getattr(model, "automatic_optimization", True):
         return _by_hand(model, own, graphs, batch, *args, **kwargs)
     output = None if isinstance(batch, GraphBatch) else own(batch, *args, **kwargs)
     for graph_batch in graphs:
         output = _add(output, _total(model, graph_batch))
     return _tied(output, model)
+
+
+def laid_out(model: Any, batch: GraphBatch) -> GraphBatch:
+    """A batch on the CPU with the tables that let the model leave out hidden tokens (`lay_out`); others as they are.
+
+    Made later, they would make the host wait for the device.
+    """
+    if batch.images.device.type != "cpu" or batch.regions is not None:
+        return batch
+    laid = lay_out(batch, lambda given: wanted(model, given), model.relation_attachment.found.backbone(model))
+    assert isinstance(laid, GraphBatch)
+    return laid
+
+
+def wanted(model: Any, batch: Any) -> list[Pairs]:
+    """The pairs that the attached objectives look at."""
+    return [pairs for objective in model.relation_objectives.values() for pairs in objective.views(batch)]
 
 
 def manual_backward(model: Any, own: Callable[..., Any], loss: Tensor, *args: Any, **kwargs: Any) -> None:

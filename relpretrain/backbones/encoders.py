@@ -11,10 +11,17 @@ from torch import Tensor, nn
 from relpretrain.backbones import text as text_module
 from relpretrain.backbones import vision as vision_module
 from relpretrain.backbones.bert_names import convert_bert
+from relpretrain.backbones.gated import EarlyFusion
 from relpretrain.backbones.packing import Packing, pack
 from relpretrain.backbones.presets import ModelConfig
 from relpretrain.features import full_precision
 from relpretrain.types import ImageFeatures, Regions
+
+NARROW = 64
+"""Width up to which texts are computed with their padding: laying a narrow model's short texts flat takes longer.
+
+The model decides, never a batch: processes that shard it must run the same parts in the same order.
+"""
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 
@@ -35,6 +42,7 @@ class Encoders(nn.Module):
         self.vision = vision_module.build_vision(config, checkpointing)
         self.text = text_module.TextEncoder(config, checkpointing)
         self.fusion = text_module.FusionEncoder(config, checkpointing)
+        self.early = EarlyFusion(config, checkpointing) if config.meetings else None
         self.mlm_head = text_module.MLMHead(config)
         self.image_projection = nn.Linear(config.vision_width, config.embed_dim)
         self.text_projection = nn.Linear(config.text_width, config.embed_dim)
@@ -68,12 +76,24 @@ class Encoders(nn.Module):
         return vision_module.pack_regions(patch_mask)
 
     def pack_texts(self, mask: Tensor) -> Packing | None:
-        """Tables of the real tokens of texts (n, length), bool, padded on the right."""
-        return pack(mask, in_place=True) if self.packs_texts else None
+        """Tables of the real tokens of texts (n, length), bool, padded on the right; None where they cost more."""
+        return pack(mask, in_place=True) if self.packs_texts and self.config.text_width > NARROW else None
 
     def encode_visible(self, images: Tensor, regions: Regions, packing: Any, whole: bool) -> ImageFeatures:
         """`encode_image` with the visible tokens of regions alone, laid flat; without the images if not `whole`."""
         features: ImageFeatures = self.vision(images, regions, packing, whole)
+        return features
+
+    def begin_images(self, images: Tensor) -> Tensor:
+        """What images share with regions of them, for `finish_images`: tokens (batch, 1 + patches, dim)."""
+        begun: Tensor = self.vision.begin(images)
+        return begun
+
+    def finish_images(
+        self, begun: Tensor, regions: Regions | None = None, packing: Any = None, whole: bool = True
+    ) -> ImageFeatures:
+        """`encode_image`, or with a packing `encode_visible`, of what `begin_images` returned."""
+        features: ImageFeatures = self.vision.finish(begun, regions, packing, whole)
         return features
 
     def encode_text(self, ids: Tensor, mask: Tensor, packing: Any = None) -> Tensor:
@@ -92,17 +112,29 @@ class Encoders(nn.Module):
         return self.fuse_cached(text, text_mask, self.precompute_image_kv(image), image_mask)
 
     def precompute_image_kv(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Precompute cross-attention keys and values per layer, of image tokens (m, 1 + patches, dim): m rows each."""
+        """Precompute cross-attention keys and values per layer, of image tokens (m, 1 + patches, dim): m rows each.
+
+        With gated fusion, where these depend on the text, the tokens themselves.
+        """
+        if self.early is not None:
+            return (image,)
         return self.fusion.precompute_image_kv(image)
 
     def precompute_text(self, text: Tensor, text_mask: Tensor, packing: Any = None) -> Tensor:
-        """Precompute the first fusion layer's self-attention of text tokens (n, length, dim), for `match`."""
+        """Precompute the first fusion layer's self-attention of text tokens (n, length, dim), for `match`.
+
+        With gated fusion, where it depends on the image, the tokens themselves.
+        """
+        if self.early is not None:
+            return text
         return self.fusion.precompute_text(text, text_mask, packing)
 
     def fuse_cached(
         self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor, packing: Any = None
     ) -> Tensor:
         """`fuse` text tokens (n, length, dim) with images from `precompute_image_kv`: (n, length, fusion_dim)."""
+        if self.early is not None:
+            text, image, image_mask = self._meet(text, text_mask, image, image_mask)
         tokens: Tensor = self.fusion(text, text_mask, image, image_mask, packing)
         return tokens
 
@@ -110,8 +142,20 @@ class Encoders(nn.Module):
         self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor, packing: Any = None
     ) -> Tensor:
         """Only the first token (n, 1, fusion_dim) of `fuse_cached`, for which alone the last layer is computed."""
+        if self.early is not None:
+            text, image, image_mask = self._meet(text, text_mask, image, image_mask)
         text = self.fusion.precompute_text(text, text_mask, packing)
         return self.fusion.first_token(text, text_mask, image, image_mask, packing)
+
+    def _meet(
+        self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Text tokens of n pairs after gated fusion, and what the fusion encoder takes of the n images then."""
+        assert self.early is not None
+        each = len(text) // len(image[0])
+        tokens, mask = (part.repeat_interleave(each, 0) if each > 1 else part for part in (image[0], image_mask))
+        text, tokens = self.early(text, text_mask, tokens, mask, self.text, self.vision)
+        return text, self.fusion.precompute_image_kv(tokens), mask
 
     def match(
         self, text: Tensor, text_mask: Tensor, image: tuple[Tensor, ...], image_mask: Tensor, packing: Any = None
@@ -121,7 +165,10 @@ class Encoders(nn.Module):
         Equal to `match_logits(fuse(...))`, but faster: the last layer is computed for [CLS] only, which is all that the
         matching head uses. Each image belongs to n / m consecutive texts.
         """
-        first = self.fusion.first_token(text, text_mask, image, image_mask, packing)
+        if self.early is not None:
+            first = self.fuse_first(text, text_mask, image, image_mask, packing)
+        else:
+            first = self.fusion.first_token(text, text_mask, image, image_mask, packing)
         with full_precision(first):
             return self.match_logits(first.float())
 
@@ -131,11 +178,13 @@ class Encoders(nn.Module):
 
     def project_image(self, tokens: Tensor) -> Tensor:
         """Unit-norm embeddings (n, embed_dim) of image tokens (n, 1 + patches, dim)."""
-        return F.normalize(self.image_projection(tokens[:, 0]).float(), dim=-1)
+        own = self.image_projection.in_features  # with gated fusion, tokens before the last blocks come after them
+        return F.normalize(self.image_projection(tokens[:, 0, :own]).float(), dim=-1)
 
     def project_text(self, tokens: Tensor) -> Tensor:
         """Unit-norm embeddings (n, embed_dim) of text tokens (n, length, dim)."""
-        return F.normalize(self.text_projection(tokens[:, 0]).float(), dim=-1)
+        own = self.text_projection.in_features
+        return F.normalize(self.text_projection(tokens[:, 0, :own]).float(), dim=-1)
 
     def word_logits(self, fused: Tensor) -> Tensor:
         """Vocabulary logits (positions, vocabulary) of fused tokens (positions, fusion_dim)."""

@@ -10,6 +10,7 @@ from relpretrain.errors import suggest
 
 Vision = Literal["vit", "clip", "swin"]
 Positions = Literal["random", "sincos"]
+Fusion = Literal["late", "gated"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class ModelConfig:
         position_std: Standard deviation of a ViT's initial position embeddings.
         positions: Initial position embeddings: "random", or "sincos" (2D sine-cosine, from which a model learns sooner
             where things are). Both are trained.
+        fusion: "late" (text tokens attend to image tokens in the fusion encoder alone), or "gated": text and image also
+            meet before the last blocks of a ViT (`relpretrain.backbones.gated`).
+        gate: Initial value of the gates of "gated"; with 0 nothing is exchanged.
     """
 
     vision: Vision
@@ -69,6 +73,8 @@ class ModelConfig:
     init_std: float
     position_std: float
     positions: Positions
+    fusion: Fusion = "late"
+    gate: float = 0.1
 
     def __post_init__(self) -> None:
         """Check that the numbers fit together."""
@@ -77,6 +83,11 @@ class ModelConfig:
             if not isinstance(value, int):
                 object.__setattr__(self, name, tuple(value))
         self._check_image()
+        if self.fusion == "gated" and (self.vision == "swin" or not self.region_depth):
+            raise ValueError(
+                f"fusion='gated' lets texts and images meet before the last region_depth blocks of a ViT, but vision="
+                f"{self.vision!r} has region_depth={self.region_depth}: take a ViT with 1 or more, or fusion='late'."
+            )
         if self.text_width % self.text_heads:
             raise ValueError(f"text_width={self.text_width} is not divisible by text_heads={self.text_heads}.")
         for name in ("text_layers", "fusion_layers", "embed_dim", "vocab_size", "max_positions"):
@@ -118,6 +129,11 @@ class ModelConfig:
         widths = [self.vision_width >> i for i in reversed(range(len(self.vision_depth)))]
         if any(width % heads for width, heads in zip(widths, self.vision_heads, strict=True)):
             raise ValueError(f"vision_heads={self.vision_heads} do not divide the widths {widths} of the stages.")
+
+    @property
+    def meetings(self) -> int:
+        """How often texts and images meet before fusion: every two of the last blocks, if there are text layers."""
+        return min(-(-self.region_depth // 2), self.text_layers) if self.fusion == "gated" else 0
 
     @property
     def stride(self) -> int:
@@ -193,6 +209,8 @@ def from_preset(
     init_std: float | None = None,
     position_std: float | None = None,
     positions: Positions = "random",
+    fusion: Fusion = "late",
+    gate: float = 0.1,
 ) -> ModelConfig:
     """Build a configuration from a preset. Arguments other than None override its numbers.
 
@@ -222,6 +240,8 @@ def from_preset(
         init_std: Standard deviation of initial matrices.
         position_std: Standard deviation of a ViT's initial position embeddings.
         positions: Initial position embeddings, "random" or "sincos".
+        fusion: "late" or "gated".
+        gate: Initial value of the gates of "gated".
 
     Raises:
         ValueError: If a name is unknown, or numbers do not fit together.
@@ -230,6 +250,7 @@ def from_preset(
     _known("vision", vision, _VISION)
     _known("size", size, _TEXT)
     _known("positions", positions, dict.fromkeys(get_args(Positions)))
+    _known("fusion", fusion, dict.fromkeys(get_args(Fusion)))
     numbers = _DEFAULTS[vision] | _TEXT[size] | _VISION[vision][size]
     # With fewer blocks than the preset, no more of them than there are can attend inside a region.
     if region_depth is None and isinstance(vision_depth, int) and vision != "swin":

@@ -14,7 +14,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from relpretrain.backbones.attention import attend
 from relpretrain.backbones.initial import init_weights
+from relpretrain.backbones.lean import linear_of
 from relpretrain.backbones.packing import Packing
 from relpretrain.backbones.presets import ModelConfig
 
@@ -50,13 +52,13 @@ class SelfAttention(nn.Module):
         q = rearrange(first, "n l (h d) -> n h l d", h=self.heads)
         k, v = rearrange(both, "n l (part h d) -> part n h l d", part=2, h=self.heads)
         # Attend, and merge the heads to (n, queries, D).
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        x = attend(q, k, v, mask, p)
         return self.out(rearrange(x, "n h l d -> n l (h d)"))  # type: ignore[no-any-return]
 
     def _within(self, qkv: Tensor, mask: Tensor | None, p: float) -> Tensor:
         """Attention within rows of queries, keys and values (n, L, 3 D), to flat tokens (n * L, D)."""
         q, k, v = rearrange(qkv, "n l (part h d) -> part n h l d", part=3, h=self.heads)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        x = attend(q, k, v, mask, p)
         return rearrange(x, "n h l d -> (n l) (h d)")
 
 
@@ -89,7 +91,7 @@ class CrossAttention(nn.Module):
         k, v = rearrange(kv, "m k (part h d) -> part m h k d", part=2, h=self.heads)
         # Attend, and merge the heads to (n, L, D).
         p = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        attended = attend(q, k, v, mask, p)
         attended = rearrange(attended, "m h (each l) d -> (m each) l (h d)", each=texts // m)
         return self.out(attended if packing is None else packing.unpad(attended))  # type: ignore[no-any-return]
 
@@ -147,7 +149,7 @@ class Layer(nn.Module):
         """Run the cross-attention and the feed-forward network on what `attend` returned."""
         if kv is not None:
             x = self.cross_norm(x + self.drop(self.cross(x, kv, image_mask, packing)))
-        return self.ffn_norm(x + self.drop(self.down(F.gelu(self.up(x)))))  # type: ignore[no-any-return]
+        return self.ffn_norm(x + self.drop(linear_of(F.gelu, self.up(x), self.down)))  # type: ignore[no-any-return]
 
 
 class TextEncoder(nn.Module):
@@ -167,12 +169,14 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.text_width, config.text_norm_eps)
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.text_layers))
+        self.meeting = config.text_layers - config.meetings if config.meetings else -1
         init_weights(self, config.init_std)
 
     def forward(self, ids: Tensor, mask: Tensor, packing: Packing | None = None) -> Tensor:
         """Encode ids (n, L) to tokens (n, L, D); `mask` (n, L) is True at real tokens.
 
-        With the packing of the mask only real tokens are computed, and the others are zeros.
+        With the packing of the mask only real tokens are computed, and the others are zeros. Where texts meet images
+        (`ModelConfig.meetings`), the tokens before the layers in which they do come along, (n, L, 2 D).
         """
         length = ids.shape[1]
         if length > self.positions.num_embeddings:
@@ -183,8 +187,11 @@ class TextEncoder(nn.Module):
         places = self.positions.weight[:length] + self.types.weight[0]
         x: Tensor = self.words(ids) + places if packing is None else self.words(packing.unpad(ids)) + packing.at(places)
         x = self.drop(self.norm(x))
-        for layer in self.layers:
+        before = None
+        for number, layer in enumerate(self.layers):
+            before = x if number == self.meeting else before
             x = run(layer, self.checkpointing, x, _wide(mask), packing)
+        x = x if before is None else torch.cat([x, before], -1)
         return x if packing is None else packing.pad(x)
 
 

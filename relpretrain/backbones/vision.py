@@ -18,6 +18,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from relpretrain.backbones.initial import init_weights, sincos_positions
+from relpretrain.backbones.lean import linear_of
 from relpretrain.backbones.packing import Packing, pack
 from relpretrain.backbones.presets import ModelConfig
 from relpretrain.backbones.text import run
@@ -60,6 +61,7 @@ class ViT(nn.Module):
             block_fn=RegionBlock,
         )
         self.shared_depth = len(self.trunk.blocks) - config.region_depth
+        self.meets = config.meetings > 0
         init_weights(self.trunk.blocks, config.init_std)
         nn.init.normal_(self.trunk.pos_embed, std=config.position_std)
         if config.positions == "sincos":
@@ -69,25 +71,40 @@ class ViT(nn.Module):
     def forward(
         self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
     ) -> ImageFeatures:
-        """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
+        """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`.
+
+        Where texts meet images (`ModelConfig.meetings`), the tokens before the last blocks come along: width 2 D.
+        """
+        return self.finish(self.begin(images), regions, packing, whole)
+
+    def begin(self, images: Tensor) -> Tensor:
+        """What an image shares with its regions: tokens (B, 1 + N, D) after the first blocks."""
         _check_size(images, self.image_size)
         trunk = self.trunk
         # Embed: [CLS] and patches, (B, 1 + N, D).
         x = trunk.patch_embed(images)
         cls = repeat(trunk.cls_token, "1 1 d -> b 1 d", b=len(x))
         x = trunk.norm_pre(torch.cat([cls, x], 1) + trunk.pos_embed)
-        image_mask = _all_visible(x)
+        return self._run(x, 0, self.shared_depth)
+
+    def finish(
+        self, x: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
+    ) -> ImageFeatures:
+        """The last blocks, on what `begin` returned: arguments and result as those of `forward`."""
+        trunk = self.trunk
         if regions is None:
-            return ImageFeatures(trunk.norm(self._run(x, 0, None)), image_mask)
-        # First blocks: whole images only, (B, 1 + N, D).
-        x = self._run(x, 0, self.shared_depth)
-        # Last blocks: the whole images (if wanted), then the visible tokens of the regions, all laid flat.
+            after = trunk.norm(self._run(x, self.shared_depth, None))
+            return ImageFeatures(torch.cat([after, x], -1) if self.meets else after, _all_visible(x))
+        # The whole images (if wanted), then the visible tokens of the regions, all laid flat.
         tables = packing or pack_regions(regions.patch_mask)
         images_too = len(x) if whole else 0
         flat = torch.cat([x[:images_too].flatten(0, 1), visible_tokens(x, regions.image_index, tables)])
+        before = flat
         flat = trunk.norm(self._run(flat, self.shared_depth, None, images_too, tables))
+        flat = torch.cat([flat, before], -1) if self.meets else flat
         tokens, seen = flat.split([images_too * x.shape[1], len(tables.row)])
-        return region_features(tokens.view(images_too, *x.shape[1:]), seen, tables, None if packing else regions)
+        tokens = tokens.view(images_too, x.shape[1], flat.shape[-1])
+        return region_features(tokens, seen, tables, None if packing else regions)
 
     def _run(self, x: Tensor, start: int, end: int | None, *layout: Any) -> Tensor:
         for block in self.trunk.blocks[start:end]:
@@ -96,21 +113,26 @@ class ViT(nn.Module):
 
 
 class RegionBlock(Block):
-    """timm's block, which also takes whole images and the visible tokens of regions, laid flat."""
+    """timm's block, which also takes whole images and the visible tokens of regions, laid flat, and keeps less."""
 
-    def forward(self, x: Tensor, whole: int | None = None, packing: Packing | None = None) -> Tensor:  # type: ignore[override]
-        """Run the block on tokens (B, 1 + N, D), or on those of `whole` images and then of regions, laid flat."""
-        if whole is None or packing is None:
-            return super().forward(x)  # type: ignore[no-any-return]
-        attended = self.ls1(self._attend(self.norm1(x), whole, packing))
-        x = x + _drop(self.drop_path1, attended, whole, packing)
-        return x + _drop(self.drop_path2, self.ls2(self.mlp(self.norm2(x))), whole, packing)
+    def forward(  # type: ignore[override]
+        self, x: Tensor, whole: int | None = None, packing: Packing | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Run the block on tokens (B, 1 + N, D), or on those of `whole` images and then of regions, laid flat.
 
-    def _attend(self, x: Tensor, whole: int, packing: Packing) -> Tensor:
+        With a mask (B, 1, 1, 1 + N), tokens (B, 1 + N, D) attend to those where it is True.
+        """
+        x = x + _drop(self.drop_path1, self.ls1(self._attend(x, whole, packing, mask)), whole, packing)
+        grown = self.ls2(linear_of(self.mlp.act, linear_of(self.norm2, x, self.mlp.fc1), self.mlp.fc2))
+        return x + _drop(self.drop_path2, grown, whole, packing)
+
+    def _attend(self, x: Tensor, whole: int | None, packing: Packing | None, mask: Tensor | None) -> Tensor:
         """Attention within each image and each region: regions in groups of similar size."""
         attention: Any = self.attn
-        images, regions = attention.qkv(x).split([len(x) - len(packing.row), len(packing.row)])
-        heads = attention.num_heads
+        heads, qkv = attention.num_heads, linear_of(self.norm1, x, attention.qkv)
+        if whole is None or packing is None:
+            return attention.proj(_attend_rows(qkv, mask, heads).view(x.shape))  # type: ignore[no-any-return]
+        images, regions = torch.split(qkv, [len(x) - len(packing.row), len(packing.row)])
         seen = [_attend_rows(*group, heads) for group in packing.grouped.split(packing.grouped.spread(regions))]
         seen = [packing.grouped.collect(torch.cat(seen))] if seen else []
         if whole:
@@ -124,10 +146,10 @@ def _attend_rows(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
     return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
 
 
-def _drop(path: nn.Module, x: Tensor, whole: int, packing: Packing) -> Tensor:
-    """Stochastic depth of flat tokens: all tokens of an image or of a region share their fate."""
-    if isinstance(path, nn.Identity):
-        return x
+def _drop(path: nn.Module, x: Tensor, whole: int | None, packing: Packing | None) -> Tensor:
+    """Stochastic depth; of flat tokens all those of an image or of a region share their fate."""
+    if whole is None or packing is None or isinstance(path, nn.Identity):
+        return path(x)  # type: ignore[no-any-return]
     images, regions = path(x.new_ones(whole + len(packing.first), 1)).split([whole, len(packing.first)])
     length = (len(x) - len(packing.row)) // max(whole, 1)
     return x * torch.cat([images.repeat_interleave(length, 0), regions.index_select(0, packing.row)])
@@ -172,12 +194,21 @@ class Swin(nn.Module):
         self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
     ) -> ImageFeatures:
         """Encode images (B, 3, height, width) and regions of them; `packing` and `whole` as in `region_features`."""
+        return self.finish(self.begin(images), regions, packing, whole)
+
+    def begin(self, images: Tensor) -> Tensor:
+        """The mean of the patches, then the patches of each image, (B, 1 + N, D)."""
         _check_size(images, self.image_size)
-        # Images: the mean of the patches, then the patches, (B, 1 + N, D).
         patches = self.trunk.forward_features(images).flatten(1, 2)  # (B, N, D)
-        tokens = torch.cat([patches.mean(1, keepdim=True), patches], 1)
+        return torch.cat([patches.mean(1, keepdim=True), patches], 1)
+
+    def finish(
+        self, tokens: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True
+    ) -> ImageFeatures:
+        """Images, and regions of them, of what `begin` returned: arguments and result as those of `forward`."""
         if regions is None:
             return ImageFeatures(tokens, _all_visible(tokens))
+        patches = tokens[:, 1:]
         # Regions: the mean of the patches inside, then these patches, laid flat, (T, D).
         tables = packing or pack_regions(regions.patch_mask)
         weights = regions.patch_mask.to(patches.dtype)

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from relpretrain.checkpoints.writing import aside
 from relpretrain.errors import CheckpointError, check_checkpoint
+from relpretrain.writing import aside
 
 _PIECE = 1 << 22
 """Bytes read at a time."""

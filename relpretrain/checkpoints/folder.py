@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from relpretrain.checkpoints.writing import aside
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.errors import CheckpointError
 from relpretrain.identity import file_digest
+from relpretrain.writing import aside, write_text
 
 WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
 DIGEST = "weights_sha256"
@@ -43,20 +45,24 @@ def write_folder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
-    preprocess.tokenizer.save_pretrained(str(folder))
-    (folder / TOKENIZER).write_text(preprocess.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
-    (folder / CARD).write_text(card, encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as place:
+        preprocess.tokenizer.save_pretrained(place)
+        for path in Path(place).iterdir():
+            path.replace(folder / path.name)
+    write_text(folder / TOKENIZER, preprocess.tokenizer.backend_tokenizer.to_str())
+    write_text(folder / CARD, card)
     whole = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with aside(folder / WEIGHTS) as file:
         try:
             save_file(whole, file.name, metadata={"format": "pt"})
         except SafetensorError as error:
+            if "No space left" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise OSError(errno.EIO, str(error)) from error
         Path(file.name).chmod((folder / CARD).stat().st_mode)  # some versions of safetensors let only the owner read
     plain = {key: value for key, value in described["preprocess"].items() if key != "tokenizer"}
     config = {**described, "preprocess": plain, DIGEST: file_digest(folder / WEIGHTS)}
-    with aside(folder / CONFIG) as file:
-        file.write((json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+    write_text(folder / CONFIG, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

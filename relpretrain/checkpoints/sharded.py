@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from relpretrain.errors import CheckpointError
@@ -37,12 +40,17 @@ def are_shards(path: Path) -> bool:
     return (path / INDEX).is_file()
 
 
-def read_shards(path: Path) -> dict[str, Any]:
+def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
     """Put the weights together, whatever the number of processes that wrote them; code in the files is not executed.
 
+    Args:
+        path: The folder.
+        optimizers: Whether the states of optimizers are wanted, with which one process goes on. Several that shard
+            their parameters read their own shares themselves.
+
     Returns:
-        What was saved beside the weights, and "state_dict". Optimizer states stay where they are: a training that goes
-        on reads them itself.
+        What was saved beside the weights, and "state_dict"; with `optimizers` "optimizer_states", in which parameters
+        have their names in the place of numbers.
 
     Raises:
         CheckpointError: If a file is missing, cut off, or holds anything but tensors and plain types.
@@ -51,15 +59,47 @@ def read_shards(path: Path) -> dict[str, Any]:
         rest: dict[str, Any] = torch.load(path / REST, map_location="cpu", weights_only=True)
         reader = _Reader(path)
         found = reader.read_metadata().state_dict_metadata
-        state = {
+        wanted = ("state_dict.", "optimizer_") if optimizers else ("state_dict.",)
+        state: dict[str, Any] = {
             name: torch.empty(entry.size, dtype=entry.properties.dtype)
+            if isinstance(entry, TensorStorageMetadata)
+            else None
             for name, entry in found.items()
-            if name.startswith("state_dict.") and isinstance(entry, TensorStorageMetadata)
+            if name.startswith(wanted) and (optimizers or isinstance(entry, TensorStorageMetadata))
         }
-        load(state, storage_reader=reader, no_dist=True)
+        load(state, storage_reader=reader, planner=_Planner(flatten_state_dict=False), no_dist=True)
     except (*_BROKEN, CheckpointException) as error:
         raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {str(error)[:300]}") from error
-    return {**rest, "state_dict": {name.removeprefix("state_dict."): value for name, value in state.items()}}
+    weights = {name.removeprefix("state_dict."): v for name, v in state.items() if name.startswith("state_dict.")}
+    content = {**rest, "state_dict": weights}
+    return {**content, "optimizer_states": _optimizer_states(state)} if optimizers else content
+
+
+def _optimizer_states(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """States of optimizers of flat entries, named "optimizer_0.state.<parameter>.exp_avg" and so on."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in state.items():
+        optimizer, _, rest = name.partition(".")
+        part, _, rest = rest.partition(".")
+        if optimizer == "state_dict":
+            continue
+        states, groups = found.setdefault(optimizer, {"state": {}, "param_groups": {}}).values()
+        if part == "state":
+            parameter, _, field = rest.rpartition(".")
+            states.setdefault(parameter, {})[field] = value
+        else:
+            number, _, field = rest.partition(".")
+            groups.setdefault(int(number), {})[field] = value
+    for each in found.values():
+        each["param_groups"] = [group for _, group in sorted(each["param_groups"].items())]
+    return [found[name] for name in sorted(found, key=lambda name: int(name.rpartition("_")[2]))]
+
+
+class _Planner(DefaultLoadPlanner):
+    """Reads what is no tensor without letting it run code."""
+
+    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
+        self.original_state_dict[read_item.dest_index.fqn] = torch.load(value, map_location="cpu", weights_only=True)
 
 
 class _Reader(FileSystemReader):

@@ -26,6 +26,7 @@ from relpretrain.errors import suggest, wrong_fraction
 from relpretrain.kinds import Kind, Need
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
+from relpretrain.scene_graph.foils import GRAPH_KINDS, check_kinds
 
 _ODD = 0.05  # share of those that may have no triplet of usual length
 _LOOK = 64  # graphs examined for the text limit
@@ -57,6 +58,16 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             value = getattr(stream, field)
             if value is not None and value < 1:
                 problems.append(f"{where}: {field}={value} must be at least 1.")
+        if stream.boxes_per_image is not None and (stream.boxes_per_image < 0 or stream.boxes_per_image == 1):
+            problems.append(f"{where}: boxes_per_image={stream.boxes_per_image} must be 0, or 2 or more for pairs.")
+        for field in ("foils_per_text", "units_per_image", "positions_per_text"):
+            if (value := getattr(stream, field)) is not None and value < 0:
+                problems.append(f"{where}: {field}={value} must not be negative.")
+        for kinds in (stream.foil_kinds, stream.unit_kinds):
+            try:
+                check_kinds(kinds or GRAPH_KINDS)
+            except ValueError as error:
+                problems.append(f"{where}: {error}.")
         if stream.image_rows and stream.entities_per_image == 1:
             problems.append(f"{where}: entities_per_image=1 must be at least 2 with image_rows: one is a caption.")
         if not 0 < stream.min_scale <= 1:

@@ -93,7 +93,7 @@ class RelationDataModule(LightningDataModule):
         clean: bool = False,
         max_bad_fraction: float = 0.05,
         prefetch: int = 2,
-        worker_timeout: float = 1800.0,
+        worker_timeout: float = 1200.0,
         stop: Stop = "max_steps",
         exclude: str | None = None,
         groups: int | None = None,

@@ -32,6 +32,7 @@ from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
+from relpretrain.scene_graph.foils import GRAPH_KINDS
 from relpretrain.types import GraphBatch, Normalisation
 
 _NAME = "graphs"
@@ -48,6 +49,11 @@ def graph_loader(
     boxed: bool = False,
     min_confidence: float = 0.0,
     confidence_weights: bool = False,
+    foils_per_text: int = 0,
+    foil_kinds: Sequence[str] = GRAPH_KINDS,
+    foil_names: Sequence[str] | None = None,
+    units_per_image: int = 0,
+    positions_per_text: int = 0,
     vocabulary: str | RelationVocabulary | None = None,
     max_tokens: int = 112,
     separator: bool | None = None,
@@ -65,7 +71,7 @@ def graph_loader(
     num_workers: int = 0,
     groups: int | None = None,
     cache_gb: float | None = None,
-    worker_timeout: float = 1800.0,
+    worker_timeout: float = 1200.0,
 ) -> GraphLoader:
     """Load batches of images with scene graphs, for `relation_losses` and for `add_relation_objectives(loader=...)`.
 
@@ -83,6 +89,11 @@ def graph_loader(
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes: all that MRC uses.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other.
         confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence.
+        foils_per_text: False texts made of a text, each of another kind (for `TextFoil`).
+        foil_kinds: What these may change, of `relpretrain.scene_graph.foils.KINDS`.
+        foil_names: Names of things that may stand in the place of others in foils; None for common ones.
+        units_per_image: Single triplets as short texts with a foil each (for `RelationUnits` and `MultiPositive`).
+        positions_per_text: Relations that boxes tell ("left of") which join those that a text is drawn from.
         vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
             are outside it is printed, and a warning if it is more than a third.
         max_tokens: Maximum length of a text, special tokens included.
@@ -125,6 +136,12 @@ def graph_loader(
         boxed=boxed,
         min_confidence=min_confidence,
         confidence_weights=confidence_weights,
+        foils_per_text=foils_per_text,
+        foil_kinds=list(foil_kinds),
+        foil_names=None if foil_names is None else list(foil_names),
+        units_per_image=units_per_image,
+        unit_kinds=list(foil_kinds),
+        positions_per_text=positions_per_text,
         min_scale=min_scale,
         flip=flip,
         color=color,
@@ -219,7 +236,7 @@ class GraphLoader:
         self.bad_samples = BadSampleTracker(1.0)
         self.padding: Padding | None = None
         self.cache = cache or Cache()
-        self.worker_timeout = 1800.0
+        self.worker_timeout = 1200.0
 
     def __len__(self) -> int:
         """Batches of an epoch.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import multiprocessing
@@ -9,13 +10,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from multiprocessing.util import Finalize
 from typing import Any, cast
 
 import torch
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset, get_worker_info
+from torch.utils.data._utils import signal_handling
 
 from relpretrain.data.batches import Batches
 from relpretrain.data.workers import TOLD, Failure, Notes, died, stuck, worker_of
@@ -24,6 +27,9 @@ from relpretrain.types import Batch
 
 WATCH_SECONDS = 2.0
 """Seconds between two checks of a worker that the process it works for is alive."""
+
+_GRACE = 5.0
+"""Seconds after which a worker is killed that is late and answers nothing: torch would wait for it without end."""
 
 _TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What a group of processes may be told."""
@@ -114,10 +120,10 @@ class StepLoader(DataLoader[Batch]):
         for number in itertools.count():
             start = time.perf_counter()
             try:
-                batch = next(batches, None)
+                batch = self._next(batches, number)
             except Exception as error:
-                said = f"{error} {error.__cause__}"
-                told = self._told(said, number, batches) if isinstance(error, RuntimeError) else None
+                said, late = f"{error} {error.__cause__}", 0 < self.timeout <= time.perf_counter() - start
+                told = self._told(said, number, batches, late) if late or isinstance(error, RuntimeError) else None
                 self._end(batches)
                 if told is None:
                     raise
@@ -130,16 +136,30 @@ class StepLoader(DataLoader[Batch]):
                 raise batch.error
             yield batch
 
+    def _next(self, batches: Any, number: int) -> Batch | None:
+        """The batch of a number. While a worker is stopped, what it has handed over cannot be taken, either."""
+        if not self.timeout:
+            return next(batches, None)
+        late = threading.Timer(self.timeout + _GRACE, batches._workers[number % self.num_workers].kill)
+        late.daemon = True
+        late.start()
+        try:
+            return next(batches, None)
+        finally:
+            late.cancel()
+
     def _end(self, batches: Any) -> None:
         """End the workers now: left to the garbage collector, each is waited for in vain, one after the other."""
         if self.num_workers:
+            batches._worker_pids_set = False
+            _kill(batches._workers, id(batches))
             batches._shutdown_workers()
             self._iterator = None
 
-    def _told(self, text: str, number: int, batches: Any) -> WorkerError | None:
+    def _told(self, text: str, number: int, batches: Any, late: bool) -> WorkerError | None:
         """What torch's error means, in the place of the batch of this number; its cause names the signal."""
         notes = next((part.notes for part in _parts(self.dataset) if part.notes is not None), None)
-        if text.startswith("DataLoader timed out"):
+        if late:
             worker = number % self.num_workers  # they take turns
             return stuck(worker, self.num_workers, self.timeout, "" if notes is None else notes.read(worker))
         processes = getattr(batches, "_workers", ())
@@ -148,14 +168,24 @@ class StepLoader(DataLoader[Batch]):
             return died(text)
         return died(text, "" if notes is None else notes.read(dead), processes[dead].exitcode)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Any:
         if self.num_workers == 0:
             return super().__iter__()
         gc.freeze()  # else a worker's garbage collector touches, and so copies, all that it shares with this process
         try:
-            return super().__iter__()
+            batches: Any = super().__iter__()
         finally:
             gc.unfreeze()
+        # At its end Python asks workers to end and waits for them, for ever where one is stopped: this comes before.
+        Finalize(batches, _kill, (batches._workers, id(batches)), exitpriority=0)
+        return batches
+
+
+def _kill(workers: Iterable[Any], loader: int) -> None:
+    with contextlib.suppress(ValueError):  # they have ended already
+        signal_handling._remove_worker_pids(loader)  # type: ignore[attr-defined]  # else torch takes their end for a fault
+    for process in workers:
+        process.kill()
 
 
 def step_loader(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from relpretrain.distributed import attach_unused_parameters, mean_over_ranks
 from relpretrain.features import Features, View
@@ -170,3 +173,22 @@ class ViewSum(Objective):
                 metrics[f"{name}_{key}"], counts[f"{name}_{key}"] = value, term.counts.get(key, term.count)
             count = max(count, term.count)
         return self.output(parts, count, metrics, counts)
+
+
+def in_parts(function: Callable[..., tuple[Tensor, Tensor]], size: int, *rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A loss of n rows, `size` at a time, so that its memory does not grow with the number of rows.
+
+    Where there are several parts, each is computed once more in the backward pass; value and gradient are the same.
+
+    Args:
+        function: Of the rows, to (n,) losses and whether each row was right, (n,).
+        size: Rows at a time.
+        *rows: The function's arguments, n rows each or None. The first is a tensor.
+    """
+    assert rows[0] is not None
+    if len(rows[0]) <= size:
+        return function(*rows)
+    parts = zip(*(repeat(None) if t is None else torch.split(t, size) for t in rows), strict=False)
+    results = [checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    losses, right = zip(*results, strict=True)
+    return torch.cat(losses), torch.cat(right)

@@ -10,9 +10,8 @@ from torch import Tensor
 from relpretrain.config_record import recorded
 from relpretrain.distributed import gather, rank, weighted_mean
 from relpretrain.features import View, full_precision
-from relpretrain.objectives.base import Term, ViewObjective
+from relpretrain.objectives.base import Term, ViewObjective, in_parts
 from relpretrain.objectives.negatives import same_pair
-from relpretrain.objectives.parts import in_parts
 from relpretrain.types import Queue
 
 LOGITS = 1 << 24

@@ -11,8 +11,7 @@ from torch import Tensor
 from relpretrain.config_record import recorded
 from relpretrain.distributed import weighted_mean
 from relpretrain.features import View
-from relpretrain.objectives.base import Term, ViewObjective, nothing
-from relpretrain.objectives.parts import in_parts
+from relpretrain.objectives.base import Term, ViewObjective, in_parts, nothing
 
 POSITIONS = 2048
 """Masked words at a time: each has as many logits as the vocabulary has words."""
@@ -80,10 +79,11 @@ class MLM(ViewObjective):
         positions = text.located().positions  # (positions,)
         assert positions is not None
         labels = text.labels.flatten()[positions]
-        states, taught = masked_states(view, positions), None
-        if view.teacher_view is not None:
+        taught = None
+        if view.teacher_view is not None:  # before the student, of which much is kept for the backward pass
             with torch.no_grad():
                 taught = masked_states(view.teacher_view, positions)
+        states = masked_states(view, positions)
         losses, right = in_parts(partial(_predict, view), POSITIONS, states, labels, taught)
         # A word counts as much as its text.
         weights = view.pairs.weights

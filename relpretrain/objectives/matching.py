@@ -46,14 +46,12 @@ def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) ->
     """
     backbone, text, text_mask = view.backbone, view.text, view.pairs.text.attention_mask
     if isinstance(backbone, CachedFusion):
-        packing, (image_kv, image_mask) = view.packing, view.image_kv
-        cached = backbone.precompute_text(text, text_mask, *packing)
+        cached, packing, (image_kv, image_mask) = view.match_text, view.packing, view.image_kv
         other_kv = tuple(part.index_select(0, other_image) for part in image_kv)
-        positive = backbone.match(cached, text_mask, image_kv, image_mask, *packing)
         by_image = backbone.match(cached, text_mask, other_kv, image_mask[other_image], *packing)
         # Negative texts are padded: nobody but the device knows how long they are.
         by_text = backbone.match(cached[other_text], text_mask[other_text], image_kv, image_mask)
-        return positive, by_image, by_text
+        return view.matched, by_image, by_text
     # Both kinds of negatives in one pass of 2 n pairs.
     image, image_mask = view.image
     negatives = backbone.fuse(
@@ -63,7 +61,7 @@ def match_with_negatives(view: View, other_image: Tensor, other_text: Tensor) ->
         torch.cat([image_mask[other_image], image_mask]),
     )
     by_image, by_text = backbone.match_logits(negatives).chunk(2)
-    return backbone.match_logits(view.fused), by_image, by_text
+    return view.matched, by_image, by_text
 
 
 class ITM(ViewObjective):

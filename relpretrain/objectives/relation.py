@@ -56,7 +56,102 @@ def class_weights(counts: Tensor, kind: str, beta: float = 0.9999) -> Tensor:
     return (raw * counts.sum() / (raw * counts).sum()).float()
 
 
-class MRC(Objective):
+class RelationHead(Objective):
+    """What classifies the relation between two entities from their separately masked regions.
+
+    Each entity is its label fused with the image masked to its box. The final [CLS] states of subject and object are
+    concatenated and classified by a two-layer MLP with ReLU (arXiv 2305.14281, section 3.2). A subclass has the loss.
+
+    Args:
+        vocabulary: The relations: name of a bundled vocabulary ("gqa"), path of a saved one, or a `RelationVocabulary`.
+        hidden: Units of the hidden layer; 4 times the model's width if None.
+        masked: Whether the image is masked to each entity's box, or both labels are fused with the whole image.
+        weight: Factor of the loss.
+
+    Raises:
+        ValueError: If the vocabulary cannot be read.
+    """
+
+    consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
+    needs = ("regions",)
+    needs_boxes = True
+    fingerprint: Tensor
+    init_args: dict[str, Any]
+
+    def __init__(self, vocabulary: str | RelationVocabulary, hidden: int | None, masked: bool, weight: float) -> None:
+        super().__init__(weight)
+        if not isinstance(vocabulary, RelationVocabulary):
+            vocabulary = RelationVocabulary.load(vocabulary)
+        self.vocabulary = vocabulary
+        self.hidden = hidden
+        self.masked = masked
+        self.head: nn.Sequential | None = None
+        numbers = list(bytes.fromhex(vocabulary.fingerprint))
+        self.register_buffer("fingerprint", torch.tensor(numbers, dtype=torch.uint8))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments that rebuild this objective, with the vocabulary itself instead of the file it was read from."""
+        return {**self.init_args, "vocabulary": self.vocabulary}
+
+    def attach(self, backbone: Backbone) -> None:
+        """Build the head for the model's width."""
+        super().attach(backbone)
+        width = backbone.fusion_dim
+        hidden = self.hidden if self.hidden is not None else 4 * width
+        self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, len(self.vocabulary)))
+
+    def views(self, batch: Batch) -> list[Pairs]:
+        """The entities' labels with their boxes; none if no relation of the batch is in the vocabulary."""
+        assert isinstance(batch, GraphBatch)
+        looked_at = any(relation in self.vocabulary or relation == NO_RELATION for relation in batch.relations)
+        return [self._entities(batch)] if looked_at else []
+
+    def logits(self, features: Features) -> Tensor:
+        """Relation logits of the batch's triplets, (triplets, relations)."""
+        batch = features.batch
+        assert isinstance(batch, GraphBatch)
+        # [CLS] of each entity's label fused with its masked image, (entities, fusion_dim).
+        entity = features.view(self._entities(batch)).fused_first()[:, 0]
+        # Subject and object side by side, (triplets, 2 * fusion_dim).
+        return self._classify(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
+
+    def log_scores(self, logits: Tensor) -> Tensor:
+        """Log probability of each relation, of logits (pairs, relations): one of them holds (softmax)."""
+        return logits.log_softmax(dim=1)
+
+    def _nothing(self, features: Features) -> Tensor:
+        """A zero that touches the head, as on the other processes, which may have triplets."""
+        empty = next(self.parameters(), self.fingerprint).new_zeros(0, 2 * features.backbone.fusion_dim)
+        return self._classify(empty).float().sum()
+
+    def labels(self, relations: Sequence[str]) -> list[int]:
+        """Index of each relation in the vocabulary, or -100."""
+        found = (self.vocabulary.index(relation) for relation in relations)
+        return [IGNORE if index is None else index for index in found]
+
+    def _classify(self, states: Tensor) -> Tensor:
+        if self.head is None:
+            name = type(self).__name__
+            raise ValueError(f"{name} has no head yet: call attach(backbone) first, as the training module does.")
+        logits: Tensor = self.head(states)  # (triplets, relations)
+        return logits
+
+    def _entities(self, batch: GraphBatch) -> Pairs:
+        return batch.entities if self.masked else replace(batch.entities, boxes=None)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        stored = state_dict.get(prefix + "fingerprint")
+        if stored is not None and not torch.equal(stored.cpu(), self.fingerprint.cpu()):
+            raise ValueError(
+                f"The checkpoint's relation vocabulary ({bytes(stored.tolist()).hex()}) differs from this model's "
+                f"({bytes(self.fingerprint.tolist()).hex()}, {len(self.vocabulary)} relations): its classes would be "
+                f"mixed up. Give {type(self).__name__} the vocabulary of the run that wrote the checkpoint."
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class MRC(RelationHead):
     """Classify the relation between two entities from their separately masked regions.
 
     Each entity is its label fused with the image masked to its box. The final [CLS] states of subject and object are
@@ -89,12 +184,7 @@ class MRC(Objective):
             or they need counts and there are none.
     """
 
-    consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
-    needs = ("regions",)
-    needs_boxes = True
-    fingerprint: Tensor
     factors: Tensor
-    init_args: dict[str, Any]
 
     @recorded
     def __init__(
@@ -108,62 +198,18 @@ class MRC(Objective):
         beta: float = 0.9999,
         relation_counts: str | dict[str, int] | None = None,
     ) -> None:
-        super().__init__(weight)
+        super().__init__(vocabulary, hidden, masked, weight)
         if relations_per_image < 1:
             raise ValueError(f"relations_per_image must be at least 1, got {relations_per_image}.")
-        if not isinstance(vocabulary, RelationVocabulary):
-            vocabulary = RelationVocabulary.load(vocabulary)
         if relation_counts is not None:
-            vocabulary = vocabulary.counted(_read_counts(relation_counts))
-        self.vocabulary = vocabulary
+            self.vocabulary = self.vocabulary.counted(_read_counts(relation_counts))
         self.relations_per_image = relations_per_image
-        self.hidden = hidden
-        self.masked = masked
-        self.head: nn.Module | None = None
-        numbers = list(bytes.fromhex(vocabulary.fingerprint))
-        self.register_buffer("fingerprint", torch.tensor(numbers, dtype=torch.uint8))
-        self.register_buffer("factors", _factors(vocabulary, class_weights, beta), persistent=False)
+        self.register_buffer("factors", _factors(self.vocabulary, class_weights, beta), persistent=False)
 
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that rebuild this objective, with the counts themselves instead of the file they were read from."""
-        return {**self.init_args, "vocabulary": self.vocabulary, "relation_counts": None}
-
-    def attach(self, backbone: Backbone) -> None:
-        """Build the head for the model's width."""
-        super().attach(backbone)
-        width = backbone.fusion_dim
-        hidden = self.hidden if self.hidden is not None else 4 * width
-        self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, len(self.vocabulary)))
-
-    def views(self, batch: Batch) -> list[Pairs]:
-        """The entities' labels with their boxes; none if no relation of the batch is in the vocabulary."""
-        assert isinstance(batch, GraphBatch)
-        looked_at = any(relation in self.vocabulary or relation == NO_RELATION for relation in batch.relations)
-        return [self._entities(batch)] if looked_at else []
-
-    def logits(self, features: Features) -> Tensor:
-        """Relation logits of the batch's triplets, (triplets, relations)."""
-        batch = features.batch
-        assert isinstance(batch, GraphBatch)
-        # [CLS] of each entity's label fused with its masked image, (entities, fusion_dim).
-        entity = features.view(self._entities(batch)).fused_first()[:, 0]
-        # Subject and object side by side, (triplets, 2 * fusion_dim).
-        return self._classify(torch.cat([entity[batch.subjects], entity[batch.objects]], dim=1))
-
-    def _classify(self, states: Tensor) -> Tensor:
-        if self.head is None:
-            raise ValueError("MRC has no head yet: call attach(backbone) first, as the training module does.")
-        logits: Tensor = self.head(states)  # (triplets, relations)
-        return logits
-
-    def _entities(self, batch: GraphBatch) -> Pairs:
-        return batch.entities if self.masked else replace(batch.entities, boxes=None)
-
-    def labels(self, relations: Sequence[str]) -> list[int]:
-        """Index of each relation in the vocabulary, or -100."""
-        found = (self.vocabulary.index(relation) for relation in relations)
-        return [IGNORE if index is None else index for index in found]
+        return {**super().config, "relation_counts": None}
 
     def forward(self, features: Features) -> ObjectiveOutput:
         """Compute the loss on a graph batch; relations outside the vocabulary are ignored."""
@@ -171,11 +217,8 @@ class MRC(Objective):
         assert isinstance(batch, GraphBatch)
         numbers = self.labels(batch.relations)
         count = sum(number != IGNORE for number in numbers)
-        if (
-            count == 0 and NO_RELATION not in batch.relations
-        ):  # the head stays in the graph, as on the other processes, which may have triplets
-            empty = next(self.parameters(), self.factors).new_zeros(0, 2 * features.backbone.fusion_dim)
-            return self.output({"mrc": mean_over_ranks(self._classify(empty).float().sum(), 0)}, 0)
+        if count == 0 and NO_RELATION not in batch.relations:
+            return self.output({"mrc": mean_over_ranks(self._nothing(features), 0)}, 0)
         # Losses (triplets,), 0 outside the vocabulary.
         logits = self.logits(features)
         labels = send(torch.tensor(numbers, dtype=torch.long), logits.device)
@@ -186,16 +229,6 @@ class MRC(Objective):
         output = self.output({"mrc": weighted_mean(losses, weights, count)}, count, accuracy)
         output.classes["mrc_macro_accuracy"] = labels, right
         return output
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        stored = state_dict.get(prefix + "fingerprint")
-        if stored is not None and not torch.equal(stored.cpu(), self.fingerprint.cpu()):
-            raise ValueError(
-                f"The checkpoint's relation vocabulary ({bytes(stored.tolist()).hex()}) differs from this model's "
-                f"({bytes(self.fingerprint.tolist()).hex()}, {len(self.vocabulary)} relations): its classes would be "
-                "mixed up. Give MRC the vocabulary of the run that wrote the checkpoint."
-            )
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _factors(vocabulary: RelationVocabulary, kind: str, beta: float) -> Tensor:

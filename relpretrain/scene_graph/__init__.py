@@ -6,6 +6,7 @@ from relpretrain.scene_graph.errors import FlipRefused, GraphError
 from relpretrain.scene_graph.geometry import Box, holds
 from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
+from relpretrain.scene_graph.pairs import all_pairs
 from relpretrain.scene_graph.verbalise import choose_relations, triplet_meaning, triplet_text, verbalise, verbalised
 from relpretrain.scene_graph.vocabulary import RelationVocabulary
 
@@ -18,6 +19,7 @@ __all__ = [
     "Relation",
     "RelationVocabulary",
     "SceneGraph",
+    "all_pairs",
     "choose_relations",
     "coverage",
     "coverage_lines",

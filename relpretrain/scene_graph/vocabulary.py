@@ -15,6 +15,7 @@ from relpretrain.reading import read_json
 from relpretrain.scene_graph.errors import FlipRefused
 from relpretrain.scene_graph.geometry import normalise
 from relpretrain.scene_graph.mirror import mirror_relation
+from relpretrain.writing import write_text
 
 BUNDLED = Path(__file__).parent / "vocabularies"
 
@@ -134,7 +135,7 @@ class RelationVocabulary:
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(Path(path), json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> RelationVocabulary:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _LONGEST = 1000
-"""Characters of a cell on the terminal: what a person reads, not a label of megabytes."""
+"""Characters of a text on a terminal or a page: what a person reads, not a label of megabytes."""
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "\\`", "\n": " "})
 
 
@@ -38,7 +38,12 @@ def literal(text: str, style: str = "") -> Text:
     """A text as rich shows it when brackets in it are brackets; a very long one is cut."""
     from rich.text import Text
 
-    return Text(visible(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."), style)
+    return Text(visible(short(text)), style)
+
+
+def short(text: str) -> str:
+    """A text as a person reads it: of a very long one the beginning."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def to_cell(text: str) -> str:

@@ -3,6 +3,7 @@
 from relpretrain.sources.coco import read_coco
 from relpretrain.sources.common.annotation import Annotation, Later, Rules, check
 from relpretrain.sources.gqa import read_gqa
+from relpretrain.sources.hico import read_hico
 from relpretrain.sources.image_text import read_albef, read_image_text
 from relpretrain.sources.open_images import read_open_images
 from relpretrain.sources.own import read_own
@@ -19,6 +20,7 @@ __all__ = [
     "read_albef",
     "read_coco",
     "read_gqa",
+    "read_hico",
     "read_image_text",
     "read_open_images",
     "read_own",

@@ -20,6 +20,7 @@ from relpretrain.synthetic.hold_out import prefer
 from relpretrain.synthetic.relations import SYMMETRIC, foils
 from relpretrain.synthetic.render import encode_png
 from relpretrain.synthetic.world import Scene, World
+from relpretrain.writing import aside, write_text
 
 PIECES = {
     "relations": "relations",
@@ -58,7 +59,7 @@ def write_vsr(path: Path, images: Path, world: World, scenes: Iterator[tuple[Sce
         write_image(images / str(item["image"]), scene)
         lines.append(json.dumps(item) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def write_valse(folder: Path, images: Path, world: World, scenes: Iterator[tuple[Scene, np.random.Generator]]) -> None:
@@ -87,7 +88,7 @@ def write_valse(folder: Path, images: Path, world: World, scenes: Iterator[tuple
             }
     folder.mkdir(parents=True, exist_ok=True)
     for piece, items in files.items():
-        (folder / f"{piece}.json").write_text(json.dumps(items, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / f"{piece}.json", json.dumps(items, indent=1) + "\n")
 
 
 def any_relation(scene: Scene, rng: np.random.Generator) -> Relation:
@@ -113,7 +114,8 @@ def choose(candidates: Sequence[str], rng: np.random.Generator) -> str:
 def write_image(path: Path, scene: Scene) -> None:
     """Write a scene as a PNG file, into a folder that is made if absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(scene.pixels))
+    with aside(path, durable=False) as file:
+        file.write(encode_png(scene.pixels))
 
 
 def _foils(scene: Scene, world: World, rng: np.random.Generator) -> dict[str, dict[str, str]]:

@@ -26,6 +26,7 @@ from relpretrain.synthetic.records import Annotator
 from relpretrain.synthetic.relations import INVERSES, RELATIONS
 from relpretrain.synthetic.render import encode_png
 from relpretrain.synthetic.world import Scene, World
+from relpretrain.writing import write_text
 
 _SPLITS = (
     *("captions", "regions", "graphs", "validation", "vsr-dev", "vsr-test", "valse"),
@@ -106,7 +107,7 @@ def generate(
         "galleries": galleries,
         "drawn": drawn,
     }
-    (out / "world.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "world.json", json.dumps(made, indent=1) + "\n")
     return out
 
 

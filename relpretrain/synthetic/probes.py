@@ -14,6 +14,7 @@ from relpretrain.synthetic import wording
 from relpretrain.synthetic.benchmarks import any_relation, foil_relation, write_image
 from relpretrain.synthetic.hold_out import Combination, canonical
 from relpretrain.synthetic.world import Scene, World
+from relpretrain.writing import write_text
 
 Scenes = Iterator[tuple[Scene, np.random.Generator]]
 
@@ -68,7 +69,7 @@ def write_svo(path: Path, images: Path, world: World, scenes: Scenes, items: int
         }
         lines.append(json.dumps(item) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def _negative(
@@ -127,7 +128,7 @@ def write_retrieval(path: Path, images: Path, splits: dict[str, Scenes], number:
             write_image(images / name, scene)
             records.append({"filename": name, "split": split, "sentences": [{"raw": text}]})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"images": records, "dataset": "synthetic"}) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({"images": records, "dataset": "synthetic"}) + "\n")
     return sizes
 
 
@@ -157,8 +158,8 @@ def write_paragraphs(folder: Path, images: Path, splits: dict[str, Scenes], numb
             name = f"paragraphs/{split}-{i:05d}.png"
             write_image(images / name, scene)
             records.append({"image_id": i, "url": name, "paragraph": text})
-        (folder / f"{split}_split.json").write_text(json.dumps(ids) + "\n", encoding="utf-8")
-    (folder / "paragraphs_v1.json").write_text(json.dumps(records) + "\n", encoding="utf-8")
+        write_text(folder / f"{split}_split.json", json.dumps(ids) + "\n")
+    write_text(folder / "paragraphs_v1.json", json.dumps(records) + "\n")
     return sizes
 
 

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 
 from relpretrain.data.sampling.summary import RECORD
 from relpretrain.distributed import world_size
+from relpretrain.writing import write_text
 
 
 class DataRecord(pl.Callback):
@@ -36,5 +37,4 @@ class DataRecord(pl.Callback):
         describe = getattr(trainer.datamodule, "describe", None)
         if describe is None or not trainer.is_global_zero:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("\n".join([*describe(), *more]) + "\n", encoding="utf-8")
+        write_text(self.path, "\n".join([*describe(), *more]) + "\n")

@@ -8,7 +8,7 @@ These are kept for no part, and computed once more in the backward pass, a part 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,18 +16,48 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from relpretrain.types import Backbone, ImageFeatures, Regions, Teacher
+from relpretrain.backbones.encoders import Encoders
+from relpretrain.backbones.packing import Packing
+from relpretrain.types import ImageFeatures, Movable, Regions, Teacher
+
+
+@dataclass(repr=False)
+class PackedParts(Movable):
+    """Tables of regions, and of parts of them (`relpretrain.types.Packing`).
+
+    Args:
+        all: Of all regions.
+        parts: Of so many at a time, in the same order: their flat tokens, one part after the other, are those of all.
+    """
+
+    all: Packing
+    parts: tuple[Packing, ...]
+
+    @property
+    def mask(self) -> Tensor:
+        """True at the real tokens of what `pad` returns, (regions, longest), bool."""
+        return self.all.mask
+
+    @property
+    def first(self) -> Tensor:
+        """Flat place of each region's token 0, (regions,), int64."""
+        return self.all.first
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Flat tokens (T, dim) to rows that are padded to the longest, (regions, longest, dim)."""
+        return self.all.pad(x)
 
 
 class MicroBatched:
     """A backbone that encodes and fuses a few images or texts at a time; satisfies `relpretrain.types.BoxBackbone`.
 
     It caches no keys and values of images (`CachedFusion`), which are larger than the images' tokens. Images whose
-    regions are wanted are encoded together with them, all at once.
+    regions are wanted begin in parts of images, and end in parts of images and in parts of regions. A backbone that is
+    none of ours (`Encoders`) encodes them at once.
 
     Args:
         backbone: The model.
-        rows: Images or texts at a time.
+        rows: Images, regions or texts at a time.
     """
 
     def __init__(self, backbone: Any, rows: int) -> None:
@@ -43,11 +73,36 @@ class MicroBatched:
         return temperature
 
     def encode_image(self, images: Tensor, regions: Regions | None = None) -> ImageFeatures:
-        """Encode images (batch, 3, height, width) a part at a time; with regions all at once."""
+        """Encode images (batch, 3, height, width) a part at a time; with regions all at once (see `encode_visible`)."""
         if regions is not None:
             features: ImageFeatures = self.backbone.encode_image(images, regions)
             return features
         return ImageFeatures(*self._parts(lambda part: self.backbone.encode_image(part)[:2], images))
+
+    def pack_regions(self, patch_mask: Tensor) -> PackedParts | None:
+        """Tables of all regions (n, patches) and of parts of them; None for a backbone that is none of ours."""
+        if not isinstance(self.backbone, Encoders):
+            return None
+        pack = self.backbone.pack_regions
+        parts = tuple(pack(part) for part in torch.split(patch_mask, self.rows))
+        return PackedParts(pack(patch_mask), parts)
+
+    def pack_texts(self, mask: Tensor) -> None:
+        """No tables: texts are cut into parts with their padding."""
+
+    def encode_visible(self, images: Tensor, regions: Regions, packing: PackedParts, whole: bool) -> ImageFeatures:
+        """Encode images, and the visible tokens of regions of them, laid flat; without the images if not `whole`."""
+        model: Encoders = self.backbone
+        (begun,) = self._parts(lambda part: (model.begin_images(part),), images)
+        tokens, mask = begun[:0], begun.new_ones(0, begun.shape[1], dtype=torch.bool)
+        if whole:
+            tokens, mask = self._parts(lambda part: model.finish_images(part)[:2], begun)
+        index, inside = (torch.split(part, self.rows) for part in regions)
+        seen = [
+            self._run(lambda x, *part: model.finish_images(x, Regions(*part[:2]), part[2], False)[2], begun, *part)
+            for part in zip(index, inside, packing.parts, strict=True)
+        ]
+        return ImageFeatures(tokens, mask, torch.cat(seen), packing.mask)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode token ids (n, length) a part at a time."""
@@ -81,14 +136,15 @@ class MicroBatched:
         """A function of `rows` rows at a time, which keeps nothing but its inputs and outputs for the backward pass."""
         if len(tensors[0]) <= self.rows:
             return function(*tensors)
-        run = partial(checkpoint, function, use_reentrant=False) if torch.is_grad_enabled() else function
-        results = [run(*part) for part in zip(*(torch.split(t, self.rows) for t in tensors), strict=True)]
+        parts = zip(*(torch.split(tensor, self.rows) for tensor in tensors), strict=True)
+        results = [self._run(function, *part) for part in parts]
         return tuple(torch.cat(pieces) for pieces in zip(*results, strict=True))
 
+    def _run(self, function: Callable[..., Any], *part: Any) -> Any:
+        return checkpoint(function, *part, use_reentrant=False) if torch.is_grad_enabled() else function(*part)
 
-def micro_batched(backbone: Backbone, teacher: Teacher | None, rows: int) -> tuple[Backbone, Teacher | None]:
-    """A backbone and its teacher, if any, that take `rows` images or texts at a time."""
-    if teacher is not None:
-        model = MicroBatched(teacher.model, rows)
-        teacher = cast(Teacher, SimpleNamespace(model=model, queue=teacher.queue, alpha=teacher.alpha))
-    return MicroBatched(backbone, rows), teacher
+
+def micro_batched_teacher(teacher: Teacher, rows: int) -> Teacher:
+    """A teacher whose model takes `rows` images, regions or texts at a time."""
+    model = MicroBatched(teacher.model, rows)
+    return cast(Teacher, SimpleNamespace(model=model, queue=teacher.queue, alpha=teacher.alpha))

@@ -23,7 +23,7 @@ from relpretrain.training.accumulation import rewind
 from relpretrain.training.callbacks import LossLog
 from relpretrain.training.compiling import compile_regions
 from relpretrain.training.metric_buffer import MetricBuffer
-from relpretrain.training.micro_batch import micro_batched
+from relpretrain.training.micro_batch import MicroBatched, micro_batched_teacher
 from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
 from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
@@ -59,6 +59,7 @@ class RelationModule(pl.LightningModule):
         micro_batch: Encode and fuse so many images or texts of a process's batch at a time, for large batches in little
             memory (`training.micro_batch`); None for all at once.
         not_finite: What becomes of a step whose loss or gradient is NaN or infinite: it stops the run, or is skipped.
+        freeze_backbone: Train the objectives' heads alone, on a backbone that stays as it is, without dropout.
 
     Raises:
         ValueError: If an objective cannot be computed on the backbone.
@@ -75,6 +76,7 @@ class RelationModule(pl.LightningModule):
         compile: bool = False,
         micro_batch: int | None = None,
         not_finite: Policy = "stop",
+        freeze_backbone: bool = False,
     ) -> None:
         super().__init__()
         if not objectives:
@@ -96,6 +98,13 @@ class RelationModule(pl.LightningModule):
         if weights is not None:
             line, self.starts_official = start_from(backbone, dict(self.objectives.items()), weights)
             rank_zero_info(line)
+        self.freeze_backbone = freeze_backbone
+        if freeze_backbone:
+            backbone.requires_grad_(False)
+            if not any(parameter.requires_grad for parameter in self.parameters()):
+                raise ConfigError("model.freeze_backbone=true leaves nothing to train: no objective has a head")
+            if self.teacher is not None:
+                raise ConfigError("model.freeze_backbone=true and a teacher do not go together: set momentum to null")
         self.last: tuple[Tensor, dict[str, ObjectiveOutput]] | None = None
         self._accumulated = 0  # batches since the last optimizer step
         self._teacher_moved = False  # since then
@@ -109,8 +118,16 @@ class RelationModule(pl.LightningModule):
                 "seed": seed,
                 "compile": compile,
                 "micro_batch": micro_batch,
+                "freeze_backbone": freeze_backbone,
             }
         )
+
+    def train(self, mode: bool = True) -> RelationModule:
+        """Set the mode of training; a frozen backbone stays in that of evaluation."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
 
     @property
     def relation_vocabulary(self) -> RelationVocabulary | None:
@@ -137,7 +154,7 @@ class RelationModule(pl.LightningModule):
         """Lay out a batch's texts and regions while it is on the CPU: later the host would wait for the device."""
         if not isinstance(batch, Batch):
             return batch
-        batch = lay_out(batch, self._wanted, cast(Backbone, self.backbone))
+        batch = lay_out(batch, self._wanted, self._model)
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
     def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
@@ -171,10 +188,11 @@ class RelationModule(pl.LightningModule):
         if is_sharded(self.backbone):
             batch = filled(batch, self.relation_vocabulary)
         chosen = {name: self._objective(name, batch) for name in self._names(batch)}
-        backbone = cast(Backbone, self.backbone)
-        if self.micro_batch is not None:
-            backbone, teacher = micro_batched(backbone, teacher, self.micro_batch)
-        if batch.pairs.text.packing is None and batch.images.device.type == "cpu":  # a loop that lays out nothing
+        backbone = self._model
+        if self.micro_batch is not None and teacher is not None:
+            teacher = micro_batched_teacher(teacher, self.micro_batch)
+        known = batch.pairs.text.packing or batch.regions
+        if known is None and batch.images.device.type == "cpu":  # a loop that lays out nothing
             batch = lay_out(batch, self._wanted, backbone)
         features = Features(backbone, batch, self._wanted(batch), generator, teacher)
         parameters, outputs = list(self.parameters()), {}
@@ -290,6 +308,12 @@ class RelationModule(pl.LightningModule):
         self._accumulated = 0
         self._teacher_moved = teacher_moved
         self._embeddings.clear()
+
+    @property
+    def _model(self) -> Backbone:
+        """The backbone as steps use it: a part of a batch at a time, if so asked."""
+        backbone = cast(Backbone, self.backbone)
+        return backbone if self.micro_batch is None else MicroBatched(backbone, self.micro_batch)
 
     @property
     def _scaler(self) -> Any:

@@ -64,7 +64,12 @@ class ProgressLine(ProgressBar):
         if self._log is not None:
             self._log.listeners.append(lambda: self._logged(trainer))
         if self._in_place:
-            live = Live(console=self._console, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
+            live = Live(
+                console=self._console,
+                auto_refresh=False,
+                redirect_stdout=sys.stdout.isatty(),
+                redirect_stderr=sys.stderr.isatty(),
+            )
             self._live = self._open.enter_context(live)
             self._open.enter_context(lightning_says_to(sys.stderr))  # above the rows, as all that is printed now
 

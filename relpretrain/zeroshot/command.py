@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from relpretrain.errors import suggest
 from relpretrain.showing import say
-from relpretrain.zeroshot.options import ALL, chosen_model, make_parser
+from relpretrain.zeroshot.options import ALL, chosen_model, make_parser, refuse_unused
+from relpretrain.zeroshot.report.published import published_line
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.card import overview
 
@@ -34,8 +35,9 @@ def main(
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         args = make_parser(program).parse_args(argv)
+        chosen = _chosen(args.tasks or ())
         if args.list or args.card is not None:
-            print(overview(TASKS.values()) if args.list else cards(args.card or list(TASKS)), end="")
+            print(overview([TASKS[n] for n in chosen]) if args.list else cards(args.card or chosen), end="")
             return 0
         if args.side_by_side or args.leaderboard:
             from relpretrain.zeroshot.side_by_side import make_board
@@ -81,10 +83,19 @@ def cards(names: Sequence[str]) -> str:
     Raises:
         ValueError: If a task is unknown.
     """
+    return "\n".join(TASKS[name].card.markdown() + published_line(name) for name in _chosen(names))
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """Names of tasks; all tasks for none, or for "all".
+
+    Raises:
+        ValueError: If a task is unknown.
+    """
     for name in names:
-        if name not in TASKS:
+        if name not in TASKS and name != ALL:
             raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
-    return "\n".join(TASKS[name].card.markdown() for name in names)
+    return list(names) if names and ALL not in names else list(TASKS)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -93,9 +104,7 @@ def _check(args: argparse.Namespace) -> None:
     if sum(bool(mode) for mode in (model, args.scores, args.compare)) != 1:
         raise ValueError("Give one of --checkpoint FILE, --scores FILE or --compare A B. (Other models: --model, "
                          "--blind, --constant; --list names the tasks.)")  # fmt: skip
-    for name in args.tasks or ():
-        if name not in TASKS and name != ALL:
-            raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
+    refuse_unused(args)
     if args.data is not None and not args.data.exists():
         raise ValueError(f"There is no data folder or item file {args.data}.")
     for folder in args.images:

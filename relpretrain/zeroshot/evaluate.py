@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +16,8 @@ from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.scores import score_file_name, write_scores
 from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
+from relpretrain.zeroshot.tasks.common.ahead import Ahead, View, looking_ahead
+from relpretrain.zeroshot.tasks.common.base import PairTask
 from relpretrain.zeroshot.tasks.common.shares import FailedTogether, exchange, share_limits, together
 from relpretrain.zeroshot.tasks.common.source import Record
 
@@ -81,7 +83,8 @@ def evaluate(
 ) -> list[Scored]:
     """Score splits. What was scored is kept: a score file is left even when a later item fails.
 
-    Several processes share the work, and each has all lines in the end; the first one writes them.
+    Several processes share the work, and each has all lines in the end; the first one writes them. Images that several
+    splits ask about are encoded once, see `tasks.common.ahead`.
 
     Args:
         scorer: The model.
@@ -92,7 +95,27 @@ def evaluate(
     Raises:
         ValueError: If an item cannot be scored; says where the scores of those before it are.
     """
-    scored = []
+    with looking_ahead(Ahead([_texts(part) for part in ready if scored_as_pairs(part.task)])):
+        return list(_evaluate(scorer, ready, out, skipped))
+
+
+def scored_as_pairs(task: Task) -> bool:
+    """Whether a task is scored as pairs of an image and a text, and in no way of its own."""
+    kinds = type(task).__mro__
+    return isinstance(task, PairTask) and all("score" not in vars(kind) for kind in kinds[: kinds.index(PairTask)])
+
+
+def _texts(part: Ready) -> dict[View, list[str]]:
+    """The texts that a split asks of each of its images."""
+    asked: dict[View, list[str]] = {}
+    for item in part.items:
+        asked.setdefault((item.image, item.box), []).extend(item.texts)
+    return asked
+
+
+def _evaluate(
+    scorer: PairScorer, ready: Sequence[Ready], out: Path | None, skipped: dict[str, str] | None
+) -> Iterator[Scored]:
     for part in ready:
         path = None if out is None or rank() else out / "scores" / score_file_name(part.task.name, part.split)
         try:
@@ -107,8 +130,7 @@ def evaluate(
         if path is not None:
             write_scores(path, records)
         notes = (*part.notes, *getattr(scorer, "notes", tuple)())
-        scored.append(Scored(part.task, part.split, records, notes, part.items, part.version))
-    return scored
+        yield Scored(part.task, part.split, records, notes, part.items, part.version)
 
 
 def _score(scorer: PairScorer, part: Ready, path: Path | None) -> list[Record]:

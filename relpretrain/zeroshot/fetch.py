@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import shutil
+import textwrap
 import urllib.request
 from pathlib import Path
 
 from relpretrain.errors import counted, suggest
+from relpretrain.writing import aside, write_text
 from relpretrain.zeroshot.results.versions import version_note, version_of_items
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask
 from relpretrain.zeroshot.tasks.common.rows import read_rows
 
 _PATIENCE = 60  # seconds without an answer
+_WIDTH = 110  # characters of a line
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +30,10 @@ def run(args: argparse.Namespace) -> int:
     for name in args.tasks:
         if name not in TASKS:
             raise ValueError(f"Unknown task {name!r}{suggest(name, TASKS)}")
+    if not args.tasks and args.unpack is None:
+        if args.data is not None:
+            raise ValueError("--data needs a TASK whose files are fetched; without one, `data fetch` lists all tasks.")
+        print(overview())
     for name in args.tasks:
         print(told(name))
         if args.data is not None:
@@ -35,18 +43,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def overview() -> str:
+    """A few words per task: whether its files are fetched, and the licence of its texts and images."""
+    width = max(map(len, TASKS))
+    lines = []
+    for name, task in TASKS.items():
+        number = len(task.card.downloads)
+        head = f"{name:{width}}  {counted(number, 'file') if number else 'by hand':8}  "
+        lines += textwrap.wrap(task.card.licence, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    lines += ["", "`relpretrain data fetch TASK` says more; with --data DIR it fetches the files counted here."]
+    return "\n".join(lines)
+
+
 def told(name: str) -> str:
     """What to know of a task's files before fetching them."""
     card = TASKS[name].card
-    lines = [
-        f"{card.title} ({name})",
-        f"  from:    {card.source}",
-        f"  licence: {card.licence}",
-        f"  images:  {card.images}",
-        *(f"  {'files:  ' if not n else '        '} {file}" for n, file in enumerate(card.files)),
-    ]
     size = f"{counted(len(card.downloads), 'file')} with --data DIR" if card.downloads else "nothing: get it from there"
-    return "\n".join([*lines, f"  fetched: {size}"])
+    said = [("from", card.source), ("licence", card.licence), ("images", card.images)]
+    said += [("" if n else "files", file) for n, file in enumerate(card.files)]
+    lines = [f"{card.title} ({name})"]
+    for what, text in (*said, ("fetched", size)):
+        head = f"  {f'{what}:' if what else '':9}"
+        wrapper = textwrap.TextWrapper(_WIDTH, head, " " * len(head), break_long_words=False, break_on_hyphens=False)
+        lines += wrapper.wrap(text)
+    return "\n".join(lines)
 
 
 def fetch(name: str, data: Path) -> str:
@@ -82,11 +102,23 @@ def _fetch(path: Path, address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=_PATIENCE) as stream, part.open("wb") as file:
             shutil.copyfileobj(stream, file)
+            wanted = stream.headers.get("Content-Length")
+        if wanted is not None and part.stat().st_size != int(wanted):
+            raise OSError(f"{part.stat().st_size:,} of {int(wanted):,} bytes came")
+        if part.stat().st_size == 0 or _is_page(part):
+            raise OSError("a web page came, or nothing")
         part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
+    except (OSError, http.client.HTTPException) as error:
         raise ValueError(f"{address} cannot be fetched ({error}): put the file into {path} by hand.") from error
+    finally:
+        part.unlink(missing_ok=True)
     return True
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is HTML, as servers send it that ask for a login."""
+    with path.open("rb") as file:
+        return file.read(64).lstrip().lower().startswith((b"<html", b"<!doctype html"))
 
 
 def unpack(folder: Path) -> str:
@@ -108,13 +140,13 @@ def unpack(folder: Path) -> str:
                 if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
                     ending = Path(cell.get("path") or "").suffix or _ending(cell["bytes"])
                     name = f"{file.stem}_{key}_{column}{ending}".replace("/", "_").replace("\\", "_")
-                    (folder / "images").mkdir(exist_ok=True)
-                    (folder / "images" / name).write_bytes(cell["bytes"])
+                    with aside(folder / "images" / name, durable=False) as image:
+                        image.write(cell["bytes"])
                     row[column] = name
                     images += 1
             lines.append(json.dumps(row, default=str))
     out = folder / "test.jsonl"
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out, "\n".join(lines) + "\n")
     return f"  {out}: {counted(len(lines), 'row')}, {counted(images, 'image')} in {folder / 'images'}"
 
 

@@ -10,7 +10,9 @@ from typing import Any
 def add_parser(commands: Any) -> None:
     """Add `fetch` to what `add_subparsers` returned."""
     fetch = commands.add_parser("fetch", help="say where a benchmark's files come from, and fetch what may be fetched")
-    fetch.add_argument("tasks", nargs="+", metavar="TASK", help="tasks of `relpretrain zeroshot --list`")
+    fetch.add_argument(
+        "tasks", nargs="*", metavar="TASK", help="tasks of `relpretrain zeroshot --list`; none: a line for each"
+    )
     fetch.add_argument(
         "--data", type=Path, metavar="DIR", help="fetch annotations into DIR/TASK; files that are there are left alone"
     )

@@ -26,6 +26,9 @@ _MODES = ("checkpoint", "model", "blind", "constant")
 _OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean", "relations")
 
 
+_OF_A_MODEL = (*_OF_A_CHECKPOINT, "max_tokens", "device", "question", "blank_image", "k_test")
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises mistakes as a ValueError."""
 
@@ -128,6 +131,23 @@ def chosen_model(args: argparse.Namespace) -> str:
     if args.blank_image and mode not in ("checkpoint", "model"):
         raise ValueError("--blank-image needs a model that looks at images: --checkpoint or --model.")
     return mode
+
+
+def refuse_unused(args: argparse.Namespace) -> None:
+    """Refuse options that would do nothing beside --scores or --compare, or without --data.
+
+    Raises:
+        ValueError: Naming the first one, and what it goes with.
+    """
+    stored = "--compare" if args.compare else "--scores" if args.scores else ""
+    if stored and (given := [name for name in _OF_A_MODEL if getattr(args, name)]):
+        raise ValueError(f"--{given[0].replace('_', '-')} is for scoring a model; {stored} reads what was scored.")
+    if stored and args.data is None and args.split:
+        raise ValueError(f"--split needs --data beside {stored}: the annotations tell the splits apart.")
+    if args.compare and (args.further or args.beside_blind):
+        raise ValueError("--further and --beside-blind go with --scores or a model, not with --compare.")
+    if args.add:
+        raise ValueError("--add goes with --side-by-side DIR ... --leaderboard FILE.csv.")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

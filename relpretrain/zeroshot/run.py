@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,9 +45,13 @@ from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
 from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
-from relpretrain.zeroshot.tasks.common.base import PairTask
+from relpretrain.zeroshot.tasks.common.base import PairTask, UndecidedError
+from relpretrain.zeroshot.tasks.common.grid import unnoticed
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
+
+UNCHECKED = "not checked against the benchmark's annotations"
+"""The note of a table of scores alone."""
 
 
 def run(args: argparse.Namespace, command: list[str]) -> Report:
@@ -70,6 +75,7 @@ def run(args: argparse.Namespace, command: list[str]) -> Report:
     scored = []
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
+        _decide(part, path)
         scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}"), model=path.stem))
         metadata[f"scores {path.name}"] = folder_digest(path)
         if part.items:
@@ -144,13 +150,27 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     name = task_of(records, path)
     if args.tasks and name not in args.tasks:
         raise ValueError(f"{path} holds scores of {name}, not of {', '.join(args.tasks)}.")
-    unchecked = Scored(TASKS[name], "", records, ("not checked against the benchmark's annotations",))
+    unchecked = Scored(TASKS[name], "", records, (UNCHECKED, *unnoticed(TASKS[name], records)))
     if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
         return unchecked
     splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
     split, notes = find_split(records, splits, path, args.allow_missing)
     version = version_of_items(TASKS[name], split, splits[split])
     return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)
+
+
+def _decide(part: Scored, path: Path) -> None:
+    """Decide all items once, so that a mistake is told with the file that has it.
+
+    Raises:
+        ValueError: Naming the file.
+    """
+    try:
+        part.task.outcomes(part.records)
+    except UndecidedError:
+        return
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Comparison]:
@@ -193,13 +213,18 @@ def _with_texts(results: list[ItemResult], folder: Path) -> list[ItemResult]:
 
 
 def finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
-    """Looks for the image of an item where it was scored, in the --images folders, and where tasks keep theirs."""
+    """Looks for an item's image where it was scored, if that is in --data or --images, and where tasks keep theirs.
+
+    The names stand in files of others: whatever leads elsewhere is looked for by its file name in these folders.
+    """
     named = [ImageFinder(args.images)]
+    allowed = [folder for folder in (*args.images, args.data) if folder is not None and folder.is_dir()]
     usual = [Source(args.data).finder(name) for name in TASKS] if args.data is not None else []
 
     def find(name: str) -> Path | None:
-        if Path(name).is_file():
-            return Path(name)
+        scored = Path(os.path.abspath(name))
+        if any(scored.is_relative_to(os.path.abspath(folder)) for folder in allowed) and scored.is_file():
+            return scored
         return next((path for finder in (*named, *usual) if (path := finder.find(name)) is not None), None)
 
     return find

@@ -19,8 +19,8 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
-import transformers
 
+from benchmarks.step_official import new_weights, older_transformers, unused_parts_of_xvlm
 from relpretrain import MRC, VSG, add_relation_objectives, graph_loader, remove_relation_objectives
 from relpretrain.objectives import matching
 from relpretrain.synthetic import generate
@@ -28,49 +28,6 @@ from relpretrain.synthetic import generate
 N = 4  # images of the batch
 WIDTH, LAYERS, HEADS = 192, 6, 3
 NEGATIVE_IMAGE, NEGATIVE_TEXT = torch.tensor([2, 0, 3, 1]), torch.tensor([1, 3, 0, 2])
-
-
-def stub(name, **attributes):
-    sys.modules[name] = module = types.ModuleType(name)
-    vars(module).update(attributes)
-
-
-def older_transformers():
-    """What transformers 4.8 had and 5 has not."""
-    from transformers import modeling_utils, pytorch_utils
-
-    def nothing(*args, **kwargs):
-        return lambda function: function
-
-    decorators = ("add_code_sample_docstrings", "add_start_docstrings", "add_start_docstrings_to_model_forward")
-    names = dict.fromkeys([*decorators, "replace_return_docstrings"], nothing)
-    stub("transformers.file_utils", ModelOutput=transformers.utils.ModelOutput, **names)
-    modeling_utils.apply_chunking_to_forward = pytorch_utils.apply_chunking_to_forward
-    modeling_utils.find_pruneable_heads_and_indices = modeling_utils.prune_linear_layer = None
-    model = modeling_utils.PreTrainedModel
-    model.init_weights = lambda self: self.apply(self._init_weights)
-    model.get_head_mask = lambda self, mask, layers, *rest: [None] * layers
-    model.invert_attention_mask = lambda self, mask: (
-        (1.0 - mask[:, None, None].to(self.dtype)) * torch.finfo(self.dtype).min
-    )
-    defaults = {"is_decoder": False, "add_cross_attention": False, "chunk_size_feed_forward": 0, "use_cache": True}
-    defaults |= {"output_attentions": False, "output_hidden_states": False, "gradient_checkpointing": False}
-    defaults |= {"position_embedding_type": "absolute", "use_return_dict": True, "pruned_heads": {}}
-    for name, value in defaults.items():
-        if not hasattr(transformers.PretrainedConfig, name):
-            setattr(transformers.PretrainedConfig, name, value)
-
-
-def new_weights(kind):
-    """Instead of downloading: a new model, its words tied as they were."""
-
-    def from_pretrained(name, config=None, output_loading_info=False):
-        model = kind(config)
-        model.cls.predictions.decoder.weight = model.bert.embeddings.word_embeddings.weight
-        model.cls.predictions.decoder.bias = model.cls.predictions.bias
-        return (model, {"missing_keys": []}) if output_loading_info else model
-
-    kind.from_pretrained = staticmethod(from_pretrained)
 
 
 def bert(folder, words):
@@ -102,10 +59,7 @@ def albef(folder, tokenizer):
 
 
 def xvlm(folder, tokenizer, vision):
-    cider = "utils.cider.pyciderevalcap.ciderD.ciderD"
-    for depth in range(2, 6):
-        stub(".".join(cider.split(".")[:depth]), CiderD=None)
-    stub("models.xroberta", RobertaConfig=None, RobertaForMaskedLM=None, RobertaModel=None)
+    unused_parts_of_xvlm()
     from models import model_pretrain, xbert
     from models import xvlm as base
 

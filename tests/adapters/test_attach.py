@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -7,9 +8,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from relpretrain import add_relation_objectives
+from relpretrain.adapters.steps import laid_out
+from relpretrain.backbones import XVLM, encoders
 from relpretrain.objectives import BOX, ITC, MRC, VSG
 from relpretrain.scene_graph import RelationVocabulary
-from tests.objectives.standin import StandIn, graphs
+from relpretrain.types import Movable
+from tests.objectives.standin import WORDS, StandIn, graphs
 
 
 def chosen():
@@ -162,3 +166,23 @@ def test_wrong_objectives_are_refused(objectives, message):
 def test_twice_is_refused():
     with pytest.raises(ValueError, match="already"):
         add_relation_objectives(add_relation_objectives(StandIn(), chosen()), chosen())
+
+
+def test_texts_and_regions_are_laid_out_before_they_are_used(monkeypatch):
+    """On the CPU, where no device is waited for; then nothing of a model of ours runs over padding."""
+    monkeypatch.setattr(encoders, "NARROW", 0)  # texts of tiny models, too
+    model = add_relation_objectives(XVLM("tiny", image_size=16, vocab_size=WORDS, dropout=0.0), chosen())
+    batch = graphs()
+    batch.images = torch.randn(2, 3, 16, 16)
+    laid = laid_out(model, batch)
+    assert [isinstance(p, Movable) for p in (laid.pairs.text.packing, laid.entities.text.packing)] == [True, True]
+    assert laid.regions is not None
+    assert laid_out(model, laid) is laid
+    seen = []
+    model.text.layers[0].up.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    losses = model.relation_losses(batch)
+    real = int(batch.pairs.text.attention_mask.sum())
+    assert seen[0] == real < batch.pairs.text.attention_mask.numel()
+    elsewhere = model.relation_losses(dataclasses.replace(laid, pairs=batch.pairs, entities=batch.entities))
+    for name, loss in losses.items():
+        torch.testing.assert_close(elsewhere[name], loss, msg=name)

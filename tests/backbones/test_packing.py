@@ -5,7 +5,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.backbones import ALBEF, XVLM, encoders
 from relpretrain.backbones.packing import pack
 from relpretrain.backbones.presets import from_preset
 from relpretrain.backbones.vision import build_vision
@@ -17,6 +17,12 @@ from relpretrain.types import PackedTokens, Regions
 from tests.objectives.standin import WORDS, captions, graphs, regions
 
 SIDE = 32
+
+
+@pytest.fixture(autouse=True)
+def _texts_are_packed(monkeypatch):
+    """Of tiny models, too."""
+    monkeypatch.setattr(encoders, "NARROW", 0)
 
 
 def masks(rows, length, seed=0):
@@ -233,3 +239,14 @@ def test_a_subclass_with_another_fusion_gets_padded_texts():
     assert model.pack_texts(mask) is None
     torch.testing.assert_close(model.fuse_first(text, mask, (), mask), text[:, :1] + 1)
     assert XVLM("tiny", image_size=SIDE, vocab_size=WORDS).pack_texts(mask) is not None
+
+
+def test_texts_of_narrow_models_keep_their_padding(monkeypatch):
+    """Whatever the batch: processes that shard a model must run the same parts."""
+    monkeypatch.undo()
+    mask = torch.arange(8) < torch.tensor([[8], [2], [1]])
+    assert XVLM("tiny", image_size=SIDE, vocab_size=WORDS).pack_texts(mask) is None
+    with torch.device("meta"):
+        small = XVLM("small", vocab_size=WORDS)
+    assert small.pack_texts(mask) is not None
+    assert small.pack_texts(mask[:1]) is not None

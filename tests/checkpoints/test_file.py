@@ -9,8 +9,8 @@ import torch
 import relpretrain
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.file import read_file, write
-from relpretrain.checkpoints.writing import aside, remove_unfinished
 from relpretrain.errors import CheckpointError
+from relpretrain.writing import aside, remove_unfinished
 
 CONTENT = {"state_dict": {"a": torch.arange(60_000.0), "b": torch.ones(3)}, "n": [1, 2]}
 

@@ -45,8 +45,9 @@ def test_all_problems_are_told_at_once(make):
         "Stream 'a': unknown objective 'itcc'; did you mean 'itc'?",
         "Stream 'b' gives graphs, but objective 'itc' (SimpleNamespace) takes captions.",
         "Stream 'b': max_tokens=4 is too short for one triplet in 24 of 24 graphs looked at; 'cat beside dog' takes 5 ",
-        "Stream 'c' (kind regions, ratio 2) needs samples with entities, but dataset 'small' has none: its 5 shard(s) "
-        "(s-000000 ... s-000004) hold 24 samples, 24 with captions, 0 with entities, 0 with relations.",
+        "Stream 'c' (kind regions, ratio 2) needs samples with entities with boxes, but dataset 'small' has none: "
+        "its 5 shard(s) (s-000000 ... s-000004) hold 24 samples, 24 with captions, 0 with entities with boxes, "
+        "0 with relations, 0 with relations between two boxes.",
         "Stream 'c': flip=7 must be a probability between 0 and 1.",
         "mask_fraction=2 must be a fraction",
         "image_size=16 of the data differs from the backbone's image_size=224",

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities import move_data_to_device
 
 from relpretrain.cli import user_message
-from relpretrain.data import workers
+from relpretrain.data import loading, workers
 from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.workers import Notes, died, shared_memory
 from relpretrain.errors import ConfigError, TooManyBadSamples, WorkerError
@@ -52,6 +52,41 @@ def test_a_stuck_worker_is_named_with_what_it_is_at():
     assert "worker 1 of 2 has given no batch for 0.7 seconds" in str(error)
     assert "step 3 (stream 'vsg'), sample data/shard-3/k" in str(error)
     assert user_message(error) == [str(error)]
+
+
+class Handed(Built):
+    """Batches that workers hand over by a file descriptor, which they must be alive to give."""
+
+    def __getitem__(self, step):
+        return torch.full((1000,), float(super().__getitem__(step)))
+
+
+def test_a_stopped_worker_is_named_and_ended(monkeypatch):
+    """Also where it has a batch ready: torch waits for that without end, and Python for the worker."""
+    monkeypatch.setattr(loading, "_GRACE", 0.2)
+    loader = step_loader(StepDataset(Handed(lambda: os.kill(os.getpid(), signal.SIGSTOP)), stop=8), 2, timeout=0.5)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(WorkerError, match=r"worker 1 of 2 has given no batch for 0.5 seconds; it is at step 3"):  # noqa: PT012
+        for _ in loader:
+            time.sleep(0.5)
+    assert not set(multiprocessing.active_children()) - before
+
+
+def _with_a_stopped_worker():
+    for number, _ in enumerate(loader := step_loader(StepDataset(Handed(int), stop=8), 2)):
+        if number == 1:
+            os.kill(loader._iterator._workers[1].pid, signal.SIGSTOP)
+            loader.dataset.kept = loader  # as a trainer keeps it
+            break
+
+
+def test_a_process_ends_though_a_worker_of_it_is_stopped():
+    process = multiprocessing.get_context("fork").Process(target=_with_a_stopped_worker)
+    process.start()
+    process.join(30)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import io
 import json
 import tarfile
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -243,6 +244,17 @@ def test_real_graphs(realdata, tmp_path):
     assert main(["data", "show", str(tmp_path / "vrd"), "--out", str(page), "--n", "3"]) == 0
     found = parsed(page.read_text())
     assert sum(link.startswith("data:image/jpeg") for link in found.links) == 3 * (1 + 2 * 3)
+
+
+def test_a_label_of_megabytes_is_cut(tmp_path):
+    long = record(0)
+    long["entities"][0]["label"] = "w" * 10_000_000
+    with ShardWriter(tmp_path / "s") as writer:
+        writer.write("k", picture(0), "png", long)
+    words, page, start = tokenizer(tmp_path), tmp_path / "p.html", time.perf_counter()
+    assert main(["data", "show", str(tmp_path / "s"), "--tokenizer", words, "--out", str(page), "--draws", "1"]) == 0
+    assert time.perf_counter() - start < 30  # seconds; it did not end in minutes
+    assert page.stat().st_size < 100_000
 
 
 def test_captions_are_marked_where_their_graph_was_read(tmp_path, lenses):

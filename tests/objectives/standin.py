@@ -1,9 +1,21 @@
 """A few linear layers that satisfy the Backbone protocol, and batches for them."""
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
-from relpretrain.types import CaptionBatch, GraphBatch, ImageFeatures, Pairs, RegionBatch, Regions, TextBatch
+from relpretrain.types import (
+    CaptionBatch,
+    Foils,
+    GraphBatch,
+    ImageFeatures,
+    Pairs,
+    RegionBatch,
+    Regions,
+    TextBatch,
+    Units,
+)
 
 WORDS, WIDTH, GRID, SIDE = 20, 8, (2, 2), 4
 
@@ -126,3 +138,23 @@ def graphs(seed: int = 0, relations: tuple[str, ...] = ("on", "under", "unheard 
         objects=objects,
         relations=relations,
     )
+
+
+def with_foils(batch, of: tuple[int, ...] = (0, 0, 2), kinds: tuple[int, ...] = (0, 1, 1), seed: int = 7):
+    """The batch with foils of some of its pairs: each another text of the same image."""
+    rows = torch.tensor(of, dtype=torch.long)
+    slot = torch.tensor([of[:i].count(row) for i, row in enumerate(of)], dtype=torch.long)
+    pairs = Pairs(texts(len(of), seed=seed), batch.pairs.image_index[rows], torch.arange(len(of)) + 5000)
+    foils = Foils(pairs, rows, slot, torch.tensor(kinds, dtype=torch.long), width=2)
+    return dataclasses.replace(batch, foils=foils)
+
+
+def with_units(batch, per_image: tuple[int, ...] = (2, 3, 1, 0), foils_of: tuple[int, ...] = (0, 2, 3), seed: int = 9):
+    """The batch with some units of each image, and foils of some of these."""
+    index = torch.tensor([i for i, count in enumerate(per_image) for _ in range(count)], dtype=torch.long)
+    slot = torch.tensor([k for count in per_image for k in range(count)], dtype=torch.long)
+    pairs = Pairs(texts(len(index), seed=seed), index, torch.arange(len(index)) + 7000)
+    of = torch.tensor(foils_of, dtype=torch.long)
+    false = Pairs(texts(len(of), seed=seed + 1), index[of], torch.arange(len(of)) + 8000)
+    foils = Foils(false, of, torch.zeros_like(of), torch.zeros_like(of))
+    return dataclasses.replace(batch, units=Units(pairs, slot, foils))

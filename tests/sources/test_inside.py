@@ -1,5 +1,6 @@
 """What an annotation names as an image is looked for in the folder of images, and nowhere else."""
 
+import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from relpretrain.sources import (
 )
 from relpretrain.sources.common.annotation import Annotation
 from relpretrain.sources.common.files import inside
+from relpretrain.zeroshot.run import finder
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from tests.data.small import picture
 
@@ -87,3 +89,16 @@ def test_paths_within_the_folder_stay(images, monkeypatch):
 def test_addresses_of_visual_genome_stay_in_the_folder(images):
     assert visual_genome._find(images, visual_genome._file_of("http://x/y/../secret.jpg")) == images / "secret.jpg"
     assert {psg.inside, vrd.inside, open_images.inside} == {inside}
+
+
+def test_the_page_of_a_comparison_opens_no_image_outside_the_folders(images, monkeypatch):
+    """The names stand in result folders of others."""
+    monkeypatch.chdir(images.parent)
+    secret, held = images.parent / "secret.jpg", images / "a" / "in.jpg"
+    for options in ({"images": [images], "data": None}, {"images": [], "data": images}):
+        find = finder(argparse.Namespace(**options))
+        for name in (str(secret), "secret.jpg", "images/../secret.jpg", f"{images}/../secret.jpg"):
+            assert find(name) is None, name
+        assert find(str(held)) == held
+        assert find("images/a/in.jpg") == held
+    assert finder(argparse.Namespace(images=[], data=None))(str(secret)) is None

@@ -108,7 +108,7 @@ def fit(folder, log, arguments, rank, world, port):
     if world > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0",
                           LOCAL_RANK=str(rank), WORLD_SIZE=str(world))  # fmt: skip
-        arguments = [*arguments, *BOTH]
+        arguments = [*BOTH, *arguments]
     sys.exit(_fit(folder, log, arguments))
 
 

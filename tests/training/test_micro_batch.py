@@ -11,13 +11,16 @@ from relpretrain.errors import ConfigError
 from relpretrain.features import Features
 from relpretrain.objectives import ITC, ITM, MLM, language
 from relpretrain.training.micro_batch import MicroBatched
-from tests.objectives.standin import captions, graphs, regions
+from relpretrain.types import Pairs
+from tests.objectives.standin import BOXES, captions, graphs, regions, texts
 from tests.training import test_syncs
 
 SIZES = {"text_layers": 1, "fusion_layers": 2, "image_size": 32, "vocab_size": 20, "patch_size": 16, "vision_depth": 2}
+SWIN = {"text_layers": 1, "fusion_layers": 2, "image_size": 32, "vocab_size": 20, "patch_size": 2, "window_size": 4}
 BACKBONES = {
     "albef": lambda dropout: ALBEF("tiny", momentum=0.9, queue_size=16, dropout=dropout, **SIZES),
     "xvlm": lambda dropout: XVLM("tiny", dropout=dropout, **SIZES),
+    "swin": lambda dropout: XVLM("tiny", vision="swin", dropout=dropout, drop_path=0.0, **SWIN),
 }
 
 
@@ -82,6 +85,37 @@ def test_less_is_kept_for_the_backward_pass():
         return sum(size for place, size in sizes.items() if place not in own)
 
     assert kept(lambda model: MicroBatched(model, 2)) < kept(lambda model: model) / 3
+
+
+def test_regions_are_encoded_in_parts_as_well():
+    """Of many regions as little is kept as of few, and the host makes all tables before the batch leaves it."""
+
+    def kept(rows):
+        module, batch = test_syncs.module(BACKBONES["xvlm"](0.0)), regions()
+        batch.objectives, batch.images = ("vma",), torch.ones(2, 3, 32, 32)
+        sixteen = [0, 1, 2, 3] * 4
+        batch.pairs = Pairs(texts(16), *(batch.pairs.image_index[sixteen], torch.arange(16), BOXES[sixteen]))
+        module.micro_batch, sizes = rows, {}
+        own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+        batch = module.on_before_batch_transfer(batch, 0)
+        vision = module.backbone.vision
+
+        def note(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        seen = []
+        for block in vision.trunk.blocks:
+            block.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:-1].numel()))
+        features = Features(module._model, batch, [batch.pairs])
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            found = features.images
+        assert found.region_tokens.shape[0] == int(batch.regions.packing.mask.sum())
+        return max(seen), sum(size for place, size in sizes.items() if place not in own)
+
+    (widest, small), (all_at_once, large) = kept(2), kept(None)
+    assert widest <= 2 * 5 < all_at_once
+    assert small < large / 3
 
 
 def test_no_part_is_refused():

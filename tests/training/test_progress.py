@@ -1,5 +1,6 @@
 import io
 import re
+import sys
 import time
 
 import pytest
@@ -87,6 +88,19 @@ def test_a_terminal_is_never_flooded(tmp_path, width, monkeypatch):
     assert any(line.startswith("step 12/12") for line in shown)
     assert "box_l1 " in "".join(shown)  # the newest value of each loss, of whatever step
     assert len(shown) <= 20
+
+
+class Noisy(ProgressLine):
+    def on_train_batch_end(self, *args):
+        print("what some thread has to say", file=sys.stderr)
+        super().on_train_batch_end(*args)
+
+
+def test_what_goes_to_a_file_is_not_drawn_on_the_terminal(tmp_path, capsys):
+    file = io.StringIO()
+    fit(tmp_path, Noisy(Console(file=file, force_terminal=True, width=80, legacy_windows=False)))
+    assert "some thread" not in file.getvalue()
+    assert capsys.readouterr().err.count("some thread") == 4
 
 
 def test_rows_break_between_parts_and_cut_what_is_wider():

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import pickle
+import re
+from pathlib import Path
 from unittest import mock
 
 import lightning.pytorch as pl
@@ -15,8 +17,10 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
 import relpretrain
-from relpretrain.backbones import ALBEF, XVLM
+from relpretrain.backbones import ALBEF, XVLM, encoders
 from relpretrain.checkpoints.checkpoint import read
+from relpretrain.checkpoints.sharded import are_shards, read_shards
+from relpretrain.cli import main
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
 from relpretrain.errors import CheckpointError, ConfigError
@@ -24,8 +28,10 @@ from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import Optimizer, RelationModule
 from relpretrain.training.sharding import begin_step, data_mesh, shard
+from relpretrain.training.survival.checkpoint_io import CheckpointFiles
 from tests import two_ranks
 from tests.objectives.standin import StandIn, captions, regions
+from tests.small_fit import small_fit
 from tests.test_distributed import (
     images_on_rank_0,
     nothing_known_on_rank_0,
@@ -97,15 +103,25 @@ class Steps(pl.LightningDataModule):
         )
 
 
-def trainer(folder, steps):
-    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+class Restored(pl.Callback):
+    """Notes what a run begins with, as CPU tensors: weights, and the averages of gradients."""
+
+    def on_train_start(self, trainer, pl_module):
+        states = trainer.optimizers[0].state
+        self.averages = {n: full(states[p]["exp_avg"]).clone() for n, p in pl_module.named_parameters() if p in states}
+        self.weights = {n: full(p.detach()).clone() for n, p in pl_module.named_parameters()}
+
+
+def trainer(folder, steps, ranks=2, callbacks=()):
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if ranks == 2 else "auto"
     return pl.Trainer(
         accelerator="cpu",
-        devices=2,
+        devices=ranks,
         strategy=strategy,
+        callbacks=list(callbacks),
         max_steps=steps,
         default_root_dir=folder,
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment()] if ranks == 2 else [CheckpointFiles()],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
@@ -116,6 +132,7 @@ def trainer(folder, steps):
 
 
 def on_a_rank(rank, folder):
+    encoders.NARROW = 0  # texts of tiny models are packed, too
     results = {}
     mesh = init_device_mesh("cpu", (2,))
     for name in ("xvlm", "albef"):
@@ -126,19 +143,31 @@ def on_a_rank(rank, folder):
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999"}
     # Three steps, and two with a checkpoint, from which a third goes on.
     for name, steps, start in (("straight", 3, None), ("half", 2, None), ("resumed", 3, f"{folder}/half")):
-        trained = module("xvlm")
-        trained.objectives["itm"] = ITM()
+        trained = with_itm()
         fit = trainer(folder, steps)
         fit.fit(trained, Steps(folder), ckpt_path=start, weights_only=False)
         fit.save_checkpoint(f"{folder}/{name}")
     results["state"] = {k: full(v) for k, v in trained.state_dict().items() if torch.is_tensor(v)}
+    restored = Restored()  # from what one process wrote
+    fit = trainer(folder, 3, callbacks=[restored])
+    fit.fit(with_itm(), Steps(folder), ckpt_path=f"{folder}/alone.ckpt", weights_only=True)
+    results["restored"] = vars(restored)
     return results
+
+
+def with_itm():
+    trained = module("xvlm")
+    trained.objectives["itm"] = ITM()
+    return trained
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     write_wordpiece(["cat"], folder)
+    fit = trainer(folder, 2, ranks=1)
+    fit.fit(with_itm(), Steps(folder))
+    fit.save_checkpoint(folder / "alone.ckpt")
     return folder, two_ranks.run(on_a_rank, str(folder))
 
 
@@ -169,10 +198,36 @@ def test_a_sharded_run_goes_on_where_it_was(trained):
     assert moved
 
 
+def test_two_processes_go_on_with_what_one_wrote(trained):
+    written = torch.load(trained[0] / "alone.ckpt", weights_only=True)
+    for rank in trained[1]:
+        for name, value in rank["restored"]["weights"].items():
+            torch.testing.assert_close(value, written["state_dict"][name], rtol=0, atol=0, msg=name)
+    averages = [rank["restored"]["averages"] for rank in trained[1]]
+    numbered = written["optimizer_states"][0]["state"]
+    expected = sorted(state["exp_avg"].norm().item() for state in numbered.values())
+    for found in averages:
+        assert sorted(value.norm().item() for value in found.values()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_process_goes_on_with_what_two_wrote(trained):
+    folder, restored = trained[0], Restored()
+    written = read_shards(folder / "half", optimizers=True)
+    fit = trainer(folder, 3, ranks=1, callbacks=[restored])
+    fit.fit(with_itm(), Steps(folder), ckpt_path=str(folder / "half"), weights_only=True)
+    assert fit.global_step == 3
+    assert len(restored.weights) == len(restored.averages) > 20
+    for name, value in restored.weights.items():
+        torch.testing.assert_close(value, written["state_dict"][name], rtol=0, atol=0, msg=name)
+        average = written["optimizer_states"][0]["state"][name]["exp_avg"]
+        torch.testing.assert_close(restored.averages[name], average, rtol=0, atol=0, msg=name)
+    assert any(bool(value.any()) for value in restored.averages.values())
+
+
 def test_one_process_exports_what_two_wrote(trained):
     """Every tensor, in one safetensors file that loads again."""
     folder, ranks = trained
-    relpretrain.load(folder / "resumed").save_pretrained(folder / "exported")
+    assert main(["weights", "export", str(folder / "resumed"), str(folder / "exported")]) == 0
     assert (folder / "exported" / "model.safetensors").is_file()
     model = relpretrain.load(folder / "exported").backbone
     for name, value in model.state_dict().items():
@@ -189,6 +244,40 @@ def test_an_index_that_names_code_is_refused(tmp_path):
     (tmp_path / ".metadata").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(CheckpointError, match=r"builtins\.print"):
         read(tmp_path)
+
+
+@pytest.fixture
+def one_process():
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+SHARDED = ["--trainer.strategy=lightning.pytorch.strategies.ModelParallelStrategy"]
+SHARDED += ["--trainer.strategy.data_parallel_size=1", "--trainer.strategy.tensor_parallel_size=1"]
+
+
+def test_the_command_goes_on_with_a_folder_of_shards(tmp_path, monkeypatch, capsys, one_process):
+    monkeypatch.chdir(tmp_path)
+    fit = small_fit(tmp_path, "realbef", dict.fromkeys(("captions", "mrc", "vsg"), 4), steps=2)
+    for switch in ("--model.compile=true", "--model.micro_batch=2"):
+        assert fit(*SHARDED, switch, "--run=refused") == 2
+        said = f"{switch[2:].partition('=')[0]}.* ModelParallelStrategy .*: leave out one of them"
+        assert re.search(said, capsys.readouterr().err.replace("=true and", " "))
+        assert not Path("refused/metrics.csv").exists()
+    assert fit(*SHARDED) == 0
+    last = Path("run/checkpoints/last.ckpt")
+    assert are_shards(last)
+    torch.distributed.destroy_process_group()
+    assert fit() == 2  # another run's folder
+    # Its settings lie beside it; another strategy comes on top.
+    more = ["--trainer.strategy=auto", "--trainer.max_steps=3", "--run=alone"]
+    assert main(["fit", "--ckpt_path", str(last), *more]) == 0
+    assert read("alone/checkpoints/last.ckpt")["global_step"] == 3
+    assert main(["fit", "-c", "run/config.yaml", "--ckpt_path=auto", "--trainer.max_steps=4"]) == 0
+    assert read(last)["global_step"] == 4
+    assert main(["weights", "export", str(last), "exported"]) == 0
+    assert Path("exported/model.safetensors").is_file()
 
 
 def test_what_cannot_be_sharded_is_refused():

@@ -206,3 +206,26 @@ def write_llava(folder):
     random_weights(transformers.LlavaForConditionalGeneration(config)).save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)
+
+
+def write_qwen(folder):
+    """A generative model that looks at images of any size, as Qwen2-VL."""
+    tokenizer = letters(400)
+    tokens = {name: f"<|{name}|>" for name in ("vision_start", "vision_end", "image_pad", "video_pad")}
+    tokenizer.add_tokens([*tokens.values(), "Yes", "No"], special_tokens=True)
+    names = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids = [tokenizer.convert_tokens_to_ids(token) for token in tokens.values()]
+    text = _TEXT | {"vocab_size": len(tokenizer), "num_key_value_heads": 2, "max_position_embeddings": 512}
+    text |= {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}}
+    vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 8, "mlp_ratio": 2}
+    config = transformers.Qwen2VLConfig(text_config=text, vision_config=vision, **dict(zip(names, ids, strict=True)))
+    sizes = {"patch_size": 8, "merge_size": 2, "size": {"shortest_edge": 32 * 32, "longest_edge": 64 * 64}}
+    processor = transformers.Qwen2VLProcessor(
+        transformers.Qwen2VLImageProcessor(**sizes), tokenizer,
+        transformers.Qwen2VLVideoProcessor(patch_size=8, merge_size=2),
+        chat_template="{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<|vision_start|>"
+        "<|image_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}",
+    )  # fmt: skip
+    random_weights(transformers.Qwen2VLForConditionalGeneration(config)).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)

@@ -6,13 +6,28 @@ from pathlib import Path
 
 from relpretrain.zeroshot.tasks.choices.spec import SIZES as SPEC
 from relpretrain.zeroshot.tasks.squares.mmvp import TYPES
-from tests.zeroshot.folders import dump, paint
+from tests.zeroshot.folders import dump, paint, write_folders
+from tests.zeroshot.helpers import COLOURS
 
 
 def write_more_folders(folder: Path) -> Path:
     """Write the annotations and images of all tasks of `squares` and `choices`, long texts and classification."""
     for write in WRITERS.values():
         write(folder)
+    return folder
+
+
+def write_all_folders(folder: Path) -> Path:
+    """Write the annotations and images of every task but the probes on graph shards."""
+    write_more_folders(write_folders(folder))
+    captions = [{"image": f"{name}.png", "caption": [name, f"it is {name}"]} for name in COLOURS]
+    dump(folder / "coco_retrieval" / "coco_test.json", captions)
+    dump(folder / "flickr30k_retrieval" / "flickr30k_test.json", captions)
+    rows = [{"url": f"https://x.org/VG_100K/{n}.jpg", "image_id": n, "paragraph": f"it is {n}"} for n in range(3)]
+    dump(folder / "paragraphs" / "paragraphs_v1.json", rows)
+    dump(folder / "paragraphs" / "test_split.json", [0, 1, 2])
+    for n in range(3):
+        paint(folder / "paragraphs" / "images" / f"{n}.jpg", "red")
     return folder
 
 
@@ -90,9 +105,11 @@ def vismin(folder: Path) -> None:
     """The texts of the first row stand the other way round, which the solution says."""
     rows = squares(folder / "vismin", ("text_0", "text_1", "image_0", "image_1"))
     rows[0] |= {"text_0": "blue", "text_1": "red"}
-    rows = [row | {"id": n, "category": "relation" if n else "object"} for n, row in enumerate(rows)]
+    numbers = [(0, "object"), (0, "relation"), (1, "relation")]  # they begin anew in each category
+    rows = [row | {"id": n, "category": kind} for row, (n, kind) in zip(rows, numbers, strict=True)]
     lines(folder / "vismin" / "test.jsonl", rows)
-    said = [(n, f"T{n < 1:d}_I0 > T{n > 0:d}_I0 & T0_I1 > T1_I1", "", "object") for n in range(3)]
+    orders = [f"T{swapped:d}_I0 > T{not swapped:d}_I0 & T0_I1 > T1_I1" for swapped in (True, False, False)]
+    said = [(n, order, "", kind) for (n, kind), order in zip(numbers, orders, strict=True)]
     table(folder / "vismin" / "sim_solution.csv", "idx Text Image category", said)
 
 

@@ -128,12 +128,40 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     assert "There is no score file" in refused(capsys, "--scores", tmp_path / "none.jsonl")
 
 
+def test_options_that_would_do_nothing_are_refused(tmp_path, capsys):
+    (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
+    stored = ("--scores", tmp_path / "s.jsonl")
+    assert "--split needs --data beside --scores" in refused(capsys, *stored, "--split", "test")
+    for option in (("--max-tokens", 8), ("--by", "itm"), ("--k-test", 3), ("--device", "cpu"), ("--clean",)):
+        assert f"{option[0]} is for scoring a model; --scores reads" in refused(capsys, *stored, *option)
+    both = ("--compare", tmp_path / "s.jsonl", tmp_path / "s.jsonl")
+    assert "not with --compare" in refused(capsys, *both, "--further")
+    assert "--add goes with --side-by-side" in refused(capsys, *stored, "--add")
+
+
 def test_scores_of_another_task_are_refused(tmp_path, capsys):
     (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
     message = refused(capsys, "--scores", tmp_path / "s.jsonl", "--tasks", "valse")
     assert "s.jsonl holds scores of vsr, not of valse" in message
     assert main(["--scores", str(tmp_path / "s.jsonl")]) == 0
     assert "not checked against the benchmark's annotations" in capsys.readouterr().out
+
+
+def test_mistakes_in_score_files_name_the_file(tmp_path, capsys):
+    vsr = '{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n'
+    line = '{"label": "0_%s", "score": 0.5, "instrument": "foil-it", "piece": "foil-it", "type": "%s", "id": 0}\n'
+    caption, foil = line % ("c", "caption"), line % ("f", "foil")
+    (tmp_path / "good.jsonl").write_text(caption + foil)
+    for lines, said in (
+        (caption + foil + vsr, "holds scores of valse, but those of its line 3 are of something else"),
+        (caption + foil + foil, "VALSE item 0 has two scores for its foil"),
+        (caption, "needs one score for its caption and one for its foil"),
+    ):
+        (tmp_path / "bad.jsonl").write_text(lines)
+        message = refused(capsys, "--scores", tmp_path / "good.jsonl", tmp_path / "bad.jsonl")
+        assert said in message
+        assert str(tmp_path / "bad.jsonl") in message
+        assert "good" not in message
 
 
 def test_left_out_items_are_shown(world, checkpoint, tmp_path, capsys):

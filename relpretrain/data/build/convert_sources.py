@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from relpretrain import sources
 from relpretrain.sources import Annotation, Later
+from relpretrain.sources.hico import SHOTS, UNSEEN
 
 
 class Option(NamedTuple):
@@ -76,6 +77,20 @@ SOURCES: dict[str, Source] = {
             _IMAGES,
             Option("relationships", "oidv6-train-annotations-vrd.csv, or validation's, or test's", required=True),
             Option("classes", "tables of names, such as oidv6-class-descriptions.csv", required=True, many=True),
+        ),
+    ),
+    "hico-det": Source(
+        sources.read_hico,
+        "HICO-DET: images with what people do with objects",
+        (
+            _IMAGES,
+            Option("annotations", "trainval_hico.json or test_hico.json", required=True),
+            Option("shots", "share of the images, with all verbs and objects (default: all)", choices=tuple(SHOTS)),
+            Option(
+                "unseen",
+                "leave out a fifth of the pairs of verb and object, by frequency (default: none)",
+                choices=UNSEEN,
+            ),
         ),
     ),
     "coco": Source(

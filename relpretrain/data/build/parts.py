@@ -77,6 +77,7 @@ def write_parts(
     pieces: Callable[[Callable[[int], bool]], Iterator[Piece]],
     task: Task,
     args: argparse.Namespace,
+    alone: bool = False,
 ) -> None:
     """Write the shards of a task.
 
@@ -85,6 +86,7 @@ def write_parts(
         pieces: Reads the parts that are wanted.
         task: Which task this is.
         args: The options of the command.
+        alone: Whether this is all of the work, which the caller merges.
 
     Raises:
         ValueError: If the folder holds shards, or other work.
@@ -114,9 +116,8 @@ def share_parts(
         make(parts, partial(parts.wants, task))
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)
-    if args.task is None and task.total == 1:
-        return  # all is done, and merged by the one who does it
-    print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
+    if not alone:
+        print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out}")
 
 
 def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:

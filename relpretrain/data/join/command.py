@@ -14,7 +14,7 @@ from relpretrain.data.build.output import Job, add_choice, add_output, plain_opt
 from relpretrain.data.build.pack import locate
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, task_of
-from relpretrain.data.join.formats import FORMATS, ON, annotations
+from relpretrain.data.join.formats import FORMATS, ON, annotated
 from relpretrain.data.join.joining import Joining
 from relpretrain.data.join.records import Choice
 from relpretrain.data.join.rows import annotation_files
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     task = task_of(args)
     if not is_merging(args):
         pieces = partial(_pieces, shards, files, args, dropped, meter)
-        write_parts(job, pieces, task or Task(0, 1), args)
+        write_parts(job, pieces, task or Task(0, 1), args, alone=task is None)
     if task is None:
         matches = Matches(files, args, Counter(), meter)
         merge_parts(job, args, matches)
@@ -109,7 +109,7 @@ class Matches(NameJoin):
 
     def __init__(self, files: Sequence[Path], args: argparse.Namespace, dropped: Counter[str], meter: Meter) -> None:
         choice = Choice(tuple(args.captions), args.sentences, args.regions, args.min_score)
-        found = annotations(files, args.format, args.on, choice, dropped, meter)
+        found = annotated(files, args.format, args.on, choice, dropped, meter)
         super().__init__(found, args.annotations[0], args.on, ("--annotations", "--on"))
         self.met = []
         self.samples = 0  # that have an annotation

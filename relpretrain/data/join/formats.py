@@ -84,7 +84,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def annotations(
+def annotated(
     files: Iterable[Path], format_name: str, on: str, choice: Choice, dropped: Counter[str], meter: Meter
 ) -> Iterator[tuple[str, Record]]:
     """Names of images, and what is to be joined to them, in the order of the files.

@@ -29,7 +29,7 @@ def of_gbc(row: Mapping[str, Any], choice: Choice, dropped: Counter[str], place:
     relate: where it joins two, and the sentence names both once, the words between the names are the relation. What
     names three, or has more than four words between, gives no triplet ("relation_without_name").
     """
-    vertices = [vertex for vertex in row.get("vertices") or () if isinstance(vertex, dict)]
+    vertices = _dicts(row.get("vertices"))
     found = texts(_captions(row, vertices, choice.captions or CAPTIONS), choice.sentences)
     numbers: dict[str, int] = {}
     entities: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ def _captions(row: Mapping[str, Any], vertices: list[dict[str, Any]], labels: tu
     found = [row.get("original_caption")] if "original" in labels else []
     for vertex in vertices:
         if vertex.get("label") != "entity":
-            found += [desc.get("text") for desc in vertex.get("descs") or () if _plain(vertex, desc) in labels]
+            found += [desc.get("text") for desc in _dicts(vertex.get("descs")) if _plain(vertex, desc) in labels]
     return found
 
 
@@ -65,14 +65,14 @@ def _plain(vertex: Mapping[str, Any], desc: Mapping[str, Any]) -> Any:
 
 
 def _descriptions(vertex: Mapping[str, Any]) -> list[str]:
-    found = (desc.get("text") for desc in vertex.get("descs") or () if isinstance(desc, dict))
+    found = (desc.get("text") for desc in _dicts(vertex.get("descs")))
     return [" ".join(text.split()) for text in found if isinstance(text, str) and text.strip()]
 
 
 def _name(vertex: Mapping[str, Any], choice: Choice) -> str:
     if choice.regions == "description" and (described := _descriptions(vertex)):
         return described[0]
-    words = (edge.get("text") for edge in vertex.get("in_edges") or () if isinstance(edge, dict))
+    words = (edge.get("text") for edge in _dicts(vertex.get("in_edges")))
     text = next((text for text in words if isinstance(text, str) and text.strip()), str(vertex.get("vertex_id")))
     return _NUMBER.sub("", " ".join(text.lower().split()))
 
@@ -89,7 +89,7 @@ def _box(bbox: Any, min_score: float) -> list[float] | None:
 
 
 def _triplet(vertex: Mapping[str, Any], sentence: str, numbers: Mapping[str, int]) -> dict[str, Any] | None:
-    edges = [(str(edge.get("target")), str(edge.get("text"))) for edge in vertex.get("out_edges") or ()]
+    edges = [(str(edge.get("target")), str(edge.get("text"))) for edge in _dicts(vertex.get("out_edges"))]
     if len({target for target, _ in edges}) != 2 or len(edges) != 2 or not all(t in numbers for t, _ in edges):
         return None
     places = []
@@ -105,3 +105,8 @@ def _triplet(vertex: Mapping[str, Any], sentence: str, numbers: Mapping[str, int
     if not re.fullmatch(r"[a-z'-]+(?: [a-z'-]+)*", between) or len(between.split()) > _LONGEST:
         return None
     return {"subject": numbers[subject], "relation": between, "object": numbers[object_]}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; what is none is passed over."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

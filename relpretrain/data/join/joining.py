@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from relpretrain.data.build.output import Outcome, PackedSample
 from relpretrain.data.build.pack_sample import (
@@ -20,10 +20,12 @@ from relpretrain.data.build.pack_sample import (
 )
 from relpretrain.data.shards.record import texts_of
 from relpretrain.errors import BadSample
-from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.scene_graph import Entity, GraphError, Relation, SceneGraph
 from relpretrain.sources.common.annotation import ImageFile, broken_texts, make_record, probe_image
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.sources.common.values import as_number, identity, size_of
+
+T = TypeVar("T", Entity, Relation)
 
 _REPLACED = ("caption", "captions", "caption_weights", "entities", "relations")
 
@@ -66,20 +68,23 @@ class Joining:
             dropped["malformed_captions"] += 1
             return None
         new_captions: Captions = []
-        joined_graphs = []
+        joined_graphs: list[tuple[SceneGraph, Captions]] = []
         for joined in located.joined:
+            texts: Captions = []
             try:
-                new_captions = joined_captions(new_captions, read_captions(joined, None, dropped), "add")
+                texts = read_captions(joined, None, dropped)
             except ValueError:
                 dropped["malformed_captions"] += 1
+            new_captions = joined_captions(new_captions, texts, "add")
             try:
                 if joined.get("entities"):
-                    joined_graphs.append(joined_graph(_in_pixels(joined, record, file), record, file))
+                    joined_graphs.append((joined_graph(_in_pixels(joined, record, file), record, file), texts))
             except GraphError as error:
                 dropped[f"joined_{error.reason}"] += 1
+        own = [(graph, captions)] if self.graphs == "add" or not joined_graphs else []
         captions = joined_captions(captions, new_captions, self.captions)
-        own = [graph] if self.graphs == "add" or not joined_graphs else []
-        parts = {**caption_parts(captions), **_together([*own, *joined_graphs]).to_json()}
+        graphs = [_recaptioned(found, before, captions) for found, before in (*own, *joined_graphs)]
+        parts = {**caption_parts(captions), **_together(graphs).to_json()}
         kept = {name: value for name, value in record.items() if name not in _REPLACED}
         source = str(record.get("source") or located.source)
         new = make_record(identity(record.get("image_id")), source, file, **parts)
@@ -98,6 +103,23 @@ def _in_pixels(joined: dict[str, Any], record: Mapping[str, Any], file: ImageFil
         left, top, right, bottom = (min(max(as_number(side), 0.0), 1.0) for side in entity["box"])
         entities.append({**entity, "box": [left * width, top * height, right * width, bottom * height]})
     return {**joined, "entities": entities, "width": width, "height": height}
+
+
+def _recaptioned(graph: SceneGraph, before: Captions, after: Captions) -> SceneGraph:
+    """A graph whose entities and relations name the captions that they were read from by their new numbers.
+
+    What was read from a caption that is gone names none.
+    """
+    places = {text: number for number, (text, _) in enumerate(after)}
+    moved = {old: places.get(text) for old, (text, _) in enumerate(before)}
+    if all(old == new for old, new in moved.items()):
+        return graph
+
+    def follow(thing: T) -> T:
+        new = None if thing.caption is None else moved.get(thing.caption)
+        return replace(thing, caption=new, span=thing.span if new is not None else None)
+
+    return SceneGraph(tuple(map(follow, graph.entities)), tuple(map(follow, graph.relations)))
 
 
 def _together(graphs: list[SceneGraph]) -> SceneGraph:

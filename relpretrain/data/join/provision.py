@@ -43,7 +43,7 @@ def of_provision(row: Mapping[str, Any], choice: Choice, dropped: Counter[str], 
         note(dropped, "labels_without_boxes", place)
         return None
     numbers: dict[int, int] = {}
-    entities = []
+    entities: list[dict[str, Any]] = []
     for number, (label, box) in enumerate(zip(labels, boxes, strict=True)):
         if number < len(scores) and as_number(scores[number]) < choice.min_score:
             continue

@@ -17,7 +17,7 @@ Record = dict[str, Any]
 `relpretrain.data.build.pack_sample.joined_graph` says."""
 
 _SENTENCES = re.compile(r"\n|</s>|[.]")
-_END = re.compile(r"(?:\s*</s>)+\s*$")
+_END = "</s>"
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,15 @@ def texts(values: Sequence[Any], sentences: bool) -> list[str]:
     DreamLIP's own loader (`split_caption` in training/data.py) cuts at full stops, line ends and "</s>".
     """
     flat = [text for value in values for text in (value if isinstance(value, list) else [value])]
-    whole = [_END.sub("", text) for text in flat if isinstance(text, str)]
+    whole = [_ended(text) for text in flat if isinstance(text, str)]
     parts = [part for text in whole for part in _SENTENCES.split(text)] if sentences else whole
     return list(dict.fromkeys(text for part in parts if (text := " ".join(part.split()))))
+
+
+def _ended(text: str) -> str:
+    while (text := text.rstrip()).endswith(_END):
+        text = text.removesuffix(_END)
+    return text
 
 
 def of_columns(*default: str) -> Any:

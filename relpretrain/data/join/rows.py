@@ -124,7 +124,8 @@ def _parquet(path: Path, columns: Sequence[str], dropped: Counter[str], meter: M
 def _tar(path: Path, columns: Sequence[str], dropped: Counter[str], meter: Meter) -> Iterator[Row]:
     """JSON and text members by their names, neighbours of one name together; images are passed over."""
     meter.begin(f"reading {path.name}", path.stat().st_size if path.exists() else 0)
-    last, cells = "", {}
+    last = ""
+    cells: dict[str, Any] = {}
     try:
         with tarfile.open(path) as tar:
             for member in tar:

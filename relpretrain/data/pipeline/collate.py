@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from relpretrain.data.pipeline.foils import FoilWriter, Unit, kind_number
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import (
     Masked,
@@ -26,11 +27,15 @@ from relpretrain.identity import number_of
 from relpretrain.scene_graph import (
     Entity,
     RelationVocabulary,
+    SceneGraph,
+    all_pairs,
     choose_relations,
     triplet_meaning,
     verbalised,
 )
-from relpretrain.types import Batch, CaptionBatch, GraphBatch, Kind, Normalisation, Pairs, RegionBatch
+from relpretrain.scene_graph.foils import GRAPH_KINDS
+from relpretrain.scene_graph.positions import with_positions
+from relpretrain.types import Batch, CaptionBatch, Foils, GraphBatch, Kind, Normalisation, Pairs, RegionBatch, Units
 
 BATCH_TYPES: dict[Kind, type[Batch]] = {"captions": CaptionBatch, "regions": RegionBatch, "graphs": GraphBatch}
 """Type of the batches of each kind of stream."""
@@ -64,6 +69,9 @@ class Example:
         entities: Rows of a graph batch's `entities`.
         triplets: Subject and object as rows of `entities`, and the relation.
         weights: How much each triplet counts; empty where all count alike.
+        foils: False texts: the text of each, the row of `texts` that it is a foil of, and its kind; None where the
+            stream makes none.
+        units: Short true texts, each with a false one or None; None where the stream makes none.
         lost: Why parts of the sample were left out: what augmentation dropped, and for each triplet that was drawn for
             a text without room for it "triplet_too_long", or is never drawn for classification
             "relation_outside_vocabulary".
@@ -77,6 +85,8 @@ class Example:
     entities: list[Text] = field(default_factory=list)
     triplets: list[tuple[int, int, str]] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    foils: list[tuple[Text, int, str]] | None = None
+    units: list[tuple[Text, Text | None]] | None = None
     lost: list[str] = field(default_factory=list)
     normalisation: Normalisation | None = None
 
@@ -99,6 +109,10 @@ class TextWriter:
 
     def __post_init__(self) -> None:
         self.stream = with_defaults(self.stream, {})
+        per_text, kinds = self.stream.foils_per_text or 0, self.stream.foil_kinds or GRAPH_KINDS
+        self._foils = FoilWriter(per_text, kinds, self.stream.foil_names) if per_text else None
+        unit_kinds = self.stream.unit_kinds or GRAPH_KINDS
+        self._units = FoilWriter(1, unit_kinds, self.stream.foil_names) if self.stream.units_per_image else None
 
     def __call__(self, image: Tensor, sample: Sample, rng: np.random.Generator) -> Example:
         """Draw the texts of a sample whose boxes are in pixels of `image`.
@@ -116,7 +130,15 @@ class TextWriter:
     def _caption(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         if not sample.captions:
             raise BadSample("no_caption")
-        example.texts = [self._text(_one_caption(sample, rng), rng)]
+        text = _one_caption(sample, rng)
+        example.texts = [self._text(text, rng)]
+        if self._foils is not None:
+            foils = self._foils.of_caption(text, sample.graph, rng)
+            example.foils = [(self._plain(self.encoder.caption(text)), 0, kind) for text, kind in foils]
+        if self._units is not None:
+            count = self.stream.units_per_image or 0
+            found = self._units.units_of_captions(sample.captions, sample.graph, count, rng)
+            example.units = self._short(found, self.encoder.caption)
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         entities = [entity for entity in sample.graph.entities if entity.box is not None]
@@ -141,21 +163,31 @@ class TextWriter:
             example.lost += ["triplet_too_long"] * (not good)
             return good
 
-        told = verbalised(graph, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
+        spoken = graph
+        if self.stream.positions_per_text:
+            spoken = with_positions(graph, self.stream.positions_per_text, *size, rng)
+        told = verbalised(spoken, self.stream.relations_per_text or 0, rng, fits, self.stream.sort_relations)
         if not told:
             raise BadSample("no_triplet_fits", f"no triplet fits into max_tokens={self.stream.max_tokens}")
         tokens = self.encoder.triplets(list(told))
         masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
+        meanings = {triplet_meaning(spoken, relation, self.encoder.ids) for relation in told.values()}
         same = sorted(meanings)  # whatever the order and the direction
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
         weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
         example.texts = [Text(tokens, token_identity(ids), masked, weight=weight)]
+        if self._foils is not None:
+            foils = self._foils.of_triplets(spoken, told, rng)
+            fitting = (foil for foil in foils if self.encoder.fits(foil.texts))
+            example.foils = [(self._plain(self.encoder.triplets(foil.texts)), 0, foil.kind) for foil in fitting]
+        if self._units is not None:
+            found = self._units.units_of_graph(spoken, self.stream.units_per_image or 0, rng)
+            example.units = self._short(found, lambda text: self.encoder.triplets([text]), self.encoder.fits)
         rows: dict[int, int] = {}
-        for relation in choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary):
-            subject, object_ = (rows.setdefault(i, len(rows)) for i in (relation.subject, relation.object))
-            example.triplets.append((subject, object_, relation.relation))
-            example.weights += [relation.confidence] * self.stream.confidence_weights
+        for subject, name, object_, confidence in self._triplets(graph, rng):
+            first, second = (rows.setdefault(i, len(rows)) for i in (subject, object_))
+            example.triplets.append((first, second, name))
+            example.weights += [confidence] * self.stream.confidence_weights
         if self.vocabulary is not None:
             outside = sum(relation.relation not in self.vocabulary for relation in graph.relations)
             example.lost += ["relation_outside_vocabulary"] * outside
@@ -164,6 +196,32 @@ class TextWriter:
             label = self.encoder.caption(entity.label)
             box = _relative(entity, size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
+
+    def _triplets(self, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[int, str, int, float]]:
+        """Subject, relation and object of what is classified, and how sure that is."""
+        if self.stream.boxes_per_image:
+            return [(*triplet, 1.0) for triplet in all_pairs(graph, self.stream.boxes_per_image, rng)]
+        chosen = choose_relations(graph, self.stream.relations_per_image or 0, rng, self.vocabulary)
+        return [(r.subject, r.relation, r.object, r.confidence) for r in chosen]
+
+    def _short(
+        self,
+        units: Sequence[Unit],
+        encode: Callable[[str], Tokens],
+        fits: Callable[[list[str]], bool] = lambda texts: True,
+    ) -> list[tuple[Text, Text | None]]:
+        """The units of an image as texts; those of equal tokens count as one."""
+        kept: dict[int, tuple[Text, Text | None]] = {}
+        for unit in units:
+            if fits([unit.text]):
+                text = self._plain(encode(unit.text))
+                foil = None if unit.foil is None or not fits([unit.foil]) else self._plain(encode(unit.foil))
+                kept.setdefault(text.identity, (text, foil))
+        return list(kept.values())
+
+    def _plain(self, tokens: Tokens) -> Text:
+        """A text of which no words are masked."""
+        return Text(tokens, token_identity(tokens.ids))
 
     def _text(
         self,
@@ -214,6 +272,10 @@ def collate(kind: Kind, examples: Sequence[Example], pad_id: int, **origin: Any)
         "keys": tuple(example.key for example in examples),
         **origin,
     }
+    if any(example.foils is not None for example in examples):
+        common["foils"] = _foils(examples, pad_id)
+    if any(example.units is not None for example in examples):
+        common["units"] = _units(examples, pad_id)
     if kind != "graphs":
         return BATCH_TYPES[kind](**common)
     first = np.cumsum([0] + [len(example.entities) for example in examples])
@@ -243,6 +305,37 @@ def _pairs(texts: Sequence[Sequence[Text]], pad_id: int, boxes: bool, masked: bo
         torch.tensor([text.box for text in flat], dtype=torch.float32).reshape(-1, 4) if boxes else None,
         torch.tensor([text.whole for text in flat]) if any(text.whole for text in flat) else None,
         _weights(text.weight for text in flat) if flat and flat[0].weight is not None else None,
+    )
+
+
+def _foils(examples: Sequence[Example], pad_id: int) -> Foils:
+    """The foils of all examples, each with the place of its true text among the pairs."""
+    first = np.cumsum([0] + [len(example.texts) for example in examples]).tolist()
+    of_image = [example.foils or [] for example in examples]
+    of = [start + row for start, foils in zip(first, of_image, strict=False) for _, row, _ in foils]
+    slots = [
+        sum(other == row for _, other, _ in foils[:i]) for foils in of_image for i, (_, row, _) in enumerate(foils)
+    ]
+    return Foils(
+        _pairs([[text for text, _, _ in foils] for foils in of_image], pad_id, boxes=False, masked=False),
+        torch.tensor(of, dtype=torch.long),
+        torch.tensor(slots, dtype=torch.long),
+        torch.tensor([kind_number(kind) for foils in of_image for _, _, kind in foils], dtype=torch.long),
+        max(slots, default=0) + 1,
+    )
+
+
+def _units(examples: Sequence[Example], pad_id: int) -> Units:
+    """The units of all examples, and their foils."""
+    of_image = [example.units or [] for example in examples]
+    foils = [[foil for _, foil in units if foil is not None] for units in of_image]
+    has_foil = [foil is not None for units in of_image for _, foil in units]
+    of = torch.tensor([row for row, has in enumerate(has_foil) if has], dtype=torch.long)
+    slots = [slot for units in of_image for slot in range(len(units))]
+    return Units(
+        _pairs([[text for text, _ in units] for units in of_image], pad_id, boxes=False, masked=False),
+        torch.tensor(slots, dtype=torch.long),
+        Foils(_pairs(foils, pad_id, boxes=False, masked=False), of, torch.zeros_like(of), torch.zeros_like(of)),
     )
 
 

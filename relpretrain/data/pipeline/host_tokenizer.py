@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relpretrain.data.pipeline.text import NO_WORD, SPECIAL_TOKENS, TextEncoder, Tokens, find_tokenizer
+from relpretrain.data.pipeline.text import (
+    LONG,
+    NO_WORD,
+    SPECIAL_TOKENS,
+    TextEncoder,
+    Tokens,
+    beginnings,
+    find_tokenizer,
+)
 from relpretrain.reading import mend
 from relpretrain.types import IGNORE, Batch, GraphBatch, TextBatch
 
@@ -176,15 +184,25 @@ class SentenceEncoder(TextEncoder):
 
     def triplet_length(self, text: str) -> int:
         """Tokens that a triplet adds to a text, its full stop included, wherever it stands."""
-        first = self._length(f"{text}.") - self._length("")
-        return max(first, self._length(f"a. {text}.") - self._length("a."))
+        length: Callable[[str], int] = self._length
+        if len(text) > LONG:
+            text, length = self._enough(text), self._measure  # not remembered
+        first = length(f"{text}.") - self._length("")
+        return max(first, length(f"a. {text}.") - self._length("a."))
 
     def fits(self, texts: Sequence[str]) -> bool:  # type: ignore[override]
         """Whether `triplets` of these texts stays within the limit."""
         return self._length("") + sum(map(self.triplet_length, texts)) <= self.max_tokens
 
     def _tokens(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return self._remembered(text)  # whose end is that of the whole text
+        return self._remembered(text) if len(text) <= LONG else self._tokenize(self._enough(text))
+
+    def _enough(self, text: str) -> str:
+        """A beginning of a long text that is beyond the limit, too."""
+        for beginning in beginnings(text):
+            if self._measure(beginning) > self.max_tokens:
+                break
+        return beginning
 
     def _tokenize(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         tokens = self.tokenizer.encode(mend(text), self.max_tokens)

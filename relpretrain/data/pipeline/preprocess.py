@@ -13,6 +13,7 @@ from torch import Tensor
 
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD, to_tensor
 from relpretrain.data.pipeline.text import SPECIAL_TOKENS, TextEncoder, collate_texts, rebuild_tokenizer
+from relpretrain.threads import in_threads
 from relpretrain.types import TextBatch
 
 
@@ -47,7 +48,7 @@ class Preprocess:
         """Prepare images of any size and mode: (n, 3, image_size, image_size)."""
         if not images:
             return torch.empty(0, 3, self.image_size, self.image_size)
-        return torch.stack([to_tensor(image, self.image_size, self.mean, self.std) for image in images])
+        return torch.stack(in_threads(lambda i: to_tensor(i, self.image_size, self.mean, self.std), images))
 
     def texts(self, texts: Sequence[str]) -> TextBatch:
         """Tokenise texts, cut to the limit and padded to the longest."""

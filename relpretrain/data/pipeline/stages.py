@@ -90,7 +90,7 @@ def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | N
         if (columns, rows) != (width, height):
             graph = graph.resize(columns / width, rows / height)
     try:
-        weights = caption_weights_of(record.content, record.captions)
+        weights = None if kind == "graphs" else caption_weights_of(record.content, record.captions)
     except ValueError as error:
         raise BadSample("malformed_caption_weights", str(error)) from None
     return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, graph, weights)

@@ -34,8 +34,16 @@ SPECIAL_TOKENS = {
 MAX_WORDS = 40
 """Of a cleaned text: `max_tokens` of the published zero-shot protocol, which counts words."""
 
-_LONG = 1 << 13
+LONG = 1 << 13
 """Characters of a text from which a beginning is tried first: of ten million, forty words are wanted."""
+
+_LONGEST = 1 << 16
+"""Characters of a text that are read, whatever it has: spaces alone, or a word without end."""
+
+_WORD = 200
+"""Characters in which a word ends, or counts as endless: WordPiece knows none of more than a hundred."""
+
+_SPACE = re.compile(r"\s")
 
 NO_WORD = -1
 """Word number of a special token."""
@@ -244,11 +252,11 @@ class TextEncoder:
 
     def _tokens(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids and words of a text; of one beyond all limits, those of a beginning that is beyond them, too."""
-        if len(text) <= _LONG:
+        if len(text) <= LONG:
             return self._remembered(text)
-        for beginning in _beginnings(clean_caption(text) if self.clean else text):
+        for beginning in beginnings(clean_caption(text) if self.clean else text):
             ids, words = self._encode(beginning)
-            if len(ids) > self.max_tokens:
+            if len(ids) > self.max_tokens and words[self.max_tokens - 1] != words[-1]:  # the last word may be cut
                 break
         return ids, words
 
@@ -363,7 +371,7 @@ def clean_caption(text: str, max_words: int = MAX_WORDS) -> str:
     becomes an empty string.
     """
     words: list[str] = []
-    for beginning in _beginnings(text):
+    for beginning in beginnings(text):
         words = _cleaned(beginning).split(" ")
         if len(words) >= max_words:
             break
@@ -376,13 +384,17 @@ def _cleaned(text: str) -> str:
     return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
 
 
-def _beginnings(text: str) -> Iterator[str]:
-    """Longer and longer beginnings of a long text, each of whole words, and at last all of it."""
-    end = text.find(" ", _LONG)
-    while end > 0:
-        yield text[:end]
-        end = text.find(" ", 2 * end)
-    yield text
+def beginnings(text: str) -> Iterator[str]:
+    """Longer and longer beginnings of a long text, each of whole words where it has any, up to `_LONGEST` characters.
+
+    A word that is cut is long enough to be no word of WordPiece, as the whole of it is.
+    """
+    length = LONG
+    while length < min(len(text), _LONGEST):
+        space = _SPACE.search(text, length, length + _WORD)
+        yield text[: space.start() if space else length + _WORD]
+        length *= 2
+    yield text[:_LONGEST]
 
 
 def write_wordpiece(words: Iterable[str], folder: str | Path) -> Path:

@@ -32,10 +32,24 @@ class Stream:
             ask for (`VSG.max_relations`), 8 without one that does.
         relations_per_image: Triplets drawn from an image for classification (graphs, MRC); None for what the stream's
             objectives ask for (`MRC.relations_per_image`), 2 without one that does.
+        boxes_per_image: Entities drawn from an image, among which every ordered pair is looked at, with all its
+            relations or as one without any (graphs, RelationTagger); in place of `relations_per_image`. None for what
+            the stream's objectives ask for (`RelationTagger.boxes_per_image`), 0 (drawn triplets) without one.
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes (graphs); None for
             what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
         confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
+        positions_per_text: Relations that boxes tell ("left of", "inside", "larger than") which join those that a text
+            is drawn from (graphs, VSG).
+        foils_per_text: Foils made of a text, each of another kind (captions, graphs); None for what the stream's
+            objectives ask for (`TextFoil.foils_per_text`), 0 without one that does.
+        foil_kinds: What foils may change, of `relpretrain.scene_graph.foils.KINDS`; None likewise.
+        foil_names: Names of things that may stand in the place of others in foils; None for common ones, and those of
+            the graph itself. Give the data's own where it has few.
+        units_per_image: Short texts made of an image, with a foil each: single triplets (graphs), or sentences and
+            captions (captions); None for what the stream's objectives ask for (`RelationUnits.units_per_image`), 0
+            without one that does.
+        unit_kinds: What the foils of these may change; None likewise.
         sort_relations: Whether the triplets of a text are sorted by where their subjects stand, as the paper does, or
             stand in random order (graphs, VSG).
         min_scale: Smallest fraction of the image's area that a random crop keeps; 1 switches cropping off.
@@ -59,9 +73,16 @@ class Stream:
     image_rows: bool = False
     relations_per_text: int | None = None
     relations_per_image: int | None = None
+    boxes_per_image: int | None = None
     boxed: bool | None = None
     min_confidence: float = 0.0
     confidence_weights: bool = False
+    positions_per_text: int = 0
+    foils_per_text: int | None = None
+    foil_kinds: list[str] | None = None
+    foil_names: list[str] | None = None
+    units_per_image: int | None = None
+    unit_kinds: list[str] | None = None
     sort_relations: bool = True
     min_scale: float = 0.5
     flip: float = 0.5
@@ -77,7 +98,7 @@ class Stream:
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
-    """The stream with `boxed`, `relations_per_text` and `relations_per_image` filled in from its objectives.
+    """The stream with what it leaves open, such as `relations_per_text`, filled in from its objectives.
 
     Args:
         stream: The stream as written in the recipe.
@@ -89,6 +110,10 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         return max((getattr(o, attribute) for o in consumers if hasattr(o, attribute)), default=default)
 
     per_text, per_image = stream.relations_per_text, stream.relations_per_image
+
+    def kinds(attribute: str) -> list[str]:
+        return list(dict.fromkeys(kind for o in consumers for kind in getattr(o, attribute, ())))
+
     return replace(
         stream,
         boxed=bool(consumers) and all(getattr(o, "needs_boxes", False) for o in consumers)
@@ -96,4 +121,9 @@ def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:
         else stream.boxed,
         relations_per_text=asked("max_relations", 8) if per_text is None else per_text,
         relations_per_image=asked("relations_per_image", 2) if per_image is None else per_image,
+        boxes_per_image=asked("boxes_per_image", 0) if stream.boxes_per_image is None else stream.boxes_per_image,
+        foils_per_text=asked("foils_per_text", 0) if stream.foils_per_text is None else stream.foils_per_text,
+        foil_kinds=kinds("foil_kinds") if stream.foil_kinds is None else stream.foil_kinds,
+        units_per_image=asked("units_per_image", 0) if stream.units_per_image is None else stream.units_per_image,
+        unit_kinds=kinds("unit_kinds") if stream.unit_kinds is None else stream.unit_kinds,
     )

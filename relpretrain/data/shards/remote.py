@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import shutil
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -294,6 +295,15 @@ def _fetch(shard: str, target: str, size: int | None = None) -> None:
             shutil.copyfileobj(source, file, 1 << 20)
     else:
         store.get_file(path, target, callback=_Watch(size))
+
+
+def _after_fork() -> None:
+    """The thread that fsspec works in is not there in a forked process; older versions of it wait for that one."""
+    if (module := sys.modules.get("fsspec.asyn")) is not None:
+        module.reset_lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _digest(shard: str) -> str:

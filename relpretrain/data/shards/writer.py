@@ -20,6 +20,7 @@ from relpretrain.data.shards.record import NEEDS, PARTS, counts_of
 from relpretrain.identity import file_digest
 from relpretrain.kinds import Need
 from relpretrain.reading import mend, read_json
+from relpretrain.writing import aside
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 """Endings under which a shard keeps its images."""
@@ -304,14 +305,5 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that its name never stands for a part of it."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's own mode shuts other users out
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with aside(path) as file:
+        file.write(content)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relpretrain.writing import aside
+
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps and values, of equal length."""
 
@@ -117,8 +119,8 @@ def plot_curves(runs: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
             axes.legend(fontsize=7, frameon=False)
         if number >= len(panels) - across:
             axes.set_xlabel("step", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with aside(path) as file:
+        figure.savefig(file, format=path.suffix[1:])
 
 
 def _draw(axes: Any, curve: Curve, colour: str, label: str) -> None:

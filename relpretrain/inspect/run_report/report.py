@@ -8,6 +8,7 @@ from pathlib import Path
 from relpretrain.data.sampling.summary import RECORD
 from relpretrain.inspect.run_report.curves import find_metrics, plot_curves, read_curves, summary
 from relpretrain.showing import markdown
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, markdown_table, read_report
 from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.results.scores import read_scores, shared_files, split_of, task_of
@@ -61,7 +62,7 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
             parts.append(f"# Data of {markdown(name)}\n\n```\n{told}\n```\n")
         header = ["logged value", "points", "first tenth", "last tenth"]
         parts += [f"# Logged values of {markdown(name)}\n", markdown_table(header, summary(curves[name]))]
-    (out / PAGE).write_text("\n".join(parts), encoding="utf-8")
+    write_text(out / PAGE, "\n".join(parts))
     return out / PAGE
 
 

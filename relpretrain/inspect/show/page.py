@@ -17,6 +17,7 @@ from PIL import Image
 
 from relpretrain.inspect.show.samples import Draw, Lens, Shown, Token
 from relpretrain.scene_graph import Box, Relation, SceneGraph
+from relpretrain.showing import short
 from relpretrain.zeroshot.report.html import render_template
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -42,7 +43,7 @@ def render(shown: Sequence[Shown], lenses: Mapping[str, Lens], title: str, notes
         HTML, images and style included.
     """
     cards = [_card(number, sample, lenses) for number, sample in enumerate(shown)]
-    return render_template(_TEMPLATE, title=title, notes=notes, cards=cards, hue=_hue)
+    return render_template(_TEMPLATE, title=title, notes=notes, cards=cards, hue=_hue, short=short)
 
 
 def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _picture(
         "width": size[0],
         "height": size[1],
         "sharp": max(image.size) <= _TINY,
-        "labels": ", ".join(graph.entities[n].label for n in boxes) or "the image",
+        "labels": short(", ".join(graph.entities[n].label for n in boxes)) or "the image",
         "boxes": sorted(boxes.items(), key=lambda item: -item[1].area),
         "badges": _places(boxes, size, unit * _BADGE) if len(boxes) <= _MOST_BADGES else {},
         "unit": unit,

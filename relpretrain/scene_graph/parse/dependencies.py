@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from relpretrain.scene_graph.parse.clauses import LONGEST_LIST
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
 from relpretrain.scene_graph.parse.phrases import Phrase, divide, meant
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
@@ -25,9 +26,13 @@ def read_tree(doc: Any) -> ParsedCaption:
     """The things and triplets of a parsed caption.
 
     Args:
-        doc: A `spacy.tokens.Doc` with tags and dependencies as spaCy's English pipelines name them.
+        doc: A `spacy.tokens.Doc` with tags and dependencies as spaCy's English pipelines name them. One so deep that
+            Python cannot walk it, of hundreds of words each within the other, gives an empty record.
     """
-    return _Reader(doc).record()
+    try:
+        return _Reader(doc).record()
+    except RecursionError:
+        return ParsedCaption()
 
 
 def _token(word: Word) -> Token:
@@ -81,7 +86,7 @@ class _Reader:
     def _is_thing(self, word: Word) -> bool:
         """Whether a noun names something, rather than a kind, a number, or a part that says where."""
         if word.dep_ == "ROOT" and word.i == 0 and not _children(word, *_SUBJECTS, "dobj"):  # "building with windows"
-            return lexicon().tags.get(word.lower_, word.tag_).startswith("NN")
+            return str(lexicon().tags.get(word.lower_, word.tag_)).startswith("NN")
         if not word.tag_.startswith("NN") or word.dep_ in ("compound", "nmod", "amod", "npadvmod"):
             return False
         if self._counted(word) is not None:
@@ -136,8 +141,8 @@ class _Reader:
     # relations
 
     def _relate(self, subjects: list[int], name: str, objects: list[int], words: list[Word]) -> None:
-        for subject in subjects:
-            for object_ in objects:
+        for subject in subjects[:LONGEST_LIST]:
+            for object_ in objects[:LONGEST_LIST]:
                 if subject != object_:
                     meaning = meant(self.phrases[subject], name, self.phrases[object_])
                     self.relations.setdefault((subject, meaning, object_), _span(words))
@@ -156,8 +161,10 @@ class _Reader:
         self._prepositions(word, [word.i], [])
         if word.dep_ == "conj" and not _children(word.head, "prep"):
             self._prepositions(word, [i for i in self._things(word.head) if i < word.i], [])
-        counter = word.head.head if word.dep_ == "pobj" and word.head.lower_ == "of" else None
-        if counter is not None and self._counted(counter) is word:
+        of_it = word.dep_ == "pobj" and word.head.lower_ == "of"
+        counted = self._counted(word.head.head) if of_it else None
+        if counted is not None and counted.i == word.i:
+            counter = word.head.head
             way = lexicon().quantities[noun_lemma(counter.lower_)]
             described = [c.lower_ for c in _children(counter, "amod", "nummod") if c.lower_ not in lexicon().plain]
             self.phrases[word.i].attributes[:0] = [*described, *filter(None, [way])]

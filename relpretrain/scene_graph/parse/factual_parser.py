@@ -44,8 +44,8 @@ class FactualParser:
         from transformers.utils import is_torch_cuda_available
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            network: Any = AutoModelForSeq2SeqLM.from_pretrained(model)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            network: Any = AutoModelForSeq2SeqLM.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"no model {model!r} ({str(error).strip().splitlines()[0]:.120}): download it once where there is "

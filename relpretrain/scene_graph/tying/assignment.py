@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from relpretrain.scene_graph.entity import Entity
 from relpretrain.scene_graph.geometry import Box, holds
@@ -76,6 +75,8 @@ def tie(caption: ParsedCaption, entities: Sequence[Entity], names: Names) -> lis
     pairs = [(r, _unlikely(r, fits, [box for _, _, box in boxed])) for r in caption.relations if r.subject != r.object]
     place: dict[int, int] = {}
     cost = own
+    from scipy.optimize import linear_sum_assignment  # a third of a second that other commands do without
+
     for _ in range(_ROUNDS):
         cost = own + _pair_costs(pairs, fits, place)
         rows, columns = linear_sum_assignment(np.where(fits, cost, _NEVER))

@@ -18,7 +18,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
-from relpretrain.checkpoints.writing import aside
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe, recipe_paths
@@ -46,6 +45,7 @@ from relpretrain.training.survival.checkpoint_io import CheckpointFiles
 from relpretrain.training.survival.peers import Peers
 from relpretrain.training.survival.preemption import Preemption
 from relpretrain.version import __version__
+from relpretrain.writing import aside
 
 DEFAULT_RUN = "runs/default"
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -62,11 +62,13 @@ def run(arguments: list[str]) -> RelationCLI:
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
     command, *rest = _with_recipes(arguments)
-    rest = _going_on(command, rest)
+    rest, new = _going_on(command, rest)
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
     arguments = [command, *with_settings(rest, recipe_paths(rest))]
     _check_recipes(arguments[1:])
+    if new is not None:
+        refuse(new)
     _quiet()
     return RelationCLI(
         RelationModule,
@@ -256,10 +258,10 @@ def _quiet() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
 
 
-def _going_on(command: str, arguments: list[str]) -> list[str]:
-    """The arguments with the checkpoint that `--ckpt_path` asks for; a new run is kept out of another one's folder."""
+def _going_on(command: str, arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments with the checkpoint that `--ckpt_path` asks for, and the folder that no other run may be in."""
     if _asks(arguments):
-        return arguments
+        return arguments, None
     settings = _merged(arguments)
     folder, wanted = Path(str(settings.get("run") or DEFAULT_RUN)), settings.get("ckpt_path")
     if wanted in ("auto", "last"):
@@ -268,13 +270,12 @@ def _going_on(command: str, arguments: list[str]) -> list[str]:
             raise ConfigError(f"--ckpt_path=auto: {folder / CHECKPOINTS} holds no whole checkpoint to {command}")
         arguments = with_checkpoint(arguments, found)
     if command != "fit":
-        return arguments
+        return arguments, None
     overwrite = settings.get("overwrite") is True or "--overwrite" in arguments
     if overwrite and wanted is not None:
         raise ConfigError("--overwrite begins a run anew and --ckpt_path goes on with one: give one of them")
-    if not overwrite and wanted is None and not _mapping(settings.get("trainer")).get("fast_dev_run"):
-        refuse(folder)
-    return arguments
+    passing = _mapping(settings.get("trainer")).get("fast_dev_run")
+    return arguments, None if overwrite or wanted is not None or passing else folder
 
 
 def _asks(arguments: list[str]) -> bool:

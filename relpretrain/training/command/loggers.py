@@ -12,9 +12,9 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from relpretrain.checkpoints.writing import aside
 from relpretrain.errors import ConfigError
 from relpretrain.training.command.resuming import METRICS, rows
+from relpretrain.writing import aside
 
 
 class TensorBoard(TensorBoardLogger):

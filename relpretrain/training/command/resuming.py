@@ -63,7 +63,7 @@ def with_settings(arguments: Sequence[str], recipes: Sequence[str]) -> list[str]
         ConfigError: If there are neither settings beside the checkpoint nor a recipe.
     """
     checkpoint = named_checkpoint(arguments)
-    if checkpoint is None or not checkpoint.is_file():
+    if checkpoint is None or not checkpoint.exists():
         return list(arguments)
     settings = settings_of(checkpoint)
     if settings is None and not recipes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 from pathlib import Path
@@ -12,9 +13,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
-from relpretrain.checkpoints.writing import remove_unfinished
+from relpretrain.checkpoints.sharded import are_shards
 from relpretrain.errors import CheckpointError, ConfigError, counted
 from relpretrain.training.survival.checkpoint_io import SAVED
+from relpretrain.writing import remove_unfinished
 
 try:
     import fcntl
@@ -26,7 +28,7 @@ _LOCK = ".lock"
 
 
 def saved(folder: Path) -> list[Path]:
-    """The checkpoint files of a run, whole or not."""
+    """The checkpoints of a run, whole or not: files, or folders of several processes."""
     return sorted((folder / CHECKPOINTS).glob("*.ckpt"))
 
 
@@ -43,7 +45,7 @@ def newest(folder: Path) -> Path | None:
         except CheckpointError as error:
             broken.append(str(error))
             continue
-        if content.get("optimizer_states"):  # else it holds weights alone
+        if content.get("optimizer_states") or are_shards(path):  # else it holds weights alone
             times[path] = (content.get(SAVED, path.stat().st_mtime), path.name == LAST)
     found = max(times, key=times.__getitem__, default=None)
     for line in broken:
@@ -58,7 +60,7 @@ def last(folder: Path) -> Path:
         ConfigError: If there is none.
     """
     path = folder / CHECKPOINTS / LAST
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(
             f"--ckpt_path=last: {path} does not exist; --ckpt_path=auto goes on from the newest whole checkpoint of "
             "the run's folder, or begins a new run where there is none"
@@ -104,7 +106,7 @@ class RunFolder(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Remove what is to be overwritten."""
         for path in saved(self.folder) if self.overwrite else ():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Let others use the folder."""

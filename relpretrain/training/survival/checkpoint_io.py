@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.file import write
+from relpretrain.checkpoints.sharded import are_shards, read_shards
 
 SAVED = "saved"
 """Entry of a checkpoint: when it was saved, in seconds since 1970; a copy of the file keeps it."""
@@ -44,6 +45,8 @@ class CheckpointFiles(TorchCheckpointIO):
         if _elsewhere(path):
             with fsspec.open(str(path), "rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True)
+        if are_shards(Path(path)):  # of several processes that sharded what this one has whole
+            return read_shards(Path(path), optimizers=True)
         return checkpoints.read_any(path, mapped=False)
 
 

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import torch.distributed as dist
 
-from relpretrain.distributed import gather_objects, is_distributed, rank
+from relpretrain.distributed import gather_objects, is_distributed, new_host_group, rank
 from relpretrain.errors import PeerLost
 
 _PATIENCE = 5.0
 """Seconds in which a process whose connection broke must be gone."""
 
+_SILENCE = 15.0
+"""Seconds without an answer after which a process is said to hang; the others come here at about the same time."""
+
+_AT_LEAST = 0.1
+"""Seconds in which a message that has arrived is taken."""
+
+_COLLECTIVE = re.compile(r"gloo|pair closure|timed out waiting|connection (closed|reset)", re.IGNORECASE)
+"""What the errors of collective calls say: those of gloo are mere RuntimeErrors, in several wordings."""
+
 
 class Peers(pl.Callback):
     """When a collective call fails, gives the error a cause: the process that it failed for (`PeerLost`).
 
-    A process of the same machine that is gone is named by all others; one that is elsewhere, or there and silent, by
-    rank 0.
+    A process of the same machine that is gone is named at once by all others; one that hangs, or is gone elsewhere,
+    when the time-out of the run's collective calls is over.
     """
 
     def __init__(self) -> None:
@@ -34,7 +45,7 @@ class Peers(pl.Callback):
         """Learn where the others are."""
         if is_distributed():
             self._everyone = gather_objects((socket.gethostname(), os.getpid()))
-            self._group = dist.new_group(backend="gloo")
+            self._group = new_host_group()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Name the process."""
@@ -46,22 +57,39 @@ class Peers(pl.Callback):
     def _gone(self) -> list[str]:
         host, until = socket.gethostname(), time.monotonic() + _PATIENCE
         while True:
-            gone = [(n, place, pid) for n, (place, pid) in enumerate(self._everyone) if place == host and _is_gone(pid)]
+            gone = [n for n, (place, pid) in enumerate(self._everyone) if place == host and _is_gone(pid)]
             if gone or time.monotonic() > until:
-                return [f"rank {number} (process {pid} on {place}) has died" for number, place, pid in gone]
+                return [f"rank {number} ({self._place(number)}) has died" for number in gone]
             time.sleep(0.1)
 
     def _silent(self) -> list[str]:
-        try:
-            patience = datetime.timedelta(seconds=_PATIENCE)
-            dist.monitored_barrier(self._group, timeout=patience, wait_all_ranks=True)
-        except RuntimeError as error:
-            return [f"some process does not answer: {' '.join(str(error).split())}"]
-        return []
+        """Greet all others, who do the same, for the time-out has passed for them, too; who does not is not there."""
+        others = [number for number in range(len(self._everyone)) if number != rank()]
+        until = time.monotonic() + _SILENCE
+        received: dict[int, Any] = {}
+        sent, silent = [], []
+        for number in others:
+            try:
+                sent.append(dist.isend(torch.zeros(1), number, group=self._group))
+                received[number] = dist.irecv(torch.zeros(1), number, group=self._group)
+            except RuntimeError:  # no connection any more
+                silent.append(number)
+        for number, answer in received.items():
+            try:
+                answer.wait(datetime.timedelta(seconds=max(until - time.monotonic(), _AT_LEAST)))
+            except RuntimeError:
+                silent.append(number)
+        return [f"rank {number} ({self._place(number)}) does not answer" for number in sorted(silent)]
+
+    def _place(self, number: int) -> str:
+        host, pid = self._everyone[number]
+        return f"process {pid} on {host}"
 
 
 def _of_a_collective(error: BaseException) -> bool:
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and bool(_COLLECTIVE.search(str(error)))
+    )
 
 
 def _is_gone(pid: int) -> bool:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from relpretrain.distributed import is_distributed
+from relpretrain.distributed import is_distributed, new_host_group
 
 CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 """Exit codes: a job that was preempted (143, to be queued again), or stopped by hand."""
@@ -79,7 +79,7 @@ class Preemption(pl.Callback):
         for number in CODES:  # Lightning puts all handlers back at the end, whatever the end
             signal.signal(number, self._note)
         if is_distributed():
-            self._group = dist.new_group(backend="gloo")  # on the hosts: the devices go on meanwhile
+            self._group = new_host_group()  # on the hosts: the devices go on meanwhile
 
     def _note(self, number: int, frame: Any) -> None:
         if os.getpid() != self._owner:  # a data worker's copy

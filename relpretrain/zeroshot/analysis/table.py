@@ -25,6 +25,10 @@ LOWER_IS_BETTER = frozenset({"brittleness", "items that equal scores decide", "t
 """Names of rows of which a lower figure is the better one."""
 
 
+_LARGEST = 10**15
+"""No count is larger; a float holds these exactly."""
+
+
 @dataclass(frozen=True)
 class Row:
     """Accuracy, or another share, on one category of items.
@@ -98,14 +102,38 @@ class Table:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Table:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError: If a value is of another kind.
+            LookupError: If one is missing.
+        """
         rows = []
         for r in state["rows"]:
             low, high = r["interval"] or (float("nan"), float("nan"))
             value = float("nan") if "value" in r and r["value"] is None else r.get("value")
-            rows.append(Row(r["category"], r["n"], r["correct"], low, high, r["details"], value))
+            details = r["details"]
+            _are((int, float), low, high, *(() if value is None else (value,)), *dict.values(details))
+            _are(int, r["n"], r["correct"])
+            _are(str, r["category"])
+            rows.append(Row(r["category"], r["n"], r["correct"], low, high, details, value))
         names, notes = (state["task"], state["split"], state["protocol"]), tuple(state["notes"])
-        return cls(*names, tuple(rows), notes, state.get("version", ""))
+        version = state.get("version", "")
+        _are(str, *names, *notes, version)
+        if not rows:
+            raise LookupError("a table without rows")
+        return cls(*names, tuple(rows), notes, version)
+
+
+def _are(kind: type | tuple[type, ...], *values: Any) -> None:
+    """Refuse values of another kind, and numbers that no figure is.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    for value in values:
+        if not isinstance(value, kind) or (isinstance(value, int) and abs(value) > _LARGEST):
+            raise TypeError(f"{value!r:.80} stands where another kind of value is expected")
 
 
 def images_of(records: Sequence[Mapping[str, Any]]) -> list[str] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.showing import markdown
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import LOWER_IS_BETTER, OVERALL, Row
 from relpretrain.zeroshot.report.html import render_template
 from relpretrain.zeroshot.report.page import TEMPLATE, Cell, Grid, Section, range_of
@@ -53,16 +54,15 @@ class Board:
 
     def write(self, folder: Path) -> None:
         """Write the page, Markdown and JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{BOARD_NAME}.html").write_text(self.to_html(), encoding="utf-8")
+        write_text(folder / f"{BOARD_NAME}.html", self.to_html())
         parts = ["# Results side by side\n"]
         for contest in self.contests:
             rows = [_flat(row) for row in _rows(contest)]
             parts += [f"## {markdown(contest.title)}\n", markdown_table(_header(contest), rows)]
             parts += [*(f"- {markdown(note)}" for note in contest.notes), ""]
-        (folder / f"{BOARD_NAME}.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+        write_text(folder / f"{BOARD_NAME}.md", "\n".join(parts) + "\n")
         state = {"metadata": self.metadata, "contests": [_state(contest) for contest in self.contests]}
-        (folder / f"{BOARD_NAME}.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / f"{BOARD_NAME}.json", json.dumps(state, indent=1) + "\n")
 
     def to_html(self) -> str:
         """The page."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table
 from relpretrain.zeroshot.report.html import render_template
 from relpretrain.zeroshot.report.plot import Axis, Plot, Point, symmetric_axis
@@ -94,8 +95,7 @@ def write_page(path: Path, report: Report, find: Find = lambda name: None) -> No
         report: The report.
         find: Gives the path of an image by the name that items know it by; None where it is not at hand.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_html(report, find), encoding="utf-8")
+    write_text(path, to_html(report, find))
 
 
 def to_html(report: Report, find: Find = lambda name: None) -> str:

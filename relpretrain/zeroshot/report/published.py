@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.table import Table
 
 FILE = Path(__file__).with_name("published.json")
@@ -74,6 +75,16 @@ def published_tables() -> tuple[PublishedTable, ...]:
         rest = (table.get("digits", 1), table.get("caveat", ""))
         tables.append(PublishedTable(*head, tuple(table["columns"]), tuple(rows), *rest))
     return tuple(tables)
+
+
+def published_line(task: str) -> str:
+    """The line of a task's card that says whose figures are at hand."""
+    found: dict[str, set[str]] = {}
+    for table in published_tables():
+        for row in table.rows if table.task == task else ():
+            found.setdefault(row.source, set()).add(row.model)
+    said = "; ".join(f"{counted(len(models), 'model')} of {source}" for source, models in found.items())
+    return f"- **Published figures at hand**: {said or 'none that could be read at its source'}\n"
 
 
 def published_for(table: Table) -> PublishedTable | None:

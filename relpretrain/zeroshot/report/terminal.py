@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 
 from relpretrain.reading import read_json
 from relpretrain.showing import literal, markdown
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.results.comparison import Comparison
 from relpretrain.zeroshot.results.items import ITEMS_NAME, ItemResult, write_items
@@ -67,9 +68,8 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """Write the report into a folder, as JSON and Markdown, and its items as CSV."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / JSON_NAME).write_text(self.to_json(), encoding="utf-8")
-        (folder / MARKDOWN_NAME).write_text(self.to_markdown(), encoding="utf-8")
+        write_text(folder / JSON_NAME, self.to_json())
+        write_text(folder / MARKDOWN_NAME, self.to_markdown())
         if self.items:
             write_items(folder / ITEMS_NAME, self.items)
 
@@ -98,7 +98,8 @@ def read_report(path: Path) -> Report:
     """
     try:
         state = read_json(path, "a zero-shot report")
-        return Report(tuple(Table.from_dict(table) for table in state["tables"]), (), state["metadata"])
+        tables = tuple(Table.from_dict(table) for table in state["tables"])
+        return Report(tables, (), {str(name): said for name, said in dict.items(state["metadata"])})
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a zero-shot report: {type(error).__name__}: {error}") from error
 

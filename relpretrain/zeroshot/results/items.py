@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from relpretrain.showing import from_cell, to_cell
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.statistics import linked
 from relpretrain.zeroshot.tasks.common.base import Item, Task, UndecidedError
 from relpretrain.zeroshot.tasks.common.source import Record
@@ -131,14 +133,14 @@ def item_images(task: Task, records: Sequence[Record]) -> Callable[[Any], Hashab
 
 def write_items(path: Path, results: Sequence[ItemResult]) -> None:
     """Write a table of items as CSV; texts, roles and scores are JSON lists in their cells."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for r in results:
-            lists = (json.dumps(cell, ensure_ascii=False) for cell in (r.texts, r.roles, r.scores))
-            words = map(to_cell, (r.model, r.task, r.split, r.category, r.id, r.image))
-            writer.writerow((*words, *lists, int(r.right)))
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for r in results:
+        lists = (json.dumps(cell, ensure_ascii=False) for cell in (r.texts, r.roles, r.scores))
+        words = map(to_cell, (r.model, r.task, r.split, r.category, r.id, r.image))
+        writer.writerow((*words, *lists, int(r.right)))
+    write_text(path, table.getvalue())
 
 
 def read_items(path: Path) -> list[ItemResult]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.showing import from_cell, to_cell
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import Row, Table
 from relpretrain.zeroshot.tasks.common.rows import read_rows
 
@@ -121,11 +123,11 @@ def add_to_leaderboard(path: Path, figures: Iterable[Figure]) -> int:
     """
     known = {figure.key: figure for figure in (read_leaderboard(path) if path.is_file() else [])}
     known |= {figure.key: figure for figure in figures}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(Figure)], lineterminator="\n")
-        writer.writeheader()
-        for figure in known.values():
-            state = {name: to_cell(v) if isinstance(v, str) else v for name, v in asdict(figure).items()}
-            writer.writerow({name: "" if value != value else value for name, value in state.items()})
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, [field.name for field in fields(Figure)], lineterminator="\n")
+    writer.writeheader()
+    for figure in known.values():
+        state = {name: to_cell(v) if isinstance(v, str) else v for name, v in asdict(figure).items()}
+        writer.writerow({name: "" if value != value else value for name, value in state.items()})
+    write_text(path, table.getvalue())
     return len(known)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relpretrain.writing import write_text
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.rows import read_rows
@@ -46,7 +47,7 @@ _KINDS = {
     **dict.fromkeys(("image", "secondary_tag"), _Kind("a text or null", lambda v: v is None or isinstance(v, str))),
     **dict.fromkeys(_TEXTS.split(), _Kind("a text", lambda value: isinstance(value, str))),
     **dict.fromkeys(_COUNTS.split(), _Kind("a whole number from 0", _whole(0))),
-    **dict.fromkeys(("classes", "templates", "choices"), _Kind("a whole number from 1", _whole(1))),
+    **dict.fromkeys(("classes", "templates", "choices", "texts", "images"), _Kind("a whole number from 1", _whole(1))),
     **dict.fromkeys(("rank", "free_rank"), _Kind("a whole number or null", lambda v: v is None or _whole(0)(v))),
 }
 """By the name of a value."""
@@ -117,8 +118,7 @@ def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:
 
 def write_scores(path: Path, records: Sequence[Record]) -> None:
     """Write a score file, in the form of the published files of fine-grained-evals."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def read_scores(path: Path) -> list[Record]:
@@ -159,6 +159,10 @@ def task_of(records: Sequence[Record], path: Path) -> str:
     """
     for name, task in TASKS.items():
         if task.recognises(records[0]):
+            odd = next((n for n, record in enumerate(records, start=1) if not task.recognises(record)), None)
+            if odd is not None:
+                raise ValueError(f"{path} holds scores of {name}, but those of its line {odd} are of something else: "
+                                 "give each task a file of its own.")  # fmt: skip
             return name
     raise ValueError(f"{path} is no score file of a known task: its lines have {', '.join(records[0])}.")
 

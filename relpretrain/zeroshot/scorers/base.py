@@ -58,6 +58,10 @@ class CosineScorer:
         """Take over the texts that reached the limit in another process."""
         self._at_limit |= texts
 
+    def forget_limits(self, texts: Set[str]) -> None:
+        """Leave texts out of the next notes."""
+        self._at_limit -= texts
+
     def note_lengths(self, texts: Sequence[str], lengths: Sequence[int]) -> None:
         """Remember which texts take as many tokens as there may be."""
         self._at_limit.update(t for t, length in zip(texts, lengths, strict=True) if length == self.max_tokens)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relpretrain.features import patch_mask
-from relpretrain.types import Backbone, CachedFusion, Regions
+from relpretrain.types import Backbone, CachedFusion, Regions, send
 from relpretrain.zeroshot.scorers.base import CosineScorer, check_pairs, cosine_logits
 from relpretrain.zeroshot.scorers.batches import rectangles
 
@@ -102,7 +102,7 @@ class MatchScorer(CosineScorer):
         """Encode PIL images, each once."""
         parts = []
         for start in range(0, len(images), self.batch_size):
-            pixels = self.preprocess.images(list(images[start : start + self.batch_size])).to(self.device)
+            pixels = send(self.preprocess.images(list(images[start : start + self.batch_size])), self.device)
             with autocast(self.precision):
                 parts.append(self.backbone.encode_image(pixels))
         if not parts:
@@ -130,7 +130,7 @@ class MatchScorer(CosineScorer):
             rows = [row for row, i in enumerate(index) if start <= i < start + len(few)]
             order += rows
             regions = Regions(torch.tensor([index[row] - start for row in rows]), masks[rows])
-            pixels = self.preprocess.images(list(few)).to(self.device)
+            pixels = send(self.preprocess.images(list(few)), self.device)
             with autocast(self.precision):
                 found = self.backbone.encode_image(pixels, Regions(*(part.to(self.device) for part in regions)))
             if found.region_tokens is None or found.region_mask is None:

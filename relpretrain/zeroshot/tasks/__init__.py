@@ -15,6 +15,7 @@ from relpretrain.zeroshot.tasks.composition.sugarcrepe_pp import SugarCrepePP
 from relpretrain.zeroshot.tasks.composition.svo import SVO
 from relpretrain.zeroshot.tasks.composition.valse import VALSE
 from relpretrain.zeroshot.tasks.composition.winoground import Winoground
+from relpretrain.zeroshot.tasks.relations.detection import HICO, OPEN_IMAGES, Detection
 from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes
 from relpretrain.zeroshot.tasks.relations.predcls import PredCls
 from relpretrain.zeroshot.tasks.relations.vsr import VSR
@@ -60,6 +61,8 @@ _ALL: tuple[Task, ...] = (
     *LONG_TEXTS,
     Classification(),
     PredCls(),
+    Detection("hico", HICO),
+    Detection("open_images", OPEN_IMAGES),
     GraphProbes(),
 )
 

@@ -103,6 +103,7 @@ def test_a_killed_run_goes_on(cluster, shards, tmp_path):
         (["--ray", "--workers", "2"], "--workers is for work without Ray, which has --actors"),
         (["--ray", "--gpus-per-actor", "1.5"], "must be a share of a GPU or a whole number of them, got 1.5"),
         (["--ray"], 'pip install "relpretrain[ray]"'),
+        (["--ray", "--tagger", "tagger.ckpt"], "--ray is for parsers of captions"),
     ],
 )
 def test_mistakes_are_one_line(shards, tmp_path, capsys, monkeypatch, more, told):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from relpretrain.data.join.formats import FORMATS, annotations
+from relpretrain.data.join.formats import FORMATS, annotated
 from relpretrain.data.join.records import Choice
 from relpretrain.data.join.rows import annotation_files, rows
 from relpretrain.progress import Meter
@@ -74,6 +74,14 @@ def test_gbc_captions_and_boxes():
     assert [entity["label"] for entity in record["entities"]] == ["A red cup.", "One of two."]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("odd", [None, 3, "x", [], [3], {"a": 1}, [[]], [{"descs": 3, "bbox": [], "in_edges": "x"}]])
+def test_odd_values_are_no_crash(name, odd):
+    columns = ("vertices", "original_caption", "labels", "bboxes", "relations", "attributes", "captions", "weights")
+    for column in (*columns, "vlm_caption", "raw_caption", "entities", "caption_weights", "caption", "det_scores"):
+        FORMATS[name].record({column: odd, "width": odd}, Choice(), Counter(), "a")
+
+
 def test_provision_files_go_together(tmp_path):
     (tmp_path / "a-objects.json").write_text(
         '{"7": {"data_path": "x/7.jpg", "source": null, "annotation": {"width": 40, "height": 20, '
@@ -86,7 +94,7 @@ def test_provision_files_go_together(tmp_path):
     )
     dropped = Counter()
     files = annotation_files([tmp_path])
-    (found,) = annotations(files, "provision", "image_id", Choice(min_score=0.1), dropped, Meter())
+    (found,) = annotated(files, "provision", "image_id", Choice(min_score=0.1), dropped, Meter())
     name, record = found
     assert name == "7"
     assert record["entities"] == [
@@ -102,14 +110,14 @@ def test_json_files_of_one_image_each_are_named_by_their_path(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x/1.json").write_text('{"ImagePath": "b/0007.jpg", "raw_caption": "r", "longSV_captions": "l"}')
     (tmp_path / "x/2.json").write_text('{"raw_caption": "of the file"}')
-    found = dict(annotations(annotation_files([tmp_path]), "dreamlip", "key", Choice(), Counter(), Meter()))
+    found = dict(annotated(annotation_files([tmp_path]), "dreamlip", "key", Choice(), Counter(), Meter()))
     assert found == {"0007.jpg": {"captions": ["r", "l"]}, "2": {"captions": ["of the file"]}}
 
 
 def test_rows_without_name_or_content_are_counted(tmp_path):
     (tmp_path / "a.csv").write_text("url,vlm_caption\n,lost\nhttps://a.example,\nhttps://b.example,kept\n")
     dropped = Counter()
-    found = list(annotations([tmp_path / "a.csv"], "pixelprose", "url", Choice(), dropped, Meter()))
+    found = list(annotated([tmp_path / "a.csv"], "pixelprose", "url", Choice(), dropped, Meter()))
     assert found == [("https://b.example", {"captions": ["kept"]})]
     assert dropped == {"annotation_without_name": 1, "empty_annotation": 1}
 
@@ -125,9 +133,8 @@ def test_parquet_reads_the_wanted_columns_in_batches(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    table = pyarrow.table(
-        {"url": [f"u{i}" for i in range(1200)], "vlm_caption": ["c"] * 1200, "toxicity": [0.5] * 1200}
-    )
+    columns = {"url": [f"u{i}" for i in range(1200)], "vlm_caption": ["c"] * 1200, "toxicity": [0.5] * 1200}
+    table = pyarrow.table(columns)
     parquet.write_table(table, tmp_path / "a.parquet")
     found = list(rows(tmp_path / "a.parquet", ("url", "vlm_caption", "absent"), Counter(), Meter()))
     assert len(found) == 1200

@@ -162,6 +162,21 @@ def test_a_graph_by_key_in_pixels_of_the_original(shards, tmp_path):
     assert [r["subject"] for r in twice["000000004"]["relations"]] == [0, 2]
 
 
+def test_a_graph_follows_the_captions_that_it_was_read_from(tmp_path):
+    read = {"caption": 0, "span": [0, 3], "source": "lexicon"}
+    own = {"captions": ["cat"], "entities": [{"label": "cat", **read}]}
+    write_tar(tmp_path / "in/a.tar", {"0.jpg": jpeg(), "0.json": own})
+    new = {"key": "0", "captions": ["dog sits"], "entities": [{"label": "dog", **read}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(new))
+    words = ("--annotations", tmp_path / "a.jsonl", "--format", "jsonl", "--on", "key", "--join-graphs", "add")
+    assert join(tmp_path / "in", *words, "--out", tmp_path / "out") == 0
+    assert [e["caption"] for e in samples(tmp_path / "out")[0]["0"]["entities"]] == [0, 1]
+    assert join(tmp_path / "in", *words, "--join-captions", "replace", "--out", tmp_path / "other") == 0
+    cat, dog = samples(tmp_path / "other")[0]["0"]["entities"]
+    assert not {"caption", "span"} & cat.keys()
+    assert (dog["caption"], dog["span"]) == (0, [0, 3])
+
+
 def test_one_name_of_two_images_is_refused(tmp_path, capsys):
     for name, color in (("a", 1), ("b", 2)):
         write_tar(tmp_path / f"in/{name}.tar", {"0.jpg": jpeg(color=(color, 0, 0)), "0.txt": b"x"})

@@ -156,6 +156,21 @@ def test_graphs(write):
     assert torch.allclose(batch.entities.boxes[words.index("dog")], torch.tensor((28 / 40, 16 / 30, 20 / 40, 24 / 30)))
 
 
+def test_all_pairs_of_some_boxes(write):
+    """For a tagger: every ordered pair, those without a relation under an empty name."""
+    examples, loaded = write("graphs", 6, boxes_per_image=3)
+    batch = collate("graphs", examples, loaded.pad_token_id)
+    words = [text.split()[1] for text in _texts(batch.entities, loaded)]
+    ends = zip(batch.subjects.tolist(), batch.relations, batch.objects.tolist(), strict=True)
+    found = [(words[s], relation, words[o]) for s, relation, o in ends]
+    true = {("cat", "beside", "dog"), ("dog", "on", "tree"), ("tree", "under", "cat")}
+    false = {("dog", "", "cat"), ("tree", "", "dog"), ("cat", "", "tree")}
+    assert len(found) == 36
+    assert set(found) == true | false
+    images = batch.entities.image_index
+    assert torch.equal(images[batch.subjects], images[batch.objects])
+
+
 def test_triplets_stay_in_the_vocabulary(write):
     examples, loaded = write("graphs", 6, vocabulary=RelationVocabulary(["on"]), relations_per_image=2)
     assert collate("graphs", examples, loaded.pad_token_id).relations == ("on",) * 6

@@ -1,6 +1,7 @@
 """What a host's own tokenizer writes is right: ids, special tokens, padding and length."""
 
 import pickle
+import time
 
 import pytest
 import torch
@@ -176,3 +177,13 @@ def test_whether_labels_end_with_a_separator_is_the_tokenizers_affair(tmp_path):
 def test_what_cannot_be_called_is_refused():
     with pytest.raises(ValueError, match="cannot be called"):
         text_encoder(object(), LENGTH)
+
+
+@pytest.mark.parametrize("piece", ["a", "a ", "."])
+def test_of_ten_megabytes_a_beginning_is_tokenised(theirs, piece):
+    encoder = text_encoder(theirs, LENGTH)
+    text, start = piece * 10_000_000, time.perf_counter()
+    assert encoder.caption(text) == encoder.caption(text[:50_000])
+    encoder.fits([text])
+    assert time.perf_counter() - start < 5  # seconds
+    assert encoder._length.cache_info().currsize <= 2

@@ -62,6 +62,12 @@ def test_bad_sample_is_named_by_its_reason(tmp_path, image, content, reason):
     assert _made(_pipeline(tmp_path, "graphs"), _shard(tmp_path, image, content)) == (None, [reason])
 
 
+def test_weights_of_captions_matter_where_captions_are_drawn(tmp_path):
+    index = _shard(tmp_path, picture(), _graph(caption_weights=[1]))  # of two captions
+    assert _made(_pipeline(tmp_path, "captions"), index) == (None, ["malformed_caption_weights"])
+    assert _made(_pipeline(tmp_path, "graphs"), index)[0] is not None
+
+
 def test_graph_does_not_matter_to_captions(tmp_path):
     index = _shard(tmp_path, picture(), _graph(relations=[{"subject": 0}]))
     assert _made(_pipeline(tmp_path, "captions"), index)[0] is not None

@@ -250,5 +250,17 @@ def test_of_a_very_long_text_a_beginning_is_tokenised(tokenizer, clean):
 )
 def test_long_texts_are_cleaned_as_short_ones(text, monkeypatch):
     beginning = clean_caption(text)
-    monkeypatch.setattr("relpretrain.data.pipeline.text._LONG", 10**9)
+    monkeypatch.setattr("relpretrain.data.pipeline.text.LONG", 10**9)
     assert beginning == clean_caption(text)
+
+
+@pytest.mark.parametrize("piece", ["a", "猫", ".", " ", "\u0301", "a\n"], ids=ascii)
+def test_ten_megabytes_take_no_time_whatever_they_are(tokenizer, piece):
+    encoder = TextEncoder(tokenizer, 40)
+    text = piece * (10_000_000 // len(piece.encode()))
+    start = time.perf_counter()
+    tokens = encoder.caption(text)
+    encoder.fits([text])
+    assert time.perf_counter() - start < 3  # seconds; it was a minute
+    assert tokens == encoder.caption(text[:20_000])
+    assert encoder._remembered.cache_info().currsize == 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from relpretrain.errors import ConfigError
-from relpretrain.scene_graph.parse import build_parser
+from relpretrain.scene_graph.parse import ParsedCaption, build_parser
 from relpretrain.scene_graph.parse.dependencies import read_tree
 
 
@@ -102,6 +102,11 @@ def test_the_span_of_words_apart_is_their_longest_part():
     text = "man/NN/ROOT/0 eats/VBZ/acl/0 pizza/NN/dobj/1 in/IN/prep/1 front/NN/pobj/3 of/IN/prep/4 house/NN/pobj/5"
     parsed = read_tree(tree(text))
     assert [r.span for r in parsed.relations] == [(4, 8), (15, 26)]
+
+
+def test_a_tree_too_deep_to_walk_gives_no_record():
+    names = " ".join(f"cat/NN/conj/{max(0, i - 1)}" for i in range(3000))
+    assert read_tree(tree(f"{names} on/IN/prep/0 sofa/NN/pobj/3000")) == ParsedCaption()
 
 
 def test_what_is_missing_is_told(monkeypatch):

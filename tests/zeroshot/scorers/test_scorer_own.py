@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     int(transformers.__version__.partition(".")[0]) < 5, reason="made with the classes of transformers 5"
 )
 
-TEXTS = ["a red cat", "A Dog.", "a", "a red cat", "the cat is to the left of a small red dog"]
+TEXTS = ["a red cat", "A Dog.", "a", "", "the cat is to the left of a small red dog"]
 INDEX = [0, 2, 1, 1, 0]
 KINDS = ["clip", "siglip2", "siglip2_fixed", "blip", "blip2"]
 
@@ -151,6 +151,27 @@ def test_vqa_score_is_the_probability_of_yes(tmp_path):
     assert scorer.notes() == ("score: P('Yes') after 'Does this figure show \"TEXT\"? Please answer yes or no.'",)
     with pytest.raises(ValueError, match=r"needs \{\} in the place of the text"):
         VQAScorer(name, question="yes or no?")
+
+
+@torch.inference_mode()
+def test_a_batch_of_questions_about_images_of_several_sizes_is_as_one_at_a_time(tmp_path):
+    name = foreign.write_qwen(tmp_path)
+    images = [pictures(1)[0].resize(size) for size in ((48, 48), (64, 32), (40, 60))]
+    index, texts = [0, 1, 1, 2], ["a red cat", "a dog", "a", "the cat is to the left of a dog"]
+    found = {}
+    for batch_size in (1, 3):
+        scorer = VQAScorer(name, batch_size=batch_size)
+        logits = scorer.score(scorer.encode_images(images), index, texts)
+        found[batch_size] = torch.softmax(logits.double(), dim=-1)[:, 1]
+    torch.testing.assert_close(found[1], found[3], rtol=1e-4, atol=0)
+    model = transformers.Qwen2VLForConditionalGeneration.from_pretrained(name).eval()
+    processor = transformers.AutoProcessor.from_pretrained(name)
+    for i, text, value in zip(index, texts, found[3], strict=True):
+        prompt = f'<|vision_start|><|image_pad|><|vision_end|>Does this figure show "{text}"? Please answer yes or no.'
+        inputs = processor(images=[images[i]], text=[prompt], return_tensors="pt")
+        said = model(**inputs).logits[0, -1].softmax(dim=-1)
+        yes = processor.tokenizer.convert_tokens_to_ids("Yes")
+        assert float(value) == pytest.approx(float(said[yes]), rel=1e-4)
 
 
 class Tight:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from relpretrain.zeroshot.command import cards, main
+from relpretrain.zeroshot.report.published import published_line
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.card import Card
 
@@ -36,13 +37,19 @@ def test_the_command_lists_tasks_and_shows_cards(capsys):
     assert [line.split()[0] for line in lines] == list(TASKS)
     assert main(["--card", "aro"]) == 0
     shown = capsys.readouterr().out
-    assert shown == TASKS["aro"].card.markdown()
+    assert shown == TASKS["aro"].card.markdown() + published_line("aro")
     assert "visual_genome_relation.json" in shown
     assert "relation`: 23,937 items" in shown
+    assert main(["--list", "--tasks", "cola", "aro"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["cola", "aro"]
     assert main(["--card"]) == 0
     assert capsys.readouterr().out == cards(list(TASKS))
 
 
 def test_a_misspelt_task_gets_a_suggestion(capsys):
-    assert main(["--card", "winogrund"]) == 2
-    assert "Unknown task 'winogrund'; did you mean 'winoground'?" in capsys.readouterr().err
+    for what in (["--card", "winogrund"], ["--list", "--tasks", "winogrund"], ["--card", "--tasks", "winogrund"]):
+        assert main(what) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.count("\n") == 1
+        assert "Unknown task 'winogrund'; did you mean 'winoground'?" in said.err

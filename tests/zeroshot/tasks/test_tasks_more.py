@@ -159,7 +159,6 @@ def test_boxes_are_encoded_in_their_image_where_a_scorer_can(data):
 
 MISSING = {
     "mmvp": "Questions.csv",
-    "vismin": "sim_solution.csv",
     "cola": "COLA_multiobjects_matching_benchmark.json",
     "negbench": "VOC2007_mcq_llama3.1_rephrased.csv",
     "hard_positives": "swapped_data/vl_checklist_relations.json",
@@ -188,6 +187,11 @@ BROKEN = {
         [{"query": "a", "keys": ["b"], "label": 3}],
         "'label' is the number of a key, 0 to 0",
     ),
+    "spec/count/image2text.json": ([{"query": "a", "keys": [], "label": 0}], "'keys' is empty"),
+    "eqben/rows.json": (
+        [{"caption0": "a", "caption1": "b", "image0": "c", "image1": None}],
+        "lacks 'image1' or 'image_1'; it has caption0, caption1, image0",
+    ),
     "fgovd/h_attributes_llava.jsonl": (
         {"img_path": "a", "pos_expression": "a", "neg_expression": []},
         "at least one false",
@@ -204,6 +208,48 @@ def test_malformed_rows_are_named(tmp_path, file):
     with pytest.raises(ValueError, match=message) as error:
         TASKS[file.partition("/")[0]].items(Source(tmp_path))
     assert str(path) in str(error.value)
+
+
+def test_items_of_one_id_are_told_before_anything_is_scored(data, tmp_path):
+    shutil.copytree(data / "vismin", tmp_path / "vismin")
+    path = tmp_path / "vismin" / "test.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match=r"VisMin: 2 items in .* have the id 'vismin/object/0'"):
+        TASKS["vismin"].items(Source(tmp_path))
+
+
+def texts_of_vismin(folder):
+    return [item.texts for item in TASKS["vismin"].items(Source(folder))[""][::2]]
+
+
+def test_vismin_texts_stand_as_the_solution_says_or_in_order(data, tmp_path):
+    folder = tmp_path / "vismin"
+    shutil.copytree(data / "vismin", folder)
+    swapped, straight = ("red", "blue"), ("blue", "red")
+    assert texts_of_vismin(tmp_path)[0] == swapped
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    (folder / "test.jsonl").write_text("".join(json.dumps(r | {"id": 7 + n}) + "\n" for n, r in enumerate(rows)))
+    assert texts_of_vismin(tmp_path)[0] == swapped  # other numbers, the same rows
+    (folder / "test.jsonl").write_text("".join(json.dumps(r | {"id": 7 + n}) + "\n" for n, r in enumerate(rows[1:])))
+    with pytest.raises(ValueError, match="says nothing of VisMin item relation/7: it is of another version"):
+        texts_of_vismin(tmp_path)
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = (folder / "sim_solution.csv").read_text()
+    (folder / "sim_solution.csv").write_text(said + said.splitlines()[-1] + "\n")
+    with pytest.raises(ValueError, match="is a second one of relation 1"):
+        texts_of_vismin(tmp_path)
+    (folder / "sim_solution.csv").unlink()
+    assert texts_of_vismin(tmp_path)[0] == straight
+    (part, *_), _ = prepare(["vismin"], Source(tmp_path))
+    assert "texts in the order of their images" in part.notes[0]
+
+
+def test_files_that_the_datasets_library_writes_beside_rows_are_no_rows(data, tmp_path):
+    shutil.copytree(data / "eqben", tmp_path / "eqben")
+    (tmp_path / "eqben" / "eqben_subset_10percent_final.json").rename(tmp_path / "eqben" / "rows.json")
+    for name in ("dataset_dict.json", "state.json", "dataset_info.json"):
+        (tmp_path / "eqben" / name).write_text('{"splits": ["test"]}')
+    assert len(TASKS["eqben"].items(Source(tmp_path))[""]) == 6
 
 
 def test_pairs_of_two_types_are_refused(data, tmp_path):
@@ -262,10 +308,28 @@ def test_files_may_lie_a_folder_deeper_and_columns_be_written_otherwise(data, tm
     assert figures(found["colorswap"])["group"] == pytest.approx(1 / 3)
 
 
+def unsized(lines):
+    """Lines that do not say how many texts and images an item has, as those of others."""
+    return [{name: value for name, value in line.items() if name not in ("texts", "images")} for line in lines]
+
+
+def test_lines_that_do_not_say_how_many_options_there_are_get_a_note(data, tmp_path, capsys):
+    part = prepare(["crepe"], Source(data))[0][0]
+    records = part.task.score(ConstantScorer(), part.items)
+    for name, lines in (("ours", records), ("theirs", unsized(records))):
+        write_scores(tmp_path / f"{name}.jsonl", lines)
+        assert main(["--scores", str(tmp_path / f"{name}.jsonl")]) == 0
+        assert ("do not say how many options" in capsys.readouterr().out.replace("\n", " ")) == (name == "theirs")
+
+
 @pytest.mark.parametrize(
     ("task", "change", "said"),
     [
-        ("snare", lambda lines: lines[:1], "has scores of 1 texts and 1 images only, too few for"),
+        ("snare", lambda lines: lines[:1], "of its 3 texts with each of its 1 images; it has 1 of 3"),
+        ("snare", lambda lines: unsized(lines[:1]), "has scores of 1 texts and 1 images only, too few for"),
+        ("crepe", lambda lines: lines[:-1], "of its 2 texts with each of its 1 images; it has 1 of 2"),
+        ("fgovd", lambda lines: lines[:-1], "of its 3 texts with each of its 1 images; it has 2 of 3"),
+        ("spec", lambda lines: lines[:-1], "of its 3 texts with each of its 1 images; it has 2 of 3"),
         ("hard_positives", lambda lines: lines[:2], "of its 3 texts with each of its 1 images; it has 2 of 3"),
         ("colorswap", lambda lines: lines[:2], "of its 2 texts with each of its 2 images; it has 2 of 4"),
         ("colorswap", lambda lines: lines[:1], "of its 2 texts with each of its 2 images; it has 1 of 4"),

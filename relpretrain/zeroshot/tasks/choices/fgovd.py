@@ -10,14 +10,21 @@ from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.rules import TEXT
 from relpretrain.zeroshot.tasks.common.base import Item, score_items
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.grid import Grid, GridTask, Puzzle
+from relpretrain.zeroshot.tasks.common.grid import Grid, GridTask, Puzzle, with_sizes
 from relpretrain.zeroshot.tasks.common.rows import box_of, cell, find_file, image_cell, read_rows
 from relpretrain.zeroshot.tasks.common.source import Record, Source, list_of_texts, select_splits
 
 if TYPE_CHECKING:
     from relpretrain.types import PairScorer
 
-SIZES = {"hard": 3545, "medium": 2968, "easy": 1299, "trivial": 3545}
+SIZES = {
+    "hard": (3545, "ff37d27b42e426dc"),
+    "medium": (2968, "deb9f797b8f6b95e"),
+    "easy": (1299, "064c852d62b35913"),
+    "trivial": (3545, "221e7196b2c0827a"),
+}
+"""Boxes of each set, and the digest of its items."""
+
 FILES = {
     "hard": ("h_attributes_llava.jsonl", "1_attributes_llava.jsonl"),
     "medium": ("m_attributes_llava.jsonl", "2_attributes_llava.jsonl"),
@@ -44,9 +51,7 @@ CARD = Card(
     not_comparable="FG-OVD's own mAP and mean rank of detectors; 37 of the 3,545 hard items have fewer than ten false "
     "texts, so that chance is above 1 in 11; a box that is cut out is another question than a region in its image, and "
     "the note of the table says which it was",
-    versions=tuple(
-        Version("b1af1cd", n, {"": size}, "ff37d27b42e426dc" if n == "hard" else "") for n, size in SIZES.items()
-    ),
+    versions=tuple(Version("b1af1cd", n, {"": size}, found) for n, (size, found) in SIZES.items()),
     downloads={
         names[0]: f"https://raw.githubusercontent.com/360CVGroup/FG-CLIP/HEAD/data/fgovd/{names[0]}"
         for names in FILES.values()
@@ -77,7 +82,7 @@ class FGOVD(GridTask):
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """By the scorer's encodings of regions, where it has some."""
         regions = getattr(scorer, "encode_regions", None)
-        records = score_items(scorer, items, done, regions)
+        records = score_items(scorer, with_sizes(items), done, regions)
         way = "cut out" if regions is None else str(getattr(scorer, "region_way", "encoded in the whole image"))
         return [record | {"box": way} for record in records]
 

@@ -72,6 +72,8 @@ def _puzzle(split: str, home: Path, key: str, row: Any, path: Path) -> Puzzle:
     """The puzzle of a row of a set in the folder `home`, by which its images are named."""
     name, where = home.name, f"Query {key} of {path}"
     query, keys = cell(row, ("query",), where), list_of_texts(cell(row, ("keys",), where), f"{where}: 'keys'")
+    if not keys:
+        raise ValueError(f"{where}: 'keys' is empty.")
     label = cell(row, ("label",), where)
     if not isinstance(label, int) or not 0 <= label < len(keys):
         raise ValueError(f"{where}: 'label' is the number of a key, 0 to {len(keys) - 1}, not {label!r}.")

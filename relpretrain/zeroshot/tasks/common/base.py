@@ -13,6 +13,7 @@ from PIL import Image
 
 from relpretrain.pixels import BROKEN, decode
 from relpretrain.zeroshot.analysis.table import Table
+from relpretrain.zeroshot.tasks.common.ahead import Ahead, Answer, current, forget_limits, learn_limits
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.source import Record, Source
 
@@ -224,7 +225,7 @@ def score_items(
     done: list[Record] | None = None,
     encode_regions: EncodeRegions | None = None,
 ) -> list[Record]:
-    """Score every text of every item; each image is read and encoded once.
+    """Score every text of every item; each image is read and encoded once, for later splits as well (`ahead`).
 
     Args:
         scorer: The model.
@@ -245,34 +246,56 @@ def score_items(
     from relpretrain.zeroshot.tasks.common.shares import spread, texts_at_limit
 
     calibrated = getattr(scorer, "calibrated", True)
+    ahead = current() if encode_regions is None else Ahead()
     by_image: dict[_View, list[int]] = {}
     for number, item in enumerate(items):
         by_image.setdefault((item.image, item.box), []).append(number)
 
-    def score(views: Sequence[_View]) -> Iterator[tuple[int, list[Record]]]:
-        rows = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
-        index = [row for row, number in rows for _ in items[number].texts]
-        texts = [text for _, number in rows for text in items[number].texts]
+    def lines(number: int, scores: Iterator[float], long: Set[str]) -> tuple[int, list[Record]]:
+        found = [_with_score(r, next(scores), calibrated) for r in items[number].records]
+        pairs = zip(found, items[number].texts, strict=True)
+        return number, [r | {"at_limit": True} if text in long else r for r, text in pairs] if long else found
+
+    def score(views: Sequence[_View]) -> Iterator[tuple[int, list[Record]] | Answer]:
+        numbers = [(row, number) for row, view in enumerate(views) for number in by_image[view]]
+        pairs = [(row, text) for row, number in numbers for text in items[number].texts]
+        own = {view: {text for number in by_image[view] for text in items[number].texts} for view in views}
+        pairs += [(row, text) for row, view in enumerate(views) for text in ahead.further(view, own[view])]
+        before = set(texts_at_limit(scorer)).union(*own.values())
+        index, texts = [row for row, _ in pairs], [text for _, text in pairs]
         logits = fitting(scorer, partial(_logits, scorer, views, encode_regions, index, texts))
         values = match_probability(logits) if calibrated else (logits[:, 1].double() - logits[:, 0].double())
-        scores: Iterator[float] = iter(values.tolist())
-        long = texts_at_limit(scorer)
-        for _, number in rows:
-            lines = [_with_score(r, next(scores), calibrated) for r in items[number].records]
-            pairs = zip(lines, items[number].texts, strict=True)
-            yield number, [r | {"at_limit": True} if text in long else r for r, text in pairs] if long else lines
+        found: list[float] = values.tolist()
+        long = set(texts_at_limit(scorer))
+        forget_limits(scorer, long - before)
+        scores = iter(found)
+        for _, number in numbers:
+            yield lines(number, scores, long)
+        for (row, text), value in zip(pairs, found, strict=True):
+            if ahead.asked(views[row]):
+                yield Answer(views[row], text, value, text in long)
 
-    own: list[tuple[int, list[Record]]] = []
-    views = list(by_image)
+    own: list[tuple[int, list[Record]] | Answer] = []
+    views = [view for view in by_image if ahead.known(view) is None]
+    for view, numbers in by_image.items():
+        if (known := ahead.known(view)) is None:
+            continue
+        for number in numbers:
+            answers = [known[text] for text in items[number].texts]
+            learn_limits(scorer, answers)
+            long = {answer.text for answer in answers if answer.at_limit}
+            own.append(lines(number, iter(answer.score for answer in answers), long))
     chunks = [views[start : start + _CHUNK] for start in range(0, len(views), _CHUNK)]
     try:
-        scored = dict(spread(chunks, lambda some: list(score(some)), own))
+        made = spread(chunks, lambda some: list(score(some)), own)
     except BaseException:
         if done is not None:
-            ready = dict(own)
+            ready = dict(found for found in own if not isinstance(found, Answer))
             begun = {item.group for number, item in enumerate(items) if number not in ready} - {None}
             done += [r for number in sorted(ready) if items[number].group not in begun for r in ready[number]]
         raise
+    ahead.learn([answer for answer in made if isinstance(answer, Answer)])
+    scored = dict(found for found in made if not isinstance(found, Answer))
     return [record for number in range(len(items)) for record in scored[number]]
 
 
@@ -287,11 +310,13 @@ def _logits(
 
 
 def _encode(scorer: PairScorer, views: Sequence[_View], encode_regions: EncodeRegions | None) -> Any:
+    from relpretrain.threads import in_threads  # loads torch
+
     if encode_regions is None:
-        return scorer.encode_images([show(*view) for view in views])
+        return scorer.encode_images(in_threads(lambda view: show(*view), views))
     paths = {path: number for number, path in enumerate(dict.fromkeys(path for path, _ in views))}
     boxes = [box for _, box in views if box is not None]
-    return encode_regions([show(path) for path in paths], [paths[path] for path, _ in views], boxes)
+    return encode_regions(in_threads(show, list(paths)), [paths[path] for path, _ in views], boxes)
 
 
 class Unseen(str):

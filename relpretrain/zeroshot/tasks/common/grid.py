@@ -20,6 +20,8 @@ from relpretrain.zeroshot.tasks.common.source import Record, Source, require
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from relpretrain.types import PairScorer
+
 
 @dataclass(frozen=True)
 class Puzzle:
@@ -42,6 +44,10 @@ class Puzzle:
     box: tuple[float, float, float, float] | None = None
     turn: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+
+
+SIZES = ("texts", "images")
+"""Under which names a line says how many texts and images its puzzle has."""
 
 
 class Grid(NamedTuple):
@@ -93,7 +99,12 @@ class GridTask(PairTask):
 
     def items(self, source: Source) -> dict[str, list[Item]]:
         """For each puzzle an item per image, with all texts (see `Task.items`)."""
-        return {split: [i for p in puzzles for i in self._items(p)] for split, puzzles in self.puzzles(source).items()}
+        found = self.puzzles(source)
+        for puzzles in found.values():
+            number, times = Counter(puzzle.id for puzzle in puzzles).most_common(1)[0] if puzzles else ("", 1)
+            if times > 1:
+                raise ValueError(f"{self.card.title}: {times} items in {source.path} have the id {number!r}.")
+        return {split: [i for p in puzzles for i in self._items(p)] for split, puzzles in found.items()}
 
     def _items(self, puzzle: Puzzle) -> Iterator[Item]:
         shared = {"task": self.name, **({"category": puzzle.category} if puzzle.category else {}), **puzzle.more}
@@ -102,6 +113,10 @@ class GridTask(PairTask):
             options = [f"c{c}_i{i}" for c in range(len(puzzle.texts))]
             lines = tuple({"label": f"{puzzle.id}_{o}", **shared, "option": o, "id": puzzle.id} for o in options)
             yield Item(image, puzzle.texts, lines, puzzle.box, group=puzzle.id)
+
+    def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
+        """Lines that say how many texts and images their puzzle has, so that one left out is noticed."""
+        return super().score(scorer, with_sizes(items), done)
 
     def truth(self, record: Record) -> bool | None:
         """Whether the text of a line is true of its image; None where that is not said."""
@@ -132,7 +147,8 @@ class GridTask(PairTask):
             cells[place] = record
         grids = []
         for key, cells in found.items():
-            texts, images = (max(self.shape[axis], *(1 + place[axis] for place in cells)) for axis in (0, 1))
+            said = [record.get(name, 0) for name in SIZES for record in list(cells.values())[:1]]
+            texts, images = (max(self.shape[axis], said[axis], *(1 + p[axis] for p in cells)) for axis in (0, 1))
             if len(cells) != texts * images:
                 raise ValueError(f"{self.card.title} item {key} needs a score for each of its {texts} texts with each "
                                  f"of its {images} images; it has {len(cells)} of {texts * images}.")  # fmt: skip
@@ -261,6 +277,20 @@ class GridTask(PairTask):
         """Number of items by category."""
         found = {record["id"]: self.category(record) for record in records}
         return dict(Counter(found.values()))
+
+
+def with_sizes(items: Sequence[Item]) -> list[Item]:
+    """Items whose lines say how many texts and images their puzzle has."""
+    images = Counter(item.group for item in items)
+    sized = [dict(zip(SIZES, (len(item.texts), images[item.group]), strict=True)) for item in items]
+    return [replace(i, records=tuple(r | s for r in i.records)) for i, s in zip(items, sized, strict=True)]
+
+
+def unnoticed(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
+    """A note where lines of a score file do not say how many options an item has, and the task does not fix it."""
+    if not isinstance(task, GridTask) or task.shape != (1, 1) or all(records[0].get(name) for name in SIZES):
+        return ()
+    return ("the scores do not say how many options an item has: one that was left out is noticed with --data only",)
 
 
 def clusters(grids: Sequence[Grid], records: Sequence[Record]) -> list[int | None] | None:

@@ -14,6 +14,9 @@ from relpretrain.zeroshot.tasks.common.source import Record
 
 ENDINGS = (".json", ".jsonl", ".jsonlines", ".csv", ".tsv", ".parquet", ".arrow")
 
+_NO_ROWS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+"""What the `datasets` library writes beside the rows."""
+
 _ROOTS = ("annotations", "data", "items", "examples", "rows", "test")
 
 
@@ -30,6 +33,7 @@ def find_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
     """
     for pattern in (*patterns, *(f"*/{pattern}" for pattern in patterns)):
         found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.suffix in ENDINGS)
+        found = [path for path in found if path.name not in _NO_ROWS]
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:3])
             raise ValueError(f"{folder} holds {len(found)} files called {pattern} ({names}): keep the one with {what}.")
@@ -52,7 +56,10 @@ def read_rows(path: Path, what: str = "annotations") -> list[tuple[str, Any]]:
         rows = _of_json(path, what)
     elif path.suffix in (".csv", ".tsv"):
         lines = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
-        rows = [(str(n), {name.strip(): cell for name, cell in row.items() if name}) for n, row in enumerate(lines)]
+        try:
+            rows = [(str(n), {name.strip(): cell for name, cell in row.items() if name}) for n, row in enumerate(lines)]
+        except csv.Error as error:
+            raise ValueError(f"{path} is no table: {error}") from error
     elif path.suffix in (".parquet", ".arrow"):
         rows = [(str(n), row) for n, row in enumerate(_of_arrow(path))]
     else:
@@ -111,7 +118,8 @@ def cell(row: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
     for name in names:
         if _plain(name) in alike:
             return alike[_plain(name)]
-    raise ValueError(f"{where} lacks {' or '.join(map(repr, names))}; it has {', '.join(map(str, row)) or 'nothing'}.")
+    raise ValueError(f"{where} lacks {' or '.join(map(repr, names))}; it has "
+                     f"{', '.join(str(n) for n, value in row.items() if value is not None) or 'nothing'}.")  # fmt: skip
 
 
 def _plain(name: Any) -> str:

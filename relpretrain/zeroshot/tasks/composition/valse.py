@@ -60,6 +60,10 @@ CARD = Card(
     not_comparable="means over the files or the seven pieces, accuracies at the threshold 0.5, and all 8,782 items; "
     "scores of float32 probabilities tie more often than ours, which are of float64",
     versions=(Version("2152d90", "", _VALID, "8ee9cbd3124c44f7"),),
+    downloads={
+        f"{name}.json": f"https://raw.githubusercontent.com/Heidelberg-NLP/VALSE/HEAD/data/{name}.json"
+        for name in sorted(PIECES)
+    },
 )
 
 

@@ -103,15 +103,20 @@ def _split(
     relations: tuple[str, ...],
     dropped: Counter[str],
 ) -> GraphSplit:
-    images = [found for annotation in test if (found := _image(annotation, set(relations), dropped)).triplets]
+    images = [found for annotation in test if (found := image_of(annotation, set(relations), dropped)).triplets]
     notes = (f"left out: {', '.join(f'{reason} {n:,}' for reason, n in dropped.items())}",) if dropped else ()
     if train is not None:
-        seen = {triplet for annotation in train for triplet in _image(annotation, set(relations), Counter()).names()}
+        seen = {triplet for annotation in train for triplet in image_of(annotation, set(relations), Counter()).names()}
         images = [_mark(image, seen) for image in images]
     return GraphSplit(tuple(images), relations, notes)
 
 
-def _image(annotation: Annotation, relations: set[str], dropped: Counter[str]) -> GraphImage:
+def image_of(annotation: Annotation, relations: set[str], dropped: Counter[str]) -> GraphImage:
+    """An annotated image with those of its triplets whose relations are known.
+
+    Raises:
+        ValueError: If a box is not four numbers.
+    """
     assert isinstance(annotation.image, Path)
     triplets = []
     for subject, name, target in annotation.relations:

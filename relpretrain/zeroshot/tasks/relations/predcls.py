@@ -177,7 +177,7 @@ class PredCls(BaseTask):
 
 
 def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
-    """Log probability of each relation for each pair by an MRC head, -inf where the head does not know a relation."""
+    """Log probability of each relation for each pair by a head (MRC, RelationTagger), -inf where that lacks it."""
     import torch
 
     from relpretrain.features import Features
@@ -207,7 +207,8 @@ def _classify(scorer: MatchScorer, mrc: Any, item: PredItem) -> Tensor:
     with torch.inference_mode():
         logits = mrc.logits(Features(scorer.backbone, batch, [batch.entities])).double().cpu()
     columns = [torch.full_like(logits[:, 0], -torch.inf) if i is None else logits[:, i] for i in known]
-    return torch.stack(columns, dim=1).log_softmax(dim=1).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+    scores: Tensor = mrc.log_scores(torch.stack(columns, dim=1)).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+    return scores
 
 
 def _match(scorer: PairScorer, item: PredItem) -> Tensor:

@@ -47,6 +47,13 @@ _FOLDER_NAMES = {"random_old_v1": "random_v1", "random": "random_v2"}
 _FIRST_VERSION_SIZES = {"dev": 1012, "test": 2024}  # of the preprint's random split, whatever its folder is called
 
 
+_HOMES = {
+    "random_v1": "https://raw.githubusercontent.com/e-bug/fine-grained-evals/HEAD/data/vsr/annotations/random",
+    "random_v2": "https://raw.githubusercontent.com/cambridgeltl/visual-spatial-reasoning/HEAD/data/splits/random",
+    "zeroshot": "https://raw.githubusercontent.com/cambridgeltl/visual-spatial-reasoning/HEAD/data/splits/zeroshot",
+}
+"""Where the files of each split are."""
+
 _VERSIONS = (
     Version("random split of the preprint", "random_v1/dev", {"": 1012}, "51e6e90e412e09c7"),
     Version("random split of the preprint", "random_v1/test", {"": 2024}, "e5edef9b49c18d0c"),
@@ -73,6 +80,7 @@ CARD = Card(
     not_comparable="`random_v1` with `random_v2`; fine-tuned models; sizes in the authors' README, which are not those "
     "of the files. Scores without a natural threshold (CLIP) have no accuracy here, only AUROC",
     versions=_VERSIONS,
+    downloads={f"{split}/{part}.jsonl": f"{home}/{part}.jsonl" for split, home in _HOMES.items() for part in PARTS},
 )
 
 

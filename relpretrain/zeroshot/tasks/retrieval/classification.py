@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from relpretrain.reading import read_json, read_lines
 from relpretrain.zeroshot.analysis.table import Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
-from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.source import (
     Record,
     Source,
@@ -55,7 +55,7 @@ CARD = Card(
     comparable="top-1 with the same class names and templates, whose number the table says",
     not_comparable="figures with other names or templates: CLIP's 80 templates are worth several points on ImageNet; "
     "figures of models by their matching head, which are not computed here",
-    versions=(),
+    versions=(Version("ILSVRC 2012 validation", "imagenet", {"": 50000}),),
 )
 
 

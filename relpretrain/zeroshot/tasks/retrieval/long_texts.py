@@ -41,36 +41,40 @@ class LongTexts(Retrieval):
         """The texts of the images, one split."""
         return {"test": self._read(source.folder(self.name))}
 
+    def missing_files(self, source: Source) -> tuple[str, ...]:
+        """A note on texts that are empty."""
+        empty = [item.image for items in self.items(source).values() for item in items if "" in item.texts]
+        return (f"the text of {', '.join(empty[:3])} is empty, and scored as it stands",) if empty else ()
+
 
 def _urban(folder: Path) -> Captions:
-    """`caption/<n>.txt` with `image/<n>.jpg`, or FLAIR's annotations."""
+    """The first line of `caption/<n>.txt`, as the official code takes it, or FLAIR's annotations: one text is empty."""
     files = sorted((path for path in folder.rglob("caption/*.txt")), key=lambda path: (len(path.stem), path.stem))
     if not files:
-        return _rows(folder)
+        return _rows(folder, empty=True)
     captions = {}
     for path in files:
-        first = next((line.strip() for line in read_lines(path) if line.strip()), "")
-        if not first:
-            raise ValueError(f"{path} holds no caption.")
+        first = next((line.strip() for line in read_lines(path)), "")
         captions[f"{(path.parent.parent / 'image').relative_to(folder)}/{path.stem}.jpg"] = [first]
     return captions
 
 
-def _rows(folder: Path) -> Captions:
-    """Rows of an image and its text."""
+def _rows(folder: Path, empty: bool = False) -> Captions:
+    """Rows of an image and its text, which may be empty where that is how it is published."""
     path = find_file(folder, ("annotations/annotations.json", "annotations.json", "*.json", "*.jsonl", "*.csv"),
                      "an image and its text in each row")  # fmt: skip
-    return _captions(((key, row) for key, row in read_rows(path, "captions")), path)
+    return _captions(read_rows(path, "captions"), path, empty)
 
 
-def _captions(rows: Any, path: Path) -> Captions:
+def _captions(rows: Any, path: Path, empty: bool = False) -> Captions:
     captions: Captions = {}
     for key, row in rows:
         where = f"Image {key} of {path}"
-        image, text = image_cell(row, _IMAGES, where), text_cell(row, _TEXTS, where)
+        image = image_cell(row, _IMAGES, where)
+        text = "" if empty and cell(row, _TEXTS, where) == "" else text_cell(row, _TEXTS, where)
         image = image if Path(image).suffix else f"{image}.jpg"
         if image in captions:
-            raise ValueError(f"{path} has the image {image} twice.")
+            raise ValueError(f"{path} has a second text of the image {image}: one is expected, the whole description.")
         captions[image] = [" ".join(text.split())]
     return captions
 
@@ -121,7 +125,10 @@ def _card(task: str, title: str, files: tuple[str, ...], versions: tuple[Version
 URBAN1K = _card(
     "urban1k",
     "Urban1k retrieval",
-    ("`caption/<n>.txt` and `image/<n>.jpg`; or FLAIR's `annotations/annotations.json`",),
+    (
+        "`caption/<n>.txt`, of which the first line is taken, and `image/<n>.jpg`; or FLAIR's "
+        "`annotations/annotations.json`, in which the text of `592.jpg` is empty",
+    ),
     (Version("2024", "test", {"images": 1000, "captions": 1000}),),
     paper="Zhang et al. (Long-CLIP), ECCV 2024, <https://arxiv.org/abs/2403.15378>.",
     licence="none stated; images of Visual Genome",

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from relpretrain.threads import in_threads
 from relpretrain.zeroshot.analysis.decisions import require_finite
 from relpretrain.zeroshot.scorers import EmbeddingScorer
 from relpretrain.zeroshot.scorers.memory import fitting
@@ -135,7 +136,7 @@ def _encode(scorer: EmbeddingScorer, images: Sequence[Any], folder: Path) -> Ten
     """Embeddings of images (images, dim), float64 on the CPU; what re-ranking needs of them goes to files."""
 
     def encode(chunk: range) -> list[Tensor]:
-        features = fitting(scorer, partial(scorer.encode_images, [images[i] for i in chunk]))
+        features = fitting(scorer, partial(scorer.encode_images, in_threads(lambda i: images[i], chunk)))
         vectors = scorer.embed_images(features).cpu().double()
         require_finite(vectors.flatten(), "image embeddings")
         if scorer.fuses:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.card import Card, Version
 from relpretrain.zeroshot.tasks.common.grid import Columns, Puzzle, SquareTask
-from relpretrain.zeroshot.tasks.common.rows import cell, find_file, read_rows, text_cell
+from relpretrain.zeroshot.tasks.common.rows import cell, read_rows, text_cell
 from relpretrain.zeroshot.tasks.common.source import Source
 
 SOLUTION = "sim_solution.csv"
@@ -20,21 +22,23 @@ CARD = Card(
     "relation?",
     paper="Awal et al., NeurIPS 2024, <https://arxiv.org/abs/2407.16772>.",
     licence="CC BY 4.0",
-    files=("`test.jsonl` or the Parquet files of the split test", f"`{SOLUTION}`", "`images/`"),
-    source=f"<https://huggingface.co/datasets/mair-lab/vismin-bench>; `{SOLUTION}` in the folder "
-    "`vismin-bench/solutions` of <https://github.com/rabiulcste/vismin>",
+    files=(
+        "`test.jsonl` or the Arrow or Parquet files of the split test",
+        "`images/`",
+        f"`{SOLUTION}` beside data of November 2024 only",
+    ),
+    source="<https://huggingface.co/datasets/mair-lab/vismin-bench>; images and rows are unpacked with "
+    "`relpretrain data fetch vismin --unpack FOLDER`",
     images="COCO and edited images, shipped with the data",
     protocol="vismin-1: text: each image prefers its text; image: each text prefers its image; group: both; ties wrong",
     ties="wrong in all",
     constant="0 % of all",
     comparable="text, image and group scores by category of the paper",
-    not_comparable=f"figures without `{SOLUTION}`: in many rows the texts stand the other way round, which only that "
-    "file "
-    "says; figures of generative models, which answer questions",
-    versions=(),
-    downloads={
-        SOLUTION: "https://raw.githubusercontent.com/rabiulcste/vismin/HEAD/vismin-bench/solutions/sim_solution.csv"
-    },
+    not_comparable="figures of generative models, which answer questions. In the data of November 2024 about half of "
+    f"the rows have their texts the other way round, which only `{SOLUTION}` says (`vismin-bench/solutions` of "
+    "<https://github.com/rabiulcste/vismin> at 4fdeb0f); the authors' evaluation of January 2025 has no such file and "
+    "takes the texts in the order of the images",
+    versions=(Version("2024", "", {"object": 579, "attribute": 294, "counting": 589, "relation": 622}),),
 )
 
 
@@ -44,32 +48,55 @@ class VisMin(SquareTask):
     card = CARD
     columns = Columns((("text_0",), ("text_1",)), (("image_0",), ("image_1",)), ("category",))
     categories = ("object", "attribute", "counting", "relation")
-    files = ("test.jsonl", "test.json", "*.jsonl", "*.json", "*.parquet")
+    files = ("test.jsonl", "test.json", "*.jsonl", "*.json", "*.parquet", "*.arrow")
 
     def puzzles(self, source: Source) -> dict[str, list[Puzzle]]:
         """One puzzle per row, its texts in the order of its images."""
         found = super().puzzles(source)
-        if source.is_item_file:
+        path = None if source.is_item_file else _solution(source.folder(self.name))
+        if path is None:
             return found
-        path = find_file(source.folder(self.name), (SOLUTION,), "which text belongs to which image")
-        said = {
-            str(cell(row, ("idx", "id"), f"{path}")): _straight(row, f"Row {n} of {path}") for n, row in read_rows(path)
-        }
+        said = _said(path)
         puzzles = found[""]
-        if set(said) != {puzzle.id.partition("/")[2] for puzzle in puzzles} and len(said) == len(puzzles):
-            said = {p.id.partition("/")[2]: order for p, order in zip(puzzles, said.values(), strict=True)}  # by place
-        return {"": [self._in_order(puzzle, said, path) for puzzle in puzzles]}
+        keys = [_key(puzzle) for puzzle in puzzles]
+        if set(said) != set(keys) and [category for category, _ in said] == [category for category, _ in keys]:
+            said = dict(zip(keys, said.values(), strict=True))  # the ids differ, the rows are the same ones
+        if lost := [key for key in keys if key not in said]:
+            raise ValueError(f"{path} says nothing of VisMin item {'/'.join(lost[0])}: it is of another version.")
+        return {"": [replace(p, texts=p.texts if said[_key(p)] else p.texts[::-1]) for p in puzzles]}
 
     def puzzle(self, key: str, row: Any, where: str) -> Puzzle:
-        """The puzzle of a row, by its own id if it has one."""
-        return super().puzzle(str(row.get("id", key)) if isinstance(row, dict) else key, row, where)
+        """The puzzle of a row, by its category and its own id, which starts anew in each, if it has one."""
+        found = super().puzzle(str(row.get("id", key)) if isinstance(row, dict) else key, row, where)
+        return replace(found, id=f"{self.name}/{found.category}/{found.id.partition('/')[2]}")
 
-    def _in_order(self, puzzle: Puzzle, said: dict[str, bool], path: Any) -> Puzzle:
-        number = puzzle.id.partition("/")[2]
-        if number not in said:
-            raise ValueError(f"{path} says nothing of VisMin item {number}: it is of another version.")
-        texts = puzzle.texts if said[number] else puzzle.texts[::-1]
-        return Puzzle(puzzle.id, texts, puzzle.images, puzzle.category)
+    def missing_files(self, source: Source) -> tuple[str, ...]:
+        """How it is known which text belongs to which image."""
+        if source.is_item_file or _solution(source.folder(self.name)):
+            return ()
+        return (f"texts in the order of their images, as in the authors' data of January 2025; older data needs "
+                f"{SOLUTION}",)  # fmt: skip
+
+
+def _key(puzzle: Puzzle) -> tuple[str, str]:
+    """Category and number."""
+    return puzzle.category, puzzle.id.rpartition("/")[2]
+
+
+def _solution(folder: Path) -> Path | None:
+    return next((path for path in sorted(folder.rglob(SOLUTION)) if path.is_file()), None)
+
+
+def _said(path: Path) -> dict[tuple[str, str], bool]:
+    """Whether the first text belongs to the first image, by category and number."""
+    said = {}
+    for n, row in read_rows(path):
+        where = f"Row {n} of {path}"
+        key = (text_cell(row, ("category",), where), str(cell(row, ("idx", "id"), where)))
+        if key in said:
+            raise ValueError(f"{where} is a second one of {' '.join(key)}.")
+        said[key] = _straight(row, where)
+    return said
 
 
 def _straight(row: Any, where: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -12,13 +13,14 @@ _UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
-def aside(path: Path) -> Iterator[BinaryIO]:
+def aside(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Write a file that takes its name, and the place of an earlier one, only when all of it is on the disk.
 
     Until then it lies beside its place; what was there before stays as it was, whatever happens.
 
     Args:
-        path: The file; its folder is made where it is missing.
+        path: The file; its folder is made where it is missing. Several processes may write it at once.
+        durable: Whether it shall survive a loss of power, which takes its time.
 
     Yields:
         What to write to; its `name` is that of the file aside.
@@ -26,21 +28,33 @@ def aside(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: If it cannot be written, with the file's name.
     """
-    temporary = path.with_name(f".{path.name}{_UNFINISHED}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        _keep(path.parent)
+        if durable:
+            _keep(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if (cause := _of_the_system(error)) is not None:
             raise OSError(cause.errno, cause.strerror, str(path)) from error
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) that is whole or not there.
+
+    Raises:
+        OSError: If it cannot be written, with the file's name.
+    """
+    with aside(path) as file:
+        file.write(text.encode())
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -1,0 +1,129 @@
+"""Foils of a sample's texts: what false texts go into a batch beside the true ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from relpretrain.scene_graph import Relation, SceneGraph, triplet_text
+from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, NOUNS, Witness, caption_foils, triplet_foils
+from relpretrain.scene_graph.parse import ParsedCaption, build_parser
+
+TRIES = 8
+"""Further triplets that are looked at for one with a foil."""
+
+
+class TripletFoil(NamedTuple):
+    """A verbalised graph in which one triplet is false."""
+
+    texts: list[str]
+    kind: str
+
+
+class Unit(NamedTuple):
+    """A short true text of an image, and a false one like it, if there is any."""
+
+    text: str
+    foil: str | None
+
+
+@dataclass
+class FoilWriter:
+    """Makes foils of captions and of verbalised graphs, up to a number a text, each of another kind.
+
+    Args:
+        per_text: The most foils of a text.
+        kinds: What may be changed, of `scene_graph.foils.KINDS`.
+        names: Names of things that may stand in the place of others; None for common ones and those of the graph.
+    """
+
+    per_text: int
+    kinds: Sequence[str] = GRAPH_KINDS
+    names: Sequence[str] | None = None
+
+    def of_caption(self, caption: str, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[str, str]]:
+        """Foils of a caption as (text, kind); the image's graph, where it has one, tells what is true as well."""
+        found: list[tuple[str, str]] = []
+        parsed, names = _parsed(caption), NOUNS if self.names is None else self.names
+        for kind in self._order(self.kinds, rng):
+            if len(found) == self.per_text:
+                break
+            foils = caption_foils(caption, parsed, [kind], rng, names, graph)
+            found += [(foil.text, foil.kind) for foil in foils.values()]
+        return found
+
+    def of_triplets(
+        self, graph: SceneGraph, told: Mapping[str, Relation], rng: np.random.Generator
+    ) -> list[TripletFoil]:
+        """Foils of a verbalised graph: its triplets' texts, of which one is made false.
+
+        Args:
+            graph: The image's graph.
+            told: The text of each triplet, in their order, and the relation that it was made of.
+            rng: Source of randomness.
+        """
+        witness, found = Witness(graph), list[TripletFoil]()
+        names = [*NOUNS, *(e.label for e in graph.entities)] if self.names is None else self.names
+        texts = list(told)
+        for kind in self._order([kind for kind in self.kinds if kind in GRAPH_KINDS], rng):
+            if len(found) == self.per_text:
+                break
+            for place in rng.permutation(len(texts)).tolist():
+                foils = triplet_foils(graph, told[texts[place]], [kind], rng, names, witness=witness)
+                if kind in foils:
+                    found.append(TripletFoil([*texts[:place], foils[kind].text, *texts[place + 1 :]], kind))
+                    break
+        return found
+
+    def units_of_graph(self, graph: SceneGraph, count: int, rng: np.random.Generator) -> list[Unit]:
+        """Up to `count` triplets of a graph in words, each with a foil, those that have one first."""
+        witness, found = Witness(graph), dict[str, str | None]()
+        names = [*NOUNS, *(e.label for e in graph.entities)] if self.names is None else self.names
+        without: dict[str, str | None] = {}
+        for index in rng.permutation(len(graph.relations))[: count + TRIES].tolist():
+            text = triplet_text(graph, graph.relations[index])
+            if len(found) == count or text in found:
+                continue
+            for kind in self._order([kind for kind in self.kinds if kind in GRAPH_KINDS], rng):
+                foils = triplet_foils(graph, graph.relations[index], [kind], rng, names, witness=witness)
+                if kind in foils:
+                    found[text] = foils[kind].text
+                    break
+            else:
+                without.setdefault(text, None)
+        return [Unit(*item) for item in [*found.items(), *without.items()][:count]]
+
+    def units_of_captions(
+        self, captions: Sequence[str], graph: SceneGraph, count: int, rng: np.random.Generator
+    ) -> list[Unit]:
+        """Up to `count` sentences of an image's captions, in a random order, each with a foil where it has one."""
+        texts = list(dict.fromkeys(s for caption in captions for s in sentences(caption)))
+        chosen = [texts[i] for i in rng.permutation(len(texts))[:count].tolist()]
+        units = []
+        for text in chosen:
+            foils = FoilWriter(1, self.kinds, self.names).of_caption(text, graph, rng)
+            units.append(Unit(text, foils[0][0] if foils else None))
+        return units
+
+    def _order(self, kinds: Sequence[str], rng: np.random.Generator) -> list[str]:
+        return [kinds[i] for i in rng.permutation(len(kinds)).tolist()]
+
+
+def sentences(caption: str) -> list[str]:
+    """The sentences of a long caption (DreamLIP's: at full stops and ends of lines)."""
+    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", caption) if part.strip(" .")]
+
+
+def kind_number(kind: str) -> int:
+    """The number of a kind of foil in batches."""
+    return KINDS.index(kind)
+
+
+@lru_cache(maxsize=16384)
+def _parsed(caption: str) -> ParsedCaption:
+    return build_parser("lexicon").parse([caption])[0]

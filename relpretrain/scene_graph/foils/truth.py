@@ -1,0 +1,90 @@
+"""What an annotated image says of a statement: true, false, or nothing for certain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from relpretrain.scene_graph.foils.nouns import Phrase, known_as, may_be_one, take_apart
+from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
+from relpretrain.scene_graph.geometry import holds, normalise
+from relpretrain.scene_graph.graph import SceneGraph
+
+
+class Statement(NamedTuple):
+    """A claim about an image, in words."""
+
+    subject: str
+    relation: str
+    object: str
+
+    @property
+    def text(self) -> str:
+        """As it is verbalised: "subject relation object"."""
+        return " ".join(" ".join(self).split())
+
+
+class Witness:
+    """Answers whether statements are true of an image, from its graph.
+
+    Things are found by their names and adjectives, whatever may name them (`nouns.may_be_one`). Of two things a
+    relation is true if it, or one that implies it, is annotated, also from the other side, or if it is true of their
+    boxes; it is false if an annotated one contradicts it, or if it is false of their boxes. A statement about several
+    pairs of things is false only if it is false of each; one about things that the image does not have is false.
+
+    Args:
+        graph: The annotation; boxes may be absent.
+        rules: What follows from relations.
+    """
+
+    def __init__(self, graph: SceneGraph, rules: PredicateRules = RULES) -> None:
+        self.graph = graph
+        self.rules = rules
+        self._things = [
+            Phrase((*phrase.adjectives, *map(normalise, entity.attributes)), phrase.noun)
+            for entity in graph.entities
+            for phrase in (take_apart(entity.label),)
+        ]
+        self._between: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for relation in graph.relations:
+            self._between[relation.subject, relation.object].append(relation.relation)
+
+    def true(self, statement: Statement) -> bool | None:
+        """Whether a statement is true of the image; None if the annotation does not tell."""
+        pairs = [
+            (one, other)
+            for one in self.named(statement.subject)
+            for other in self.named(statement.object)
+            if one != other
+        ]
+        told = {self._pair(one, other, statement.relation) for one, other in pairs}
+        if True in told:
+            return True
+        return None if None in told else False
+
+    def named(self, phrase: str) -> list[int]:
+        """Entities that a phrase may name: the noun may, and no adjective is known to be false."""
+        wanted = take_apart(phrase)
+        return [
+            index
+            for index, thing in enumerate(self._things)
+            if may_be_one(thing.noun, wanted.noun)
+            and not any(known_as(thing.adjectives, adjective) is False for adjective in wanted.adjectives)
+        ]
+
+    def _pair(self, one: int, other: int, relation: str) -> bool | None:
+        """Whether a relation is true of two entities."""
+        rules = self.rules
+        forward, backward = self._between[one, other], self._between[other, one]
+        known = [*forward, *(name for r in backward if (name := rules.converse(r)) is not None)]
+        known += [r for r in backward if rules.symmetric(r)]
+        box, other_box = self.graph.entities[one].box, self.graph.entities[other].box
+        seen = None if box is None or other_box is None else holds(relation, box, other_box)
+        if seen or any(rules.implies(r, relation) for r in known):
+            return True
+        if seen is False or any(rules.false_with(r, relation) for r in known):
+            return False
+        # Annotated the other way round, and not so that it could be true from both sides.
+        if any(rules.implies(r, relation) and not rules.symmetric(r) for r in backward):
+            return False
+        return None

@@ -1,0 +1,76 @@
+"""Foils of captions: one thing changed in place, never a caption that is still true."""
+
+import numpy as np
+
+from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
+from relpretrain.scene_graph.foils import caption_foils
+from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
+
+NAMES = ("elephant", "bus", "apple")
+
+
+def parsed(caption, things, relations=()):
+    """What a caption says: things as (label, attributes) and relations as (subject, words, object), all found in it."""
+    entities, places = [], {}
+    for label, *attributes in things:
+        start = caption.index(label, places.get(label, 0))
+        places[label] = start + 1
+        entities.append(ParsedEntity(label, (start, start + len(label)), tuple(attributes)))
+    found = []
+    for subject, words, object in relations:
+        start = caption.index(words)
+        found.append(ParsedRelation(subject, words, object, (start, start + len(words))))
+    return ParsedCaption(tuple(entities), tuple(found))
+
+
+def foils(caption, things, relations=(), **options):
+    options = {"names": NAMES} | options
+    return {k: f.text for k, f in caption_foils(caption, parsed(caption, things, relations), **options).items()}
+
+
+def test_each_kind_changes_its_words_alone():
+    caption = "A black cat is sitting on an orange sofa."
+    found = foils(caption, [("cat", "black"), ("sofa", "orange")], [(0, "sitting on", 1)], rng=None)
+    assert found["swap_so"] == "A black sofa is sitting on an orange cat."
+    assert found["rel_replace"] == "A black cat is standing on an orange sofa."
+    assert found["subj_replace"] == "A black elephant is sitting on an orange sofa."
+    assert found["obj_replace"] == "A black cat is sitting on an orange elephant."
+    assert found["attr_swap"] == "An orange cat is sitting on a black sofa."
+    assert found["attr_replace"] == "A red cat is sitting on an orange sofa."
+    assert "order" not in found  # nothing is drawn without a generator
+
+
+def test_what_stays_true_is_no_foil():
+    assert foils("a cat and a dog", [("cat",), ("dog",)]).keys() == set()
+    assert "swap_so" not in foils("a cat next to a dog", [("cat",), ("dog",)], [(0, "next to", 1)])
+    assert "swap_so" in foils("a cat chasing a dog", [("cat",), ("dog",)], [(0, "chasing", 1)])
+
+
+def test_the_annotation_of_the_image_is_asked():
+    """The graph says that the dog chases the cat as well."""
+    mutual = SceneGraph((Entity("dog", Box(0, 0, 9, 9)), Entity("cat", Box(0, 0, 9, 9))), (Relation(0, "chasing", 1),))
+    things, relations = [("cat",), ("dog",)], [(0, "chasing", 1)]
+    assert "swap_so" in foils("a cat chasing a dog", things, relations)
+    assert "swap_so" not in foils("a cat chasing a dog", things, relations, graph=mutual)
+
+
+def test_order():
+    rng = np.random.default_rng(0)
+    caption = "a cat chasing a small dog"
+    for _ in range(20):
+        text = foils(caption, [], kinds=["order"], rng=rng)["order"]
+        assert sorted(text.split()) == sorted(caption.split())
+        assert text != caption
+    assert foils("word", [], kinds=["order"], rng=rng) == {}
+    assert foils("go go go go", [], kinds=["order"], rng=rng) == {}
+
+
+def test_articles_follow():
+    found = foils("an apple under a red plate", [("apple",), ("plate", "red")], [(0, "under", 1)], names=["bus"])
+    assert found["subj_replace"] == "a bus under a red plate"
+    assert found["swap_so"] == "a plate under a red apple"
+
+
+def test_without_places_there_is_nothing_to_change():
+    record = ParsedCaption((ParsedEntity("cat", None), ParsedEntity("dog", None)), (ParsedRelation(0, "chasing", 1),))
+    assert caption_foils("a cat chasing a dog", record, names=NAMES) == {}

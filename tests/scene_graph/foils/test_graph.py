@@ -1,0 +1,127 @@
+"""Foils of triplets: never true of the image, as an independent truth tells."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
+from relpretrain.scene_graph.foils import GRAPH_KINDS, Statement, Witness, check_kinds, triplet_foils
+from relpretrain.synthetic.relations import INVERSE
+from relpretrain.synthetic.world import World
+
+LEFT, RIGHT, FAR = Box(0, 40, 20, 60), Box(60, 40, 80, 60), Box(200, 40, 220, 60)
+NAMES = ("elephant", "bus", "banana")
+
+
+def graph(*labels, relations=(), boxes=None):
+    boxes = boxes or [None] * len(labels)
+    return SceneGraph(
+        tuple(Entity(label, box) for label, box in zip(labels, boxes, strict=True)),
+        tuple(Relation(*relation) for relation in relations),
+    )
+
+
+def texts(of, relation=0, **options):
+    options = {"names": NAMES} | options
+    return {kind: foil.text for kind, foil in triplet_foils(of, of.relations[relation], **options).items()}
+
+
+def test_each_kind():
+    found = texts(graph("red cat", "blue sofa", relations=[(0, "sitting on", 1)]))
+    assert found == {
+        "swap_so": "blue sofa sitting on red cat",
+        "rel_replace": "red cat standing on blue sofa",
+        "subj_replace": "elephant sitting on blue sofa",
+        "obj_replace": "red cat sitting on elephant",
+        "attr_swap": "blue cat sitting on red sofa",
+        "attr_replace": "blue cat sitting on blue sofa",
+    }
+
+
+def test_symmetric_relations_are_not_swapped():
+    for relation in ("next to", "standing next to", "hugging", "near", "talking to"):
+        assert "swap_so" not in texts(graph("man", "dog", relations=[(0, relation, 1)])), relation
+    assert "swap_so" in texts(graph("man", "dog", relations=[(0, "riding", 1)]))
+
+
+def test_a_converse_is_no_foil():
+    found = texts(graph("cat", "dog", relations=[(0, "above", 1), (1, "below", 0)]))
+    assert found["swap_so"] == "dog above cat"
+    assert found["rel_replace"] == "cat under dog"
+
+
+def test_sides_keep_their_words():
+    assert texts(graph("cat", "dog", relations=[(0, "to the left of", 1)]))["rel_replace"] == "cat to the right of dog"
+
+
+def test_what_another_pair_of_the_same_names_makes_true_is_left_out():
+    """A second cat stands on the other side: "cat right of dog" is true."""
+    boxes = [LEFT, RIGHT, FAR]
+    found = texts(graph("cat", "dog", "cat", relations=[(0, "left of", 1)], boxes=boxes))
+    assert "rel_replace" not in found
+    assert "swap_so" not in found  # the dog is left of the second cat
+    near = [LEFT, RIGHT, Box(30, 40, 50, 60)]
+    assert texts(graph("cat", "dog", "cat", relations=[(0, "left of", 1)], boxes=near))["swap_so"] == "dog left of cat"
+
+
+def test_without_boxes_a_second_thing_of_the_name_is_doubt():
+    assert "rel_replace" not in texts(graph("cat", "dog", "cat", relations=[(0, "left of", 1)]))
+
+
+def test_what_another_relation_of_the_pair_makes_true_is_left_out():
+    found = texts(graph("man", "bench", relations=[(0, "sitting on", 1), (0, "standing on", 1)]))
+    assert found.get("rel_replace") not in ("man standing on bench", "man sitting on bench")
+
+
+def test_names_that_may_be_the_same_thing_replace_nothing():
+    found = texts(graph("man", "horse", relations=[(0, "riding", 1)]), names=["person", "rider", "boy", "pony"])
+    assert "subj_replace" not in found or found["subj_replace"] == "pony riding horse"
+    assert found["obj_replace"] != "man riding pony"
+
+
+def test_adjectives_that_may_be_said_of_the_same_thing_replace_nothing():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        found = texts(graph("gray cat", "sofa", relations=[(0, "on", 1)]), kinds=["attr_replace"], rng=rng)
+        assert found["attr_replace"].split()[0] not in ("grey", "silver", "gray")
+
+
+def test_attributes_of_the_annotation_count():
+    known = SceneGraph(
+        (Entity("cat", LEFT, ("black",)), Entity("sofa", RIGHT), Entity("cat", FAR, ("white",))),
+        (Relation(0, "watching", 1), Relation(2, "watching", 1)),
+    )
+    assert Witness(known).true(Statement("white cat", "watching", "sofa")) is True
+    assert Witness(known).true(Statement("red cat", "watching", "sofa")) is False
+
+
+def test_random_choices_come_from_the_generator():
+    of = graph("red cat", "blue sofa", relations=[(0, "sitting on", 1)])
+    drawn = [texts(of, rng=np.random.default_rng(seed)) for seed in (1, 1, 2, 3, 4)]
+    assert drawn[0] == drawn[1]
+    assert len({str(found) for found in drawn}) > 1
+
+
+def test_a_misspelt_kind_is_named():
+    with pytest.raises(ValueError, match=r"'swap' is no kind of foil.*swap_so"):
+        check_kinds(["swap"])
+    with pytest.raises(ValueError, match="no kind of foil is named"):
+        check_kinds([])
+
+
+def test_generated_worlds():
+    """No foil of a generated scene is among all that is clearly true of it."""
+    world = World(image_size=64, objects=(2, 5), shapes=("square", "circle", "triangle"), relations=tuple(INVERSE))
+    rng = np.random.default_rng(7)
+    yields: Counter[str] = Counter()
+    for _ in range(150):
+        scene = world.scene(rng)
+        truths = {f"{subject} {r.relation} {object}" for r in scene.truths for subject, object in [scene.labels_of(r)]}
+        witness, have = Witness(scene.graph), set()
+        for relation in scene.graph.relations:
+            found = triplet_foils(scene.graph, relation, rng=rng, names=world.kinds, witness=witness)
+            have |= found.keys()
+            assert not truths.intersection(foil.text for foil in found.values())
+        yields.update(have)
+    assert min(yields[kind] for kind in GRAPH_KINDS) > 120, yields
