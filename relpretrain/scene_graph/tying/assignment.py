@@ -60,6 +60,8 @@ def tie(caption: ParsedCaption, entities: Sequence[Entity], names: Names) -> lis
     Returns:
         For each noun a tie, or None where no box is left for it.
     """
+    from scipy.optimize import linear_sum_assignment  # a third of a second that other commands do without
+
     ties: list[Tie | None] = [None] * len(caption.entities)
     boxed = [(i, e, e.box) for i, e in enumerate(entities) if e.box is not None]
     if not boxed or not ties:
@@ -75,8 +77,6 @@ def tie(caption: ParsedCaption, entities: Sequence[Entity], names: Names) -> lis
     pairs = [(r, _unlikely(r, fits, [box for _, _, box in boxed])) for r in caption.relations if r.subject != r.object]
     place: dict[int, int] = {}
     cost = own
-    from scipy.optimize import linear_sum_assignment  # a third of a second that other commands do without
-
     for _ in range(_ROUNDS):
         cost = own + _pair_costs(pairs, fits, place)
         rows, columns = linear_sum_assignment(np.where(fits, cost, _NEVER))
