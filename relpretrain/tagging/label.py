@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     if task is not None:
         write_parts(job, pieces, task, args)
         return
-    write_parts(job, pieces, Task(0, 1), args)
+    write_parts(job, pieces, Task(0, 1), args, alone=True)
     merge_parts(job, args)
     print(f"confidence: {'raw scores' if calibration is None else f'calibrated probabilities ({calibration.method})'}")
 

@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> None:
     job.options = plain_options(args, ("batch_size",)) | resolved
     task = task_of(args)
     if args.ray:
-        label_with_ray(job, shards, task or Task(0, 1), args)
+        label_with_ray(job, shards, task, args)
     else:
-        write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args)
+        write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args, alone=task is None)
     if task is None:
         _merge(job, args)
 

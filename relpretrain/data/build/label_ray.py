@@ -63,13 +63,13 @@ def check_ray(args: argparse.Namespace) -> None:
         raise ConfigError(f'--ray needs Ray Data ({error}): pip install "relpretrain[ray]"') from None
 
 
-def label_with_ray(job: Job, shards: Sequence[str], task: Task, args: argparse.Namespace) -> None:
+def label_with_ray(job: Job, shards: Sequence[str], task: Task | None, args: argparse.Namespace) -> None:
     """Do the shards of a task with Ray Data.
 
     Args:
         job: Where they come from; its work is a `Labelling`.
         shards: All shards, paths or addresses.
-        task: Which task this is.
+        task: Which task this is; None for all of the work.
         args: The options of the command.
 
     Raises:
@@ -108,7 +108,7 @@ def label_with_ray(job: Job, shards: Sequence[str], task: Task, args: argparse.N
                 job.meter.advance()
                 progress.count(count)
 
-    share_parts(job, make, task, args)
+    share_parts(job, make, task or Task(0, 1), args, alone=task is None)
 
 
 def _guarded(stage: Callable[..., Any]) -> Callable[..., Row]:

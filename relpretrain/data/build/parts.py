@@ -92,7 +92,7 @@ def write_parts(
         ValueError: If the folder holds shards, or other work.
         OSError: If something cannot be read or written.
     """
-    share_parts(job, lambda parts, wants: _write(job, pieces(wants), parts, args), task, args)
+    share_parts(job, lambda parts, wants: _write(job, pieces(wants), parts, args), task, args, alone)
 
 
 def share_parts(
@@ -100,6 +100,7 @@ def share_parts(
     make: Callable[[Parts, Callable[[int], bool]], None],
     task: Task,
     args: argparse.Namespace,
+    alone: bool = False,
 ) -> None:
     """Do what a task still has to do, and mark it as done; see `write_parts`.
 
@@ -108,6 +109,7 @@ def share_parts(
         make: Given where parts are kept and which are wanted, makes these.
         task: Which task this is.
         args: The options of the command.
+        alone: Whether this is all of the work, which the caller merges.
     """
     if (args.out / "index.json").exists() and not args.overwrite:
         raise ValueError(f"--out {args.out} holds shards already; choose another folder, or add --overwrite")
