@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(problem)
     if args.model or args.replace:
         raise ValueError("--model and --replace are for parsers of captions: leave them out beside --tagger")
+    if args.ray:
+        raise ValueError("--ray is for parsers of captions: beside --tagger leave it out, and share the work by --task")
     calibration = find_calibration(args)
     args.workers = 1
     options = {**plain_options(args), "confidence": "raw" if calibration is None else "calibrated"}
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     if task is not None:
         write_parts(job, pieces, task, args)
         return
-    write_parts(job, pieces, Task(0, 1), args)
+    write_parts(job, pieces, Task(0, 1), args, alone=True)
     merge_parts(job, args)
     print(f"confidence: {'raw scores' if calibration is None else f'calibrated probabilities ({calibration.method})'}")
 

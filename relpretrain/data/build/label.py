@@ -6,14 +6,13 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.build.label_sample import PREDICATES, TOTALS, Labelling
+from relpretrain.data.build.label_ray import add_ray, check_ray, label_with_ray
+from relpretrain.data.build.label_sample import PREDICATES, TOTALS, WITH_MODEL, Labelling, pieces_of
 from relpretrain.data.build.output import Job, add_output, cores, plain_options
-from relpretrain.data.build.pack import locate
-from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
+from relpretrain.data.build.parts import Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, parts_of, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote
@@ -26,7 +25,6 @@ from relpretrain.showing import say
 from relpretrain.sources.common.dropped import Dropped
 
 _SHOWN = 12  # relations of the histogram on the terminal
-_WITH_MODEL = ("factual",)  # parsers of a gigabyte or more, of which each process would load its own
 _TOGETHER = 32  # samples whose captions are parsed together
 
 
@@ -56,6 +54,7 @@ def add_parser(commands: Any) -> None:
                        help="samples whose captions are parsed together (default: %(default)s)")  # fmt: skip
     label.add_argument("--source", help="name for samples that carry none (default: their shard's)")
     add_output(label, sized=False)
+    add_ray(label)
     label.set_defaults(run_data=run, workers=None)
 
 
@@ -70,7 +69,9 @@ def run(args: argparse.Namespace) -> None:
     out = args.out.resolve()
     if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
         raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
-    args.workers = args.workers or (1 if args.parser in _WITH_MODEL else cores())
+    if not is_merging(args):
+        check_ray(args)
+    args.workers = args.workers or (1 if args.parser in WITH_MODEL else cores())
     meter, dropped = Meter(), Dropped()
     job = Job(
         items=iter(()),
@@ -89,7 +90,10 @@ def run(args: argparse.Namespace) -> None:
     resolved = {"parser": work.source, "synonyms": work.names.source}  # both tell at once what is missing
     job.options = plain_options(args, ("batch_size",)) | resolved
     task = task_of(args)
-    write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args)
+    if args.ray:
+        label_with_ray(job, shards, task, args)
+    else:
+        write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args, alone=task is None)
     if task is None:
         _merge(job, args)
 
@@ -133,11 +137,7 @@ def _pieces(
     own = [part for part in range(len(shards)) if takes(part)]
     meter.begin("labelling", len(own))
     for part in own:
-        left_out = Dropped()
-        located = (found for found, _ in locate([shards[part]], left_out, Meter(), args.source))
-        for together in iter(lambda of=located: list(islice(of, args.batch_size)), []):  # type: ignore[misc]
-            yield Piece(part, together)
-        yield Piece(part, PartEnd(left_out, []))
+        yield from pieces_of(shards[part], part, args.batch_size, args.source)
         meter.advance()
 
 

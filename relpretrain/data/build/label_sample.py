@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 from relpretrain.data.build.output import PackedSample
+from relpretrain.data.build.pack import locate
 from relpretrain.data.build.pack_sample import Captions, Located, caption_parts, own_graph, read_captions
+from relpretrain.data.build.parts import PartEnd, Piece
 from relpretrain.data.shards.record import captions_of, texts_of
 from relpretrain.data.shards.row_index import RawSample
 from relpretrain.errors import BadSample
+from relpretrain.progress import Meter
 from relpretrain.scene_graph import GraphError, SceneGraph
-from relpretrain.scene_graph.parse import Parser, build_parser
+from relpretrain.scene_graph.parse import ParsedCaption, Parser, build_parser
 from relpretrain.scene_graph.tying import Names, follow_captions, label_captions, without_relations
 from relpretrain.sources.common.annotation import ImageFile, broken_texts, make_record, probe_image
 from relpretrain.sources.common.dropped import Dropped
@@ -23,6 +27,8 @@ from relpretrain.sources.common.values import identity
 
 TOTALS, PREDICATES = "labelled", "labelled_relations"
 """Entries of an index.json: sums over the captions, and how often each new relation occurs."""
+WITH_MODEL = ("factual",)
+"""Parsers of a gigabyte or more, of which each process would load its own."""
 
 
 class LabelledSample(NamedTuple):
@@ -33,7 +39,26 @@ class LabelledSample(NamedTuple):
     tables: dict[str, Counter[str]]
 
 
-class _Read(NamedTuple):
+def pieces_of(shard: str, part: int, together: int, source: str | None) -> Iterator[Piece]:
+    """The samples of a shard, some at a time, and its end.
+
+    Args:
+        shard: A path or address.
+        part: Its number.
+        together: Samples whose captions are parsed together.
+        source: Name of the source for samples that carry none; by default their shard's name.
+
+    Raises:
+        ValueError: If it is no tar.
+    """
+    left_out = Dropped()
+    located = (found for found, _ in locate([shard], left_out, Meter(), source))
+    while some := list(islice(located, together)):
+        yield Piece(part, some)
+    yield Piece(part, PartEnd(left_out, []))
+
+
+class ReadSample(NamedTuple):
     """A sample before its captions are parsed."""
 
     raw: RawSample
@@ -87,16 +112,44 @@ class Labelling:
 
     def __call__(self, items: Sequence[Located]) -> list[LabelledSample]:
         """Label some samples, whose captions are parsed together."""
+        read = self.read(items)
+        return self.finish(items, read, self.built.parse(texts_read(read)), self.source)
+
+    def read(self, items: Sequence[Located]) -> list[tuple[ReadSample | None, Dropped]]:
+        """Read some samples, each with what was left out of it; None is left out as a whole."""
         dropped = [Dropped() for _ in items]
-        read = [self._read(located, of) for located, of in zip(items, dropped, strict=True)]
-        parsed = iter(self.built.parse([caption for sample in read if sample for caption in sample.texts]))
+        return [(self._read(located, of), of) for located, of in zip(items, dropped, strict=True)]
+
+    def finish(
+        self,
+        items: Sequence[Located],
+        read: Sequence[tuple[ReadSample | None, Dropped]],
+        parsed: Sequence[ParsedCaption],
+        source: str,
+    ) -> list[LabelledSample]:
+        """Make labelled samples of those that are read; needs no parser.
+
+        Args:
+            items: Where the samples are.
+            read: What `read` made of them.
+            parsed: What the parser made of their texts, see `texts_read`.
+            source: What triplets name as their source.
+
+        Raises:
+            ValueError: If there are more or fewer parsed captions than texts.
+        """
+        if len(parsed) != (texts := len(texts_read(read))):
+            raise ValueError(
+                f"{len(parsed)} captions are parsed and {texts} are read: has the shard changed meanwhile?"
+            )
+        rest = iter(parsed)
         made = []
-        for located, sample, of in zip(items, read, dropped, strict=True):
+        for located, (sample, of) in zip(items, read, strict=True):
             tables: dict[str, Counter[str]] = {}
             new = None
             if sample is not None:
                 found = label_captions(
-                    sample.graph, [next(parsed) for _ in sample.captions], self.source, self.names, self.min_tie
+                    sample.graph, [next(rest) for _ in sample.captions], source, self.names, self.min_tie
                 )
                 of.update(found.dropped)
                 totals = found.counts + Counter(captions=len(sample.captions), captioned=int(bool(sample.captions)))
@@ -106,7 +159,7 @@ class Labelling:
             made.append(LabelledSample(new, of, tables))
         return made
 
-    def _read(self, located: Located, dropped: Counter[str]) -> _Read | None:
+    def _read(self, located: Located, dropped: Counter[str]) -> ReadSample | None:
         raw = located.read()
         file = probe_image(io.BytesIO(raw.image), dropped)
         if file is None:
@@ -125,13 +178,18 @@ class Labelling:
         clean = [" ".join(text.split()) for text in told]
         texts = [text for text, _ in captions]
         graph = without_relations(graph) if self.replace else follow_captions(graph, clean, texts)
-        return _Read(raw, file, record, str(record.get("source") or located.source), captions, graph)
+        return ReadSample(raw, file, record, str(record.get("source") or located.source), captions, graph)
+
+
+def texts_read(read: Sequence[tuple[ReadSample | None, Dropped]]) -> list[str]:
+    """The captions of samples, in their order: what a parser is given."""
+    return [caption for sample, _ in read if sample for caption in sample.texts]
 
 
 _OURS = ("captions", "caption", "caption_weights", "entities", "relations", "image_id", "source", "width", "height")
 
 
-def _packed(sample: _Read, graph: SceneGraph, dropped: Counter[str]) -> PackedSample:
+def _packed(sample: ReadSample, graph: SceneGraph, dropped: Counter[str]) -> PackedSample:
     image_id = identity(sample.record.get("image_id"))
     record = make_record(image_id, sample.source, sample.file, **caption_parts(sample.captions), **graph.to_json())
     dropped["replaced_character"] += broken_texts(record)

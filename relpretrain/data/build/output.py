@@ -101,6 +101,9 @@ def plain_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> 
     of_the_run = (
         "out",
         "workers",
+        "ray",
+        "actors",
+        "gpus_per_actor",
         "overwrite",
         "top_relations",
         "task",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -92,11 +92,30 @@ def write_parts(
         ValueError: If the folder holds shards, or other work.
         OSError: If something cannot be read or written.
     """
+    share_parts(job, lambda parts, wants: _write(job, pieces(wants), parts, args), task, args, alone)
+
+
+def share_parts(
+    job: Job,
+    make: Callable[[Parts, Callable[[int], bool]], None],
+    task: Task,
+    args: argparse.Namespace,
+    alone: bool = False,
+) -> None:
+    """Do what a task still has to do, and mark it as done; see `write_parts`.
+
+    Args:
+        job: Where the shards come from; its items are not read.
+        make: Given where parts are kept and which are wanted, makes these.
+        task: Which task this is.
+        args: The options of the command.
+        alone: Whether this is all of the work, which the caller merges.
+    """
     if (args.out / "index.json").exists() and not args.overwrite:
         raise ValueError(f"--out {args.out} holds shards already; choose another folder, or add --overwrite")
     parts = parts_of(args.out, is_file=False)
     if parts.begin(task, args.words, stamps(job)):
-        _write(job, pieces(partial(parts.wants, task)), parts, args)
+        make(parts, partial(parts.wants, task))
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)
     if not alone:
@@ -104,23 +123,41 @@ def write_parts(
 
 
 def _write(job: Job, pieces: Iterable[Piece], parts: Parts, args: argparse.Namespace) -> None:
+    with StageProgress(job.meter) as progress:
+        for count in make_parts(parts, job.work, pieces, args.workers):
+            progress.count(count)
+
+
+def make_parts(
+    parts: Parts, work: Callable[[Any], Any], pieces: Iterable[Piece], workers: int = 1
+) -> Generator[int, None, None]:
+    """Make the shards of parts, and store what they gave.
+
+    Args:
+        parts: Where.
+        work: What makes an outcome of an item, or a list of them.
+        pieces: The items of the parts, each part with its end.
+        workers: Number of processes.
+
+    Yields:
+        How many items are done.
+    """
     part: _Part | None = None
     count = 0
-    with StageProgress(job.meter) as progress:
-        try:
-            for number, found, key in ordered_map(_Work(job.work), pieces, args.workers):
-                part = part or _Part(parts, number)
-                if isinstance(found, PartEnd):
-                    part.finish(found)
-                    part = None
-                    continue
-                for outcome in found if isinstance(found, list) else [found]:
-                    part.add(key, *outcome)
-                    count += 1
-                progress.count(count)
-        finally:
-            if part is not None:
-                part.discard()
+    try:
+        for number, found, key in ordered_map(_Work(work), pieces, workers):
+            part = part or _Part(parts, number)
+            if isinstance(found, PartEnd):
+                part.finish(found)
+                part = None
+                continue
+            for outcome in found if isinstance(found, list) else [found]:
+                part.add(key, *outcome)
+                count += 1
+            yield count
+    finally:
+        if part is not None:
+            part.discard()
 
 
 def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None) -> dict[str, Counter[str]]:
