@@ -6,6 +6,7 @@ from pathlib import Path
 
 from relpretrain.zeroshot.tasks.choices.spec import SIZES as SPEC
 from relpretrain.zeroshot.tasks.squares.mmvp import TYPES
+from tests.zeroshot.detection_folders import write_detection_folders
 from tests.zeroshot.folders import dump, paint, write_folders
 from tests.zeroshot.helpers import COLOURS
 
@@ -20,6 +21,7 @@ def write_more_folders(folder: Path) -> Path:
 def write_all_folders(folder: Path) -> Path:
     """Write the annotations and images of every task but the probes on graph shards."""
     write_more_folders(write_folders(folder))
+    write_detection_folders(folder)
     captions = [{"image": f"{name}.png", "caption": [name, f"it is {name}"]} for name in COLOURS]
     dump(folder / "coco_retrieval" / "coco_test.json", captions)
     dump(folder / "flickr30k_retrieval" / "flickr30k_test.json", captions)
