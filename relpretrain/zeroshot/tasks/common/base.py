@@ -276,9 +276,11 @@ def score_items(
                 yield Answer(views[row], text, value, text in long)
 
     own: list[tuple[int, list[Record]] | Answer] = []
-    views = [view for view in by_image if ahead.known(view) is None]
+    views: list[_View] = []  # of which something is still unknown: a task may ask for more than its items say
     for view, numbers in by_image.items():
-        if (known := ahead.known(view)) is None:
+        known = ahead.known(view) or {}
+        if any(text not in known for number in numbers for text in items[number].texts):
+            views.append(view)
             continue
         for number in numbers:
             answers = [known[text] for text in items[number].texts]
