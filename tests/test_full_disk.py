@@ -59,7 +59,8 @@ def whole(path):
 @pytest.mark.parametrize("what", COMMANDS)
 def test_a_full_disk_ends_a_command_in_a_line(home, what):
     arguments, size, named = COMMANDS[what]
-    keep = home / what.replace(" ", "_")
+    keep = home / "kept" / what.replace(" ", "_")
+    keep.parent.mkdir(exist_ok=True)
     code, said, left = full_disk.run(home / "disk", size, arguments, keep)
     assert code == 2, said
     errors = [line for line in said.splitlines() if "error" in line]

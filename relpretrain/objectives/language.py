@@ -79,11 +79,10 @@ class MLM(ViewObjective):
         positions = text.located().positions  # (positions,)
         assert positions is not None
         labels = text.labels.flatten()[positions]
-        taught = None
-        if view.teacher_view is not None:  # before the student, of which much is kept for the backward pass
+        states, taught = masked_states(view, positions), None
+        if view.teacher_view is not None:
             with torch.no_grad():
                 taught = masked_states(view.teacher_view, positions)
-        states = masked_states(view, positions)
         losses, right = in_parts(partial(_predict, view), POSITIONS, states, labels, taught)
         # A word counts as much as its text.
         weights = view.pairs.weights

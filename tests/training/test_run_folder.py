@@ -42,8 +42,8 @@ def test_a_run_is_not_begun_in_the_folder_of_another(fit, capsys):
     assert fit() == 2
     (line,) = said(capsys)
     assert line.startswith("run=run holds 2 checkpoints of a run already: go on with it by --ckpt_path=auto")
-    assert fit("--model.optimizer.warm=1") == 2  # what is wrong with a recipe comes first
-    assert said(capsys) == ["model.optimizer: unknown argument 'warm'; did you mean 'warmup_steps'?"]
+    assert fit("--model.optimizer.warmup_step=1") == 2  # what is wrong with a recipe comes first
+    assert said(capsys) == ["model.optimizer: unknown argument 'warmup_step'; did you mean 'warmup_steps'?"]
     assert LAST.read_bytes() == before
     assert fit("--overwrite", "--ckpt_path=auto") == 2
     assert said(capsys) == ["--overwrite begins a run anew and --ckpt_path goes on with one: give one of them"]

@@ -194,7 +194,7 @@ def _cluster() -> Iterator[Any]:
         ray.data.DataContext.get_current().enable_progress_bars = False  # there is one already
         yield ray
     except ray.exceptions.RayError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
+        lines = [line for line in str(error).split("\n") if line.strip()]
         raise OSError(f"Ray gave up: {lines[-1].strip() if lines else type(error).__name__}") from error
     finally:
         if started:
