@@ -48,8 +48,8 @@ class FactualParser:
             network: Any = AutoModelForSeq2SeqLM.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"no model {model!r} ({str(error).strip().partition(chr(10))[0]:.120}): download it once where there is "
-                f"network (huggingface-cli download {MODEL}), or name its folder (model=...)"
+                f"no model {model!r} ({str(error).strip().partition(chr(10))[0]:.120}): download it once where "
+                f"there is network (huggingface-cli download {MODEL}), or name its folder (model=...)"
             ) from None
         network = network.bfloat16() if dtype == "bfloat16" else network.float()
         self._model = network.to(device or ("cuda" if is_torch_cuda_available() else "cpu")).eval()

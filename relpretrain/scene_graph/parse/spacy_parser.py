@@ -35,8 +35,8 @@ class SpacyParser:
             self._pipeline: Any = spacy.load(model, exclude=["ner", "lemmatizer"])
         except OSError as error:
             raise ConfigError(
-                f"no spaCy pipeline {model!r} ({str(error).partition(chr(10))[0]:.120}): python -m spacy download {MODEL}, "
-                "or name an installed one or its folder (model=...)"
+                f"no spaCy pipeline {model!r} ({str(error).partition(chr(10))[0]:.120}): python -m "
+                f"spacy download {MODEL}, or name an installed one or its folder (model=...)"
             ) from None
         missing = {"parser", "tagger"} - set(self._pipeline.pipe_names)
         if missing:
