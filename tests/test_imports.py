@@ -1,6 +1,7 @@
 """Imports go one way: a file may import its own room and rooms above it in this list, and every file has a room."""
 
 import ast
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,11 @@ def test_rooms_are_small(folder):
     files = [path for path in folder.glob("*.py") if path.stem not in ("__init__", "__main__")]
     assert len(files) <= LARGEST, f"{len(files)} files: divide the room"
     assert (folder / "__init__.py").read_text(encoding="utf-8").startswith('"""'), "say what lives here"
+
+
+def test_every_folder_of_tests_is_collected(pytestconfig):
+    """By default pytest passes over folders of some names, of which `build` is one."""
+    home = Path(__file__).parent
+    patterns = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.relative_to(home) for path in home.rglob("test_*.py")}
+    assert {str(f) for f in folders if any(fnmatch(part, p) for part in f.parts for p in patterns)} == set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import ClassVar
@@ -23,6 +23,27 @@ def lacking(backbone: Backbone, parts: Iterable[str]) -> list[str]:
         return [part for part in parts if part not in stated]
     methods = ["encode_image", "encode_text", *(name for part in parts for name in PARTS[part])]
     return [name for name in dict.fromkeys(methods) if not callable(getattr(backbone, name, None))]
+
+
+def served(objective: nn.Module, backbone: Backbone, needs: Mapping[str, str]) -> tuple[str, ...]:
+    """Which parts of an objective can be computed on a backbone.
+
+    Args:
+        objective: For the message.
+        backbone: The model.
+        needs: For each part by name, the part of the backbone (`PARTS`) that it uses.
+
+    Raises:
+        ValueError: If none can be, or one cannot on a backbone that does not declare what it `provides`.
+    """
+    found = tuple(name for name, part in needs.items() if not lacking(backbone, [part]))
+    lost = [absent for name, part in needs.items() if name not in found for absent in lacking(backbone, [part])]
+    if lost and (getattr(backbone, "provides", None) is None or not found):
+        lost = list(dict.fromkeys(lost))
+        raise ValueError(
+            f"{type(objective).__name__} cannot be computed on {title(backbone)}: it has no {', '.join(lost)}"
+        )
+    return found
 
 
 def title(backbone: Backbone) -> str:

@@ -11,7 +11,7 @@ from relpretrain.config_record import recorded
 from relpretrain.distributed import gather, mean_over_ranks, rank
 from relpretrain.features import Features, full_precision
 from relpretrain.objectives.base import Objective
-from relpretrain.objectives.units import wanted_units
+from relpretrain.objectives.units import unit_views, wanted_units
 from relpretrain.scene_graph.foils import GRAPH_KINDS, check_kinds
 from relpretrain.types import Batch, CaptionBatch, GraphBatch, ObjectiveOutput, Pairs
 
@@ -84,7 +84,7 @@ class MultiPositive(Objective):
 
     def views(self, batch: Batch) -> list[Pairs]:
         """The texts and their foils."""
-        return [] if batch.units is None else [batch.units.pairs, batch.units.foils.pairs]
+        return unit_views(batch)
 
     def forward(self, features: Features) -> ObjectiveOutput:
         """Compute the loss.

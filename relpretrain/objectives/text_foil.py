@@ -12,7 +12,7 @@ from relpretrain.distributed import gather, mean_over_ranks, rank, sum_over_rank
 from relpretrain.errors import suggest
 from relpretrain.features import Features, View, full_precision
 from relpretrain.objectives import foils as equations
-from relpretrain.objectives.base import Objective, lacking, title
+from relpretrain.objectives.base import Objective, served
 from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, check_kinds
 from relpretrain.types import Backbone, Batch, CaptionBatch, Foils, GraphBatch, ObjectiveOutput, Pairs
 
@@ -149,12 +149,7 @@ class TextFoil(Objective):
         Raises:
             ValueError: If none can be, or a backbone that does not declare what it `provides` lacks a method.
         """
-        stated = getattr(backbone, "provides", None) is not None
-        missing = {part: lacking(backbone, [part]) for part in SITES.values()}
-        self.served = tuple(name for name in self.sites if not missing[SITES[name]])
-        lost = [part for name in self.sites if name not in self.served for part in missing[SITES[name]]]
-        if lost and (not stated or not self.served):
-            raise ValueError(f"TextFoil cannot be computed on {title(backbone)}: it has no {', '.join(lost)}")
+        self.served = served(self, backbone, {name: SITES[name] for name in self.sites})
 
     def views(self, batch: Batch) -> list[Pairs]:
         """The true texts and their foils."""

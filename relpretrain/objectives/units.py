@@ -10,7 +10,7 @@ from torch import Tensor
 from relpretrain.config_record import recorded
 from relpretrain.distributed import gather, mean_over_ranks, rank
 from relpretrain.features import Features, View, full_precision
-from relpretrain.objectives.base import Objective, lacking, title
+from relpretrain.objectives.base import Objective, served
 from relpretrain.objectives.contrastive import contrastive_losses
 from relpretrain.objectives.foils import pair_losses
 from relpretrain.objectives.negatives import same_pair
@@ -100,15 +100,11 @@ class RelationUnits(Objective):
             ValueError: If nothing can be, or a backbone that does not declare what it `provides` lacks a method.
         """
         parts = {"itc": "contrast", "itm": "matching"}
-        wanted = [name for name, value in self.weights.items() if value]
-        self.served = tuple(name for name in wanted if not lacking(backbone, [parts[name]]))
-        lost = [part for name in wanted if name not in self.served for part in lacking(backbone, [parts[name]])]
-        if lost and (getattr(backbone, "provides", None) is None or not self.served):
-            raise ValueError(f"RelationUnits cannot be computed on {title(backbone)}: it has no {', '.join(lost)}")
+        self.served = served(self, backbone, {name: parts[name] for name, value in self.weights.items() if value})
 
     def views(self, batch: Batch) -> list[Pairs]:
         """The units and their foils."""
-        return [] if batch.units is None else [batch.units.pairs, batch.units.foils.pairs]
+        return unit_views(batch)
 
     def forward(self, features: Features) -> ObjectiveOutput:
         """Compute the losses.
@@ -134,6 +130,11 @@ class RelationUnits(Objective):
             metrics["itm_accuracy"] = right.sum() / max(1, len(of))
             counts["itm_accuracy"] = len(of)
         return self.output(parts, len(units), metrics, counts)
+
+
+def unit_views(batch: Batch) -> list[Pairs]:
+    """The pairs of a batch's units and of their foils."""
+    return [] if batch.units is None else [batch.units.pairs, batch.units.foils.pairs]
 
 
 def wanted_units(batch: Batch, objective: Objective) -> Units:

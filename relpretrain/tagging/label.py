@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.build.output import Job, Outcome, PackedSample, plain_options
+from relpretrain.data.build.output import Job, Outcome, PackedSample, plain_options, shards_in
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, task_of
-from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.errors import check_checkpoint, positive, wrong_fraction
 from relpretrain.progress import Meter
@@ -75,10 +74,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: If an argument or what it names cannot be used.
         OSError: If a file cannot be read or written.
     """
-    shards = resolve_shards(args.shards)
-    out = args.out.resolve()
-    if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
-        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    shards = shards_in(args)
     if problem := wrong_fraction("--threshold", args.threshold, "probability"):
         raise ValueError(problem)
     if args.model or args.replace:

@@ -11,10 +11,9 @@ from typing import Any
 
 from relpretrain.data.build.label_ray import add_ray, check_ray, label_with_ray
 from relpretrain.data.build.label_sample import PREDICATES, TOTALS, WITH_MODEL, Labelling, pieces_of
-from relpretrain.data.build.output import Job, add_output, cores, plain_options
+from relpretrain.data.build.output import Job, add_output, cores, plain_options, shards_in
 from relpretrain.data.build.parts import Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, parts_of, task_of
-from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.errors import counted, positive
 from relpretrain.progress import Meter
@@ -65,10 +64,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: If an argument or what it names cannot be used.
         OSError: If a file cannot be read or written.
     """
-    shards = resolve_shards(args.shards)
-    out = args.out.resolve()
-    if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
-        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    shards = shards_in(args)
     if not is_merging(args):
         check_ray(args)
     args.workers = args.workers or (1 if args.parser in WITH_MODEL else cores())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +11,13 @@ from typing import Any, NamedTuple
 
 from relpretrain.data.build.output import PackedSample
 from relpretrain.data.build.pack import locate
-from relpretrain.data.build.pack_sample import Captions, Located, caption_parts, own_graph, read_captions
+from relpretrain.data.build.pack_sample import Located, ReadSample, caption_parts, read_sample
 from relpretrain.data.build.parts import PartEnd, Piece
-from relpretrain.data.shards.record import captions_of, texts_of
-from relpretrain.data.shards.row_index import RawSample
-from relpretrain.errors import BadSample
 from relpretrain.progress import Meter
-from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.scene_graph import SceneGraph
 from relpretrain.scene_graph.parse import ParsedCaption, Parser, build_parser
-from relpretrain.scene_graph.tying import Names, follow_captions, label_captions, without_relations
-from relpretrain.sources.common.annotation import ImageFile, broken_texts, make_record, probe_image
+from relpretrain.scene_graph.tying import Names, label_captions, without_relations
+from relpretrain.sources.common.annotation import broken_texts, make_record
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.sources.common.values import identity
 
@@ -56,22 +52,6 @@ def pieces_of(shard: str, part: int, together: int, source: str | None) -> Itera
     while some := list(islice(located, together)):
         yield Piece(part, some)
     yield Piece(part, PartEnd(left_out, []))
-
-
-class ReadSample(NamedTuple):
-    """A sample before its captions are parsed."""
-
-    raw: RawSample
-    file: ImageFile
-    record: dict[str, Any]
-    source: str
-    captions: Captions
-    graph: SceneGraph
-
-    @property
-    def texts(self) -> list[str]:
-        """The captions without their weights."""
-        return [text for text, _ in self.captions]
 
 
 @dataclass(frozen=True)
@@ -160,25 +140,8 @@ class Labelling:
         return made
 
     def _read(self, located: Located, dropped: Counter[str]) -> ReadSample | None:
-        raw = located.read()
-        file = probe_image(io.BytesIO(raw.image), dropped)
-        if file is None:
-            return None
-        try:
-            record, txt = texts_of(raw.json, raw.txt)
-            told = captions_of(record, txt)
-            captions = read_captions(record, txt, dropped)
-            graph = own_graph(record, file)
-        except (GraphError, BadSample) as error:
-            dropped[error.reason] += 1
-            return None
-        except ValueError:
-            dropped["malformed_captions"] += 1
-            return None
-        clean = [" ".join(text.split()) for text in told]
-        texts = [text for text, _ in captions]
-        graph = without_relations(graph) if self.replace else follow_captions(graph, clean, texts)
-        return ReadSample(raw, file, record, str(record.get("source") or located.source), captions, graph)
+        read = read_sample(located, dropped)
+        return read._replace(graph=without_relations(read.graph)) if read and self.replace else read
 
 
 def texts_read(read: Sequence[tuple[ReadSample | None, Dropped]]) -> list[str]:

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.tasks import add_task, stamp
+from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.record import PARTS
+from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.resumable import ResumableWriter
 from relpretrain.data.shards.writer import check_writable, publish
 from relpretrain.errors import counted, positive, singular
@@ -83,6 +85,19 @@ def add_output(parser: argparse.ArgumentParser, sized: bool = True) -> None:
         help="replace the shards that are in --out, and begin unfinished work of other arguments anew",
     )
     add_task(parser)
+
+
+def shards_in(args: argparse.Namespace) -> list[str]:
+    """The shards that a command reads, none of which it may write over.
+
+    Raises:
+        ValueError: If there are none, or `--out` is a folder of theirs.
+    """
+    shards = resolve_shards(args.shards)
+    out = args.out.resolve()
+    if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
+        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    return shards
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

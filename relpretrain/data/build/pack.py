@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from relpretrain.data.build.name_join import NameJoin
-from relpretrain.data.build.output import Job, add_choice, add_output, plain_options, write
+from relpretrain.data.build.output import Job, add_choice, add_output, plain_options, shards_in, write
 from relpretrain.data.build.pack_sample import QUALITY, Located, Packing, Resize
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import is_merging, task_of
@@ -57,10 +57,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: If an argument or what it names cannot be used.
         OSError: If a file cannot be read or written.
     """
-    shards = resolve_shards(args.shards)
-    out = args.out.resolve()
-    if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
-        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    shards = shards_in(args)
     dropped = Dropped()
     meter = Meter()
     resize = (

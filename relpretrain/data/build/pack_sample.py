@@ -111,6 +111,42 @@ class Resize:
         return buffer.getvalue()
 
 
+class ReadSample(NamedTuple):
+    """A sample that was read and checked, before anything is made of it."""
+
+    raw: RawSample
+    file: ImageFile
+    record: dict[str, Any]
+    source: str
+    captions: Captions
+    graph: SceneGraph
+
+    @property
+    def texts(self) -> list[str]:
+        """The captions without their weights."""
+        return [text for text, _ in self.captions]
+
+
+def read_sample(located: Located, dropped: Counter[str]) -> ReadSample | None:
+    """Read a sample: its image's size, captions and graph; None, with the reason counted, if it is broken."""
+    raw = located.read()
+    file = probe_image(io.BytesIO(raw.image), dropped)
+    if file is None:
+        return None
+    try:
+        record, txt = texts_of(raw.json, raw.txt)
+        captions = read_captions(record, txt, dropped)
+        told = [" ".join(text.split()) for text in captions_of(record, txt)]
+        graph = follow_captions(own_graph(record, file), told, [text for text, _ in captions])
+    except (GraphError, BadSample) as error:
+        dropped[error.reason] += 1
+        return None
+    except ValueError:
+        dropped["malformed_captions"] += 1
+        return None
+    return ReadSample(raw, file, record, str(record.get("source") or located.source), captions, graph)
+
+
 @dataclass(frozen=True)
 class Packing:
     """Makes a new sample of one that is read; records get the keys of the sample format and lose all others.
@@ -131,26 +167,24 @@ class Packing:
         return sample, dropped
 
     def _sample(self, located: Located, dropped: Counter[str]) -> PackedSample | None:
-        raw = located.read()
-        file = probe_image(io.BytesIO(raw.image), dropped)
-        if file is None:
+        read = read_sample(located, dropped)
+        if read is None:
             return None
+        raw, file, record, source, captions, graph = read
+        of_graph = captions
         try:
-            record, txt = texts_of(raw.json, raw.txt)
-            captions = read_captions(record, txt, dropped)
-            graph, of_graph = own_graph(record, file), captions
             for joined in located.joined:
                 new = read_captions(joined, None, dropped)
                 captions = joined_captions(captions, new, self.captions)
                 if joined.get("entities"):
                     graph, of_graph = joined_graph(joined, record, file), new
-            graph = follow_captions(graph, [text for text, _ in of_graph], [text for text, _ in captions])
-        except (GraphError, BadSample) as error:
+        except GraphError as error:
             dropped[error.reason] += 1
             return None
         except ValueError:
             dropped["malformed_captions"] += 1
             return None
+        graph = follow_captions(graph, [text for text, _ in of_graph], [text for text, _ in captions])
         image = raw.image
         if self.resize is not None and (size := self.resize.size(file.width, file.height)) != (file.width, file.height):
             try:
@@ -162,7 +196,6 @@ class Packing:
             file = ImageFile(*size, file.extension)
         # Names that a download gave are unique in it alone: whoever writes the sample makes one of its key.
         image_id = identity(record.get("image_id"))
-        source = str(record.get("source") or located.source)
         new_record = make_record(image_id, source, file, **caption_parts(captions), **graph.to_json())
         dropped["replaced_character"] += broken_texts(new_record)
         return PackedSample(raw.key, image, file.extension, new_record)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.data.build.name_join import NameJoin
-from relpretrain.data.build.output import Job, add_choice, add_output, plain_options
+from relpretrain.data.build.output import Job, add_choice, add_output, plain_options, shards_in
 from relpretrain.data.build.pack import locate
 from relpretrain.data.build.parts import PartEnd, Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, task_of
@@ -18,7 +18,6 @@ from relpretrain.data.join.formats import FORMATS, ON, annotated
 from relpretrain.data.join.joining import Joining
 from relpretrain.data.join.records import Choice
 from relpretrain.data.join.rows import annotation_files
-from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.errors import counted
 from relpretrain.progress import Meter
@@ -69,11 +68,9 @@ def run(args: argparse.Namespace) -> None:
         ValueError: If an argument or what it names cannot be used.
         OSError: If a file cannot be read or written.
     """
-    shards = resolve_shards(args.shards)
+    shards = shards_in(args)
     files = annotation_files(args.annotations)
     folders = {Path(shard).resolve().parent for shard in shards if not is_remote(shard)}
-    if args.out.resolve() in folders:
-        raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
     about: dict[str, Any] = {JOINED: [*_joined_before(folders), _licence(args, files)]}
     dropped, meter = Dropped(), Meter()
     job = Job(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from relpretrain.data.build.output import Outcome, PackedSample
 from relpretrain.data.build.pack_sample import (
@@ -15,17 +14,14 @@ from relpretrain.data.build.pack_sample import (
     caption_parts,
     joined_captions,
     joined_graph,
-    own_graph,
     read_captions,
+    read_sample,
 )
-from relpretrain.data.shards.record import texts_of
-from relpretrain.errors import BadSample
-from relpretrain.scene_graph import Entity, GraphError, Relation, SceneGraph
-from relpretrain.sources.common.annotation import ImageFile, broken_texts, make_record, probe_image
+from relpretrain.scene_graph import GraphError, SceneGraph
+from relpretrain.scene_graph.tying import follow_captions
+from relpretrain.sources.common.annotation import ImageFile, broken_texts, make_record
 from relpretrain.sources.common.dropped import Dropped
 from relpretrain.sources.common.values import as_number, identity, size_of
-
-T = TypeVar("T", Entity, Relation)
 
 _REPLACED = ("caption", "captions", "caption_weights", "entities", "relations")
 
@@ -53,40 +49,30 @@ class Joining:
         return sample, dropped
 
     def _sample(self, located: Located, dropped: Counter[str]) -> PackedSample | None:
-        raw = located.read()
-        file = probe_image(io.BytesIO(raw.image), dropped)
-        if file is None:
+        read = read_sample(located, dropped)
+        if read is None:
             return None
-        try:
-            record, txt = texts_of(raw.json, raw.txt)
-            captions = read_captions(record, txt, dropped)
-            graph = own_graph(record, file)
-        except (GraphError, BadSample) as error:
-            dropped[error.reason] += 1
-            return None
-        except ValueError:
-            dropped["malformed_captions"] += 1
-            return None
+        raw, file, record, source, captions, graph = read
         new_captions: Captions = []
         joined_graphs: list[tuple[SceneGraph, Captions]] = []
         for joined in located.joined:
-            texts: Captions = []
+            told: Captions = []
             try:
-                texts = read_captions(joined, None, dropped)
+                told = read_captions(joined, None, dropped)
             except ValueError:
                 dropped["malformed_captions"] += 1
-            new_captions = joined_captions(new_captions, texts, "add")
+            new_captions = joined_captions(new_captions, told, "add")
             try:
                 if joined.get("entities"):
-                    joined_graphs.append((joined_graph(_in_pixels(joined, record, file), record, file), texts))
+                    joined_graphs.append((joined_graph(_in_pixels(joined, record, file), record, file), told))
             except GraphError as error:
                 dropped[f"joined_{error.reason}"] += 1
         own = [(graph, captions)] if self.graphs == "add" or not joined_graphs else []
         captions = joined_captions(captions, new_captions, self.captions)
-        graphs = [_recaptioned(found, before, captions) for found, before in (*own, *joined_graphs)]
+        texts = [text for text, _ in captions]
+        graphs = [follow_captions(g, [text for text, _ in before], texts) for g, before in (*own, *joined_graphs)]
         parts = {**caption_parts(captions), **_together(graphs).to_json()}
         kept = {name: value for name, value in record.items() if name not in _REPLACED}
-        source = str(record.get("source") or located.source)
         new = make_record(identity(record.get("image_id")), source, file, **parts)
         dropped["replaced_character"] += broken_texts(new)
         return PackedSample(raw.key, raw.image, file.extension, kept | new)
@@ -100,26 +86,12 @@ def _in_pixels(joined: dict[str, Any], record: Mapping[str, Any], file: ImageFil
     width, height = original or (file.width, file.height)
     entities = []
     for entity in joined["entities"]:
+        if entity.get("box") is None:
+            entities.append(entity)
+            continue
         left, top, right, bottom = (min(max(as_number(side), 0.0), 1.0) for side in entity["box"])
         entities.append({**entity, "box": [left * width, top * height, right * width, bottom * height]})
     return {**joined, "entities": entities, "width": width, "height": height}
-
-
-def _recaptioned(graph: SceneGraph, before: Captions, after: Captions) -> SceneGraph:
-    """A graph whose entities and relations name the captions that they were read from by their new numbers.
-
-    What was read from a caption that is gone names none.
-    """
-    places = {text: number for number, (text, _) in enumerate(after)}
-    moved = {old: places.get(text) for old, (text, _) in enumerate(before)}
-    if all(old == new for old, new in moved.items()):
-        return graph
-
-    def follow(thing: T) -> T:
-        new = None if thing.caption is None else moved.get(thing.caption)
-        return replace(thing, caption=new, span=thing.span if new is not None else None)
-
-    return SceneGraph(tuple(map(follow, graph.entities)), tuple(map(follow, graph.relations)))
 
 
 def _together(graphs: list[SceneGraph]) -> SceneGraph:

@@ -323,7 +323,7 @@ def test_names_and_copies(photos, tmp_path):
 def test_the_listed_sources():
     assert {*SOURCES} == {
         *("visual-genome", "gqa", "vrd", "psg", "open-images", "coco", "albef-json", "xvlm-jsonl"),
-        *("image-text", "own"),
+        *("image-text", "own", "hico-det"),
     }
 
 
