@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
     if is_merging(args):
         _merge(job, args)
         return
+    if args.parser in WITH_MODEL:
+        _check_model(args.model)
     options, synonyms = {"model": args.model} if args.model else {}, resolve_synonyms(args.synonyms)
     job.work = work = Labelling(args.parser, options, synonyms, args.min_tie, args.replace)
     resolved = {"parser": work.source, "synonyms": work.names.source}  # both tell at once what is missing
@@ -92,6 +94,29 @@ def run(args: argparse.Namespace) -> None:
         write_parts(job, partial(_pieces, shards, args, meter), task or Task(0, 1), args, alone=task is None)
     if task is None:
         _merge(job, args)
+
+
+def _check_model(name: str | None) -> None:
+    """Ask the hub once whether it is there: its own client tries for most of a minute, and says so each time.
+
+    Raises:
+        ValueError: If a model is neither a folder nor on this machine, and the hub cannot be reached.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    from relpretrain.data.pipeline.text import hub_is_reachable
+    from relpretrain.scene_graph.parse.factual_parser import MODEL
+
+    name = name or MODEL
+    try:
+        here = Path(name).is_dir() or isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except ValueError:  # no name that the hub could have
+        raise ValueError(f"--model {name!r} is neither a folder nor the name of a model on the hub") from None
+    if not here and not hub_is_reachable():
+        raise ValueError(
+            f"the model {name!r} is neither a folder nor on this machine, and huggingface.co cannot be reached: "
+            f"download it where there is network (huggingface-cli download {name}), or name a folder by --model"
+        )
 
 
 def _merge(job: Job, args: argparse.Namespace) -> None:

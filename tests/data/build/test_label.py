@@ -179,6 +179,18 @@ def test_mistakes_are_one_line(shards, tmp_path, capsys):
     assert "argument --min-tie: must be a probability between 0 and 1, got 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no/such/model", "neither a folder nor the name of a model"), ("nowhere", "huggingface.co cannot be reached")],
+)
+def test_a_model_that_is_not_here_is_told_at_once(shards, tmp_path, capfd, monkeypatch, name, message):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # the hub is then never asked
+    words = ["--parser", "factual", "--model", name, "--out", str(tmp_path / "out")]
+    assert main(["data", "label", str(shards), *words]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert message in line
+
+
 def test_no_caption_no_graph(tmp_path, capsys):
     write_tar(tmp_path / "in/a.tar", {"1.jpg": jpeg((40, 30)), "1.json": PLACES})
     assert label(tmp_path / "in", "--out", tmp_path / "out") == 0
