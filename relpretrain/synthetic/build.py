@@ -25,13 +25,16 @@ from relpretrain.synthetic.probes import Scenes, write_paragraphs, write_retriev
 from relpretrain.synthetic.records import Annotator
 from relpretrain.synthetic.relations import INVERSES, RELATIONS
 from relpretrain.synthetic.render import encode_png
+from relpretrain.synthetic.statements import write_attribution, write_hard_positives
 from relpretrain.synthetic.world import Scene, World
 from relpretrain.writing import write_text
 
 _SPLITS = (
     *("captions", "regions", "graphs", "validation", "vsr-dev", "vsr-test", "valse"),
     *("svo", "retrieval-val", "retrieval-test", "paragraphs-val", "paragraphs-test"),
+    *("hard_positives", "attribution"),
 )
+_ASKED_FOR = ("svo", "hard_positives", "aro", "coco_retrieval", "paragraphs")
 _FOLDERS = ("benchmarks", "held_out_pairs", "held_out_combinations")
 
 
@@ -48,15 +51,15 @@ def generate(
     It holds shards in `captions/` (a caption each), `regions/` (objects with boxes), `graphs/` (objects and every
     relation that is clearly true) and `validation/` (all three, of other scenes); a `tokenizer/`; the relations'
     vocabulary `relations.json`; and `benchmarks/` with `vsr/synthetic/{dev,test}.jsonl`, VALSE files in `valse/`,
-    where asked for `svo/`, `coco_retrieval/` and `paragraphs/`, and all their `images/`. `world.json`, written last,
+    where asked for `svo/`, `hard_positives/`, `aro/`, `coco_retrieval/` and `paragraphs/`, and all their `images/`. `world.json`, written last,
     tells how it was made. Equal arguments give equal bytes, and every scene is drawn from its own seed, so that no two
     splits share one.
 
     What is held out comes in no shard. The folders `held_out_pairs/` and `held_out_combinations/` are like
-    `benchmarks/` (without retrieval), but all their items on relations are about what is held out, and those of
-    `benchmarks/` are about what is not. Held-out relations of two kinds come by opposites, so that a text on a relation
-    and its foil are both held out or both not, as long as `relations` holds both opposites; the negative images of SVO
-    are likewise where the verb differs, and else where the world has such a composition.
+    `benchmarks/` (without retrieval and attributes), but all their items on relations are about what is held out, and
+    those of `benchmarks/` are about what is not. Held-out relations of two kinds come by opposites, so that a text on a
+    relation and its foil are both held out or both not, as long as `relations` holds both opposites; the negative
+    images of SVO are likewise where the verb differs, and else where the world has such a composition.
 
     Args:
         out: The folder, made if absent.
@@ -77,7 +80,7 @@ def generate(
     out, meter = Path(out), meter or Meter()
     if overwrite:
         (out / "world.json").unlink(missing_ok=True)
-        for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in ("svo", "coco_retrieval", "paragraphs"))):
+        for stale in (*_FOLDERS[1:], *(f"benchmarks/{task}" for task in _ASKED_FOR)):
             shutil.rmtree(out / stale, ignore_errors=True)
 
     meter.begin("rendering shards", sum(counts.values()))
@@ -87,7 +90,10 @@ def generate(
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
     RelationVocabulary(world.relations, inverses=inverses, source="synthetic").save(out / "relations.json")
 
-    drawn_until_they_fit = options.items_svo or options.items_retrieval or options.items_paragraphs
+    drawn_until_they_fit = any(
+        (options.items_svo, options.items_hard_positives, options.items_attribution)
+        + (options.items_retrieval, options.items_paragraphs)
+    )
     folders = 1 + sum(map(bool, _topics(world)[1:]))
     items = 0 if drawn_until_they_fit else folders * (options.items_vsr + options.items_valse)
     meter.begin("rendering benchmarks", items)
@@ -207,6 +213,11 @@ def _write_probes(folder: _Folder, options: WorldOptions) -> None:
     write_valse(home / "valse", images, world, folder.scenes("valse", options.items_valse))
     if options.items_svo:
         write_svo(home / "svo" / "test.jsonl", images, world, folder.scenes("svo"), options.items_svo)
+    if items := options.items_hard_positives:
+        write_hard_positives(home / "hard_positives", images, world, folder.scenes("hard_positives"), items)
+    if (items := options.items_attribution) and not folder.topics:
+        path = home / "aro" / "visual_genome_attribution.json"
+        write_attribution(path, images, folder.scenes("attribution"), items)
 
 
 def _write_galleries(folder: _Folder, options: WorldOptions) -> dict[str, dict[str, int]]:

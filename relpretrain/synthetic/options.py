@@ -23,6 +23,8 @@ class WorldOptions:
         items_valse: Items in each VALSE file, but fewer in actant-swap where a scene holds only relations that are the
             same from both sides. A file on counting is among them where scenes differ in their number of objects.
         items_svo: SVO items, a third each with another subject, relation and object in the negative image.
+        items_hard_positives: Hard positives: a relation, the same from the other side, and a text that is false.
+        items_attribution: Items of ARO's attribution: two things, and the two with each other's colours.
         items_retrieval: Images in each of the galleries val and test, all with different captions that name what is
             there: no more than the world has of them (15 for two objects of six kinds); `world.json` tells how many.
         items_paragraphs: Likewise with texts that also tell every annotated relation.
@@ -74,6 +76,8 @@ class WorldOptions:
     items_vsr: int = 600
     items_valse: int = 400
     items_svo: int = 0
+    items_hard_positives: int = 0
+    items_attribution: int = 0
     items_retrieval: int = 0
     items_paragraphs: int = 0
     one_corpus: bool = False

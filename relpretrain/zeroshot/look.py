@@ -68,7 +68,7 @@ def why_broken(image: str | Callable[[], Any]) -> str:
         image: Its path, or what opens it.
     """
     try:
-        if not isinstance(image, str):
+        if callable(image):
             image()
             return ""
         if image.endswith(".npy"):

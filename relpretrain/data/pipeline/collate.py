@@ -110,9 +110,10 @@ class TextWriter:
     def __post_init__(self) -> None:
         self.stream = with_defaults(self.stream, {})
         per_text, kinds = self.stream.foils_per_text or 0, self.stream.foil_kinds or GRAPH_KINDS
-        self._foils = FoilWriter(per_text, kinds, self.stream.foil_names) if per_text else None
+        instead = self.stream.foil_names, self.stream.foil_words
+        self._foils = FoilWriter(per_text, kinds, *instead) if per_text else None
         unit_kinds = self.stream.unit_kinds or GRAPH_KINDS
-        self._units = FoilWriter(1, unit_kinds, self.stream.foil_names) if self.stream.units_per_image else None
+        self._units = FoilWriter(1, unit_kinds, *instead) if self.stream.units_per_image else None
 
     def __call__(self, image: Tensor, sample: Sample, rng: np.random.Generator) -> Example:
         """Draw the texts of a sample whose boxes are in pixels of `image`.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from relpretrain.scene_graph import Relation, SceneGraph, triplet_text
-from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, NOUNS, Witness, caption_foils, triplet_foils
+from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, NOUNS, Foil, Witness, caption_foils, triplet_foils
 from relpretrain.scene_graph.parse import ParsedCaption, build_parser
 
 TRIES = 8
@@ -40,11 +40,13 @@ class FoilWriter:
         per_text: The most foils of a text.
         kinds: What may be changed, of `scene_graph.foils.KINDS`.
         names: Names of things that may stand in the place of others; None for common ones and those of the graph.
+        words: Relations and adjectives that may stand in the place of others in triplets; None for all that contradict.
     """
 
     per_text: int
     kinds: Sequence[str] = GRAPH_KINDS
     names: Sequence[str] | None = None
+    words: Sequence[str] | None = None
 
     def of_caption(self, caption: str, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[str, str]]:
         """Foils of a caption as (text, kind); the image's graph, where it has one, tells what is true as well."""
@@ -74,7 +76,7 @@ class FoilWriter:
             if len(found) == self.per_text:
                 break
             for place in rng.permutation(len(texts)).tolist():
-                foils = triplet_foils(graph, told[texts[place]], [kind], rng, names, witness=witness)
+                foils = self._of_triplet(graph, told[texts[place]], kind, rng, names, witness)
                 if kind in foils:
                     found.append(TripletFoil([*texts[:place], foils[kind].text, *texts[place + 1 :]], kind))
                     break
@@ -90,7 +92,7 @@ class FoilWriter:
             if len(found) == count or text in found:
                 continue
             for kind in self._order([kind for kind in self.kinds if kind in GRAPH_KINDS], rng):
-                foils = triplet_foils(graph, graph.relations[index], [kind], rng, names, witness=witness)
+                foils = self._of_triplet(graph, graph.relations[index], kind, rng, names, witness)
                 if kind in foils:
                     found[text] = foils[kind].text
                     break
@@ -109,6 +111,17 @@ class FoilWriter:
             foils = FoilWriter(1, self.kinds, self.names).of_caption(text, graph, rng)
             units.append(Unit(text, foils[0][0] if foils else None))
         return units
+
+    def _of_triplet(
+        self,
+        graph: SceneGraph,
+        relation: Relation,
+        kind: str,
+        rng: np.random.Generator,
+        names: Sequence[str],
+        witness: Witness,
+    ) -> dict[str, Foil]:
+        return triplet_foils(graph, relation, [kind], rng, names, witness=witness, words=self.words)
 
     def _order(self, kinds: Sequence[str], rng: np.random.Generator) -> list[str]:
         return [kinds[i] for i in rng.permutation(len(kinds)).tolist()]

@@ -46,6 +46,9 @@ class Stream:
         foil_kinds: What foils may change, of `relpretrain.scene_graph.foils.KINDS`; None likewise.
         foil_names: Names of things that may stand in the place of others in foils; None for common ones, and those of
             the graph itself. Give the data's own where it has few.
+        foil_words: Relations and adjectives that may stand in the place of others in foils of triplets (graphs); None
+            for all that contradict them. Give the data's own where it has few: a word that only foils have gives them
+            away without a look at the image.
         units_per_image: Short texts made of an image, with a foil each: single triplets (graphs), or sentences and
             captions (captions); None for what the stream's objectives ask for (`RelationUnits.units_per_image`), 0
             without one that does.
@@ -81,6 +84,7 @@ class Stream:
     foils_per_text: int | None = None
     foil_kinds: list[str] | None = None
     foil_names: list[str] | None = None
+    foil_words: list[str] | None = None
     units_per_image: int | None = None
     unit_kinds: list[str] | None = None
     sort_relations: bool = True

@@ -9,7 +9,7 @@ import numpy as np
 
 from relpretrain.errors import suggest
 from relpretrain.scene_graph.entity import Relation
-from relpretrain.scene_graph.foils.nouns import Phrase, instead_of, may_be_one, take_apart
+from relpretrain.scene_graph.foils.nouns import Phrase, excludes, instead_of, may_be_one, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 from relpretrain.scene_graph.graph import SceneGraph
@@ -56,6 +56,7 @@ def triplet_foils(
     names: Sequence[str] = (),
     rules: PredicateRules = RULES,
     witness: Witness | None = None,
+    words: Sequence[str] | None = None,
 ) -> dict[str, Foil]:
     """One foil of each kind that a triplet has, none of them true of the image as far as its graph tells.
 
@@ -67,6 +68,7 @@ def triplet_foils(
         names: Names of things that may stand in the place of a subject or object, beside those of the graph itself.
         rules: What follows from relations.
         witness: The graph's, if it was made before.
+        words: Relations and adjectives that may stand in the place of others; None for all that contradict them.
 
     Returns:
         Foils by kind, in the order of `kinds`. A kind of which no candidate is certainly false is left out.
@@ -75,7 +77,7 @@ def triplet_foils(
     true = Statement(graph.entities[relation.subject].label, relation.relation, graph.entities[relation.object].label)
     found: dict[str, Foil] = {}
     for kind in kinds:
-        for candidate in _candidates(kind, true, names or _labels(graph), rng, rules):
+        for candidate in _candidates(kind, true, names or _labels(graph), rng, rules, words):
             if candidate.text != true.text and witness.true(candidate) is False:
                 found[kind] = Foil(candidate.text, kind)
                 break
@@ -83,14 +85,22 @@ def triplet_foils(
 
 
 def _candidates(
-    kind: str, true: Statement, names: Sequence[str], rng: np.random.Generator | None, rules: PredicateRules
+    kind: str,
+    true: Statement,
+    names: Sequence[str],
+    rng: np.random.Generator | None,
+    rules: PredicateRules,
+    words: Sequence[str] | None,
 ) -> Iterator[Statement]:
     """What may be a foil of one kind, in the order in which it is tried."""
     if kind == "swap_so":
         if not rules.symmetric(true.relation):
             yield Statement(true.object, true.relation, true.subject)
     elif kind == "rel_replace":
-        for name in shuffled(rules.contradicting(true.relation), rng):
+        false = rules.contradicting(true.relation)
+        if words is not None:
+            false = [word for word in words if rules.false_with(true.relation, word)]
+        for name in shuffled(false, rng):
             yield true._replace(relation=name)
     elif kind in ("subj_replace", "obj_replace"):
         place = "subject" if kind == "subj_replace" else "object"
@@ -102,7 +112,10 @@ def _candidates(
         for place in shuffled(["subject", "object"], rng):
             phrase = take_apart(getattr(true, place))
             for adjective in shuffled(phrase.adjectives, rng):
-                for other in shuffled(instead_of(adjective), rng):
+                false = instead_of(adjective)
+                if words is not None:
+                    false = [word for word in words if excludes(adjective, word)]
+                for other in shuffled(false, rng):
                     yield true._replace(**{place: _with(phrase, adjective, other)})
     elif kind == "attr_swap":
         one, two = take_apart(true.subject), take_apart(true.object)

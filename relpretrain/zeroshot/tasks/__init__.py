@@ -17,6 +17,7 @@ from relpretrain.zeroshot.tasks.composition.valse import VALSE
 from relpretrain.zeroshot.tasks.composition.winoground import Winoground
 from relpretrain.zeroshot.tasks.relations.detection import HICO, OPEN_IMAGES, Detection
 from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes
+from relpretrain.zeroshot.tasks.relations.half_truth import HalfTruth
 from relpretrain.zeroshot.tasks.relations.predcls import PredCls
 from relpretrain.zeroshot.tasks.relations.vsr import VSR
 from relpretrain.zeroshot.tasks.relations.whatsup import WhatsUp
@@ -63,6 +64,7 @@ _ALL: tuple[Task, ...] = (
     PredCls(),
     Detection("hico", HICO),
     Detection("open_images", OPEN_IMAGES),
+    HalfTruth(),
     GraphProbes(),
 )
 

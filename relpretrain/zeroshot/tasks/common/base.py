@@ -15,6 +15,7 @@ from relpretrain.pixels import BROKEN, decode
 from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.tasks.common.ahead import Ahead, Answer, current, forget_limits, learn_limits
 from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.in_shard import InShard
 from relpretrain.zeroshot.tasks.common.source import Record, Source
 
 if TYPE_CHECKING:
@@ -326,8 +327,12 @@ class Unseen(str):
 
 
 def show(path: str, box: tuple[float, float, float, float] | None = None) -> Any:
-    """What a scorer is shown of an item: the image, see `read_image`, or its name if that is `Unseen`."""
-    return path if isinstance(path, Unseen) else read_image(path, box)
+    """What a scorer is shown of an item: the image, of a file or a shard, or its name if that is `Unseen`."""
+    if isinstance(path, Unseen):
+        return path
+    if isinstance(path, InShard):
+        return path() if box is None else path().crop(box)  # type: ignore[arg-type]
+    return read_image(path, box)
 
 
 def read_image(path: str, box: tuple[float, float, float, float] | None = None) -> Image.Image:

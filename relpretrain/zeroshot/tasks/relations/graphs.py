@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.pixels import BROKEN, decode
-from relpretrain.reading import parse_json
-from relpretrain.scene_graph import Entity, SceneGraph
+from relpretrain.scene_graph import Entity
 from relpretrain.zeroshot.analysis.table import Table, images_of, make_share_row
 from relpretrain.zeroshot.tasks.common.base import BaseTask, Outcome
 from relpretrain.zeroshot.tasks.common.card import Card
+from relpretrain.zeroshot.tasks.common.in_shard import InShard, graphs_in, held_out_shards
 from relpretrain.zeroshot.tasks.common.source import Record, Source, require
 
 if TYPE_CHECKING:
@@ -33,59 +28,19 @@ RELATIONS_PER_IMAGE = 4
 _PROBES = {"mrc": "relation classification (MRC)", "words": "masked relation words"}
 
 
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """An image in a shard.
-
-    Args:
-        index: The shard.
-        row: Row of the sample in it.
-    """
-
-    index: ShardIndex
-    row: int
-
-    def __str__(self) -> str:
-        return f"{self.index.name}/{self.index.keys[self.row]}"
-
-    def __hash__(self) -> int:
-        return hash((self.index.path, self.row))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stored) and (self.index.path, self.row) == (other.index.path, other.row)
-
-    def __call__(self) -> Image.Image:
-        """Decode it.
-
-        Raises:
-            ValueError: If it cannot be decoded.
-        """
-        try:
-            return decode(io.BytesIO(self.index.read(self.row).image))
-        except BROKEN as error:
-            raise ValueError(f"Image {self} cannot be decoded: {error}") from error
-
-
 @dataclass(frozen=True)
 class GraphItem:
     """An image of a shard with some of its triplets.
 
     Args:
-        index: The shard.
-        row: Row of the sample in it.
+        image: The image.
         triplets: (number, subject, relation, object); the number identifies the triplet in the split.
         scale: Width and height that the boxes refer to, in pixels.
     """
 
-    index: ShardIndex
-    row: int
+    image: InShard
     triplets: tuple[tuple[int, Entity, str, Entity], ...]
-    scale: tuple[int, int]
-
-    @property
-    def image(self) -> Stored:
-        """Where the image is."""
-        return Stored(self.index, self.row)
+    scale: tuple[float, float]
 
 
 CARD = Card(
@@ -128,12 +83,7 @@ class GraphProbes(BaseTask):
 
         The validation folder is DIR/validation; generated data has it beside DIR, if DIR is its "benchmarks".
         """
-        if source.is_item_file:
-            raise ValueError(f"Task 'graphs' reads a folder of shards; {source.path} is a file.")
-        beside = [source.path.parent / "validation"] if source.path.name == "benchmarks" else []
-        candidates = [source.path / "validation", *beside]
-        folder = next((folder for folder in candidates if folder.is_dir()), source.path)
-        shards = sorted(folder.rglob("*.tar"))
+        folder, shards = held_out_shards(source, self.name)
         items = [item for item in _read(shards) if item.triplets]
         if not items:
             raise ValueError(f"No triplets below {folder} ({len(shards)} *.tar shards found); 'graphs' needs held-out "
@@ -183,19 +133,12 @@ class GraphProbes(BaseTask):
 
 def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
     number = 0
-    for shard in shards:
-        index = ShardIndex.of(shard)
-        for row in index.eligible("boxed_graphs").tolist():
-            try:
-                record = parse_json(index.read(row).json or b"{}")
-                graph = SceneGraph.from_json(record, record["width"], record["height"])
-            except (ValueError, KeyError, TypeError):
-                continue  # `relpretrain data doctor` counts and names malformed graphs
-            chosen = graph.boxed_pairs()[:RELATIONS_PER_IMAGE]
-            ends = [(graph.entities[r.subject], r.relation, graph.entities[r.object]) for r in chosen]
-            triplets = tuple((number + i, *end) for i, end in enumerate(ends))
-            number += len(triplets)
-            yield GraphItem(index, row, triplets, (record["width"], record["height"]))
+    for image, graph, size in graphs_in(shards, "boxed_graphs"):
+        chosen = graph.boxed_pairs()[:RELATIONS_PER_IMAGE]
+        ends = [(graph.entities[r.subject], r.relation, graph.entities[r.object]) for r in chosen]
+        triplets = tuple((number + i, *end) for i, end in enumerate(ends))
+        number += len(triplets)
+        yield GraphItem(image, triplets, size)
 
 
 def _answer(scorer: MatchScorer, mrc: Any, items: Sequence[GraphItem], choices: int) -> list[Record]:

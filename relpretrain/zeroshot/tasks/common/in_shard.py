@@ -1,0 +1,91 @@
+"""Images that lie in shards, with their graphs: what tasks ask of held-out shards instead of annotation files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.kinds import Need
+from relpretrain.pixels import BROKEN, decode
+from relpretrain.reading import parse_json
+from relpretrain.scene_graph import SceneGraph
+from relpretrain.zeroshot.tasks.common.source import Source
+
+
+class InShard(str):
+    """The name of an image in a shard, "shard/key", which reads it when it is called.
+
+    Args:
+        index: The shard.
+        row: Row of the sample in it.
+    """
+
+    index: ShardIndex
+    row: int
+
+    def __new__(cls, index: ShardIndex, row: int) -> InShard:
+        """Name the image."""
+        name = super().__new__(cls, f"{index.name}/{index.keys[row]}")
+        name.index, name.row = index, row
+        return name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InShard, (self.index, self.row)
+
+    def __hash__(self) -> int:
+        return hash((self.index.path, self.row))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InShard) and (self.index.path, self.row) == (other.index.path, other.row)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __call__(self) -> Image.Image:
+        """Decode it.
+
+        Raises:
+            ValueError: If it cannot be decoded.
+        """
+        try:
+            return decode(io.BytesIO(self.index.read(self.row).image))
+        except BROKEN as error:
+            raise ValueError(f"Image {self!s} cannot be decoded: {error}") from error
+
+
+def held_out_shards(source: Source, task: str, own: Path | None = None) -> tuple[Path, list[Path]]:
+    """The shards that a task asks of, and the folder that they are in.
+
+    The folder is the task's own one, if it has one that is there, or else DIR/validation; generated data has that
+    beside DIR, if DIR is its "benchmarks". Without any of these, all shards below DIR are meant.
+
+    Raises:
+        ValueError: If the source is a file.
+    """
+    if source.is_item_file:
+        raise ValueError(f"Task {task!r} reads a folder of shards; {source.path} is a file.")
+    beside = [source.path.parent / "validation"] if source.path.name == "benchmarks" else []
+    candidates = [*([own] if own else []), source.path / "validation", *beside]
+    folder = next((folder for folder in candidates if folder.is_dir()), source.path)
+    return folder, sorted(folder.rglob("*.tar"))
+
+
+def graphs_in(shards: Sequence[Path], need: Need) -> Iterator[tuple[InShard, SceneGraph, tuple[float, float]]]:
+    """Images with their graphs and the width and height that boxes refer to, of the samples that have what is needed.
+
+    Malformed graphs are passed over.
+    """
+    for shard in shards:
+        index = ShardIndex.of(shard)
+        for row in index.eligible(need).tolist():
+            try:
+                record = parse_json(index.read(row).json or b"{}")
+                graph = SceneGraph.from_json(record, record["width"], record["height"])
+            except (ValueError, KeyError, TypeError):
+                continue  # `relpretrain data doctor` counts and names malformed graphs
+            yield InShard(index, row), graph, (record["width"], record["height"])
