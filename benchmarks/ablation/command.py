@@ -18,8 +18,10 @@ from typing import Any
 import torch
 
 from benchmarks.ablation.design import PRESETS, ROOT, Preset
-from benchmarks.ablation.graph_page import write_graph_page
-from benchmarks.ablation.page import Context, write_page
+from benchmarks.ablation.pages.graph_page import write_graph_page
+from benchmarks.ablation.pages.objective_page import write_objective_page
+from benchmarks.ablation.pages.page import write_page
+from benchmarks.ablation.pages.paragraphs import Context
 from benchmarks.ablation.recipe import base_recipe, parse_settings, with_options
 from benchmarks.ablation.results import write_results
 from benchmarks.ablation.runs import collect, train_all
@@ -27,6 +29,7 @@ from relpretrain.errors import positive
 from relpretrain.zeroshot.results.provenance import commit
 
 _PROGRAM = "ablation"
+_WRITERS = {"graphs": write_graph_page, "objectives": write_objective_page}
 _PACKAGES = ("torch", "lightning", "transformers", "timm")
 
 
@@ -59,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commits, minutes = _made(args.out)["commits"], _made(args.out)["minutes"]
         shown = os.path.relpath(table, page.parent)
         context = Context(command, ", ".join(commits), _hardware(), ", ".join(versions), minutes, shown, notes)
-        write = write_graph_page if preset.name == "graphs" else write_page
-        print(write(page, results, preset, context))
+        print(_WRITERS.get(preset.name, write_page)(page, results, preset, context))
     except (ValueError, OSError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -86,7 +88,7 @@ def chosen(args: argparse.Namespace) -> Preset:
         steps=preset.steps if args.steps is None else dict.fromkeys(preset.steps, args.steps),
         runs=runs,
         processes=args.processes or preset.processes,
-        settings=parse_settings(args.set),
+        settings={**preset.settings, **parse_settings(args.set)},
     )
     base_recipe(preset)  # a wrong setting is told before worlds are generated
     return preset
@@ -135,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         "--preset",
         choices=PRESETS,
         required=True,
-        help="cpu: two cores, an hour; gpu: one large GPU; graphs: where graphs come from, two cores, half an hour",
+        help="cpu: two cores, an hour; gpu: one large GPU; graphs: where graphs come from, two cores, half an hour; "
+        "objectives: newer objectives, two cores, an hour",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="worlds and runs")
     page = "the page; plots and results.csv in a folder beside it (default: evidence.md in --out)"

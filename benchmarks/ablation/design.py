@@ -1,4 +1,4 @@
-"""What an ablation trains: runs that differ in named factors, and three presets of them."""
+"""What an ablation trains: runs that differ in named factors, and four presets of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import Any, Literal, get_args
 
 ROOT = Path(__file__).parents[2]
 """The checkout."""
+_FOILED = ("+NegCLIP", "+TSVLC", "+CE-CLIP", "+FSC-CLIP", "+SGVL", "+MultiPositive", "+both+units", "+both+foils")
+COMPARED = ("baseline", "+VSG", "+both", *_FOILED)
+"""The arms of the preset on newer objectives, which `objectives.py` spells out."""
+_OF_EQUAL_COMPUTE = ("baseline", "+VSG", "+SGVL", "+both+foils")
+"""Of these arms, those trained at equal compute too: without foils, and with foils that reach the matching head."""
 ARMS: dict[str, tuple[str, ...]] = {"baseline": (), "+VSG": ("vsg",), "+MRC": ("mrc",), "+both": ("vsg", "mrc")}
 """The arms, and the relation objectives that each trains."""
 BACKBONES = {"ALBEF": "ALBEF", "X-VLM": "XVLM"}
 """The backbones, and their classes. X-VLM has VMA and BOX on the boxes of the annotated images, ALBEF has neither."""
 
 World = Literal["main", "long"]
+Budget = Literal["steps", "compute"]
+Way = Literal["itm", "itc"]
+"""Scores of a model: of its matching head, or cosines of its embeddings."""
 Graphs = Literal["human", "parsed", "tagged", "mixed", "noise-0.1", "noise-0.3"]
 """Where the graphs of the annotated images come from: `graphs.py` makes all but the true ones, of a human."""
 
@@ -24,14 +32,14 @@ class Run:
     """One training run. The defaults of the factors are those of the main comparison."""
 
     backbone: str  # of `BACKBONES`
-    arm: str  # of `ARMS`
+    arm: str  # of `ARMS`, or of `COMPARED`
     seed: int  # of the generated world, the initial weights and the order of the data
     share: float = 0.05  # of the images that are annotated: boxes for X-VLM, graphs for VSG and MRC
     max_relations: int = 8  # triplets in a text of VSG, K
     sort: bool = True  # whether these are sorted
     masked: bool = True  # whether MRC masks everything outside an entity's box
     mixture: str = "2:3"  # steps on captions to steps on graphs
-    budget: Literal["steps", "compute"] = "steps"  # "compute": a baseline that trains as long as +both computes
+    budget: Budget = "steps"  # "compute": it trains as long as +both computes
     world: World = "main"  # "long": scenes of more relations, whose texts are long
     graphs: Graphs = "human"
     fusion: Literal["late", "gated"] = "late"  # whether texts and images meet before the last blocks of the ViT
@@ -44,7 +52,7 @@ class Run:
 
     @property
     def rivals(self) -> tuple[Run, Run]:
-        """Of a baseline of equal compute: the run whose compute it gets, and the one that tells what a step costs."""
+        """Of an arm of equal compute: the run whose compute it gets, and the one that tells what a step costs."""
         return replace(self, arm="+both", budget="steps"), replace(self, budget="steps")
 
     def has(self, **factors: Any) -> bool:
@@ -67,10 +75,15 @@ class Preset:
     runs: tuple[Run, ...]
     processes: int  # runs side by side
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace those of the recipe, by dotted paths
+    looks: bool = True  # whether runs are scored while they train
+    ways: tuple[Way, ...] = ("itm",)  # by which scores of a model every probe is asked
+    half_truths: bool = False  # whether they are asked for
 
 
 GRAPH_SHARE = 0.02
 """Of the images that are annotated in the preset on where graphs come from."""
+OBJECTIVE_SHARE = 0.2
+"""Likewise in the preset on newer objectives."""
 _CORPUS = {"images_validation": 60, "one_corpus": True, "alike": 2}
 _TEXTS = {"mutual": True, "omitted_relations": 0.6, "relational_captions": 0.2, "relational_sentences": 1.0}
 _PROBES = {"hold_out_pairs": 0.1, "hold_out_combinations": 0.1, "items_vsr": 600, "items_valse": 300, "items_svo": 200}
@@ -162,4 +175,27 @@ def graphs(seeds: tuple[int, ...] = (170, 171, 172)) -> Preset:
     return Preset("graphs", ROOT / "recipes" / "ablation_cpu.yaml", {"main": world}, {"main": 1000}, tuple(runs), 2)
 
 
-PRESETS = {"cpu": cpu, "gpu": gpu, "graphs": graphs}
+def objectives(seeds: tuple[int, ...] = (180, 181, 182)) -> Preset:
+    """What newer objectives make of the same texts of graphs, on two cores: at equal steps and at equal compute.
+
+    Ten kinds of things differ in colour and shape, so that attributes can be exchanged. X-VLM, and equal compute, have
+    the first two seeds.
+    """
+    world = {
+        **{"images_captions": 8_000, "images_regions": 0, "images_graphs": 1_600, **_CORPUS, "images_validation": 300},
+        **{"mirrored": 1.0, "shard_size": 200, "colors": _COLORS[:5], "shapes": ("square", "circle"), **_TEXTS},
+        **{**_PROBES, "items_vsr": 450, "items_svo": 0, "items_hard_positives": 300, "items_attribution": 300},
+        "items_retrieval": 200,
+    }
+    first, share = seeds[:2], OBJECTIVE_SHARE
+    runs = [
+        *(Run("ALBEF", arm, seed, share=share) for seed in seeds for arm in COMPARED),
+        *(Run("X-VLM", arm, seed, share=share) for seed in first for arm in COMPARED),
+        *(Run("ALBEF", arm, seed, share=share, budget="compute") for seed in first for arm in _OF_EQUAL_COMPUTE),
+    ]
+    recipe = ROOT / "recipes" / "ablation_cpu.yaml"
+    asked: dict[str, Any] = {"looks": False, "ways": ("itm", "itc"), "half_truths": True}
+    return Preset("objectives", recipe, {"main": world}, {"main": 800}, tuple(runs), 2, **asked)
+
+
+PRESETS = {"cpu": cpu, "gpu": gpu, "graphs": graphs, "objectives": objectives}

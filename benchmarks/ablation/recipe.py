@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.ablation.design import ARMS, BACKBONES, Preset, Run
+from benchmarks.ablation.design import BACKBONES, Preset, Run
+from benchmarks.ablation.objectives import OBJECTIVES, add_objectives, add_words
 from relpretrain.errors import ConfigError
 from relpretrain.synthetic import WorldOptions
 
@@ -19,7 +20,7 @@ LOOKS = 8
 """How often a run is scored while it trains."""
 LOOK_ITEMS = 150
 """On how many items of each split."""
-_OF_REGIONS, _OF_RELATIONS = ("vma", "box"), ("vsg", "mrc")
+_OF_REGIONS = ("vma", "box")
 
 
 def base_recipe(preset: Preset) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def recipe_of(preset: Preset, run: Run, world: Path, folder: Path, steps: int) -
     """
     recipe = base_recipe(preset)
     recipe |= {"run": str(folder), "seed_everything": run.seed}
-    recipe["trainer"] |= {"max_steps": steps, "callbacks": [_look(world, steps)]}
+    recipe["trainer"] |= {"max_steps": steps, "callbacks": [_look(world, steps)] if preset.looks else []}
     data, model = recipe["data"], recipe["model"]
     data["tokenizer"] = str(world / "tokenizer")
     model["backbone"]["class_path"] = BACKBONES[run.backbone]
@@ -64,7 +65,7 @@ def recipe_of(preset: Preset, run: Run, world: Path, folder: Path, steps: int) -
     streams, objectives = data["streams"], model["objectives"]
 
     captions, graphs = map(float, run.mixture.split(":"))
-    arm = list(ARMS[run.arm])
+    arm = list(OBJECTIVES[run.arm])
     annotated = annotated_shards(world, run) if arm or run.backbone != "ALBEF" else []
     streams["captions"] |= {"datasets": {"world": str(world / "captions")}, "ratio": captions}
     streams["regions"] |= {"datasets": {"world": annotated}}
@@ -73,12 +74,12 @@ def recipe_of(preset: Preset, run: Run, world: Path, folder: Path, steps: int) -
     objectives["vsg"]["init_args"] |= {"max_relations": run.max_relations}
     objectives["mrc"]["init_args"] |= {"vocabulary": str(world / "relations.json"), "masked": run.masked}
 
-    left_out = [name for name in _OF_RELATIONS if name not in arm]
+    add_objectives(objectives, run.arm)
+    add_words(streams["graphs"], world, run.arm)
     if run.backbone == "ALBEF":
-        left_out += _OF_REGIONS
+        for name in _OF_REGIONS:
+            del objectives[name]
         del streams["regions"]
-    for name in left_out:
-        del objectives[name]
     if not arm:
         del streams["graphs"]
     for path, section, name, value in _places(recipe, preset.settings):  # what the run is without is ignored

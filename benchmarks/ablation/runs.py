@@ -74,7 +74,8 @@ def train_run(preset: Preset, run: Run, out: Path) -> None:
     if run.budget == "compute":
         theirs, ours = (read_results(out / "runs" / r.name / RESULTS)["teraflops"].max() for r in run.rivals)
         steps = round(steps * theirs / ours)
-    train(run, recipe_of(preset, run, world, out / "runs" / run.name, steps), world)
+    recipe = recipe_of(preset, run, world, out / "runs" / run.name, steps)
+    train(run, recipe, world, preset.ways, preset.half_truths)
 
 
 def _world_folder(out: Path, world: World, seed: int) -> Path:

@@ -134,6 +134,17 @@ class Comparison:
         against = f", against {controls.pop()}" if len(controls) == 1 else ""
         return f"On {measure.title}{against}: {'; '.join(clauses)}."
 
+    def verdict(self, start: str, measure: Measure) -> str:
+        """Which sources an interval sets apart from their control, and which it does not."""
+        groups: dict[str, list[str]] = {"higher": [], "lower": [], "not shown to differ": [], "one seed": []}
+        for setting in self.settings:
+            found = self.difference(setting, measure)
+            if found is not None and found.seeds:
+                words = {1: "higher", -1: "lower", 0: "not shown to differ"}[found.sign]
+                groups[words if found.seeds > 1 else "one seed"].append(f"{setting.label} {percent(found.mean, '+')}")
+        said = [f"{words}: {', '.join(labels)}" for words, labels in groups.items() if labels]
+        return f"{start} ({measure.title}, mean difference in points): {'; '.join(said) or 'not run'}."
+
 
 def studies(runs: pd.DataFrame) -> list[tuple[str, str, Iterator[Comparison]]]:
     """The paper's questions: a title, the question, and those comparisons that the runs allow."""

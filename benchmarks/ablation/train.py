@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.ablation.design import Run
+from benchmarks.ablation.design import Run, Way
 from benchmarks.ablation.graphs import quality
 from benchmarks.ablation.results import write_results
 from relpretrain.inspect.run_report.curves import find_metrics, read_curves
@@ -34,6 +35,9 @@ GRAPHS = "graphs/triplets"
 """What the graphs themselves are measured on: precision, recall, and triplets per_image."""
 PROBES = ("benchmarks", "held_out_pairs", "held_out_combinations")
 """Benchmark folders of a world; looks while a run trains are at the last one."""
+
+_SPLITS = {"vsr": ("synthetic/test",), "aro": ("attribution",), "hard_positives": ("relations",)}
+"""What is asked of benchmarks that have more than the world has."""
 
 _Row = tuple[int, str, str, float, int]
 """Step, probe, metric, value, number of items."""
@@ -67,8 +71,18 @@ class Flops(pl.Callback):
         return sum(self.of_a_step[stream] * steps for stream, steps in self.steps.items()) / 1e12
 
 
-def train(run: Run, recipe: dict[str, Any], world: Path) -> None:
-    """Train and score a run, unless the folder that its recipe names holds the results of this very recipe."""
+def train(
+    run: Run, recipe: dict[str, Any], world: Path, ways: Sequence[Way] = ("itm",), half_truths: bool = False
+) -> None:
+    """Train and score a run, unless the folder that its recipe names holds the results of this very recipe.
+
+    Args:
+        run: The run.
+        recipe: Its recipe.
+        world: Folder of its world.
+        ways: By which scores probes are asked; metrics of others than the first begin with their name ("itc accuracy").
+        half_truths: Whether half-truths are asked for, too.
+    """
     folder = Path(recipe["run"])
     if (folder / RESULTS).is_file() and yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) == recipe:
         return
@@ -87,7 +101,7 @@ def train(run: Run, recipe: dict[str, Any], world: Path) -> None:
         seconds = time.perf_counter() - start
         rows = [
             *_looks(trained, folder),
-            *_scores(trained, world),
+            *(row for way in ways for row in _scores(trained, world, way, half_truths)),
             *_graphs(recipe, world, trained.trainer.global_step),
         ]
     results = pd.DataFrame(rows, columns=["step", "probe", "metric", "value", "n"])
@@ -108,20 +122,25 @@ def _looks(trained: RelationCLI, folder: Path) -> Iterator[_Row]:
                     yield int(step), probe, metric, float(value), 0
 
 
-def _scores(trained: RelationCLI, world: Path) -> Iterator[_Row]:
-    """What the model is worth at the end."""
+def _scores(trained: RelationCLI, world: Path, way: Way, half_truths: bool) -> Iterator[_Row]:
+    """What the model is worth at the end, by some of its scores."""
     module, last = trained.model, trained.trainer.global_step
     scorer = MatchScorer(
-        module.backbone, trained.datamodule.preprocess, module.device, objectives=dict(module.objectives.items())
+        module.backbone,
+        trained.datamodule.preprocess,
+        module.device,
+        objectives=dict(module.objectives.items()),
+        by=way,
     )
     for folder in PROBES:
-        for task in TASKS if (world / folder).is_dir() else ():
-            if (world / folder / task).is_dir():
-                splits = ("synthetic/test",) if task == "vsr" else ()
-                ready, _ = prepare([task], Source(world / folder, splits=splits))
-                for part in evaluate(scorer, ready):
-                    for probe, metric, value, n in _of_a_table(part.task.summarise(part.records, part.split)):
-                        yield last, f"{folder}/{probe}", metric, float(value), n
+        asked = [task for task in TASKS if (world / folder / task).is_dir()]
+        for task in [*asked, *["half_truth"] * (half_truths and folder == PROBES[0])]:
+            ready, _ = prepare([task], Source(world / folder, splits=_SPLITS.get(task, ())))
+            for part in evaluate(scorer, ready):
+                for probe, metric, value, n in _of_a_table(part.task.summarise(part.records, part.split)):
+                    if not math.isnan(value):  # cosines are no probabilities, and have no accuracy at 0.5
+                        name = metric if way == "itm" else f"{way} {metric}"
+                        yield last, f"{folder}/{probe}", name, float(value), n
 
 
 def _graphs(recipe: dict[str, Any], world: Path, last: int) -> Iterator[_Row]:
@@ -139,11 +158,17 @@ def _of_a_table(table: Table) -> Iterator[tuple[str, str, float, int]]:
         for row in table.rows:
             if "@" in row.category:
                 yield f"{table.task}/{table.split}", row.category.lower(), row.accuracy, row.n
+    elif table.task == "aro":
+        row = next(row for row in table.rows if row.category == OVERALL)
+        yield f"aro/{table.split}", "accuracy", row.accuracy, row.n
+    elif table.task == "half_truth":
+        for row in table.rows:
+            yield f"half_truth/{table.split}/{row.category}", "accuracy", row.accuracy, row.n
     elif table.task == "vsr":
         row, probe = table.overall, f"vsr/{table.split.rpartition('/')[2]}"
         yield probe, "accuracy", row.accuracy, row.n
         yield probe, "auroc", row.details["auroc"], row.n
-        yield probe, "ece", row.details["calibration_error"], row.n
+        yield probe, "ece", row.details.get("calibration_error", math.nan), row.n
     else:
         for row in table.rows:
             if row.category != OVERALL:

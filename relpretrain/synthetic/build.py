@@ -51,9 +51,9 @@ def generate(
     It holds shards in `captions/` (a caption each), `regions/` (objects with boxes), `graphs/` (objects and every
     relation that is clearly true) and `validation/` (all three, of other scenes); a `tokenizer/`; the relations'
     vocabulary `relations.json`; and `benchmarks/` with `vsr/synthetic/{dev,test}.jsonl`, VALSE files in `valse/`,
-    where asked for `svo/`, `hard_positives/`, `aro/`, `coco_retrieval/` and `paragraphs/`, and all their `images/`. `world.json`, written last,
-    tells how it was made. Equal arguments give equal bytes, and every scene is drawn from its own seed, so that no two
-    splits share one.
+    where asked for `svo/`, `hard_positives/`, `aro/`, `coco_retrieval/` and `paragraphs/`, and all their `images/`.
+    `world.json`, written last, tells how it was made. Equal arguments give equal bytes, and every scene is drawn from
+    its own seed, so that no two splits share one.
 
     What is held out comes in no shard. The folders `held_out_pairs/` and `held_out_combinations/` are like
     `benchmarks/` (without retrieval and attributes), but all their items on relations are about what is held out, and
@@ -90,10 +90,8 @@ def generate(
     inverses = {a: b for a, b in INVERSES.items() if a in world.relations and b in world.relations}
     RelationVocabulary(world.relations, inverses=inverses, source="synthetic").save(out / "relations.json")
 
-    drawn_until_they_fit = any(
-        (options.items_svo, options.items_hard_positives, options.items_attribution)
-        + (options.items_retrieval, options.items_paragraphs)
-    )
+    sought = (options.items_svo, options.items_hard_positives, options.items_attribution)
+    drawn_until_they_fit = any((*sought, options.items_retrieval, options.items_paragraphs))
     folders = 1 + sum(map(bool, _topics(world)[1:]))
     items = 0 if drawn_until_they_fit else folders * (options.items_vsr + options.items_valse)
     meter.begin("rendering benchmarks", items)

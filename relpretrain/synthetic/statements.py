@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from relpretrain.synthetic import wording
 from relpretrain.synthetic.benchmarks import any_relation, foil_relation, write_image
 from relpretrain.synthetic.probes import Scenes
 from relpretrain.synthetic.relations import INVERSE, SYMMETRIC
 from relpretrain.synthetic.render import parse_label
-from relpretrain.synthetic.world import Scene, World
+from relpretrain.synthetic.world import World
 from relpretrain.writing import write_text
 
 _PATIENCE = 50

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from benchmarks.ablation import design
-from benchmarks.ablation import page as drawing
-from benchmarks.ablation.graph_page import SOURCES, write_graph_page
-from benchmarks.ablation.page import Context
+from benchmarks.ablation.pages import page as drawing
+from benchmarks.ablation.pages.graph_page import SOURCES, write_graph_page
+from benchmarks.ablation.pages.paragraphs import Context
 from benchmarks.ablation.results import read_results
 from tests.ablation.made import made_run, table
 from tests.ablation.test_page import cells, section

@@ -4,10 +4,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.ablation import page
 from benchmarks.ablation.design import Run, cpu
 from benchmarks.ablation.measures import HELD_OUT
-from benchmarks.ablation.page import Context, write_page
+from benchmarks.ablation.pages import page
+from benchmarks.ablation.pages.page import write_page
+from benchmarks.ablation.pages.paragraphs import Context
 from benchmarks.ablation.results import by_step, final, read_results
 from benchmarks.ablation.studies import claims
 from tests.ablation.made import made_run, made_study

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import pytest
 
-from benchmarks.ablation.plots import Panel, plot_lines, plot_settings
+from benchmarks.ablation.pages.plots import Panel, plot_lines, plot_settings
 
 LINES = {
     "baseline": {10: [0.5, 0.52], 20: [0.5, 0.49]},

@@ -4,6 +4,10 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
+
+from relpretrain.data.shards import ShardWriter
+from relpretrain.synthetic.render import encode_png
 from relpretrain.zeroshot.tasks.choices.spec import SIZES as SPEC
 from relpretrain.zeroshot.tasks.squares.mmvp import TYPES
 from tests.zeroshot.detection_folders import write_detection_folders
@@ -19,18 +23,29 @@ def write_more_folders(folder: Path) -> Path:
 
 
 def write_all_folders(folder: Path) -> Path:
-    """Write the annotations and images of every task but the probes on graph shards."""
+    """Write the annotations and images of every task but the probes that need a model."""
     write_more_folders(write_folders(folder))
     write_detection_folders(folder)
     captions = [{"image": f"{name}.png", "caption": [name, f"it is {name}"]} for name in COLOURS]
     dump(folder / "coco_retrieval" / "coco_test.json", captions)
     dump(folder / "flickr30k_retrieval" / "flickr30k_test.json", captions)
+    half_truth(folder)
     rows = [{"url": f"https://x.org/VG_100K/{n}.jpg", "image_id": n, "paragraph": f"it is {n}"} for n in range(3)]
     dump(folder / "paragraphs" / "paragraphs_v1.json", rows)
     dump(folder / "paragraphs" / "test_split.json", [0, 1, 2])
     for n in range(3):
         paint(folder / "paragraphs" / "images" / f"{n}.jpg", "red")
     return folder
+
+
+def half_truth(folder: Path) -> None:
+    """Two images in a shard: a cat on a red and a blue thing."""
+    with ShardWriter(folder / "half_truth", 2) as writer:
+        for number, colour in enumerate(("red", "blue")):
+            things = [{"label": name, "box": [x, 0, x + 4, 4]} for x, name in ((0, "cat"), (4, f"{colour} sofa"))]
+            relations = [{"subject": 0, "relation": "on", "object": 1}]
+            record = {"width": 8, "height": 4, "entities": things, "relations": relations}
+            writer.write(f"{number}", encode_png(np.zeros((4, 8, 3), dtype=np.uint8)), "png", record)
 
 
 def table(path: Path, columns: str, rows) -> None:

@@ -115,6 +115,11 @@ KNOWN = {
     # The first 50 of 117 relations of 2 pairs and of 6; of the other task, 4 predictions come before the 50th anyway.
     "hico_relations": {"all": (0, (3 * Fraction(50, 234) + 2 * Fraction(50, 702)) / 5)},
     "open_images_relations": {"all": (1, Fraction(1))},
+    "half_truth": {
+        f"{split} {name}": (0, HALF)
+        for split in ("entities", "relations")
+        for name in ("half-truth", "which", "addition")
+    },
     "graphs": {},  # below: it needs a model
 }
 """By task and question: the share of right answers of equal scores, and the one expected of independent scores."""

@@ -23,19 +23,21 @@ class InShard(str):
     Args:
         index: The shard.
         row: Row of the sample in it.
+        shard: What the shard is called.
     """
 
     index: ShardIndex
     row: int
+    shard: str
 
-    def __new__(cls, index: ShardIndex, row: int) -> InShard:
+    def __new__(cls, index: ShardIndex, row: int, shard: str) -> InShard:
         """Name the image."""
-        name = super().__new__(cls, f"{index.name}/{index.keys[row]}")
-        name.index, name.row = index, row
+        name = super().__new__(cls, f"{shard}/{index.keys[row]}")
+        name.index, name.row, name.shard = index, row, shard
         return name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InShard, (self.index, self.row)
+        return InShard, (self.index, self.row, self.shard)
 
     def __hash__(self) -> int:
         return hash((self.index.path, self.row))
@@ -75,17 +77,19 @@ def held_out_shards(source: Source, task: str, own: Path | None = None) -> tuple
     return folder, sorted(folder.rglob("*.tar"))
 
 
-def graphs_in(shards: Sequence[Path], need: Need) -> Iterator[tuple[InShard, SceneGraph, tuple[float, float]]]:
+def graphs_in(
+    folder: Path, shards: Sequence[Path], need: Need
+) -> Iterator[tuple[InShard, SceneGraph, tuple[float, float]]]:
     """Images with their graphs and the width and height that boxes refer to, of the samples that have what is needed.
 
-    Malformed graphs are passed over.
+    Shards are called by their path in the folder. Malformed graphs are passed over.
     """
     for shard in shards:
-        index = ShardIndex.of(shard)
+        index, name = ShardIndex.of(shard), shard.relative_to(folder).with_suffix("").as_posix()
         for row in index.eligible(need).tolist():
             try:
                 record = parse_json(index.read(row).json or b"{}")
                 graph = SceneGraph.from_json(record, record["width"], record["height"])
             except (ValueError, KeyError, TypeError):
                 continue  # `relpretrain data doctor` counts and names malformed graphs
-            yield InShard(index, row), graph, (record["width"], record["height"])
+            yield InShard(index, row, name), graph, (record["width"], record["height"])

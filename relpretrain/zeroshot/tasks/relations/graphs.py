@@ -84,7 +84,7 @@ class GraphProbes(BaseTask):
         The validation folder is DIR/validation; generated data has it beside DIR, if DIR is its "benchmarks".
         """
         folder, shards = held_out_shards(source, self.name)
-        items = [item for item in _read(shards) if item.triplets]
+        items = [item for item in _read(folder, shards) if item.triplets]
         if not items:
             raise ValueError(f"No triplets below {folder} ({len(shards)} *.tar shards found); 'graphs' needs held-out "
                              "shards with scene graphs.")  # fmt: skip
@@ -131,9 +131,9 @@ class GraphProbes(BaseTask):
         return Table(self.name, split, self.protocol, tuple(rows))
 
 
-def _read(shards: Sequence[Path]) -> Iterator[GraphItem]:
+def _read(folder: Path, shards: Sequence[Path]) -> Iterator[GraphItem]:
     number = 0
-    for image, graph, size in graphs_in(shards, "boxed_graphs"):
+    for image, graph, size in graphs_in(folder, shards, "boxed_graphs"):
         chosen = graph.boxed_pairs()[:RELATIONS_PER_IMAGE]
         ends = [(graph.entities[r.subject], r.relation, graph.entities[r.object]) for r in chosen]
         triplets = tuple((number + i, *end) for i, end in enumerate(ends))

@@ -70,7 +70,7 @@ class HalfTruth(GridTask):
         """
         own = source.at or source.path / self.name
         folder, shards = held_out_shards(source, self.name, own)
-        graphs = [(image, graph) for image, graph, _ in graphs_in(shards, "graphs")]
+        graphs = [(image, graph) for image, graph, _ in graphs_in(folder, shards, "graphs")]
         words = _Words(graphs)
         splits: dict[str, list[Puzzle]] = {name: [] for name in SPLITS}
         for image, graph in graphs:

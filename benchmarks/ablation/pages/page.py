@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.ablation.design import ARMS, BACKBONES, MAIN, Preset, Run
 from benchmarks.ablation.measures import CURVES, FOLDERS, HEADLINES, HELD_OUT, OTHERS, RELATIONS, VSR, Measure
-from benchmarks.ablation.plots import Panel, plot_lines, plot_settings
+from benchmarks.ablation.pages.paragraphs import (
+    Context,
+    code,
+    count,
+    made_by,
+    measured,
+    parts_of,
+    reproduce,
+    table,
+    write_paragraphs,
+)
+from benchmarks.ablation.pages.plots import Panel, plot_lines, plot_settings
 from benchmarks.ablation.results import RUN, by_step, final, select
 from benchmarks.ablation.studies import CLAIM_COLUMNS, Comparison, Selection, Setting, claims, images, judge, studies
-from relpretrain.data.shards.writer import write_atomically
 from relpretrain.zeroshot.report.terminal import markdown_table
-
-_COLUMNS = 4
-"""Figures with intervals beside each other, at most: more are hard to read."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where the results come from."""
-
-    command: str  # that makes the page
-    commit: str
-    hardware: str
-    versions: str  # of Python and the packages that matter
-    minutes: float  # that all calls of the command took
-    results: str  # path of the CSV file with all results
-    tried: str = ""  # what was tried and did not work, in Markdown
 
 
 def write_page(out: Path, results: pd.DataFrame, preset: Preset, context: Context) -> Path:
@@ -59,8 +52,7 @@ def write_page(out: Path, results: pd.DataFrame, preset: Preset, context: Contex
         *page.studies(),
         *_method(preset, context),
     ]
-    write_atomically(out, ("\n\n".join(part.strip() for part in parts if part.strip()) + "\n").encode())
-    return out
+    return write_paragraphs(out, parts)
 
 
 class Page:
@@ -90,10 +82,7 @@ class Page:
             'nothing much is lost is decided by the mean alone; "(mean)" says that the interval reaches lower than '
             "what was needed. Intervals are not adjusted for their number."
         )
-        yield (
-            f"Commit {context.commit}; {context.hardware}; {context.versions}; preset `{preset.name}`, "
-            f"all of it in {context.minutes:,.0f} minutes."
-        )
+        yield made_by(preset, context)
 
     def arms(self) -> Iterator[str]:
         """The arms of the main comparison, in order of outcome."""
@@ -164,7 +153,7 @@ class Page:
         compared = Comparison(self.last, backbone, rows)
         if measures := Comparison(self.last, backbone, rows[1:2], HEADLINES).measured(1):
             yield f"**{backbone}**"
-            yield self._costs(compared, measures)
+            yield self.costs(compared, measures)
             yield compared.sentence(measures[0])
             path = self.lines({s.label: s.where for s in rows[1:]}, f"{backbone} compute", "teraflops")
             yield path and f"![{backbone} by compute]({path})"
@@ -199,7 +188,8 @@ class Page:
                 words.append(f"{measure.title} {fewest:,}" + (f" to {most:,}" if most > fewest else ""))
         return f"Items of each seed: {'; '.join(words)}." if words else ""
 
-    def _costs(self, compared: Comparison, measures: Sequence[Measure]) -> str:
+    def costs(self, compared: Comparison, measures: Sequence[Measure]) -> str:
+        """A row for each setting: what its runs took, and what they came to."""
         rows = []
         for setting in compared.settings:
             ends = select(self.last, **{**MAIN, **setting.where})
@@ -247,60 +237,12 @@ class Page:
         }
 
 
-def measured(preset: Preset) -> str:
-    """How a preset measures, in Markdown: its worlds, runs and recipe."""
-    seeds = ", ".join(map(str, sorted({run.seed for run in preset.runs})))
-    lines = [
-        f"Every run is a recipe, derived from `recipes/{preset.recipe.name}`, and trained by the command of "
-        f"`lightning fit`; it lies in the folder of the run. Seeds {seeds}: each has its own world, with its own "
-        f"held-out compositions, and its own initial weights, which all arms share. {len(preset.runs)} runs, "
-        f"{preset.processes} side by side.",
-        "",
-        f"Arms have equal numbers of steps. Captions and graphs share them {MAIN['mixture']}, if there are graphs: an "
-        "arm with relation objectives takes fewer steps on captions than the baseline, which has no others (X-VLM: "
-        "and those on regions). MRC alone trains matching on these captions only.",
-        "",
-    ]
-    for world, options in preset.worlds.items():
-        if any(run.world == world for run in preset.runs):
-            given = ", ".join(f"`{name}` {value}" for name, value in options.items())
-            lines.append(f"- World of {world}, {preset.steps[world]:,} steps a run: {given}.")
-    return "\n".join(lines)
-
-
 def _method(preset: Preset, context: Context) -> Iterator[str]:
     yield "## How it was measured"
     yield measured(preset)
     yield "## What was tried and did not work"
     yield context.tried or "Nothing was written down."
     yield from reproduce(context)
-
-
-def reproduce(context: Context) -> Iterator[str]:
-    """How to make the page again, as paragraphs."""
-    yield "## Reproduce"
-    yield code(context.command)
-    yield (
-        f"A run that is finished is not trained again. All figures lie in `{context.results}`, a row for each: run, "
-        "step, seconds and floating point operations so far, probe, metric, value (a share in [0, 1]), items. "
-        "All figures of this page and its plots come from that file."
-    )
-
-
-def table(corner: str, compared: Comparison, measures: Sequence[Measure], differences: bool = False) -> str:
-    """A row for each setting: means, on request the differences from its control, and the number of seeds."""
-    header, rows = [corner], []
-    for measure in measures:
-        header += [measure.heading, *(["difference, points"] * differences)]
-    for setting in compared.settings:
-        cells, seeds = [setting.label], set()
-        for measure in measures:
-            mean, found = compared.mean(setting, measure), compared.difference(setting, measure)
-            cells += [mean.percent, *([found.points if found else ""] * differences)]
-            seeds.add(mean.seeds)
-        few = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(min(seeds))
-        rows.append([*cells, few])
-    return markdown_table([*header, "seeds"], rows)
 
 
 def _vsr(compared: Comparison) -> str:
@@ -312,19 +254,3 @@ def _vsr(compared: Comparison) -> str:
     ]
     header = ["VSR", "arm", "accuracy at 0.5 (chance 50)", "AUROC (chance 50)", "calibration error (best 0)"]
     return markdown_table(header, rows) if rows else ""
-
-
-def parts_of(measures: Sequence[Measure]) -> list[Sequence[Measure]]:
-    """As few and as equal parts as columns allow."""
-    size = -(-len(measures) // max(1, -(-len(measures) // _COLUMNS)))
-    return [measures[i : i + size] for i in range(0, len(measures), size or 1)]
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: "3 seeds"."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
-
-
-def code(text: str) -> str:
-    """A block of code."""
-    return f"```\n{text}\n```"

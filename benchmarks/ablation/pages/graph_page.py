@@ -11,11 +11,19 @@ import pandas as pd
 from benchmarks.ablation.design import GRAPH_SHARE, Preset
 from benchmarks.ablation.graphs import SENTENCES, TAGGER_IMAGES, TAGGER_STEPS, THRESHOLD, WORDINGS
 from benchmarks.ablation.measures import HEADLINES, HELD_OUT, RELATIONS, TEXT_RETRIEVAL, Measure
-from benchmarks.ablation.page import Context, Page, code, count, measured, reproduce, table
-from benchmarks.ablation.results import percent
+from benchmarks.ablation.pages.page import Page
+from benchmarks.ablation.pages.paragraphs import (
+    Context,
+    code,
+    count,
+    made_by,
+    measured,
+    reproduce,
+    table,
+    write_paragraphs,
+)
 from benchmarks.ablation.studies import Comparison, Selection, Setting, images
 from benchmarks.ablation.train import GRAPHS
-from relpretrain.data.shards.writer import write_atomically
 from relpretrain.zeroshot.report.terminal import markdown_table
 
 _BASE: Mapping[str, Any] = {"backbone": "ALBEF", "arm": "+both", "share": GRAPH_SHARE}
@@ -52,8 +60,7 @@ def write_graph_page(out: Path, results: pd.DataFrame, preset: Preset, context: 
         *page.fusion(),
     ]
     parts += [*_method(preset, context), *reproduce(context)]
-    write_atomically(out, ("\n\n".join(part.strip() for part in parts if part.strip()) + "\n").encode())
-    return out
+    return write_paragraphs(out, parts)
 
 
 class _GraphPage(Page):
@@ -80,30 +87,15 @@ class _GraphPage(Page):
         )
         yield "\n".join(f"- {answer}" for answer in self.answers())
         yield code(context.command)
-        yield (
-            f"Commit {context.commit}; {context.hardware}; {context.versions}; preset `{preset.name}`, "
-            f"all of it in {context.minutes:,.0f} minutes."
-        )
+        yield made_by(preset, context)
 
     def answers(self) -> Iterator[str]:
         """What the intervals allow to say, in sentences."""
         against = {control: self.compared((control, *AUTOMATIC), control) for control in (HUMAN, BASELINE)}
-        yield self.verdict("Against no graphs", against[BASELINE])
-        yield self.verdict("Against human graphs", against[HUMAN])
-        yield self.verdict("Noise, against human graphs", self.compared((HUMAN, *NOISY), HUMAN))
-        lost = against[BASELINE]
-        yield self.verdict("Retrieval, against no graphs", lost, TEXT_RETRIEVAL)
-
-    def verdict(self, start: str, compared: Comparison, measure: Measure = HELD_OUT) -> str:
-        """Which sources an interval sets apart from their control, and which it does not."""
-        groups: dict[str, list[str]] = {"higher": [], "lower": [], "not shown to differ": [], "one seed": []}
-        for setting in compared.settings:
-            found = compared.difference(setting, measure)
-            if found is not None and found.seeds:
-                words = {1: "higher", -1: "lower", 0: "not shown to differ"}[found.sign]
-                groups[words if found.seeds > 1 else "one seed"].append(f"{setting.label} {percent(found.mean, '+')}")
-        said = [f"{words}: {', '.join(labels)}" for words, labels in groups.items() if labels]
-        return f"{start} ({measure.title}, mean difference in points): {'; '.join(said) or 'not run'}."
+        yield against[BASELINE].verdict("Against no graphs", HELD_OUT)
+        yield against[HUMAN].verdict("Against human graphs", HELD_OUT)
+        yield self.compared((HUMAN, *NOISY), HUMAN).verdict("Noise, against human graphs", HELD_OUT)
+        yield against[BASELINE].verdict("Retrieval, against no graphs", TEXT_RETRIEVAL)
 
     def sources(self) -> Iterator[str]:
         """All sources side by side."""

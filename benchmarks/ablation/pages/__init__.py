@@ -1,0 +1,1 @@
+"""What the runs say, a page for each preset's question, with plots."""
