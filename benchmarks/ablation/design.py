@@ -195,7 +195,7 @@ def objectives(seeds: tuple[int, ...] = (180, 181, 182)) -> Preset:
     ]
     recipe = ROOT / "recipes" / "ablation_cpu.yaml"
     asked: dict[str, Any] = {"looks": False, "ways": ("itm", "itc"), "half_truths": True}
-    return Preset("objectives", recipe, {"main": world}, {"main": 800}, tuple(runs), 2, **asked)
+    return Preset("objectives", recipe, {"main": world}, {"main": 1000}, tuple(runs), 2, **asked)
 
 
 PRESETS = {"cpu": cpu, "gpu": gpu, "graphs": graphs, "objectives": objectives}

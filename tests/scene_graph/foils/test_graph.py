@@ -125,3 +125,17 @@ def test_generated_worlds():
             assert not truths.intersection(foil.text for foil in found.values())
         yields.update(have)
     assert min(yields[kind] for kind in GRAPH_KINDS) > 120, yields
+
+
+def test_words_that_may_stand_in_the_place_of_others_are_those_of_the_data():
+    pair = graph("red cat", "blue sofa", relations=[(0, "above", 1)])
+    kinds = ("rel_replace", "attr_replace")
+    assert texts(pair, kinds=kinds) == {
+        "rel_replace": "red cat under blue sofa",
+        "attr_replace": "blue cat above blue sofa",
+    }
+    assert texts(pair, kinds=kinds, words=("left of", "below", "crimson", "green")) == {
+        "rel_replace": "red cat below blue sofa",
+        "attr_replace": "green cat above blue sofa",
+    }
+    assert texts(pair, kinds=kinds, words=("over", "red")) == {"attr_replace": "red cat above red sofa"}
