@@ -95,7 +95,7 @@ def test_published_tables_name_rows_and_protocols_of_the_tasks():
         assert table.n in (None, 251048 if table.task == "eqben" else size), table.split  # all of EqBen, not our part
 
 
-NONE = {"aro", "sugarcrepe_pp", "rocketscience", "hard_positives", "snare", "docci", "predcls", "graphs"}
+NONE = {"aro", "sugarcrepe_pp", "rocketscience", "hard_positives", "snare", "docci", "predcls", "graphs", "half_truth"}
 NONE |= {"hico_relations", "open_images_relations"}
 """Tasks of which no figure could be read at its source, or none that may stand beside ours."""
 
