@@ -11,6 +11,7 @@ from benchmarks.ablation.design import ARMS
 
 CLASSES = {"foils": "TextFoil", "units": "RelationUnits", "several": "MultiPositive"}
 """The objectives that the recipe does not have, and their classes."""
+_AS_IT_IS: Mapping[str, Any] = {}
 _INSTEAD_OF_ITC: Mapping[str, Any] = {"itc": 0.0}
 _OF_FOILS: dict[str, dict[str, Mapping[str, Any]]] = {
     "+NegCLIP": {"vsg": _INSTEAD_OF_ITC, "foils": {"preset": "negclip"}},
@@ -23,7 +24,7 @@ _OF_FOILS: dict[str, dict[str, Mapping[str, Any]]] = {
     "+both+foils": {"vsg": {}, "mrc": {}, "foils": {}},
 }
 OBJECTIVES: dict[str, dict[str, Mapping[str, Any]]] = {
-    **{arm: {name: {} for name in names} for arm, names in ARMS.items()},
+    **{arm: dict.fromkeys(names, _AS_IT_IS) for arm, names in ARMS.items()},
     **_OF_FOILS,
 }
 """The objectives of each arm on graphs, with the arguments that differ from the recipe's.

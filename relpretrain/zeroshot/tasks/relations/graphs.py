@@ -235,7 +235,7 @@ def _mask_relation(preprocess: Any, subject: str, relation: str, target: str) ->
     return ids[: preprocess.max_tokens], labels[: preprocess.max_tokens]
 
 
-def _share(box: Any, width: int, height: int) -> list[float]:
+def _share(box: Any, width: float, height: float) -> list[float]:
     """A box as (cx, cy, w, h), as shares of its image."""
     x_min, y_min, x_max, y_max = box
     centre = [(x_min + x_max) / 2 / width, (y_min + y_max) / 2 / height]
