@@ -77,7 +77,7 @@ def test_nothing_that_is_added_is_true_in_a_generated_world(world):
     for split, puzzles in HALF_TRUTH.puzzles(Source(world)).items():
         for puzzle in puzzles:
             (image,), (short, false, true) = puzzle.images, puzzle.texts
-            record = json.loads(image.index.read(image.row).json)
+            record = json.loads(image.shard_index.read(image.row).json)
             boxes = {thing["label"]: Box(*thing["box"]) for thing in record["entities"]}
             assert short in boxes
             if split == "entities":

@@ -21,29 +21,29 @@ class InShard(str):
     """The name of an image in a shard, "shard/key", which reads it when it is called.
 
     Args:
-        index: The shard.
+        index: The table of the shard.
         row: Row of the sample in it.
         shard: What the shard is called.
     """
 
-    index: ShardIndex
+    shard_index: ShardIndex
     row: int
     shard: str
 
     def __new__(cls, index: ShardIndex, row: int, shard: str) -> InShard:
         """Name the image."""
         name = super().__new__(cls, f"{shard}/{index.keys[row]}")
-        name.index, name.row, name.shard = index, row, shard
+        name.shard_index, name.row, name.shard = index, row, shard
         return name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InShard, (self.index, self.row, self.shard)
+        return InShard, (self.shard_index, self.row, self.shard)
 
     def __hash__(self) -> int:
-        return hash((self.index.path, self.row))
+        return hash((self.shard_index.path, self.row))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, InShard) and (self.index.path, self.row) == (other.index.path, other.row)
+        return isinstance(other, InShard) and (self.shard_index.path, self.row) == (other.shard_index.path, other.row)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -55,7 +55,7 @@ class InShard(str):
             ValueError: If it cannot be decoded.
         """
         try:
-            return decode(io.BytesIO(self.index.read(self.row).image))
+            return decode(io.BytesIO(self.shard_index.read(self.row).image))
         except BROKEN as error:
             raise ValueError(f"Image {self!s} cannot be decoded: {error}") from error
 
