@@ -63,7 +63,8 @@ def share_line(schedule: BatchSchedule, never_drawn: Mapping[tuple[str, str], Ma
         schedule: The samples of every step.
         never_drawn: Number of samples that are never drawn, by stream and dataset, and by reason.
     """
-    parts, sizes = [], schedule.sizes()
+    parts: list[str] = []
+    sizes = schedule.sizes()
     for name in schedule.streams:
         samples = sum(size for (stream, _), size in sizes.items() if stream == name)
         never = sum(sum(reasons.values()) for (stream, _), reasons in never_drawn.items() if stream == name)
