@@ -1,4 +1,5 @@
-# The interface of the project: `make quickstart`, `make compare`, `make test`, `make test-oldest`, `make lint`, `make format`.
+# The interface of the project: `make quickstart`, `make compare`, `make test`, `make test-oldest`, `make coverage`,
+# `make lint`, `make format`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ RUNS := runs
 WORLD := $(RUNS)/quickstart/data
 READY := $(VENV)/.ready
 
-.PHONY: quickstart compare test test-slow test-oldest lint format clean
+.PHONY: quickstart compare test test-slow test-oldest coverage lint format clean
 
 # Environment: made once, and again when the dependencies change.
 $(READY): pyproject.toml
@@ -28,7 +29,7 @@ $(RUNS)/quickstart/checkpoints/last.ckpt: $(WORLD)/world.json
 $(RUNS)/quickstart/report/report.md: $(RUNS)/quickstart/checkpoints/last.ckpt
 	$(BIN)/python benchmarks/zero_shot.py --checkpoint $< --tasks vsr valse graphs \
 		--data $(WORLD)/benchmarks --out $(RUNS)/quickstart/report
-	$(BIN)/python -m relpretrain.inspect.run_report $(RUNS)/quickstart --out $(RUNS)/quickstart/report
+	$(BIN)/relpretrain report $(RUNS)/quickstart
 
 # The same budget without relation objectives, and the two models side by side.
 compare: $(RUNS)/quickstart/report/report.md
@@ -53,10 +54,15 @@ test-oldest:
 	$(VENV)-oldest/bin/python -m pip install --quiet --editable . -r requirements/oldest.txt pytest pytest-xdist hypothesis
 	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
+# Which lines of the package the tests of `make test` run: a table, and pages in runs/coverage.
+coverage: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-report=html:$(RUNS)/coverage
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import gc
 import os
@@ -11,9 +10,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 from relpretrain.errors import (
     CheckpointError,
@@ -35,19 +33,22 @@ HELP = """relpretrain: vision-language pretraining with visual relations
 
 usage: relpretrain COMMAND ...
 
-training (from a recipe; every setting can be overridden, as --trainer.max_steps 1000)
-  fit        train                         relpretrain fit -c quickstart
-  validate   losses on validation data     relpretrain validate -c RECIPE --ckpt_path CHECKPOINT
-  test, predict                            Lightning's own, for your modules' test and predict steps
+training (from a recipe; every setting can be overridden, as --trainer.max_steps=1000)
+  fit        train                              relpretrain fit -c quickstart
+  validate   losses on validation data          relpretrain validate -c RECIPE --ckpt_path=CHECKPOINT
+  test, predict   Lightning's own, for your modules' test and predict steps
   recipes    list, show or copy the recipes that come with the package
+  report     loss curves and tables of a run    relpretrain report RUN --out DIR
 
 data and evaluation
-  data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them;
-             fetch benchmarks
-  zeroshot   score a checkpoint on benchmarks (--list names them), compare scores
+  data       convert annotations to shards, pack them anew, label captions, check and look at shards, compare them with
+             benchmarks, fetch benchmarks       relpretrain data synthetic world
+  zeroshot   score a checkpoint on benchmarks, compare scores (--list names the benchmarks)
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
-`relpretrain COMMAND --help` explains a command, `relpretrain --version` names the version.
+  completion    what a shell needs to complete these commands: bash, zsh or fish
+
+`relpretrain COMMAND --help` explains a command, with an example; `relpretrain --version` names the version.
 `lightning fit -c RECIPE` and `python -m relpretrain fit -c RECIPE` are the same as `relpretrain fit -c RECIPE`.
 Set RELPRETRAIN_DEBUG=1 to see where an error comes from.
 """
@@ -119,6 +120,8 @@ def _original_lightning() -> Callable[[], int | None]:
     Raises:
         ImportError: If it cannot be loaded, as where click is not installed.
     """
+    from importlib.metadata import entry_points  # takes longer than all else that `--help` needs
+
     own = f"{__name__}:{lightning_main.__name__}"
     for script in entry_points(group="console_scripts", name="lightning"):
         if script.value != own:
@@ -216,37 +219,13 @@ def _train(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _recipes(command: str, arguments: list[str]) -> int:
-    from relpretrain import recipe_files
+def _parsed(command: str, arguments: list[str]) -> int:
+    from relpretrain.terminal.parsers import OWN
 
-    parser = _Parser(prog="relpretrain recipes", description=recipe_files.__doc__)
-    recipe_files.add_arguments(parser)
-    recipe_files.run(parser.parse_args(arguments))
-    return 0
-
-
-def _data(command: str, arguments: list[str]) -> int:
-    from relpretrain.data.build import convert, index, label, pack, tasks
-    from relpretrain.data.join import command as join_command
-    from relpretrain.inspect import commands as inspect_commands
-    from relpretrain.inspect.show import command as show_command
-    from relpretrain.inspect.show import dialogues as dialogues_command
-    from relpretrain.synthetic import command as synthetic_command
-    from relpretrain.tagging import calibrate
-    from relpretrain.tagging import label as tagging
-    from relpretrain.zeroshot import fetch_options
-
-    parser = _Parser(prog="relpretrain data", description="Make, check and look at shards.")
-    subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for command_of in (convert, pack, label, join_command, index, calibrate, synthetic_command, fetch_options):
-        command_of.add_parser(subcommands)
-    tagging.extend(subcommands.choices["label"])
-    tasks.add_merge(subcommands, parser.parse_args)
-    for commands_of in (inspect_commands, show_command, dialogues_command):
-        commands_of.add_subcommands(subcommands)
+    parser = OWN[command]()
     args = parser.parse_args(arguments)
     args.words = arguments
-    return int(args.run_data(args) or 0)
+    return int(parser.run(args) or 0)
 
 
 def _zeroshot(command: str, arguments: list[str]) -> int:
@@ -255,25 +234,9 @@ def _zeroshot(command: str, arguments: list[str]) -> int:
     return int(zeroshot(arguments, "relpretrain zeroshot", _much_imported) or 0)
 
 
-def _weights(command: str, arguments: list[str]) -> int:
-    from relpretrain.checkpoints import commands
-
-    parser = _Parser(prog="relpretrain weights", description=commands.__doc__)
-    commands.add_arguments(parser)
-    commands.run(parser.parse_args(arguments))
-    return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
 TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     **dict.fromkeys(TRAINING, _train),
-    "recipes": _recipes,
-    "data": _data,
+    **dict.fromkeys(("recipes", "data", "report", "weights", "completion"), _parsed),
     "zeroshot": _zeroshot,
-    "weights": _weights,
 }

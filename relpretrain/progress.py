@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -158,8 +158,13 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
 
 def _make_bar() -> Progress | None:
     """A bar on the terminal that stderr is; None where it is none."""
+    if not sys.stderr.isatty():  # FORCE_COLOR makes a file a terminal for rich
+        return None
+    from rich.console import Console  # takes its time
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
     console = Console(stderr=True)
-    if not sys.stderr.isatty() or console.is_dumb_terminal:  # FORCE_COLOR makes a file a terminal for rich
+    if console.is_dumb_terminal:
         return None
     words, text = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]"))
     # Without rich's own thread: what shows progress may fork.

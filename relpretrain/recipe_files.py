@@ -22,6 +22,13 @@ def bundled() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def listed() -> dict[str, Path]:
+    """What `relpretrain recipes` lists: the recipes by name without ending, then scripts by their full name."""
+    recipes = bundled()
+    folder = next(iter(recipes.values())).parent if recipes else _PLACES[0]
+    return {**recipes, **{path.name: path for path in sorted(folder.glob("*.py"))}}
+
+
 def find_recipe(path: str | Path) -> Path:
     """The file that a recipe's path or name means.
 
@@ -85,9 +92,9 @@ def recipe_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def summary(recipe: Path) -> str:
-    """The first line of a recipe, which says what it is."""
+    """The first line of a recipe or a script, which says what it is."""
     with recipe.open(encoding="utf-8") as file:
-        return file.readline().lstrip("#").strip()
+        return file.readline().lstrip('#"').strip()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,13 +114,13 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If there is no such recipe, or the copy would replace a file.
     """
-    recipes = bundled()
+    recipes = listed()
     if args.recipes_command in (None, "list"):
         width = max(map(len, recipes), default=0)
         for name, path in recipes.items():
             print(f"{name:<{width}}  {summary(path)}")
         return
-    name = Path(args.name).stem
+    name = Path(args.name).name.removesuffix(".yaml")
     if name not in recipes:
         raise ConfigError(f"unknown recipe {args.name!r}{suggest(name, recipes)}")
     if args.recipes_command == "show":

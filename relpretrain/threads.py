@@ -44,12 +44,12 @@ def choose_threads(model: nn.Module, asked: int | None = None) -> str:
         if asked < 1:
             raise ConfigError(f"threads={asked} must be at least 1; leave it out to choose by the model's size")
         torch.set_num_threads(asked)
-        return f"Threads: {asked}, as asked"
+        return f"threads: {asked}, as asked"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if os.environ.get(VARIABLE) or parameters > TINY or torch.get_num_threads() == 1:
         return ""
     torch.set_num_threads(1)
-    return f"Threads: 1, because the model is tiny ({parameters:,} parameters); {VARIABLE} sets another number"
+    return f"one thread (tiny model; {VARIABLE} changes it)"
 
 
 def in_threads(function: Callable[[T], R], things: Sequence[T]) -> list[R]:

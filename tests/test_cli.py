@@ -83,7 +83,7 @@ def test_lightning_of_another_distribution_comes_first(monkeypatch):
     seen = []
     theirs = types.SimpleNamespace(value="theirs:main", load=lambda: lambda: seen.append(list(sys.argv)))
     own = types.SimpleNamespace(value="relpretrain.cli:lightning_main", load=None)
-    monkeypatch.setattr(cli, "entry_points", lambda **_: [own, theirs])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [own, theirs])
     assert lightning_main(["login"]) == 0
     assert seen == [["lightning", "login"]]
 

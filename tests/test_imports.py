@@ -22,6 +22,7 @@ ROOMS = [
     *("zeroshot.results", "zeroshot.report", "zeroshot"),
     "tagging",
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
+    "terminal",
     "cli",
 ]
 NO_TORCH = ("scene_graph", "sources.common", "sources", "identity", "pixels", "reading", "progress", "errors", "kinds")

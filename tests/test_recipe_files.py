@@ -61,7 +61,7 @@ def test_a_near_name_is_suggested(elsewhere, capsys):
 def test_list_show_copy(elsewhere, capsys):
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == list(bundled())
+    assert [line.split()[0] for line in listed] == [*bundled(), "finetune_clip.py"]
     assert "Quickstart: a tiny REX-VLM on generated images, on two CPU cores, in minutes." in "\n".join(listed)
     assert main(["recipes", "show", "albef"]) == 0
     text = (ROOT / "recipes" / "albef.yaml").read_text()
@@ -70,6 +70,8 @@ def test_list_show_copy(elsewhere, capsys):
     assert Path("mine/albef.yaml").read_text() == text
     assert main(["recipes", "copy", "albef", "mine"]) == 2
     assert "is there already" in capsys.readouterr().err
+    assert main(["recipes", "copy", "finetune_clip.py"]) == 0
+    assert Path("finetune_clip.py").read_text() == (ROOT / "recipes" / "finetune_clip.py").read_text()
     assert main(["recipes", "show", "albeff"]) == 2
     assert "did you mean 'albef'?" in capsys.readouterr().err
 
@@ -80,5 +82,6 @@ def test_the_wheel_holds_every_recipe_that_runs_from_it():
 
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     runs = [path.name for path in bundled().values() if not path.stem.startswith("ablation")]
+    runs.append("finetune_clip.py")
     assert wheel["force-include"] == {f"recipes/{name}": f"relpretrain/recipes/{name}" for name in runs}
-    assert "benchmarks/" not in "".join(bundled()[Path(name).stem].read_text() for name in runs)
+    assert "benchmarks/" not in "".join((ROOT / "recipes" / name).read_text() for name in runs)

@@ -23,7 +23,7 @@ KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
 def test_all_recipes_are_found():
     assert [path.stem for path in RECIPES] == [
         *("ablation_cpu", "ablation_gpu", "albef", "albef_official"),
-        *("quickstart", "realbef", "rex_vlm", "tagger", "xvlm", "xvlm_official"),
+        *("finetune", "quickstart", "realbef", "rex_vlm", "tagger", "xvlm", "xvlm_official"),
     ]
 
 

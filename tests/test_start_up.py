@@ -12,6 +12,9 @@ LIGHT = [  # asked one after the other in one process, which must not have loade
     "data --help",
     "data convert coco --help",
     "data pack --help",
+    "report --help",
+    "report gone --out out",
+    "completion bash",
     "data audit --help",
     "data doctor --help",
     "data show --help",
@@ -50,6 +53,26 @@ def test_what_computes_nothing_loads_nothing_heavy(tmp_path):
     done = subprocess.run([sys.executable, "-c", ASK], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count("does not exist") >= 6
+
+
+QUICK = """
+import sys
+before = set(sys.modules)
+import relpretrain
+from relpretrain.cli import main
+for command, slow in (("--help", ("numpy", "rich", "fsspec", "importlib.metadata")),
+                      ("recipes", ("numpy", "rich", "fsspec", "importlib.metadata")),
+                      ("data --help", ("rich", "fsspec", "asyncio")),
+                      ("zeroshot --help", ("fsspec", "asyncio"))):
+    main(command.split())
+    loaded = [name for name in slow if name in sys.modules and name not in before]
+    assert not loaded, (command, loaded)
+"""
+
+
+def test_help_waits_for_nothing_that_it_does_not_need(tmp_path):
+    done = subprocess.run([sys.executable, "-c", QUICK], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_collector_is_as_it_was_after_much_was_imported():

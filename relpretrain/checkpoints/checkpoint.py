@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from relpretrain.backbones.vision import not_finite
 from relpretrain.checkpoints.card import card
@@ -22,6 +23,7 @@ from relpretrain.checkpoints.folder import is_folder, read_folder, write_folder
 from relpretrain.checkpoints.heads import stored_heads
 from relpretrain.checkpoints.official.build import LoadReport, build_official
 from relpretrain.checkpoints.official.file import OfficialFile, official_file
+from relpretrain.checkpoints.scoring import By, score
 from relpretrain.checkpoints.sharded import are_shards, read_shards
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer
@@ -66,6 +68,29 @@ class Loaded(ModelHubMixin):
     report: LoadReport | None = None
     official_keys: tuple[str, ...] | None = None
     name: str = "relpretrain"
+
+    def score(self, images: Sequence[Image.Image | str | Path], texts: Sequence[str], by: By = "itm") -> Tensor:
+        """Score every image with every text, such as your own photos with what might be true of them.
+
+        Example:
+            >>> loaded = relpretrain.load("last.ckpt")  # doctest: +SKIP
+            >>> loaded.score(["cat.jpg"], ["a cat on a sofa", "a sofa on a cat"])  # doctest: +SKIP
+            tensor([[0.9731, 0.1264]])
+
+        Args:
+            images: Paths, or images of PIL, of any size and mode.
+            texts: Any number; each meets each image.
+            by: "itm", the matching head: the probability that image and text match, in [0, 1], each pair for itself.
+                "itc", the embeddings: their cosine, in [-1, 1], faster, for the order of many, and no probability.
+
+        Returns:
+            Scores (images, texts), float32 on the CPU.
+
+        Raises:
+            ValueError: If `by` is unknown.
+            OSError: If a path names no image.
+        """
+        return score(self.backbone, self.preprocess, images, texts, by)
 
     def __repr__(self) -> str:
         """One line, without the weights."""

@@ -34,7 +34,7 @@ from relpretrain.data.sampling.schedule import (
     wrong_stream_ratios,
 )
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
-from relpretrain.data.sampling.summary import schedule_lines
+from relpretrain.data.sampling.summary import crowded_lines, schedule_lines
 from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry
@@ -43,7 +43,7 @@ from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.identity import fingerprint
-from relpretrain.scene_graph import Coverage, warn_outside
+from relpretrain.scene_graph import Coverage, coverage_lines, warn_outside
 from relpretrain.showing import say
 from relpretrain.types import Batch
 
@@ -120,7 +120,10 @@ class RelationDataModule(LightningDataModule):
         self.exclude = exclude
         self.groups = groups
         self.cache_gb = cache_gb
-        self._never_drawn: dict[tuple[str, str], dict[str, int]] = {}
+        self.announces = True
+        """Whether `setup` prints the whole plan, or only which relations are outside the vocabulary."""
+        self.never_drawn: dict[tuple[str, str], dict[str, int]] = {}
+        """Number of samples that training never draws, by stream and dataset, and by reason."""
         self._outside: dict[tuple[str, str], Coverage] = {}
         self.schedule: BatchSchedule | None = None
         self.bad_samples = BadSampleTracker(max_bad_fraction)
@@ -231,10 +234,14 @@ class RelationDataModule(LightningDataModule):
         if stage in (None, "fit"):
             self._find_end()
         if rank() == 0:
-            say("\n".join(self.describe()))
+            outside_of = {f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()}
+            if lines := self.describe() if self.announces else coverage_lines(outside_of):
+                say("\n".join(lines))
+            for line in crowded_lines(self.schedule):
+                rank_zero_warn(line)
             for line in verify.notices(entry for of in shards.values() for found in of.values() for entry in found):
                 rank_zero_warn(line)
-            warn_outside({f"{dataset} (stream {name})": of for (name, dataset), of in self._outside.items()})
+            warn_outside(outside_of)
         if stage == "fit" and self.trainer is not None:
             for line in trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val)):
                 rank_zero_warn(line)
@@ -244,9 +251,7 @@ class RelationDataModule(LightningDataModule):
         if self.schedule is None or self._train is None:
             return []
         accumulate = getattr(self.trainer, "accumulate_grad_batches", 1)
-        lines = schedule_lines(
-            self.schedule, *self._steps(), accumulate, world_size(), self._never_drawn, self._outside
-        )
+        lines = schedule_lines(self.schedule, *self._steps(), accumulate, world_size(), self.never_drawn, self._outside)
         if self.exclude is not None:
             lines.append(f"  images on {self.exclude} are left out when they are met, others come in their places")
         return lines
@@ -564,7 +569,7 @@ class RelationDataModule(LightningDataModule):
             pipelines[name] = Pipeline(stream, self.image_size, writer, exclusion)
         counts, never_drawn = eligible_counts(streams, shards)
         if streams is self.streams:
-            self._never_drawn, self._outside = never_drawn, outside(streams, shards, objectives)
+            self.never_drawn, self._outside = never_drawn, outside(streams, shards, objectives)
         listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
         schedule = BatchSchedule(streams, counts, seed, "" if listed is None else fingerprint(listed), groups)
         return Batches(schedule, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())

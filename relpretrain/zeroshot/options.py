@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from relpretrain.errors import positive
+from relpretrain.showing.help import ExampleFormatter, example
 from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.tasks import TASKS
 
@@ -39,7 +40,13 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(program: str) -> argparse.ArgumentParser:
     """The parser of the command, whose mistakes are ValueErrors."""
-    parser = _Parser(program, description="Zero-shot results of a checkpoint, or of stored scores.", allow_abbrev=False)
+    parser = _Parser(
+        program,
+        description="Zero-shot results of a checkpoint, or of stored scores.",
+        epilog=example("%(prog)s --checkpoint last.ckpt --tasks vsr valse --data BENCHMARKS --out scores"),
+        formatter_class=ExampleFormatter,
+        allow_abbrev=False,
+    )
     _add_model(parser)
     parser.add_argument("--scores", type=Path, nargs="+", metavar="FILE", help="score files: tables without a model")
     parser.add_argument(

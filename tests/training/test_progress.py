@@ -9,7 +9,6 @@ from rich.console import Console
 
 from relpretrain.data.loading import StepLoader
 from relpretrain.training import LossLog, ProgressLine
-from relpretrain.training.header import ModelLine, describe
 from relpretrain.training.progress import rows
 from tests.training.standin import loader, module
 
@@ -137,11 +136,3 @@ def test_waits_for_data_are_told(tmp_path, capsys):
     log = next(callback for callback in trainer.callbacks if isinstance(callback, LossLog))
     assert 0.3 < log.latest["train/data_wait"] <= 1
     assert "data wait " in capsys.readouterr().err
-
-
-def test_the_model_is_one_line(tmp_path, capsys):
-    fit(tmp_path, ModelLine(), steps=1, enable_progress_bar=False)
-    out = capsys.readouterr().out
-    assert out.startswith("Model: ")
-    assert out == describe(module()) + "\n"
-    assert "FLOPs" not in out

@@ -29,8 +29,7 @@ def add_parser(commands: Any) -> None:
         "index",
         help="write a manifest of shards of others, so that training starts without reading them",
         description="Read shards once, and write what each holds: samples, bytes, SHA-256, samples for each kind of "
-        "batch, relations. Training then starts without reading them. For instance: relpretrain data index "
-        "'s3://bucket/cc12m/{00000..01242}.tar' --out cc12m.json",
+        "batch, relations. Training then starts without reading them.",
     )
     index.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
     index.add_argument(

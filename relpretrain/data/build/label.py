@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
         help="make scene graphs of the captions of shards",
         description="Read the captions of shards and write the shards anew, with a scene graph for each image: nouns "
         "are tied to its boxes where it has some, or are entities without a box, which VSG can use and MRC leaves "
-        "out. One shard in, one shard out. For instance: relpretrain data label data/cc12m --out data/cc12m-graphs",
+        "out. One shard in, one shard out.",
     )
     label.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
     label.add_argument("--parser", choices=list(PARSERS), default="lexicon", help="(default: %(default)s)")

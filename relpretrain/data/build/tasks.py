@@ -207,7 +207,7 @@ def add_merge(commands: Any, parse: Callable[[Sequence[str]], argparse.Namespace
     merge = commands.add_parser(
         "merge",
         help="join what the tasks of index, convert, pack, label, join, doctor or audit have done",
-        description="Join what the tasks of a command have done, for instance: relpretrain data merge data/vg",
+        description="Join what the tasks of a command have done.",
     )
     merge.add_argument("out", type=Path, help="the --out of the tasks")
 

@@ -54,3 +54,37 @@ def schedule_lines(
         lacking = {dataset: of for (of_stream, dataset), of in (outside or {}).items() if of_stream == name}
         lines += coverage_lines(lacking, "    ")
     return lines
+
+
+def share_line(schedule: BatchSchedule, never_drawn: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
+    """The schedule in one line: "captions 25 % (6,000 samples), graphs 75 % (3,000, 12 never drawn)".
+
+    Args:
+        schedule: The samples of every step.
+        never_drawn: Number of samples that are never drawn, by stream and dataset, and by reason.
+    """
+    parts: list[str] = []
+    sizes = schedule.sizes()
+    for name in schedule.streams:
+        samples = sum(size for (stream, _), size in sizes.items() if stream == name)
+        never = sum(sum(reasons.values()) for (stream, _), reasons in never_drawn.items() if stream == name)
+        said = (f"{samples:,}" if parts else counted(samples, "sample")) + (f", {never:,} never drawn" if never else "")
+        parts.append(f"{name} {100 * schedule.probabilities[name]:.0f} % ({said})")
+    return ", ".join(parts)
+
+
+def crowded_lines(schedule: BatchSchedule) -> list[str]:
+    """Warnings about batches that hold the same sample several times, one line each.
+
+    In such a batch an image meets copies of itself, so that contrast and matching have few negatives, or none.
+    """
+    lines = []
+    for (stream, dataset), size in schedule.sizes().items():
+        batch = schedule.streams[stream].batch_size
+        if batch > size > 0 and schedule.probabilities[stream] > 0:
+            lines.append(
+                f"stream {stream}: {dataset} has {counted(size, 'sample')} and a batch {batch}, so that each sample "
+                f"comes {batch / size:.3g} times in one batch, and meets copies of itself in place of negatives: set "
+                f"data.streams.{stream}.batch_size to {size} or less, or bring more images"
+            )
+    return lines

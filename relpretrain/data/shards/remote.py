@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]
-
 from relpretrain.identity import fingerprint
 
 ATTEMPTS = 5
@@ -61,6 +59,8 @@ def find_remote(pattern: str) -> list[str]:
     """
     if pattern.startswith(("pipe:", "http://", "https://")) or "*" not in pattern:
         return [pattern]
+    import fsspec  # type: ignore[import-untyped]  # with asyncio, which takes its time
+
     try:
         store, path = fsspec.core.url_to_fs(pattern)
         found = sorted(store.unstrip_protocol(name) for name in store.glob(path))
@@ -252,15 +252,14 @@ def _is_hopeless(error: BaseException) -> bool:
     return refused or isinstance(error, _HOPELESS)
 
 
-class _Watch(fsspec.callbacks.Callback):  # type: ignore[misc]  # fsspec has no types
+class _Watch:
     """Ends a copy that drips, or brings more than it should."""
 
     def __init__(self, size: int | None) -> None:
-        super().__init__()
         self.limit = size
         self._since, self._bytes, self._all = time.monotonic(), 0, 0
 
-    def relative_update(self, inc: int = 1) -> None:
+    def note(self, inc: int) -> None:
         """Note bytes that came."""
         self._bytes += inc
         self._all += inc
@@ -275,6 +274,7 @@ class _Watch(fsspec.callbacks.Callback):  # type: ignore[misc]  # fsspec has no 
 
 def _fetch(shard: str, target: str, size: int | None = None) -> None:
     """Write a shard's bytes into a file: through fsspec where it knows the address, else webdataset's openers."""
+    import fsspec
     import webdataset  # loads torch, which workers that only write shards do without
     from webdataset.gopen import gopen_schemes
 
@@ -294,7 +294,9 @@ def _fetch(shard: str, target: str, size: int | None = None) -> None:
         with webdataset.gopen(shard) as source, open(target, "wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
     else:
-        store.get_file(path, target, callback=_Watch(size))
+        watch = fsspec.callbacks.Callback()
+        watch.relative_update = _Watch(size).note
+        store.get_file(path, target, callback=watch)
 
 
 def _after_fork() -> None:

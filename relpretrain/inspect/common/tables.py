@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.table import Table
-
 from relpretrain.showing import literal
 
 _PIPED = 140  # columns where the output is no terminal
@@ -21,6 +18,9 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
         rows: Cells; numbers get thousands separators.
         left: How many of the first columns are texts, set to the left.
     """
+    from rich.console import Console  # takes its time
+    from rich.table import Table
+
     table = Table(title=literal(title, "table.title"), title_justify="left")
     for number, name in enumerate(header):
         table.add_column(literal(name), justify="left" if number < left else "right", overflow="fold")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
@@ -21,6 +21,7 @@ from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe, recipe_paths
+from relpretrain.showing.help import ExampleFormatter, example
 from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
@@ -37,7 +38,7 @@ from relpretrain.training.command.resuming import (
 )
 from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder, last, newest, refuse
 from relpretrain.training.data_record import DataRecord
-from relpretrain.training.header import ModelLine, Threads
+from relpretrain.training.header import RunHeader, Threads, quiet_devices
 from relpretrain.training.module import RelationModule
 from relpretrain.training.precision import check_precision
 from relpretrain.training.progress import ProgressLine
@@ -46,6 +47,14 @@ from relpretrain.training.survival.peers import Peers
 from relpretrain.training.survival.preemption import Preemption
 from relpretrain.version import __version__
 from relpretrain.writing import aside
+
+EXAMPLES = {
+    "fit": ("relpretrain fit -c quickstart --run=runs/first --trainer.max_steps=200",),
+    "validate": ("relpretrain validate -c runs/first/config.yaml --ckpt_path=runs/first/checkpoints/last.ckpt",),
+    "test": ("relpretrain test -c RECIPE --ckpt_path=runs/first/checkpoints/last.ckpt",),
+    "predict": ("relpretrain predict -c RECIPE --ckpt_path=runs/first/checkpoints/last.ckpt",),
+}
+"""What the help of a command ends with."""
 
 DEFAULT_RUN = "runs/default"
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -78,10 +87,20 @@ def run(arguments: list[str]) -> RelationCLI:
         trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
         parser_class=_Parser,
-        parser_kwargs={"default_env": False, "version": __version__},
+        parser_kwargs={
+            "prog": "relpretrain",
+            "default_env": False,
+            "version": __version__,
+            "formatter_class": _Help,  # which those of the commands take over
+            **{name: {"epilog": example(*lines)} for name, lines in EXAMPLES.items()},
+        },
         auto_configure_optimizers=False,
         args=arguments,
     )
+
+
+class _Help(ExampleFormatter, DefaultHelpFormatter):  # type: ignore[misc]  # jsonargparse is not followed
+    """The help of jsonargparse, with an example at its end."""
 
 
 class _Parser(LightningArgumentParser):
@@ -198,8 +217,10 @@ class RelationCLI(LightningCLI):
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
         if given.get("enable_model_summary") is not False:
-            callbacks.append(ModelLine())
+            callbacks.append(RunHeader(folder if lasting else None, self._get(self.config_init, "seed_everything")))
             kwargs["enable_model_summary"] = False  # Lightning's own
+        # A run that is kept has its plan in a file, which the header names.
+        self.datamodule.announces = not lasting or given.get("enable_model_summary") is False
         callbacks.append(Threads(self._get(self.config_init, "threads")))
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         if trainer.strategy._checkpoint_io is None:  # a strategy that has files of its own refuses to be asked
@@ -249,12 +270,17 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     # `loggers` has put them aside.
     warnings.filterwarnings("ignore", message=r".*Experiment logs directory .* exists and is not empty.*")
+    # Nor does a checkpoint come in the way of a run that was asked to go on, or to take another's place.
+    warnings.filterwarnings("ignore", message=r".*Checkpoint directory .* exists and is not empty.*")
     # The datamodule's own state resumes the data, whatever the loader.
     warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable.*")
     # `MetricBuffer` has taken the means over all processes before they are logged.
     warnings.filterwarnings("ignore", message=r".*It is recommended to use `self.log.*sync_dist=True.*")
     # A run without validation streams.
     warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")
+    # The batches are laid out by the module, whoever loads them.
+    warnings.filterwarnings("ignore", message=r".*overridden `on_before_batch_transfer` in `LightningModule`.*")
+    quiet_devices()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
 
 

@@ -1,0 +1,110 @@
+"""The parsers of the commands, but for those of training, which are made of the classes that a recipe names."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from relpretrain.errors import ConfigError
+from relpretrain.showing.help import ExampleFormatter
+from relpretrain.terminal.examples import add_examples
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, lets a command's help end with an example, and knows how to carry it out."""
+
+    run: Callable[[argparse.Namespace], Any]
+    """Takes the parsed arguments; an exit status, or None for 0."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": ExampleFormatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ConfigError instead of leaving the process."""
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def recipes() -> Parser:
+    """The parser of `relpretrain recipes`."""
+    from relpretrain import recipe_files
+
+    parser = Parser(prog="relpretrain recipes", description=recipe_files.__doc__)
+    recipe_files.add_arguments(parser)
+    return _finished(parser, "recipes", recipe_files.run)
+
+
+def data() -> Parser:
+    """The parser of `relpretrain data`."""
+    from relpretrain.data.build import convert, index, label, pack, tasks
+    from relpretrain.data.join import command as join_command
+    from relpretrain.inspect import commands as inspect_commands
+    from relpretrain.inspect.show import command as show_command
+    from relpretrain.inspect.show import dialogues as dialogues_command
+    from relpretrain.synthetic import command as synthetic_command
+    from relpretrain.tagging import calibrate
+    from relpretrain.tagging import label as tagging
+    from relpretrain.zeroshot import fetch_options
+
+    parser = Parser(prog="relpretrain data", description="Make, check and look at shards.")
+    subcommands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+    for command_of in (convert, pack, label, join_command, index, calibrate, synthetic_command, fetch_options):
+        command_of.add_parser(subcommands)
+    tagging.extend(subcommands.choices["label"])
+    tasks.add_merge(subcommands, parser.parse_args)
+    for commands_of in (inspect_commands, show_command, dialogues_command):
+        commands_of.add_subcommands(subcommands)
+    return _finished(parser, "data", lambda args: args.run_data(args))
+
+
+def report() -> Parser:
+    """The parser of `relpretrain report`."""
+    from relpretrain.inspect.run_report import command
+
+    parser = Parser(prog="relpretrain report", description=command.__doc__)
+    command.add_arguments(parser)
+    return _finished(parser, "report", command.run)
+
+
+def weights() -> Parser:
+    """The parser of `relpretrain weights`."""
+    from relpretrain.checkpoints import commands
+
+    parser = Parser(prog="relpretrain weights", description=commands.__doc__)
+    commands.add_arguments(parser)
+    return _finished(parser, "weights", commands.run)
+
+
+def completion() -> Parser:
+    """The parser of `relpretrain completion`."""
+    from relpretrain.terminal.completion import SHELLS, script
+
+    parser = Parser(prog="relpretrain completion", description="Print what a shell needs to complete the commands.")
+    parser.add_argument("shell", choices=SHELLS)
+    return _finished(parser, "completion", lambda args: print(script(args.shell), end=""))
+
+
+def zeroshot() -> argparse.ArgumentParser:
+    """The parser of `relpretrain zeroshot`."""
+    from relpretrain.zeroshot.options import make_parser
+
+    return make_parser("relpretrain zeroshot")
+
+
+def _finished(parser: Parser, name: str, run: Callable[[argparse.Namespace], Any]) -> Parser:
+    parser.run = run
+    add_examples(parser, name)
+    return parser
+
+
+OWN: dict[str, Callable[[], Parser]] = {
+    "recipes": recipes,
+    "data": data,
+    "report": report,
+    "weights": weights,
+    "completion": completion,
+}
+"""Makes the parser of a command that it also carries out."""
+
+PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {**OWN, "zeroshot": zeroshot}
+"""Makes the parser of a command; training has another (`training.command.cli`)."""
