@@ -6,6 +6,7 @@ import argparse
 import errno
 import gc
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,7 @@ data and evaluation
   data       convert annotations to shards, pack them anew, check them, compare them with benchmarks, look at them;
              fetch benchmarks
   zeroshot   score a checkpoint on benchmarks (--list names them), compare scores
+  explain    show where a model looks, for words, relations and foils, as a page with figures
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
 `relpretrain COMMAND --help` explains a command, `relpretrain --version` names the version.
@@ -255,6 +257,20 @@ def _zeroshot(command: str, arguments: list[str]) -> int:
     return int(zeroshot(arguments, "relpretrain zeroshot", _much_imported) or 0)
 
 
+def _explain(command: str, arguments: list[str]) -> int:
+    from relpretrain.explain import command as explain
+
+    parser = _Parser(
+        prog="relpretrain explain",
+        description=explain.__doc__,
+        epilog=explain.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explain.add_arguments(parser)
+    explain.run(parser.parse_args(arguments), ["relpretrain", command, *map(shlex.quote, arguments)])
+    return 0
+
+
 def _weights(command: str, arguments: list[str]) -> int:
     from relpretrain.checkpoints import commands
 
@@ -275,5 +291,6 @@ COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     "recipes": _recipes,
     "data": _data,
     "zeroshot": _zeroshot,
+    "explain": _explain,
     "weights": _weights,
 }

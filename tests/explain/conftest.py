@@ -13,8 +13,8 @@ from relpretrain.objectives import MRC
 from relpretrain.scene_graph import Box, Entity, Relation, RelationVocabulary, SceneGraph
 from relpretrain.types import ImageFeatures
 
-WORDS = ["a red blue green square dog left right of above the on", "sofa"]
-RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
+WORDS = ["a red blue green yellow square dog left right of above the on", "sofa"]
+RED, BLUE, GREEN, YELLOW = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0)
 KINDS = ("albef", "xvlm", "clip", "swin", "gated")
 
 
@@ -70,11 +70,11 @@ def graph():
 
 @pytest.fixture
 def planted(tokenizer):
-    """A model whose words red, blue and green look at patches of their colour, and match if they find them."""
+    """A model whose words red, blue, green and yellow look at patches of their colour, and match if they find them."""
     torch.manual_seed(0)
     model = XVLM(size="tiny", image_size=32, vocab_size=len(tokenizer), text_layers=1, dropout=0.0).eval()
     width = model.config.text_width
-    colours = {tokenizer.convert_tokens_to_ids(word): i for i, word in enumerate(("red", "blue", "green"))}
+    colours = {tokenizer.convert_tokens_to_ids(word): i for i, word in enumerate(("red", "blue", "green", "yellow"))}
     square = tokenizer.convert_tokens_to_ids("square")
 
     def encode_text(ids, mask, packing=None):
@@ -95,7 +95,8 @@ def planted(tokenizer):
         means = torch.nn.functional.adaptive_avg_pool2d(images * std + mean, model.patch_grid)  # (n, 3, rows, columns)
         red, green, blue = (means - means.amin(1, keepdim=True)).flatten(2).unbind(1)
         patches = torch.zeros(*red.shape, width)
-        patches[..., :3] = torch.stack([red, blue, green], -1)
+        yellow = torch.minimum(red, green)
+        patches[..., :4] = torch.stack([red - yellow, blue, green - yellow, yellow], -1)
         tokens = torch.cat([torch.zeros(len(images), 1, width), patches], 1)
         return ImageFeatures(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
 
@@ -108,9 +109,9 @@ def planted(tokenizer):
                 norm.weight.fill_(1)
         first, second = model.fusion.layers
         # First layer: colours ask for themselves; whatever is found is written into a direction of its own.
-        first.cross.q.weight[:3, :3] = 30 * torch.eye(3)
-        first.cross.kv.weight[:3, :3] = torch.eye(3)
-        first.cross.kv.weight[width + 10, :3] = 1.0
+        first.cross.q.weight[:4, :4] = 30 * torch.eye(4)
+        first.cross.kv.weight[:4, :4] = torch.eye(4)
+        first.cross.kv.weight[width + 10, :4] = 1.0
         first.cross.out.weight[10, 10] = 1.0
         # Second layer: [CLS] reads the mean of all tokens.
         second.attention.qkv.weight[2 * width :] = torch.eye(width)
