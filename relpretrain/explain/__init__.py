@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from relpretrain.explain.maps.mrc import MRCMap, mrc_maps
     from relpretrain.explain.maps.relations import RelationMap, relation_maps
     from relpretrain.explain.maps.texts import TextMap, text_maps
+    from relpretrain.explain.drawing import overlay
 
 _HOMES = {
     **dict.fromkeys(("box_scores", "energy_inside", "points_inside"), "maps.boxes"),
@@ -28,6 +29,7 @@ _HOMES = {
     **dict.fromkeys(("MRCMap", "mrc_maps"), "maps.mrc"),
     **dict.fromkeys(("RelationMap", "relation_maps"), "maps.relations"),
     **dict.fromkeys(("TextMap", "text_maps"), "maps.texts"),
+    "overlay": "drawing",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "embedding_maps",
     "energy_inside",
     "mrc_maps",
+    "overlay",
     "points_inside",
     "relation_maps",
     "text_maps",

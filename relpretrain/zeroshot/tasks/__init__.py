@@ -17,6 +17,7 @@ from relpretrain.zeroshot.tasks.composition.valse import VALSE
 from relpretrain.zeroshot.tasks.composition.winoground import Winoground
 from relpretrain.zeroshot.tasks.relations.detection import HICO, OPEN_IMAGES, Detection
 from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes
+from relpretrain.zeroshot.tasks.relations.grounding import Grounding
 from relpretrain.zeroshot.tasks.relations.predcls import PredCls
 from relpretrain.zeroshot.tasks.relations.vsr import VSR
 from relpretrain.zeroshot.tasks.relations.whatsup import WhatsUp
@@ -64,6 +65,7 @@ _ALL: tuple[Task, ...] = (
     Detection("hico", HICO),
     Detection("open_images", OPEN_IMAGES),
     GraphProbes(),
+    Grounding(),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
