@@ -14,13 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from relpretrain.explain.drawing import overlay
     from relpretrain.explain.maps.boxes import box_scores, energy_inside, points_inside
     from relpretrain.explain.maps.contrast import Contrast, contrast_map
     from relpretrain.explain.maps.embeddings import EmbeddingMap, embedding_maps
     from relpretrain.explain.maps.mrc import MRCMap, mrc_maps
     from relpretrain.explain.maps.relations import RelationMap, relation_maps
     from relpretrain.explain.maps.texts import TextMap, text_maps
-    from relpretrain.explain.drawing import overlay
 
 _HOMES = {
     **dict.fromkeys(("box_scores", "energy_inside", "points_inside"), "maps.boxes"),

@@ -142,17 +142,17 @@ def _survey(args: argparse.Namespace, loaded: Loaded) -> tuple[Survey, list[str]
 
 
 def _photo(args: argparse.Namespace, loaded: Loaded, path: Path) -> Card:
-    from relpretrain.explain.maps.contrast import Contrast
+    from relpretrain.explain.maps.contrast import contrast_maps
     from relpretrain.explain.maps.embeddings import embedding_maps
     from relpretrain.explain.maps.texts import text_maps
-    from relpretrain.explain.panels import Card, text_rows
+    from relpretrain.explain.panels import Card, Row, text_rows
     from relpretrain.explain.samples import read_photo
 
     image = read_photo(path)
-    texts = text_maps(loaded, image, args.text, args.layer)
-    foils = [Contrast(*pair) for pair in zip(texts, text_maps(loaded, image, args.foil, args.layer), strict=False)]
+    foils = contrast_maps(loaded, image, args.text, args.foil, args.layer) if args.foil else []
+    texts = [pair.true for pair in foils] or text_maps(loaded, image, args.text, args.layer)
     embeddings = embedding_maps(loaded, image, args.text, args.block)
-    rows = []
+    rows: list[Row] = []
     for number, (text, embedding) in enumerate(zip(texts, embeddings, strict=True)):
         rows += text_rows(text, embedding, foils[number] if foils else None)
     return Card(path.name, image, rows=rows)

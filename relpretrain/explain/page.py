@@ -11,8 +11,8 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from relpretrain.explain.figures import Figure
 from relpretrain.explain.drawing import overlay
+from relpretrain.explain.figures import Figure
 from relpretrain.explain.panels import Card, Panel
 from relpretrain.inspect.show import page as show_page
 from relpretrain.scene_graph import Box

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from relpretrain.explain.figures import Figure, Look, Maps, measure, summarise
-from relpretrain.explain.maps.contrast import Contrast, contrast_map
+from relpretrain.explain.maps.contrast import Contrast, differs
 from relpretrain.explain.maps.mrc import MRCMap, mrc_head, mrc_maps
 from relpretrain.explain.maps.relations import RelationMap, relation_maps
 from relpretrain.explain.maps.spans import triplet_spans
+from relpretrain.explain.maps.texts import text_maps
 from relpretrain.explain.maps.watching import Model
 from relpretrain.explain.samples import Sample, another_triplet
 from relpretrain.explain.sanity import agreement
@@ -82,65 +83,70 @@ def survey(model: Model, samples: Sequence[Sample], shown: int, layer: int | Non
     looks: list[Look] = []
     for number, sample in enumerate(track(samples, len(samples), "images")):
         image = sample.image()
-        readable = _readable(model, image, sample, layer, result.left_out)
-        own = _measured(model, image, samples, number, readable, layer)
+        found, own = _measured(model, image, samples, number, layer, result.left_out)
         looks += [look for some in own for look in some]
-        if number < _CHECKED and readable:
-            texts = [found.words.text for found in readable]
-            values = agreement(model, image, texts, layer, seed)
+        if number < _CHECKED:
+            values = agreement(model, image, [one.words.text for one in found], layer, seed)
             result.agreements += [value for value in values if not math.isnan(value)]
         if number < shown:
-            result.shown.append(Explained(sample, image, _triplets(model, image, sample, readable, own, layer)))
+            result.shown.append(Explained(sample, image, _triplets(model, image, sample, found, own, layer)))
     result.figures = summarise(looks)
     return result
 
 
-def _readable(
-    model: Model, image: Image.Image, sample: Sample, layer: int | None, left_out: list[str]
-) -> list[RelationMap]:
-    """The maps of a sample's triplets, one pass for all that are short enough."""
-    fitting: list[Relation] = []
-    for relation in sample.relations:
-        try:
-            triplet_spans(*sample.triplet(relation), model.preprocess.encoder)
-            fitting.append(relation)
-        except ValueError as error:
-            left_out.append(f"{sample.name}: {error}")
-    return relation_maps(model, image, sample.graph, fitting, layer)
-
-
 def _measured(
-    model: Model, image: Image.Image, samples: Sequence[Sample], number: int, found: Sequence[RelationMap],
-    layer: int | None,
-) -> list[list[Look]]:  # fmt: skip
-    """The figures of each triplet, beside the map of another image's triplet on this image."""
+    model: Model, image: Image.Image, samples: Sequence[Sample], number: int, layer: int | None, left_out: list[str]
+) -> tuple[list[RelationMap], list[list[Look]]]:
+    """The maps of a sample's triplets, and the figures of each beside the map of another image's triplet."""
     sample = samples[number]
-    others = [another_triplet(samples, number, own.relation) for own in found]
-    strange = [other for other in others if other is not None]
-    entities = tuple(Entity(name) for subject, _, object_ in strange for name in (subject, object_))
-    graph = SceneGraph(entities, tuple(Relation(2 * i, name, 2 * i + 1) for i, (_, name, _) in enumerate(strange)))
-    try:
-        maps = iter(relation_maps(model, image, graph, layer=layer))
-    except ValueError:  # one of them is too long: without this baseline for once
-        maps, others = iter(()), [None for _ in found]
-    shuffled = [None if other is None else Maps.of(next(maps)) for other in others]
-    return [
-        measure(Maps.of(own), other, sample.graph, own.relation, sample.size, sample.name)
-        for own, other in zip(found, shuffled, strict=True)
+    own = [relation for relation in sample.relations if _fits(model, sample.triplet(relation), sample, left_out)]
+    others = [another_triplet(samples, number, relation) for relation in own]
+    others = [other if other is not None and _fits(model, other) else None for other in others]
+    # All of them as one graph, so that the image is encoded once: the others' entities come last.
+    entities, strange = list(sample.graph.entities), []
+    for other in others:
+        if other is not None:
+            strange.append(Relation(len(entities), other[1], len(entities) + 1))
+            entities += [Entity(other[0]), Entity(other[2])]
+    graph = SceneGraph(tuple(entities), (*own, *strange))
+    maps = relation_maps(model, image, graph, layer=layer)
+    found, rest = maps[: len(own)], iter(maps[len(own) :])
+    shuffled = [None if other is None else Maps.of(next(rest)) for other in others]
+    looks = [
+        measure(Maps.of(one), other, sample.graph, one.relation, sample.size, sample.name)
+        for one, other in zip(found, shuffled, strict=True)
     ]
+    return found, looks
+
+
+def _fits(
+    model: Model, triplet: tuple[str, str, str], sample: Sample | None = None, left_out: list[str] | None = None
+) -> bool:
+    """Whether the model can read a triplet; if not, and it is a sample's own, why."""
+    try:
+        triplet_spans(*triplet, model.preprocess.encoder)
+    except ValueError as error:
+        if sample is not None and left_out is not None:
+            left_out.append(f"{sample.name}: {error}")
+        return False
+    return True
 
 
 def _triplets(
     model: Model, image: Image.Image, sample: Sample, found: Sequence[RelationMap], looks: Sequence[Sequence[Look]],
     layer: int | None,
 ) -> list[Triplet]:  # fmt: skip
-    made = []
-    for own, figures in zip(found, looks, strict=True):
-        foils = triplet_foils(sample.graph, own.relation, _FOILS)
-        foil = next((foils[kind].text for kind in _FOILS if kind in foils), None)
-        contrast = None if foil is None else contrast_map(model, image, own.words.text, foil, layer)
-        mrc = None
-        if mrc_head(model) is not None:
-            (mrc,) = mrc_maps(model, image, sample.graph, [own.relation], layer=layer)
-        made.append(Triplet(own, figures, contrast, mrc))
-    return made
+    foils = []
+    for one in found:
+        kinds = triplet_foils(sample.graph, one.relation, _FOILS)
+        text = next((kinds[kind].text for kind in _FOILS if kind in kinds), None)
+        foils.append(text if text is not None and differs(model, one.words.text, text) else None)
+    maps = iter(text_maps(model, image, [foil for foil in foils if foil is not None], layer))
+    contrasts = [
+        None if foil is None else Contrast(one.words, next(maps)) for one, foil in zip(found, foils, strict=True)
+    ]
+    relations = [one.relation for one in found]
+    mrc: Sequence[MRCMap | None] = [None] * len(found)
+    if mrc_head(model) is not None:
+        mrc = mrc_maps(model, image, sample.graph, relations, layer=layer)
+    return [Triplet(*parts) for parts in zip(found, looks, contrasts, mrc, strict=True)]

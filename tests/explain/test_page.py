@@ -13,10 +13,10 @@ from PIL import Image
 
 from relpretrain.cli import main
 from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.explain.drawing import overlay
 from relpretrain.explain.maps.contrast import contrast_map
 from relpretrain.explain.maps.embeddings import embedding_maps
 from relpretrain.explain.maps.texts import text_maps
-from relpretrain.explain.drawing import overlay
 from relpretrain.explain.page import render
 from relpretrain.explain.panels import Card, card_of_sample, text_rows
 from relpretrain.explain.samples import another_triplet, draw

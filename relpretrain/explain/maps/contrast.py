@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -60,7 +61,27 @@ def contrast_map(model: Model, image: Image.Image, text: str, foil: str, layer: 
     Raises:
         ValueError: If the two are the same to the model, or as `text_maps` does.
     """
-    true, other = text_maps(model, image, [text, foil], layer)
-    if true.tokens.ids == other.tokens.ids:
-        raise ValueError(f"The model sees the same tokens of the text {text!r} and of its foil {foil!r}.")
-    return Contrast(true, other)
+    return contrast_maps(model, image, [text], [foil], layer)[0]
+
+
+def contrast_maps(
+    model: Model, image: Image.Image, texts: Sequence[str], foils: Sequence[str], layer: int | None = None
+) -> list[Contrast]:
+    """`contrast_map` of several texts, each with its foil, in one pass.
+
+    Raises:
+        ValueError: If there are not as many foils as texts, or as `contrast_map` does.
+    """
+    if len(texts) != len(foils):
+        raise ValueError(f"Each text needs its foil: got {len(texts)} and {len(foils)}.")
+    for text, foil in zip(texts, foils, strict=True):
+        if not differs(model, text, foil):
+            raise ValueError(f"The model sees the same tokens of the text {text!r} and of its foil {foil!r}.")
+    found = text_maps(model, image, [*texts, *foils], layer)
+    return [Contrast(*pair) for pair in zip(found[: len(texts)], found[len(texts) :], strict=True)]
+
+
+def differs(model: Model, text: str, foil: str) -> bool:
+    """Whether two texts are not the same to the model."""
+    encoder = model.preprocess.encoder
+    return encoder.caption(text).ids != encoder.caption(foil).ids

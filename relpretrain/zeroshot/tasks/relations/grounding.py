@@ -28,6 +28,9 @@ DATA = ("refcoco", "refcoco+", "refcocog")
 DETECTED, ANNOTATED = "detected", "annotated"
 MEANT = 0.5
 """Intersection over union from which a chosen box is right."""
+_EQUAL = (
+    1e-6  # share of the best score by which others may fall behind it: the rounding of a map that is brought to size
+)
 
 CARD = Card(
     task="grounding",
@@ -159,7 +162,8 @@ def _choose(scorer: MatchScorer, items: Sequence[Item]) -> list[Record]:
         best: list[int] = []
         if boxes:
             scores = box_scores(found, boxes, image.size)
-            best = [i for i, score in enumerate(scores.tolist()) if score == float(scores.max()) > 0]
+            top = float(scores.max())
+            best = [i for i, score in enumerate(scores.tolist()) if score >= (1 - _EQUAL) * top > 0]
         largest = max(range(len(boxes)), key=lambda i: boxes[i].area, default=None)
         hits = [value >= MEANT for value in overlaps]
         line |= {
