@@ -17,7 +17,7 @@ from relpretrain.explain.maps.boxes import Size, box_scores, energy_inside, over
 from relpretrain.explain.maps.relations import RelationMap
 from relpretrain.scene_graph import Box, Relation, SceneGraph
 from relpretrain.zeroshot.analysis.means import mean_interval
-from relpretrain.zeroshot.analysis.statistics import Interval
+from relpretrain.zeroshot.analysis.statistics import Interval, compare_paired, share_interval
 
 MODEL, UNIFORM, CENTRE, SHUFFLED = "model", "uniform", "centre", "shuffled"
 
@@ -165,15 +165,29 @@ def _values(maps: Maps, subject: Box, object_: Box, boxes: Sequence[Box], size: 
 
 def _figure(name: str, looks: Sequence[Look]) -> Figure:
     images = [look.image for look in looks]
-    model = mean_interval([look.values[MODEL] for look in looks], images)
-    paired = [look for look in looks if SHUFFLED in look.values]
-    gains = [look.values[MODEL] - look.values[SHUFFLED] for look in paired]
+    own = [look.values[MODEL] for look in looks]
+    model = share_interval(own, images) if _are_shares(own) else mean_interval(own, images)
     baselines = {}
     for whose in (UNIFORM, CENTRE, SHUFFLED):
         values = [look.values[whose] for look in looks if whose in look.values]
         baselines[whose] = sum(values) / len(values) if values else float("nan")
-    gain = mean_interval(gains, [look.image for look in paired])
+    gain = _gain([look for look in looks if SHUFFLED in look.values])
     return Figure(name, len(looks), len(set(images)), model, baselines, gain)
+
+
+def _gain(looks: Sequence[Look]) -> Interval:
+    """How much more the model's maps have than those of other triplets."""
+    images = [look.image for look in looks]
+    model, other = ([look.values[whose] for look in looks] for whose in (MODEL, SHUFFLED))
+    if looks and _are_shares([*model, *other]):
+        paired = compare_paired(other, model, clusters=images)
+        return Interval(paired.difference, paired.low, paired.high)
+    return mean_interval([a - b for a, b in zip(model, other, strict=True)], images)
+
+
+def _are_shares(values: Sequence[float]) -> bool:
+    """Whether each value says right (1) or wrong (0)."""
+    return all(value in (0, 1) for value in values)
 
 
 def _plain(found: Interval) -> dict[str, Any]:

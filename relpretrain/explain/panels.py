@@ -136,11 +136,20 @@ def _mrc_panels(names: tuple[str, str, str], boxes: Mapping[str, Box], mrc: MRCM
 
 def _likeliest(mrc: MRCMap) -> str:
     few = list(mrc.probabilities.items())[:_PREDICATES]
-    return ", ".join(f"{name} {100 * value:.0f} %" for name, value in few)
+    return ", ".join(f"{name} {_percent(value)}" for name, value in few)
 
 
 def _inside(figure: str, looks: Sequence[Look]) -> str:
     """How much of a map lies inside, beside the share of the area."""
     values = next(look.values for look in looks if look.figure == figure)
     where = "both boxes, which cover" if figure.startswith("predicate") else "its box, which covers"
-    return f"{100 * values[MODEL]:.0f} % in {where} {100 * values[UNIFORM]:.0f} %"
+    return f"{_percent(values[MODEL])} in {where} {_percent(values[UNIFORM])}"
+
+
+def _percent(share: float) -> str:
+    """A share in words; of a small one not 0."""
+    return (
+        f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+        if share >= 0.1 or share == 0
+        else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    )

@@ -9,7 +9,7 @@ from relpretrain.explain.figures import FIGURES, Look, Maps, centre_map, measure
 from relpretrain.explain.sanity import agreement, random_top
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
 from relpretrain.zeroshot.analysis.means import mean_interval
-from relpretrain.zeroshot.analysis.statistics import share_interval
+from relpretrain.zeroshot.analysis.statistics import compare_paired, share_interval
 
 SIZE = (80, 80)
 GRAPH = SceneGraph(
@@ -81,8 +81,17 @@ def test_means_have_intervals_by_image():
     assert alone["more than shuffled"] == {}
 
 
+def test_shares_have_the_intervals_of_shares():
+    right, other, images = [1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0], "aabc"
+    looks = [Look(i, "subject: box", {"model": m, "uniform": 0.0, "centre": 0.0, "shuffled": s})
+             for m, s, i in zip(right, other, images, strict=True)]  # fmt: skip
+    (figure,) = summarise(looks)
+    assert figure.model == share_interval(right, images)
+    paired = compare_paired(other, right, clusters=images)
+    assert figure.gain == (paired.difference, paired.low, paired.high) == pytest.approx((0.5, paired.low, paired.high))
+
+
 def test_intervals_of_means():
-    assert mean_interval([1, 0, 1], "aab") == share_interval([1, 0, 1], "aab")
     from scipy.stats import t, ttest_1samp
 
     numbers = [0.1, 0.5, 0.3, 0.8]

@@ -137,7 +137,7 @@ def test_a_planted_model_finds_the_boxes(planted, shards):
     assert "<b>" not in text
     assert "<i>" not in text
     assert page.ids[:3] == ["maps", "lines", "image-1"]
-    assert "its box, which covers 6 %" in text
+    assert "its box, which covers 6.2\N{NO-BREAK SPACE}%" in text
 
 
 def test_texts_of_a_photo(loaded, picture):

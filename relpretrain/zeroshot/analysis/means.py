@@ -8,15 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from relpretrain.zeroshot.analysis.statistics import Clusters, Interval, share_interval
+from relpretrain.zeroshot.analysis.statistics import Clusters, Interval
 
 
 def mean_interval(values: ArrayLike, clusters: Clusters | None = None, level: float = 0.95) -> Interval:
     """The mean of numbers with its confidence interval.
 
-    Numbers that are all 0 or 1 have Wilson's interval (`share_interval`). For others it is Student's, with the
-    variance of the images' sums, as numbers of one image are not independent (Liang and Zeger, 1986), and one degree
-    of freedom fewer than there are images.
+    Student's interval, with the variance of the images' sums, as numbers of one image are not independent (Liang and
+    Zeger, 1986), and one degree of freedom fewer than there are images. For shares of right items see `statistics`.
 
     Args:
         values: The numbers, (items,), finite.
@@ -37,8 +36,8 @@ def mean_interval(values: ArrayLike, clusters: Clusters | None = None, level: fl
     images: Sequence[object] = list(range(len(y))) if clusters is None else list(clusters)
     if len(images) != len(y):
         raise ValueError(f"Each of {len(y)} items needs its image; got {len(images)}.")
-    if np.isin(y, (0, 1)).all():
-        return share_interval(y, clusters, level=level)
+    if not y.size:
+        return Interval(math.nan, math.nan, math.nan)
     mean = float(y.mean())
     number = {image: i for i, image in enumerate(dict.fromkeys(images))}
     count = len(number)
