@@ -40,8 +40,8 @@ def overlay(found: Tensor, signed: bool = False) -> str:
         colours = np.where(values[..., None] > 0, np.array(_FOR), np.array(_AGAINST))
     else:
         strength = _unit(values)
-        places, tones = zip(*_HEAT, strict=True)
-        colours = np.stack([np.interp(strength, places, channel) for channel in np.array(tones).T], -1)
+        places, tones = [place for place, _ in _HEAT], np.array([tone for _, tone in _HEAT])
+        colours = np.stack([np.interp(strength, places, channel) for channel in tones.T], -1)
     pixels = np.dstack([colours, 255 * strength**_POWER]).round().astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(buffer, "PNG", optimize=True)
@@ -55,9 +55,8 @@ def _large(found: Tensor) -> NDArray[np.float32]:
     reach = math.ceil(3 * _BLUR * _SIDE)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / (_BLUR * _SIDE)) ** 2)
     kernel = kernel / kernel.sum()
-    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):  # down, then across
-        beside = (reach, reach, 0, 0) if shape[-1] == -1 else (0, 0, reach, reach)
-        large = F.conv2d(F.pad(large, beside, mode="replicate"), kernel.view(shape))
+    large = F.conv2d(F.pad(large, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
+    large = F.conv2d(F.pad(large, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
     blurred: NDArray[np.float32] = large[0, 0].numpy()
     return blurred
 

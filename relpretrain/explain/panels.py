@@ -148,8 +148,5 @@ def _inside(figure: str, looks: Sequence[Look]) -> str:
 
 def _percent(share: float) -> str:
     """A share in words; of a small one not 0."""
-    return (
-        f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
-        if share >= 0.1 or share == 0
-        else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-    )
+    digits = 0 if share >= 0.1 or share == 0 else 1
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
