@@ -94,7 +94,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
         page = render(shown, "Where the model looks", notes, found.figures, _said(found, left_out), made)
         _print(found, left_out)
         if args.json is not None:
-            content = {"figures": [figure.to_dict() for figure in found.figures]}
+            content: dict[str, Any] = {"figures": [figure.to_dict() for figure in found.figures]}
             content |= {"agreement with a random top layer": _mean(found.agreements), "made": made}
             write_text(args.json, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     else:

@@ -84,10 +84,11 @@ def draw(shards: Sequence[str], n: int, relations: int, seed: int) -> tuple[list
     for number in rng.permutation(len(cards)).tolist():
         if len(samples) == n:
             break
+        index, row = cards[number]
         try:
-            samples += _read(*cards[number], relations, np.random.default_rng([seed, number]))
+            samples += _read(index, row, relations, np.random.default_rng([seed, number]))
         except BadSample as error:
-            bad.append(f"{cards[number][0].place(cards[number][1])}: {error.reason} {error.detail}".rstrip())
+            bad.append(f"{index.place(row)}: {error.reason} {error.detail}".rstrip())
     return samples, bad
 
 
