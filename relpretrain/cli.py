@@ -44,6 +44,7 @@ data and evaluation
   data       convert annotations to shards, pack them anew, label captions, check and look at shards, compare them with
              benchmarks, fetch benchmarks       relpretrain data synthetic world
   zeroshot   score a checkpoint on benchmarks, compare scores (--list names the benchmarks)
+  explain    show where a model looks, for words, relations and foils, as a page with figures
   weights    list official checkpoints, convert them and back, export a folder for the Hugging Face hub
 
   completion    what a shell needs to complete these commands: bash, zsh or fish
@@ -237,6 +238,6 @@ def _zeroshot(command: str, arguments: list[str]) -> int:
 TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     **dict.fromkeys(TRAINING, _train),
-    **dict.fromkeys(("recipes", "data", "report", "weights", "completion"), _parsed),
+    **dict.fromkeys(("recipes", "data", "report", "explain", "weights", "completion"), _parsed),
     "zeroshot": _zeroshot,
 }

@@ -15,6 +15,7 @@ ROOMS = [
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data.join", "data"),
     *("synthetic", "dialogues"),
     *("backbones", "objectives", "checkpoints.official", "checkpoints"),
+    "explain.maps",
     *("adapters.hosts", "adapters", "training.survival", "training", "training.command"),
     *("zeroshot.analysis", "zeroshot.scorers", "zeroshot.tasks.common", "zeroshot.tasks.composition"),
     *("zeroshot.tasks.relations", "zeroshot.tasks.squares", "zeroshot.tasks.choices", "zeroshot.tasks.retrieval"),
@@ -22,6 +23,7 @@ ROOMS = [
     *("zeroshot.results", "zeroshot.report", "zeroshot"),
     "tagging",
     *("inspect.common", "inspect.doctor", "inspect.audit", "inspect.show", "inspect.run_report", "inspect"),
+    "explain",
     "terminal",
     "cli",
 ]

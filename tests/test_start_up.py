@@ -22,6 +22,8 @@ LIGHT = [  # asked one after the other in one process, which must not have loade
     "zeroshot --help",
     "zeroshot --list",
     "zeroshot --card vsr",
+    "explain --help",
+    "explain --checkpoint gone.ckpt --image gone.png --text x --out out.html",
     "weights --help",
     "weights list",
     "weights convert gone.pth out",

@@ -5,7 +5,7 @@ In shapes: B images, N patches, R regions, D the width of the tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -115,6 +115,8 @@ class ViT(nn.Module):
 class RegionBlock(Block):
     """timm's block, which also takes whole images and the visible tokens of regions, laid flat, and keeps less."""
 
+    attend = staticmethod(F.scaled_dot_product_attention)  # an instance may have another way of the same
+
     def forward(  # type: ignore[override]
         self, x: Tensor, whole: int | None = None, packing: Packing | None = None, mask: Tensor | None = None
     ) -> Tensor:
@@ -131,7 +133,7 @@ class RegionBlock(Block):
         attention: Any = self.attn
         heads, qkv = attention.num_heads, linear_of(self.norm1, x, attention.qkv)
         if whole is None or packing is None:
-            return attention.proj(_attend_rows(qkv, mask, heads).view(x.shape))  # type: ignore[no-any-return]
+            return attention.proj(_attend_rows(qkv, mask, heads, self.attend).view(x.shape))  # type: ignore[no-any-return]
         images, regions = torch.split(qkv, [len(x) - len(packing.row), len(packing.row)])
         seen = [_attend_rows(*group, heads) for group in packing.grouped.split(packing.grouped.spread(regions))]
         seen = [packing.grouped.collect(torch.cat(seen))] if seen else []
@@ -140,10 +142,12 @@ class RegionBlock(Block):
         return attention.proj(torch.cat(seen))  # type: ignore[no-any-return]
 
 
-def _attend_rows(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+def _attend_rows(
+    qkv: Tensor, mask: Tensor | None, heads: int, attend: Callable[..., Tensor] = F.scaled_dot_product_attention
+) -> Tensor:
     """Attention within rows of queries, keys and values (n, L, 3 D), to flat tokens (n * L, D)."""
     q, k, v = rearrange(qkv, "n l (part h d) -> part n h l d", part=3, h=heads)
-    return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
+    return rearrange(attend(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
 
 
 def _drop(path: nn.Module, x: Tensor, whole: int | None, packing: Packing | None) -> Tensor:

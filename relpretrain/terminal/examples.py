@@ -13,6 +13,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recipes show": ("relpretrain recipes show rex_vlm",),
     "recipes copy": ("relpretrain recipes copy finetune recipes",),
     "report": ("relpretrain report runs/quickstart --out runs/quickstart/report",),
+    "explain": (
+        'relpretrain explain --checkpoint C --image dog.jpg --text "dog on sofa" --foil "dog under sofa" --out page.html',
+        "relpretrain explain data/validation --checkpoint C --out page.html",
+    ),
     "weights": ("relpretrain weights list",),
     "weights list": ("relpretrain weights list",),
     "weights convert": ("relpretrain weights convert ALBEF.pth albef",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -66,6 +67,17 @@ def report() -> Parser:
     return _finished(parser, "report", command.run)
 
 
+def explain() -> Parser:
+    """The parser of `relpretrain explain`."""
+    from relpretrain.explain import command
+
+    parser = Parser(prog="relpretrain explain", description=command.__doc__)
+    command.add_arguments(parser)
+    return _finished(
+        parser, "explain", lambda args: command.run(args, ["relpretrain", "explain", *map(shlex.quote, args.words)])
+    )
+
+
 def weights() -> Parser:
     """The parser of `relpretrain weights`."""
     from relpretrain.checkpoints import commands
@@ -101,6 +113,7 @@ OWN: dict[str, Callable[[], Parser]] = {
     "recipes": recipes,
     "data": data,
     "report": report,
+    "explain": explain,
     "weights": weights,
     "completion": completion,
 }

@@ -17,6 +17,7 @@ from relpretrain.zeroshot.tasks.composition.valse import VALSE
 from relpretrain.zeroshot.tasks.composition.winoground import Winoground
 from relpretrain.zeroshot.tasks.relations.detection import HICO, OPEN_IMAGES, Detection
 from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes
+from relpretrain.zeroshot.tasks.relations.grounding import Grounding
 from relpretrain.zeroshot.tasks.relations.half_truth import HalfTruth
 from relpretrain.zeroshot.tasks.relations.predcls import PredCls
 from relpretrain.zeroshot.tasks.relations.vsr import VSR
@@ -66,6 +67,7 @@ _ALL: tuple[Task, ...] = (
     Detection("open_images", OPEN_IMAGES),
     HalfTruth(),
     GraphProbes(),
+    Grounding(),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
