@@ -1,6 +1,7 @@
 """Parameters sharded over two gloo processes: losses, gradients, updates and checkpoints equal those of one process."""
 
 import dataclasses
+import errno
 import os
 import pickle
 import re
@@ -146,7 +147,7 @@ def on_a_rank(rank, folder):
     for name, steps, start in (("straight", 3, None), ("half", 2, None), ("resumed", 3, f"{folder}/half")):
         trained = with_itm()
         fit = trainer(folder, steps)
-        fit.fit(trained, Steps(folder), ckpt_path=start, weights_only=False)
+        fit.fit(trained, Steps(folder), ckpt_path=start)
         fit.save_checkpoint(f"{folder}/{name}")
     results["state"] = {k: full(v) for k, v in trained.state_dict().items() if torch.is_tensor(v)}
     return results | {name: restored(f"{folder}/{name}", folder) for name in OF_ONE}
@@ -235,7 +236,7 @@ def test_one_process_goes_on_with_what_two_wrote(trained):
     folder, restored = trained[0], Restored()
     written = read_shards(folder / "half", optimizers=True)
     fit = trainer(folder, 3, ranks=1, callbacks=[restored])
-    fit.fit(with_itm(), Steps(folder), ckpt_path=str(folder / "half"), weights_only=True)
+    fit.fit(with_itm(), Steps(folder), ckpt_path=str(folder / "half"))
     assert fit.global_step == 3
     assert len(restored.weights) == len(restored.averages) > 20
     for name, value in restored.weights.items():
@@ -274,6 +275,14 @@ def one_process():
         torch.distributed.destroy_process_group()
 
 
+def full_disk(content, file, *args, **options):
+    """Takes all but the last file of a checkpoint."""
+    if isinstance(file, Path) and file.name == "meta.pt":
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+    SAVE(content, file, *args, **options)
+
+
+SAVE = torch.save
 SHARDED = ["--trainer.strategy=lightning.pytorch.strategies.ModelParallelStrategy"]
 SHARDED += ["--trainer.strategy.data_parallel_size=1", "--trainer.strategy.tensor_parallel_size=1"]
 
@@ -291,6 +300,13 @@ def test_the_command_goes_on_with_a_folder_of_shards(tmp_path, monkeypatch, caps
     assert are_shards(last)
     torch.distributed.destroy_process_group()
     assert fit() == 2  # another run's folder
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.fabric.strategies.model_parallel.torch.save", full_disk)
+        assert fit(*SHARDED, "--ckpt_path=auto", "--trainer.max_steps=3") == 2
+    assert "no space left" in capsys.readouterr().err
+    assert read(last)["global_step"] == 2  # as it was
+    torch.distributed.destroy_process_group()
     # Its settings lie beside it; another strategy comes on top.
     more = ["--trainer.strategy=auto", "--trainer.max_steps=3", "--run=alone"]
     assert main(["fit", "--ckpt_path", str(last), *more]) == 0

@@ -1,7 +1,9 @@
-"""How Lightning's strategy that shards a model goes on from a checkpoint, of however many processes."""
+"""How processes that shard a model write checkpoints, and go on from those of any number of processes."""
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -21,14 +23,36 @@ from torch.distributed.checkpoint.state_dict import (
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.sharded import are_shards, fill, read_rest
 from relpretrain.errors import CheckpointError
+from relpretrain.training.survival.checkpoint_io import SAVED
+from relpretrain.writing import folder_aside, replace_folder
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Reads its share of a folder of shards, or of a file that one process wrote; runs nothing that they hold.
+    """Writes a folder of shards aside, and renames it when all processes are done; reads any checkpoint, runs nothing.
 
-    Lightning's own takes a file's numbers of parameters for their places in the model, where they are places in the
-    optimizer's groups, so weights with and without decay would get each other's states. And it unpickles a folder.
+    Lightning's own writes into the folder that is there. It takes a file's numbers of parameters for their places in
+    the model, where they are places in the optimizer's groups, so that weights with and without decay would get each
+    other's states. And it unpickles what a folder holds beside tensors.
     """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Save, so that a folder of that name is whole, whatever happens to a process.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        path = Path(self.broadcast(filepath))
+        if not self._save_distributed_checkpoint:  # the whole model in one file
+            return super().save_checkpoint(checkpoint, path, storage_options)
+        written = folder_aside(path)
+        if self.is_global_zero and written.exists():  # a kill has left it
+            shutil.rmtree(written)
+        self.barrier()
+        super().save_checkpoint({**checkpoint, SAVED: time.time()}, written, storage_options)
+        self.barrier()
+        if self.is_global_zero:
+            replace_folder(written, path)
+        self.barrier()
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Load weights and optimizer states into this process's shards.
@@ -76,8 +100,8 @@ def _named(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn
     theirs, ours = list(map(len, numbers)), list(map(len, groups))
     if theirs != ours:
         raise CheckpointError(
-            f"{path} holds the state of an optimizer with groups of {theirs} parameters, this one has groups of {ours}: "
-            "go on with the settings of its run"
+            f"{path} is of an optimizer with groups of {theirs} parameters, this one has groups of {ours}: go on with "
+            "the settings of its run"
         )
     name_of = dict(zip(chain(*numbers), chain(*groups), strict=True))
     return {
