@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import io
-import operator
 import pickle
 from pathlib import Path
 from typing import Any
@@ -134,7 +132,9 @@ class _Planner(DefaultLoadPlanner):
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
         name = read_item.dest_index.fqn
         *way, last = self.mappings.get(name, (name,))  # into what is nested
-        place: Any = functools.reduce(operator.getitem, way, self.original_state_dict)
+        place: Any = self.original_state_dict
+        for key in way:
+            place = place[key]
         place[last] = torch.load(value, map_location="cpu", weights_only=True)
 
 

@@ -43,7 +43,8 @@ class ShardedStrategy(ModelParallelStrategy):
         """
         path = Path(self.broadcast(filepath))
         if not self._save_distributed_checkpoint:  # the whole model in one file
-            return super().save_checkpoint(checkpoint, path, storage_options)
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
         written = folder_aside(path)
         if self.is_global_zero and written.exists():  # a kill has left it
             shutil.rmtree(written)
