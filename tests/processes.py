@@ -7,19 +7,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-_PRELOADED = [
-    "tests.resume_run",
-    "tests.adapters.host_checks",
-    "tests.training.survival_run",
-    "relpretrain.training.command.cli",  # which `relpretrain fit` imports when it is called
-]
-"""What is imported once for all of them."""
-
 
 def context():
     """A context of `multiprocessing`. The process that is forked lasts as long as this one, for all tests of it."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(_PRELOADED)
+    found.set_forkserver_preload(["tests.resume_run", "tests.adapters.host_checks"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)  # where it finds `tests`; nothing else of a test's surroundings goes along
     multiprocessing.forkserver.ensure_running()

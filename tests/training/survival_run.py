@@ -191,3 +191,10 @@ def working(pid):
 
 def trace(folder):
     return [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+
+
+def forkserver():
+    """Processes that need not import everything anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.survival_run"])
+    return context
