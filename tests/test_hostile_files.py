@@ -30,6 +30,14 @@ def test_recipes_that_unpack_without_end_are_refused(tmp_path, text):
         assert main([*command, "-c", str(path)]) == 2
 
 
+def test_tags_of_a_recipe_run_nothing(tmp_path):
+    path, ran = tmp_path / "r.yaml", tmp_path / "ran"
+    path.write_text(f"run: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{ran}]]\n")
+    for command in (["fit"], ["data", "doctor"], ["data", "show", "--out", str(tmp_path / "o")]):
+        assert main([*command, "-c", str(path)]) == 2
+    assert not ran.exists()
+
+
 def test_recipes_with_some_aliases_are_read(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("a: &a {b: 1}\nc: *a\nd: *a\n")

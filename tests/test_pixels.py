@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,46 @@ def test_named_formats_are_read(name):
     buffer = io.BytesIO()
     Image.new("RGB", (16, 8), "red").save(buffer, name)
     assert decode(buffer.getvalue(), 16).image.shape == (3, 8, 16)
+
+
+BOMB = zlib.compress(bytes(64 << 20), 9)
+"""64 MiB in 64 KiB: more than Pillow unpacks of a text."""
+
+BOMBS = {
+    "a text": b"zTXt" + b"title\0\0" + BOMB,
+    "a text of all scripts": b"iTXt" + b"title\0\1\0\0\0" + BOMB,
+    "a colour profile": b"iCCP" + b"profile\0\0" + BOMB,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind them"])
+def test_texts_and_colour_profiles_that_unpack_to_megabytes_are_not_unpacked(name, behind, monkeypatch):
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 8), "red").save(buffer, "PNG")
+    head, pixels, end = buffer.getvalue()[:33], buffer.getvalue()[33:-12], buffer.getvalue()[-12:]
+    bomb = struct.pack(">I", len(BOMBS[name]) - 4) + BOMBS[name] + struct.pack(">I", zlib.crc32(BOMBS[name]))
+    unpacked, make = [], zlib.decompressobj
+
+    class Watched:
+        """Unpacks, and notes how much."""
+
+        def __init__(self, *args):
+            self.inner = make(*args)
+
+        def decompress(self, *args):
+            unpacked.append(len(found := self.inner.decompress(*args)))
+            return found
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Watched)
+    with pytest.raises(BadSample) as caught:
+        decode(head + (pixels + bomb if behind else bomb + pixels) + end, 16)
+    assert caught.value.reason in ("not_an_image", "truncated_image")
+    assert unpacked
+    assert sum(unpacked) <= 2 << 20
 
 
 def test_files_that_break_in_any_way_are_bad_samples(monkeypatch):

@@ -55,8 +55,8 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
     Raises:
         CheckpointError: If a file is missing, cut off, or holds anything but tensors and plain types.
     """
+    rest = read_rest(path)
     try:
-        rest: dict[str, Any] = torch.load(path / REST, map_location="cpu", weights_only=True)
         reader = _Reader(path)
         found = reader.read_metadata().state_dict_metadata
         wanted = ("state_dict.", "optimizer_") if optimizers else ("state_dict.",)
@@ -73,6 +73,37 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
     weights = {name.removeprefix("state_dict."): v for name, v in state.items() if name.startswith("state_dict.")}
     content = {**rest, "state_dict": weights}
     return {**content, "optimizer_states": _optimizer_states(state)} if optimizers else content
+
+
+def read_rest(path: Path) -> dict[str, Any]:
+    """What was saved beside weights and optimizer states; code in it is not executed.
+
+    Raises:
+        CheckpointError: If the file is missing, cut off, or holds anything but tensors and plain types.
+    """
+    try:
+        rest: dict[str, Any] = torch.load(path / REST, map_location="cpu", weights_only=True)
+    except _BROKEN as error:
+        raise CheckpointError(f"{path / REST} is not whole: {str(error)[:300]}") from error
+    return rest
+
+
+def fill(state: dict[str, Any], path: Path) -> None:
+    """Read this process's shards of a nested state dict into it, whatever the number of processes that wrote them.
+
+    Code in the files is not executed. All processes call it together.
+
+    Args:
+        state: Tensors, distributed ones too, and plain values that will be replaced.
+        path: The folder.
+
+    Raises:
+        CheckpointError: If a file is missing, cut off, or holds anything but tensors and plain types.
+    """
+    try:
+        load(state, storage_reader=_Reader(path), planner=_Planner())
+    except (*_BROKEN, CheckpointException) as error:
+        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {str(error)[:300]}") from error
 
 
 def _optimizer_states(state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -99,7 +130,12 @@ class _Planner(DefaultLoadPlanner):
     """Reads what is no tensor without letting it run code."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        self.original_state_dict[read_item.dest_index.fqn] = torch.load(value, map_location="cpu", weights_only=True)
+        name = read_item.dest_index.fqn
+        *way, last = self.mappings.get(name, (name,))  # into what is nested
+        place: Any = self.original_state_dict
+        for key in way:
+            place = place[key]
+        place[last] = torch.load(value, map_location="cpu", weights_only=True)
 
 
 class _Reader(FileSystemReader):

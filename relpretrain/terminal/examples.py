@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recipes copy": ("relpretrain recipes copy finetune recipes",),
     "report": ("relpretrain report runs/quickstart --out runs/quickstart/report",),
     "explain": (
-        'relpretrain explain --checkpoint C --image dog.jpg --text "dog on sofa" --foil "dog under sofa" --out page.html',
+        'relpretrain explain --checkpoint C --image dog.jpg --text "dog on sofa" --foil "dog under sofa" --out a.html',
         "relpretrain explain data/validation --checkpoint C --out page.html",
     ),
     "weights": ("relpretrain weights list",),

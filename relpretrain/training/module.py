@@ -28,6 +28,7 @@ from relpretrain.training.optim import Optimizer
 from relpretrain.training.precision import check_precision
 from relpretrain.training.sharding import begin_step, data_mesh, filled, shard
 from relpretrain.training.survival.finite import FiniteGuard, Policy
+from relpretrain.training.survival.sharded_strategy import take_over
 from relpretrain.types import Backbone, Batch, CaptionBatch, ObjectiveOutput, Pairs, Teacher
 
 _Embeddings = tuple[Tensor, Tensor, Tensor, Tensor, list[int]]
@@ -148,6 +149,7 @@ class RelationModule(pl.LightningModule):
             raise ConfigError("model.compile=true and ModelParallelStrategy do not go together: leave out one of them")
         if self.micro_batch is not None:
             raise ConfigError("model.micro_batch and ModelParallelStrategy do not go together: leave out one of them")
+        take_over(self.trainer.strategy)
         shard(self.backbone, self.objectives, data_mesh(mesh))
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 _UNFINISHED = ".unfinished"
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
 
 
 @contextlib.contextmanager
@@ -57,9 +60,40 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def folder_aside(path: Path) -> Path:
+    """Where to write a folder that takes its name by `replace_folder`; the same for all processes that write it."""
+    return path.with_name(f".{path.name}{_UNFINISHED}")
+
+
+def replace_folder(written: Path, path: Path) -> None:
+    """Give a folder, or a file, that is whole its name; what had it, a file or a folder, is removed.
+
+    Both are exchanged at once where the file system can do that, so that the name always stands for one of them.
+
+    Raises:
+        OSError: If that cannot be done.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    places = os.fsencode(written), os.fsencode(path)
+    if path.exists() and (rename is None or rename(_HERE, places[0], _HERE, places[1], _EXCHANGE)):
+        _remove(path)
+    if not path.exists():
+        os.replace(written, path)
+    _keep(path.parent)
+    _remove(written)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what writers that were killed have left aside in a folder; none may be at work in it."""
     for path in folder.glob(f".*{_UNFINISHED}"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; nothing, if there is none."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
         path.unlink(missing_ok=True)
 
 

@@ -9,8 +9,10 @@ import torch
 import relpretrain
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.file import read_file, write
+from relpretrain.checkpoints.sharded import INDEX
 from relpretrain.errors import CheckpointError
-from relpretrain.writing import aside, remove_unfinished
+from relpretrain.training.survival.checkpoint_io import CheckpointFiles
+from relpretrain.writing import aside, files, folder_aside, remove_unfinished, replace_folder
 
 CONTENT = {"state_dict": {"a": torch.arange(60_000.0), "b": torch.ones(3)}, "n": [1, 2]}
 
@@ -58,6 +60,36 @@ def test_a_writer_that_was_killed_leaves_nothing_for_long(tmp_path):
     assert len(os.listdir(tmp_path)) == 1
     remove_unfinished(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("exchanging", [True, False])
+@pytest.mark.parametrize("before", ["nothing", "a file", "a folder"])
+def test_a_folder_takes_its_name_when_it_is_whole(tmp_path, monkeypatch, before, exchanging):
+    path = tmp_path / "x.ckpt"
+    if before == "a file":
+        path.write_bytes(b"old")
+    elif before == "a folder":
+        (path / "deep").mkdir(parents=True)
+    if not exchanging:  # as on a file system that cannot
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+    written = folder_aside(path)
+    written.mkdir()
+    (written / "new").write_bytes(b"new")
+    replace_folder(written, path)
+    assert os.listdir(tmp_path) == ["x.ckpt"]
+    assert os.listdir(path) == ["new"]
+    folder_aside(path).mkdir()  # a kill has left it
+    remove_unfinished(tmp_path)
+    assert os.listdir(tmp_path) == ["x.ckpt"]
+
+
+def test_a_file_takes_the_place_of_a_folder_of_shards(tmp_path):
+    path = tmp_path / "x.ckpt"
+    path.mkdir()
+    (path / INDEX).write_bytes(b"")
+    CheckpointFiles().save_checkpoint({"n": 1}, path)
+    assert read_file(path)["n"] == 1
+    assert os.listdir(tmp_path) == ["x.ckpt"]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])

@@ -1,7 +1,9 @@
 import io
+import itertools
 import re
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from lightning.pytorch import Trainer
@@ -74,8 +76,13 @@ def test_a_file_is_no_terminal_whatever_colours_are_asked_for(tmp_path, capsys, 
     assert "\x1b[2K" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("width", [110, 80, 40])
-def test_a_terminal_is_never_flooded(tmp_path, width, monkeypatch):
+@pytest.mark.parametrize(("width", "seconds"), [(110, 1e-6), (80, 0.01), (40, 5e4)])
+def test_a_terminal_is_never_flooded(tmp_path, width, seconds, monkeypatch):
+    """Whatever the speed of the machine: between two looks at the clock so many seconds pass."""
+    ticks = itertools.count(1)
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks) * seconds, monotonic=time.monotonic)
+    for where in ("progress", "callbacks"):
+        monkeypatch.setattr(f"relpretrain.training.{where}.time", clock)
     monkeypatch.setattr("relpretrain.training.progress._REFRESH_SECONDS", 0)
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=width, legacy_windows=False, color_system=None)
@@ -122,17 +129,29 @@ def test_an_error_gives_the_terminal_back(tmp_path):
 
 
 class Slow(StepLoader):
+    """Takes a second of the test's clock for each batch."""
+
+    clock = 0.0
+
     def _batches(self):
         for batch in super()._batches():
-            time.sleep(0.05)
+            Slow.clock += 1.0
             yield batch
 
 
-def test_waits_for_data_are_told(tmp_path, capsys):
-    batches = list(zip(range(4), loader(), strict=False))
-    slow = Slow([batch for _, batch in batches], batch_size=None)
-    trainer = fit(tmp_path, ProgressLine(), slow)
-    assert slow.waited >= 0.2
+class Computing(ProgressLine):
+    """Three seconds for each step."""
+
+    def on_train_batch_start(self, *args):
+        Slow.clock += 3.0
+
+
+def test_waits_for_data_are_told(tmp_path, capsys, monkeypatch):
+    for where in ("data.loading", "training.callbacks"):
+        monkeypatch.setattr(f"relpretrain.{where}.time", SimpleNamespace(perf_counter=lambda: Slow.clock))
+    slow = Slow([batch for _, batch in zip(range(4), loader(), strict=False)], batch_size=None)
+    trainer = fit(tmp_path, Computing(), slow)
+    assert slow.waited == 4
     log = next(callback for callback in trainer.callbacks if isinstance(callback, LossLog))
-    assert 0.3 < log.latest["train/data_wait"] <= 1
-    assert "data wait " in capsys.readouterr().err
+    assert log.latest["train/data_wait"] == 0.25
+    assert "data wait 25%" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Parameters sharded over two gloo processes: losses, gradients, updates and checkpoints equal those of one process."""
 
 import dataclasses
+import errno
 import os
 import pickle
 import re
@@ -112,8 +113,9 @@ class Restored(pl.Callback):
         self.weights = {n: full(p.detach()).clone() for n, p in pl_module.named_parameters()}
 
 
-def trainer(folder, steps, ranks=2, callbacks=()):
-    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if ranks == 2 else "auto"
+def trainer(folder, steps, ranks=2, callbacks=(), sharded=None):
+    sharded = ranks == 2 if sharded is None else sharded
+    strategy = ModelParallelStrategy(data_parallel_size=ranks, tensor_parallel_size=1) if sharded else "auto"
     return pl.Trainer(
         accelerator="cpu",
         devices=ranks,
@@ -121,7 +123,7 @@ def trainer(folder, steps, ranks=2, callbacks=()):
         callbacks=list(callbacks),
         max_steps=steps,
         default_root_dir=folder,
-        plugins=[LightningEnvironment()] if ranks == 2 else [CheckpointFiles()],
+        plugins=[LightningEnvironment()] if sharded else [CheckpointFiles()],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
@@ -145,10 +147,35 @@ def on_a_rank(rank, folder):
     for name, steps, start in (("straight", 3, None), ("half", 2, None), ("resumed", 3, f"{folder}/half")):
         trained = with_itm()
         fit = trainer(folder, steps)
-        fit.fit(trained, Steps(folder), ckpt_path=start, weights_only=False)
+        fit.fit(trained, Steps(folder), ckpt_path=start)
         fit.save_checkpoint(f"{folder}/{name}")
     results["state"] = {k: full(v) for k, v in trained.state_dict().items() if torch.is_tensor(v)}
-    return results
+    return results | {name: restored(f"{folder}/{name}", folder) for name in OF_ONE}
+
+
+def restored(checkpoint, folder):
+    """What two processes begin with that go on from a checkpoint."""
+    noted = Restored()
+    trainer(folder, 2, callbacks=[noted]).fit(with_itm(), Steps(folder), ckpt_path=checkpoint)
+    return noted.weights, noted.averages
+
+
+OF_ONE = ("alone.ckpt", "alone")
+"""What one process wrote after a step: a file, and a folder of its only shard."""
+
+
+def write_of_one(folder):
+    """Write them; returns the averages of gradients of each, by the names of their parameters."""
+    averages = {}
+    for name in OF_ONE:
+        fit = trainer(folder, 1, ranks=1, sharded=name == "alone")
+        written = with_itm()
+        fit.fit(written, Steps(folder))
+        fit.save_checkpoint(folder / name)
+        states = fit.optimizers[0].state
+        averages[name] = {n: full(states[p]["exp_avg"]).clone() for n, p in written.named_parameters()}
+    torch.distributed.destroy_process_group()
+    return averages
 
 
 def with_itm():
@@ -161,13 +188,14 @@ def with_itm():
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     write_wordpiece(["cat"], folder)
-    return folder, two_ranks.run(on_a_rank, str(folder))
+    averages = write_of_one(folder)
+    return folder, two_ranks.run(on_a_rank, str(folder)), averages
 
 
 @pytest.mark.parametrize("name", ["xvlm", "albef"])
 def test_losses_gradients_and_updates_equal_one_process(trained, name):
     steps, state = train(module(name), None)
-    _, ranks = trained
+    ranks = trained[1]
     for number, (loss, gradients) in enumerate(steps):
         mean = sum(rank[name][0][number][0] for rank in ranks) / 2
         torch.testing.assert_close(mean, loss, rtol=1e-4, atol=1e-5)
@@ -191,11 +219,24 @@ def test_a_sharded_run_goes_on_where_it_was(trained):
     assert moved
 
 
+@pytest.mark.parametrize("name", OF_ONE)
+def test_two_processes_go_on_with_what_one_wrote(trained, name):
+    folder, ranks, averages = trained[0], trained[1], trained[2][name]
+    written = read(folder / name)["state_dict"]
+    for rank in ranks:
+        weights, found = rank[name]
+        assert set(weights) == set(found) == set(averages)
+        assert any(bool(value.any()) for value in found.values())
+        for key in weights:
+            torch.testing.assert_close(weights[key], written[key], rtol=0, atol=0, msg=key)
+            torch.testing.assert_close(found[key], averages[key], rtol=0, atol=0, msg=key)
+
+
 def test_one_process_goes_on_with_what_two_wrote(trained):
     folder, restored = trained[0], Restored()
     written = read_shards(folder / "half", optimizers=True)
     fit = trainer(folder, 3, ranks=1, callbacks=[restored])
-    fit.fit(with_itm(), Steps(folder), ckpt_path=str(folder / "half"), weights_only=True)
+    fit.fit(with_itm(), Steps(folder), ckpt_path=str(folder / "half"))
     assert fit.global_step == 3
     assert len(restored.weights) == len(restored.averages) > 20
     for name, value in restored.weights.items():
@@ -207,7 +248,7 @@ def test_one_process_goes_on_with_what_two_wrote(trained):
 
 def test_one_process_exports_what_two_wrote(trained):
     """Every tensor, in one safetensors file that loads again."""
-    folder, ranks = trained
+    folder, ranks, _ = trained
     assert main(["weights", "export", str(folder / "resumed"), str(folder / "exported")]) == 0
     assert (folder / "exported" / "model.safetensors").is_file()
     model = relpretrain.load(folder / "exported").backbone
@@ -234,6 +275,14 @@ def one_process():
         torch.distributed.destroy_process_group()
 
 
+def full_disk(content, file, *args, **options):
+    """Takes all but the last file of a checkpoint."""
+    if isinstance(file, Path) and file.name == "meta.pt":
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+    SAVE(content, file, *args, **options)
+
+
+SAVE = torch.save
 SHARDED = ["--trainer.strategy=lightning.pytorch.strategies.ModelParallelStrategy"]
 SHARDED += ["--trainer.strategy.data_parallel_size=1", "--trainer.strategy.tensor_parallel_size=1"]
 
@@ -251,6 +300,13 @@ def test_the_command_goes_on_with_a_folder_of_shards(tmp_path, monkeypatch, caps
     assert are_shards(last)
     torch.distributed.destroy_process_group()
     assert fit() == 2  # another run's folder
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.fabric.strategies.model_parallel.torch.save", full_disk)
+        assert fit(*SHARDED, "--ckpt_path=auto", "--trainer.max_steps=3") == 2
+    assert "no space left" in capsys.readouterr().err
+    assert read(last)["global_step"] == 2  # as it was
+    torch.distributed.destroy_process_group()
     # Its settings lie beside it; another strategy comes on top.
     more = ["--trainer.strategy=auto", "--trainer.max_steps=3", "--run=alone"]
     assert main(["fit", "--ckpt_path", str(last), *more]) == 0

@@ -13,6 +13,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.file import write
 from relpretrain.checkpoints.sharded import are_shards, read_shards
+from relpretrain.writing import folder_aside, replace_folder
 
 SAVED = "saved"
 """Entry of a checkpoint: when it was saved, in seconds since 1970; a copy of the file keeps it."""
@@ -33,6 +34,10 @@ class CheckpointFiles(TorchCheckpointIO):
         content = {**checkpoint, SAVED: time.time()}
         if _elsewhere(path):
             super().save_checkpoint(content, path, storage_options)
+        elif are_shards(Path(path)):  # of several processes, with which this one went on
+            written = folder_aside(Path(path))
+            write(content, written)
+            replace_folder(written, Path(path))
         else:
             write(content, Path(path))
 
