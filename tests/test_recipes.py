@@ -12,6 +12,7 @@ import yaml
 
 import relpretrain
 from relpretrain.cli import main
+from relpretrain.objectives.text_foil import PRESETS
 from relpretrain.synthetic import generate
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("**/*.yaml"))
@@ -23,6 +24,8 @@ KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
 def test_all_recipes_are_found():
     assert [path.stem for path in RECIPES] == [
         *("ablation_cpu", "ablation_gpu", "albef", "albef_official"),
+        *("foils_ce_clip", "foils_counter_curate", "foils_cs_clip", "foils_fsc_clip"),
+        *("foils_mosaiclip", "foils_negclip", "foils_sgvl", "foils_tsvlc"),
         *("quickstart", "realbef", "rex_vlm", "tagger", "xvlm", "xvlm_official"),
     ]
 
@@ -59,6 +62,18 @@ def test_recipe_prints_its_settings(recipe, capsys, monkeypatch):
     printed = yaml.safe_load(capsys.readouterr().out)
     assert set(printed["data"]["streams"]) == set(yaml.safe_load(recipe.read_text())["data"]["streams"])
     assert printed["run"] == f"runs/{recipe.stem}"
+
+
+def test_every_preset_of_foils_has_a_recipe():
+    objectives = {
+        path.stem.removeprefix("foils_"): yaml.safe_load(path.read_text())["model"]["objectives"]
+        for path in RECIPES
+        if path.stem.startswith("foils_")
+    }
+    for name in PRESETS:
+        assert objectives[name]["foils"] == {"class_path": "TextFoil", "init_args": {"preset": name}}
+        in_place_of_itc = "itc_columns" in PRESETS[name]["sites"]
+        assert ("itc" in objectives[name]) == (not in_place_of_itc), name
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

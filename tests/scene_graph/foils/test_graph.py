@@ -104,8 +104,8 @@ def test_random_choices_come_from_the_generator():
 
 
 def test_a_misspelt_kind_is_named():
-    with pytest.raises(ValueError, match=r"'swap' is no kind of foil.*swap_so"):
-        check_kinds(["swap"])
+    with pytest.raises(ValueError, match=r"'swp_so' is no kind of foil.*swap_so"):
+        check_kinds(["swp_so"])
     with pytest.raises(ValueError, match="no kind of foil is named"):
         check_kinds([])
 
