@@ -63,12 +63,12 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
         for field in ("foils_per_text", "units_per_image", "positions_per_text", "blocks_per_text"):
             if (value := getattr(stream, field)) is not None and value < 0:
                 problems.append(f"{where}: {field}={value} must not be negative.")
-        for make, choice in ((word_rules, stream.foil_synonyms), (build_tagger, stream.foil_tagger)):
-            try:
-                if choice not in ("auto", "table", "lexicon"):
-                    make(choice)
-            except ConfigError as error:
-                problems.append(f"{where}: {error}.")
+        try:
+            if stream.foil_synonyms != "auto":  # which takes what there is
+                word_rules(stream.foil_synonyms)
+            build_tagger(stream.foil_tagger)
+        except ConfigError as error:
+            problems.append(f"{where}: {error}.")
         for kinds in (stream.foil_kinds, stream.unit_kinds):
             try:
                 check_kinds(kinds or GRAPH_KINDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +88,7 @@ def swapped(
     return None
 
 
+@cache
 def build_tagger(name: str) -> Tagger:
     """A finder of parts of speech by its name, of `TAGGERS`.
 

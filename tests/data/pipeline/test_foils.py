@@ -96,7 +96,7 @@ def test_a_batch_without_any_foil(loaded):
 
 def test_a_foil_whose_difference_is_cut_off_is_none(loaded):
     """The same for one that the tokenizer reads as the text, and for two kinds that make one text."""
-    long = f"{' '.join(['green'] * 30)} tree of the cat on a dog"
+    long = f"{' '.join(['green'] * 40)} tree of the cat on a dog"
     assert written(loaded, "captions", sample(captions=[long]), foils_per_text=7, foil_kinds=["swap_so"]).foils == []
     short = sample(SceneGraph(), captions=["a dog sits on a cat"])
     for seed in range(6):

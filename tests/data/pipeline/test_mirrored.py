@@ -141,8 +141,11 @@ def test_graphs_speak_of_blocks_too_and_a_mirror_image_of_its_own(loaded):
 def test_mistakes_are_told(loaded):
     wrong = [stream("captions", "x", mirrored=0.5), stream("graphs", "x", mirrored=1.5)]
     wrong += [stream("regions", "x", blocks_per_text=1), stream("graphs", "x", blocks_per_text=-1)]
+    wrong += [stream("graphs", "x", foil_synonyms="words"), stream("captions", "x", foil_tagger="spacey")]
     told = "\n".join(checks.settings({str(i): s for i, s in enumerate(wrong)}, 1))
     assert "mirrored=0.5 is for graphs: its kind is captions" in told
     assert "mirrored=1.5 must be a probability" in told
     assert "blocks_per_text=1 is for captions and graphs" in told
     assert "blocks_per_text=-1 must not be negative" in told
+    assert "synonyms must be auto, table or wordnet, got 'words'" in told
+    assert "no tagger 'spacey'; choose from lexicon, spacy; did you mean 'spacy'?" in told
