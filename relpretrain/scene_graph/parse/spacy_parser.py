@@ -50,7 +50,7 @@ def load_pipeline(model: str = MODEL) -> Any:
     try:
         import spacy
     except ImportError:
-        raise ConfigError("the parser spacy needs spaCy: pip install 'relpretrain[parse]'") from None
+        raise ConfigError("spaCy is not installed: pip install 'relpretrain[parse]'") from None
     try:
         pipeline: Any = spacy.load(model, exclude=["ner", "lemmatizer"])
     except OSError as error:
