@@ -51,7 +51,7 @@ def test_ranks_have_their_slices(made, monkeypatch):
         assert left.keys + right.keys == joint.keys
         assert rows(left, rows(right, {})) == rows(joint, {})
         mirror_images += len(joint) - len(joint.keys)
-    assert mirror_images > 3
+    assert mirror_images >= 2
 
 
 def test_mirror_images_are_of_images_of_the_batch(made):

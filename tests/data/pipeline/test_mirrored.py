@@ -67,8 +67,8 @@ def test_positions_of_boxes_count(loaded):
 
 
 def test_the_share_is_kept(loaded):
-    found = [written(loaded, seed=seed, mirrored=0.25).mirrored is not None for seed in range(200)]
-    assert 30 <= sum(found) <= 70
+    found = [written(loaded, seed=seed, mirrored=0.25).mirrored is not None for seed in range(80)]
+    assert 8 <= sum(found) <= 32
 
 
 def test_a_batch_holds_them_behind_all_others_as_negatives(loaded):
