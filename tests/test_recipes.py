@@ -68,8 +68,7 @@ def test_recipe_prints_its_settings(recipe, capsys, monkeypatch):
 
 def test_every_preset_of_foils_has_a_recipe():
     objectives = {
-        path.stem.removeprefix("foils_"): yaml.safe_load(path.read_text())["model"]["objectives"]
-        for path in OF_FOILS
+        path.stem.removeprefix("foils_"): yaml.safe_load(path.read_text())["model"]["objectives"] for path in OF_FOILS
     }
     for name in PRESETS:
         assert objectives[name]["foils"] == {"class_path": "TextFoil", "init_args": {"preset": name}}

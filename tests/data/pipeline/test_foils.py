@@ -105,6 +105,13 @@ def test_a_foil_whose_difference_is_cut_off_is_none(loaded):
     assert len(written(loaded, "captions", short, foils_per_text=2, foil_kinds=["swap_so", "swap"]).foils) == 1
 
 
+def test_units_that_read_alike_are_one(loaded):
+    """A sum over an image's texts would count a copy twice (MosaiCLIP's denominator)."""
+    of = sample(SceneGraph(), captions=["A red cat. a RED cat.", "a dog on a tree"])
+    found = written(loaded, "captions", of, units_per_image=5)
+    assert len(found.units) == len({text.identity for text, _ in found.units}) == 2
+
+
 @pytest.mark.parametrize("kind", ["captions", "graphs"])
 def test_an_exchange_in_either_kind_of_stream(loaded, kind):
     found = written(loaded, kind, foils_per_text=3, foil_kinds=["swap"])

@@ -6,7 +6,7 @@ import pytest
 
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import Entity, Relation, SceneGraph
-from relpretrain.scene_graph.foils import WORDS, Witness, WordNetRules, triplet_foils, word_rules, wordnet
+from relpretrain.scene_graph.foils import WORDS, Statement, Witness, WordNetRules, triplet_foils, word_rules, wordnet
 
 
 class Lemma:
@@ -114,6 +114,13 @@ def test_no_synonym_takes_the_place_of_a_thing(rules):
     witness = Witness(graph, words=rules)
     found = triplet_foils(graph, graph.relations[0], ["subj_replace"], names=names, witness=witness)
     assert found["subj_replace"].text == "hydrant behind house"
+
+
+def test_a_statement_about_a_synonym_is_one_about_the_thing(rules):
+    graph = SceneGraph((Entity("ladder"), Entity("house")), (Relation(0, "behind", 1),))
+    claim = Statement("stepladder", "behind", "house")
+    assert Witness(graph, words=rules).true(claim) is True
+    assert Witness(graph).true(claim) is False  # by the tables there is no stepladder
 
 
 def test_a_word_is_looked_up_once(rules):
