@@ -34,9 +34,9 @@ def texts(n: int) -> TextBatch:
     return TextBatch(ids, torch.ones(n, TOKENS, dtype=torch.bool), ids.clone(), labels).located()
 
 
-def batch(foils: int = 0, units: int = 0) -> CaptionBatch:
-    """Captions with so many foils of each, and so many units of each image with a foil."""
-    once = torch.arange(IMAGES)
+def batch(foils: int = 0, units: int = 0, mirrored: int = 0) -> CaptionBatch:
+    """Captions with so many foils of each, so many units of each image with a foil, and so many mirror images."""
+    once = torch.arange(IMAGES + mirrored)
 
     def false(pairs: Pairs, each: int) -> Foils:
         of = torch.arange(len(pairs)).repeat_interleave(each)
@@ -44,15 +44,15 @@ def batch(foils: int = 0, units: int = 0) -> CaptionBatch:
         keys = torch.arange(len(of)) + 10_000
         return Foils(Pairs(texts(len(of)), pairs.image_index[of], keys), of, slot, slot * 0, max(1, each))
 
-    pairs = Pairs(texts(IMAGES), once, once)
+    pairs = Pairs(texts(len(once)), once, once)
     many = once.repeat_interleave(units)
     own = Pairs(texts(len(many)), many, torch.arange(len(many)) + 1000)
     return CaptionBatch(
-        images=torch.zeros(IMAGES, 3, SIDE, SIDE),
+        images=torch.zeros(len(once), 3, SIDE, SIDE),
         image_ids=once,
         pairs=pairs,
         foils=false(pairs, foils) if foils else None,
-        units=Units(own, torch.arange(units).repeat(IMAGES), false(own, 1)) if units else None,
+        units=Units(own, torch.arange(units).repeat(len(once)), false(own, 1)) if units else None,
     )
 
 
@@ -103,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows.append(("RelationUnits, by contrast", 4, cost([*plain, RelationUnits(itm=0.0)], units=2)))
     rows.append(("RelationUnits", 4, cost([*plain, RelationUnits()], units=2)))
     rows.append(("MultiPositive", 6, cost([*plain, MultiPositive()], units=3)))
+    rows.append(("ITC, ITM, MLM, 1/4 mirrored", 0, cost(plain, mirrored=IMAGES // 4)))
     print(f"{'objectives':<30}{'texts':>7}{'GFLOP':>9}{'of the step':>13}")
     for name, number, found in rows:
         print(f"{name:<30}{number:>7}{found:>9.1f}{found / base - 1:>+13.1%}")

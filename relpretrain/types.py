@@ -232,7 +232,8 @@ class Batch(Movable):
         stream: Name of the stream that the batch comes from.
         objectives: Names of the objectives that consume it.
         step: The training step of the batch.
-        keys: Origin of each sample, as "dataset/shard/key".
+        keys: Origin of each sample, as "dataset/shard/key"; mirror images (`Stream.mirrored`), which stand behind the
+            images of the samples, have none.
         skipped: Samples that were skipped, as (dataset, reason, "shard/key"); where only a part of a sample was, the
             reason begins with "part: ".
         regions: What `wanted_regions` finds for the step's objectives, if it was asked before the batch left the CPU.

@@ -206,6 +206,7 @@ KINDS = {
     "several positives": ([MultiPositive()], share_of_units((0, 2, 3, 5))),
     "several positives, none on one rank": ([MultiPositive()], share_of_units((0,), (2, 1, 0, 0, 0))),
     "foils, focal": ([TextFoil(loss="focal")], share_of_foils((0, 3, 2))),
+    "foils, none at all": ([TextFoil(sites={"itc_row": 1.0, "itm": 1.0, "text_text": 1.0})], share_of_foils(())),
     "foils, none on one rank": ([TextFoil(preset="ce_clip", loss="ce")], share_of_foils((0, 0, 1))),
     "foils by matching, none on one rank": ([TextFoil(sites={"itm": 1.0})], share_of_foils((0, 0, 1))),
     "vma and box, images on one rank": ([VMA(itm=0.0), BOX()], images_on_rank_0),

@@ -12,9 +12,12 @@ import yaml
 
 import relpretrain
 from relpretrain.cli import main
+from relpretrain.objectives.text_foil import PRESETS
 from relpretrain.synthetic import generate
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("**/*.yaml"))
+OF_FOILS = [path for path in RECIPES if path.stem.startswith("foils_")]
+"""Alike but for their objectives: they are trained for fewer steps, and their settings looked at there."""
 STEPS = {"albef": 2, "albef_official": 2, "xvlm": 4, "xvlm_official": 6, "realbef": 8, "rex_vlm": 16}
 """Steps that the recipes of full size are run for."""
 KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
@@ -23,7 +26,9 @@ KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
 def test_all_recipes_are_found():
     assert [path.stem for path in RECIPES] == [
         *("ablation_cpu", "ablation_gpu", "albef", "albef_official"),
-        *("finetune", "quickstart", "realbef", "rex_vlm", "tagger", "xvlm", "xvlm_official"),
+        *("finetune", "foils_ce_clip", "foils_counter_curate", "foils_cs_clip", "foils_fsc_clip"),
+        *("foils_mosaiclip", "foils_negclip", "foils_sgvl", "foils_tsvlc"),
+        *("quickstart", "realbef", "rex_vlm", "tagger", "xvlm", "xvlm_official"),
     ]
 
 
@@ -61,12 +66,23 @@ def test_a_recipe_prints_its_settings(capsys):
     assert printed["run"] == "runs/rex_vlm"
 
 
+def test_every_preset_of_foils_has_a_recipe():
+    objectives = {
+        path.stem.removeprefix("foils_"): yaml.safe_load(path.read_text())["model"]["objectives"] for path in OF_FOILS
+    }
+    for name in PRESETS:
+        assert objectives[name]["foils"] == {"class_path": "TextFoil", "init_args": {"preset": name}}
+        in_place_of_itc = "itc_columns" in PRESETS[name]["sites"]
+        assert ("itc" in objectives[name]) == (not in_place_of_itc), name
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content = yaml.safe_load(recipe.read_text())
     assert content["run"] == f"runs/{recipe.stem}"
-    steps = ["--trainer.max_steps=13", "--trainer.log_every_n_steps=1", "--trainer.val_check_interval=5"]
+    number = 5 if recipe in OF_FOILS else 13
+    steps = [f"--trainer.max_steps={number}", "--trainer.log_every_n_steps=1", "--trainer.val_check_interval=5"]
     steps += [f"--data.streams.{name}.ratio=1" for name in content["data"]["streams"]]  # or a rare one may not run
     options = [*overrides(recipe, world), *SMALL, *SCRATCH, *steps, "--run", "run"]
     assert main(["fit", "-c", str(recipe), *options]) == 0
@@ -76,10 +92,10 @@ def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeyp
     kept = yaml.safe_load(Path("run/config.yaml").read_text())
     assert set(kept["data"]["streams"]) == set(content["data"]["streams"])
     seed = content["seed_everything"]
-    assert Path("run/data.txt").read_text().startswith(f"Data plan, seed {seed}: 13 batches")
+    assert Path("run/data.txt").read_text().startswith(f"Data plan, seed {seed}: {number} batches")
     header = Path("run/metrics.csv").read_text().splitlines()[0]
     for stream in content["data"]["streams"]:
-        assert f"train/{stream}_loss" in header, f"{stream} did not run in 13 steps"
+        assert f"train/{stream}_loss" in header, f"{stream} did not run in {number} steps"
 
 
 def test_interrupted_training_goes_on_where_it_was(world, tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from itertools import islice
 
 import numpy as np
 
-from relpretrain.data.pipeline.collate import Example, collate
+from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline
+from relpretrain.data.pipeline.text_writer import Example
 from relpretrain.data.sampling.schedule import BatchSchedule, Row, groups_of
 from relpretrain.data.shards.manifest import ShardEntry
 from relpretrain.data.shards.opened import OpenShards

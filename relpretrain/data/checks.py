@@ -22,11 +22,11 @@ from relpretrain.data.shards.find import named_manifests, resolve_shards
 from relpretrain.data.shards.manifest import ShardEntry, manifests, place_of_problem
 from relpretrain.data.shards.remote import is_remote, name_of
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.errors import suggest, wrong_fraction
+from relpretrain.errors import ConfigError, suggest, wrong_fraction
 from relpretrain.kinds import Kind, Need
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import GraphError, SceneGraph, triplet_text
-from relpretrain.scene_graph.foils import GRAPH_KINDS, check_kinds
+from relpretrain.scene_graph.foils import GRAPH_KINDS, build_tagger, check_kinds, word_rules
 
 _ODD = 0.05  # share of those that may have no triplet of usual length
 _LOOK = 64  # graphs examined for the text limit
@@ -60,9 +60,15 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
                 problems.append(f"{where}: {field}={value} must be at least 1.")
         if stream.boxes_per_image is not None and (stream.boxes_per_image < 0 or stream.boxes_per_image == 1):
             problems.append(f"{where}: boxes_per_image={stream.boxes_per_image} must be 0, or 2 or more for pairs.")
-        for field in ("foils_per_text", "units_per_image", "positions_per_text"):
+        for field in ("foils_per_text", "units_per_image", "positions_per_text", "blocks_per_text"):
             if (value := getattr(stream, field)) is not None and value < 0:
                 problems.append(f"{where}: {field}={value} must not be negative.")
+        try:
+            if stream.foil_synonyms != "auto":  # which takes what there is
+                word_rules(stream.foil_synonyms)
+            build_tagger(stream.foil_tagger)
+        except ConfigError as error:
+            problems.append(f"{where}: {error}.")
         for kinds in (stream.foil_kinds, stream.unit_kinds):
             try:
                 check_kinds(kinds or GRAPH_KINDS)
@@ -74,9 +80,14 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             problems.append(f"{where}: min_scale={stream.min_scale:g} must be above 0 and at most 1.")
         for problem in (
             wrong_fraction("flip", stream.flip, "probability"),
+            wrong_fraction("mirrored", stream.mirrored, "probability"),
             wrong_fraction("min_confidence", stream.min_confidence),
         ):
             problems += [f"{where}: {problem}"] if problem else []
+        if stream.mirrored and stream.kind != "graphs":
+            problems.append(f"{where}: mirrored={stream.mirrored:g} is for graphs: its kind is {stream.kind}.")
+        if stream.blocks_per_text and stream.kind == "regions":
+            problems.append(f"{where}: blocks_per_text={stream.blocks_per_text} is for captions and graphs.")
         if stream.batch_size % world_size:
             problems.append(uneven(name, stream.batch_size, world_size))
         problems += [problem for wrong in (wrong_ratios, wrong_neighbours) if (problem := wrong(name, stream))]

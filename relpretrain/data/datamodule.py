@@ -19,10 +19,10 @@ from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.batches import Batches
 from relpretrain.data.fetching import Counters, Demand, Fetcher, cache_counters
 from relpretrain.data.loading import StepDataset, step_loader
-from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of

@@ -15,11 +15,11 @@ from relpretrain.data.bad_samples import BadSampleTracker
 from relpretrain.data.batches import Batches
 from relpretrain.data.fetching import Counters, Demand, Fetcher
 from relpretrain.data.loading import StepDataset, step_loader
-from relpretrain.data.pipeline.collate import TextWriter
 from relpretrain.data.pipeline.host_images import HostTransform, ImageTransform
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.stages import Pipeline
+from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.schedule import BatchSchedule, first_shard, groups_of
@@ -32,7 +32,7 @@ from relpretrain.data.workers import local_processes, shared_memory
 from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
-from relpretrain.scene_graph.foils import GRAPH_KINDS
+from relpretrain.scene_graph.foils import GRAPH_KINDS, Synonyms
 from relpretrain.types import GraphBatch, Normalisation
 
 _NAME = "graphs"
@@ -54,6 +54,9 @@ def graph_loader(
     foil_names: Sequence[str] | None = None,
     units_per_image: int = 0,
     positions_per_text: int = 0,
+    blocks_per_text: int = 0,
+    mirrored: float = 0.0,
+    foil_synonyms: Synonyms = "auto",
     vocabulary: str | RelationVocabulary | None = None,
     max_tokens: int = 112,
     separator: bool | None = None,
@@ -94,6 +97,11 @@ def graph_loader(
         foil_names: Names of things that may stand in the place of others in foils; None for common ones.
         units_per_image: Single triplets as short texts with a foil each (for `RelationUnits` and `MultiPositive`).
         positions_per_text: Relations that boxes tell ("left of") which join those that a text is drawn from.
+        blocks_per_text: Sentences at the end of a text that say in which block of a 3 x 3 grid a thing is (PTP).
+        mirrored: Probability with which an image whose text tells left from right comes as its mirror image as well, as
+            a further row: batches are then of different sizes.
+        foil_synonyms: What knows which words may be said of one thing: "table", "wordnet", or "auto" for WordNet where
+            nltk has its data.
         vocabulary: Relations that those are drawn from: what MRC has; None takes all. How many of the shards' relations
             are outside it is printed, and a warning if it is more than a third.
         max_tokens: Maximum length of a text, special tokens included.
@@ -142,6 +150,9 @@ def graph_loader(
         units_per_image=units_per_image,
         unit_kinds=list(foil_kinds),
         positions_per_text=positions_per_text,
+        blocks_per_text=blocks_per_text,
+        mirrored=mirrored,
+        foil_synonyms=foil_synonyms,
         min_scale=min_scale,
         flip=flip,
         color=color,

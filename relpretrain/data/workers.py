@@ -104,7 +104,8 @@ def shared_memory(
     """
     if not workers or not SHARED.is_dir():
         return []
-    images = max((stream.batch_size for stream in streams.values()), default=0) // ranks
+    # A batch has at most as many mirror images as images.
+    images = max((s.batch_size * (1 + (s.mirrored > 0)) for s in streams.values()), default=0) // ranks
     needed = processes * workers * (prefetch + 1) * images * 3 * image_size**2 * bytes_
     free = shutil.disk_usage(SHARED).free
     if needed <= free:

@@ -13,7 +13,7 @@ from relpretrain.errors import suggest
 from relpretrain.features import Features, View, full_precision
 from relpretrain.objectives import foils as equations
 from relpretrain.objectives.base import Objective, served
-from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, check_kinds
+from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, check_kinds, graph_kinds
 from relpretrain.types import Backbone, Batch, CaptionBatch, Foils, GraphBatch, ObjectiveOutput, Pairs
 
 Loss = Literal["ce", "focal", "adaptive_rank"]
@@ -21,7 +21,7 @@ SITES = {"itc_columns": "contrast", "itc_row": "contrast", "itm": "matching", "t
 """Where foils may act, and the part of a backbone (`relpretrain.types.PARTS`) that is needed there."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "negclip": {"sites": {"itc_columns": 1.0}, "kinds": ["swap_so", "attr_swap"]},
+    "negclip": {"sites": {"itc_columns": 1.0}, "kinds": ["swap"]},
     "tsvlc": {
         "sites": {"itc_columns": 1.0, "itc_row": 1.0},
         "kinds": ["attr_replace", "rel_replace", "subj_replace", "obj_replace"],
@@ -35,7 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fsc_clip": {
         "sites": {"itc_row": 0.5},
         "loss": "focal",
-        "kinds": ["swap_so", "rel_replace", "order"],
+        "kinds": ["swap", "rel_replace", "order"],
         "foils_per_text": 3,
     },
     "sgvl": {
@@ -123,6 +123,7 @@ class TextFoil(Objective):
             raise ValueError(f"gamma must not be negative and smoothing in [0, 1), got {gamma} and {smoothing}")
         self.loss = loss
         self.foil_kinds = check_kinds(settings["kinds"])
+        self._told_kinds = dict.fromkeys([*self.foil_kinds, *graph_kinds(self.foil_kinds)])
         self.foils_per_text = foils_per_text
         self.scale: float | None = settings["scale"]
         self.gamma, self.smoothing = gamma, smoothing
@@ -179,7 +180,7 @@ class TextFoil(Objective):
                 counts[f"{site}"] = found.sum()
                 metrics[f"{site}_accuracy"] = right.float().sum() / max(1, len(right))
                 counts[f"{site}_accuracy"] = len(right)
-                for kind in (KINDS.index(name) for name in self.foil_kinds):
+                for kind in (KINDS.index(name) for name in self._told_kinds):
                     here = foils.kinds == kind
                     name = f"{site}_{KINDS[kind]}"
                     metrics[name] = (right & here).sum() / here.sum().clamp(min=1)

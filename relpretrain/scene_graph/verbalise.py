@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,12 +81,25 @@ def verbalised(
         if fits is None or fits([*kept, text]):
             kept.append(text)
 
-    def position(text: str) -> tuple[float, float, int]:
-        box = graph.entities[graph.relations[drawn[text]].subject].box
-        x, y = (math.inf, math.inf) if box is None else box.center
-        return y, x, drawn[text]
+    told = {text: graph.relations[drawn[text]] for text in kept}
+    return in_reading_order(graph, told) if sort else told
 
-    return {text: graph.relations[drawn[text]] for text in (sorted(kept, key=position) if sort else kept)}
+
+def in_reading_order(graph: SceneGraph, told: Mapping[str, Relation]) -> dict[str, Relation]:
+    """Triplets in words, sorted by the centre of the subject's box as `verbalise` describes.
+
+    Args:
+        graph: The scene graph.
+        told: The text of each triplet, and the relation of the graph that it was made of.
+    """
+    places = {id(relation): place for place, relation in enumerate(graph.relations)}
+
+    def position(text: str) -> tuple[float, float, int]:
+        box = graph.entities[told[text].subject].box
+        x, y = (math.inf, math.inf) if box is None else box.center
+        return y, x, places[id(told[text])]
+
+    return {text: told[text] for text in sorted(told, key=position)}
 
 
 def choose_relations(

@@ -180,6 +180,19 @@ def test_order_does_not_matter(site):
     )
 
 
+@pytest.mark.parametrize("loss", ["ce", "focal"])
+def test_places_without_a_foil_change_neither_value_nor_gradient(loss):
+    """However many foils a text might have had, those that it has count: in other codes the rest are logits of 0."""
+    results = []
+    for width in (2, 7):
+        batch, model = with_foils(captions(5)), StandIn()
+        batch.foils.width = width
+        out = TextFoil(sites={"itc_row": 1.0, "itm": 1.0, "text_text": 1.0}, loss=loss)(features(batch, model)).loss
+        out.backward()
+        results.append((out.detach(), [p.grad for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(results[0], results[1])
+
+
 def test_accuracy_is_told_by_kind():
     batch, model = with_foils(captions(5)), StandIn()
     own, foil, *_ = scores(batch, model)
@@ -189,6 +202,13 @@ def test_accuracy_is_told_by_kind():
     assert float(output.metrics["itc_row_swap_so"]) == float(right[0])
     assert float(output.metrics["itc_row_rel_replace"]) == pytest.approx((right[1] + right[2]) / 2)
     assert [int(output.counts[f"itc_row_{k}"]) for k in ("swap_so", "rel_replace", "order")] == [1, 2, 0]
+
+
+def test_an_exchange_is_told_by_what_it_is_of_a_graph():
+    """`swap` of a triplet is one of two kinds, and is logged as that."""
+    output = TextFoil(preset="negclip", sites={"itc_row": 1.0})(features(with_foils(captions(5)), StandIn()))
+    assert {"itc_row_swap", "itc_row_swap_so", "itc_row_attr_swap"} <= set(output.metrics)
+    assert int(output.counts["itc_row_swap_so"]) == 1
 
 
 def test_images_and_true_texts_are_encoded_once():
@@ -203,7 +223,7 @@ def test_images_and_true_texts_are_encoded_once():
     [
         ({"sites": {"itc": 1.0}}, "'itc' is no site of foils"),
         ({"loss": "mse"}, "loss must be ce, focal or adaptive_rank"),
-        ({"kinds": ["swap"]}, "'swap' is no kind of foil"),
+        ({"kinds": ["swop"]}, "'swop' is no kind of foil.*swap"),
         ({"preset": "negclp"}, "no preset 'negclp'.*negclip"),
         ({"foils_per_text": 0}, "at least 1, got 0"),
         ({"smoothing": 1.0}, "smoothing in"),

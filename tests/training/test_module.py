@@ -9,8 +9,9 @@ from lightning.pytorch.loggers import CSVLogger
 
 from relpretrain.backbones import ALBEF
 from relpretrain.errors import CheckpointError, ConfigError
-from relpretrain.objectives import ITC, ITM, MLM, VSG
+from relpretrain.objectives import ITC, ITM, MLM, VSG, RelationUnits, TextFoil
 from relpretrain.training import Optimizer, RelationModule
+from tests.objectives.standin import with_foils, with_units
 from tests.training.standin import batch, loader, module
 
 
@@ -173,6 +174,24 @@ def test_a_teacher_follows_before_a_step_and_learns_captions_after_it():
     model.training_step(dataclasses.replace(batch(2), objectives=("vsg",)))
     model.on_before_optimizer_step(None)
     assert int(queue.pointer) == 5  # graphs are no captions
+
+
+def test_foils_do_not_enter_the_queue():
+    """Its length, its place and its contents are those of a run without foils."""
+    queues = []
+    for extra in ((), ("foils", "units")):
+        torch.manual_seed(0)
+        backbone = ALBEF("tiny", image_size=4, patch_size=2, vocab_size=20, momentum=0.5, queue_size=16, dropout=0.0)
+        model = RelationModule(backbone, {"itc": ITC(), "foils": TextFoil(preset="negclip"), "units": RelationUnits()})
+        for step in (0, 3):
+            made = with_units(with_foils(batch(step)))
+            model.training_step(dataclasses.replace(made, objectives=("itc", *extra)))
+            model.on_before_optimizer_step(None)
+        queues.append(backbone.teacher.queue.state_dict())
+    plain, with_them = queues
+    assert plain.keys() == with_them.keys()
+    assert all(torch.equal(plain[name], with_them[name]) for name in plain)
+    assert int(backbone.teacher.queue.pointer) == 10
 
 
 def test_each_loss_is_tied_to_all_parameters_where_it_is_computed():

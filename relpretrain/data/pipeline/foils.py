@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from relpretrain.scene_graph import Relation, SceneGraph, triplet_text
-from relpretrain.scene_graph.foils import GRAPH_KINDS, KINDS, NOUNS, Foil, Witness, caption_foils, triplet_foils
-from relpretrain.scene_graph.parse import ParsedCaption, build_parser
+from relpretrain.scene_graph.foils import (
+    GRAPH_KINDS,
+    KINDS,
+    NOUNS,
+    SWAPS,
+    WORDS,
+    Foil,
+    Tagger,
+    Witness,
+    WordRules,
+    caption_foils,
+    graph_kinds,
+    read_caption,
+    triplet_foils,
+)
 
 TRIES = 8
 """Further triplets that are looked at for one with a foil."""
@@ -40,22 +52,26 @@ class FoilWriter:
         per_text: The most foils of a text.
         kinds: What may be changed, of `scene_graph.foils.KINDS`.
         names: Names of things that may stand in the place of others; None for common ones and those of the graph.
-        words: Relations and adjectives that may stand in the place of others in triplets; None for all that contradict.
+        instead: Relations and adjectives that may stand in others' place in triplets; None for all that contradict.
+        words: What follows from nouns and adjectives.
+        tagger: Finds parts of speech for `swap`; None for the bundled lexicon.
     """
 
     per_text: int
     kinds: Sequence[str] = GRAPH_KINDS
     names: Sequence[str] | None = None
-    words: Sequence[str] | None = None
+    instead: Sequence[str] | None = None
+    words: WordRules = WORDS
+    tagger: Tagger | None = None
 
     def of_caption(self, caption: str, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[str, str]]:
         """Foils of a caption as (text, kind); the image's graph, where it has one, tells what is true as well."""
         found: list[tuple[str, str]] = []
-        parsed, names = _parsed(caption), NOUNS if self.names is None else self.names
+        parsed, names = read_caption(caption), NOUNS if self.names is None else self.names
         for kind in self._order(self.kinds, rng):
             if len(found) == self.per_text:
                 break
-            foils = caption_foils(caption, parsed, [kind], rng, names, graph)
+            foils = caption_foils(caption, parsed, [kind], rng, names, graph, words=self.words, tagger=self.tagger)
             found += [(foil.text, foil.kind) for foil in foils.values()]
         return found
 
@@ -69,35 +85,34 @@ class FoilWriter:
             told: The text of each triplet, in their order, and the relation that it was made of.
             rng: Source of randomness.
         """
-        witness, found = Witness(graph), list[TripletFoil]()
+        witness, found = Witness(graph, words=self.words), list[TripletFoil]()
         names = [*NOUNS, *(e.label for e in graph.entities)] if self.names is None else self.names
         texts = list(told)
-        for kind in self._order([kind for kind in self.kinds if kind in GRAPH_KINDS], rng):
+        for kinds in self._ways(rng):
             if len(found) == self.per_text:
                 break
             for place in rng.permutation(len(texts)).tolist():
-                foils = self._of_triplet(graph, told[texts[place]], kind, rng, names, witness)
-                if kind in foils:
-                    found.append(TripletFoil([*texts[:place], foils[kind].text, *texts[place + 1 :]], kind))
+                foil = self._first(graph, told[texts[place]], kinds, rng, names, witness)
+                if foil is not None and foil.kind not in {other.kind for other in found}:
+                    found.append(TripletFoil([*texts[:place], foil.text, *texts[place + 1 :]], foil.kind))
                     break
         return found
 
     def units_of_graph(self, graph: SceneGraph, count: int, rng: np.random.Generator) -> list[Unit]:
         """Up to `count` triplets of a graph in words, each with a foil, those that have one first."""
-        witness, found = Witness(graph), dict[str, str | None]()
+        witness, found = Witness(graph, words=self.words), dict[str, str | None]()
         names = [*NOUNS, *(e.label for e in graph.entities)] if self.names is None else self.names
         without: dict[str, str | None] = {}
         for index in rng.permutation(len(graph.relations))[: count + TRIES].tolist():
             text = triplet_text(graph, graph.relations[index])
             if len(found) == count or text in found:
                 continue
-            for kind in self._order([kind for kind in self.kinds if kind in GRAPH_KINDS], rng):
-                foils = self._of_triplet(graph, graph.relations[index], kind, rng, names, witness)
-                if kind in foils:
-                    found[text] = foils[kind].text
-                    break
-            else:
+            made = (self._first(graph, graph.relations[index], w, rng, names, witness) for w in self._ways(rng))
+            foil = next((foil for foil in made if foil is not None), None)
+            if foil is None:
                 without.setdefault(text, None)
+            else:
+                found[text] = foil.text
         return [Unit(*item) for item in [*found.items(), *without.items()][:count]]
 
     def units_of_captions(
@@ -108,20 +123,30 @@ class FoilWriter:
         chosen = [texts[i] for i in rng.permutation(len(texts))[:count].tolist()]
         units = []
         for text in chosen:
-            foils = FoilWriter(1, self.kinds, self.names).of_caption(text, graph, rng)
+            foils = replace(self, per_text=1).of_caption(text, graph, rng)
             units.append(Unit(text, foils[0][0] if foils else None))
         return units
 
-    def _of_triplet(
+    def _ways(self, rng: np.random.Generator) -> list[list[str]]:
+        """The kinds that triplets have, in random order; of what `swap` is of them, one will do."""
+        wanted = self._order([kind for kind in self.kinds if graph_kinds([kind])], rng)
+        return [self._order(SWAPS, rng) if kind == "swap" else [kind] for kind in wanted]
+
+    def _first(
         self,
         graph: SceneGraph,
         relation: Relation,
-        kind: str,
+        kinds: Sequence[str],
         rng: np.random.Generator,
         names: Sequence[str],
         witness: Witness,
-    ) -> dict[str, Foil]:
-        return triplet_foils(graph, relation, [kind], rng, names, witness=witness, words=self.words)
+    ) -> Foil | None:
+        """A triplet's foil of the first of some kinds that it has."""
+        for kind in kinds:
+            foils = triplet_foils(graph, relation, [kind], rng, names, witness=witness, instead=self.instead)
+            if kind in foils:
+                return foils[kind]
+        return None
 
     def _order(self, kinds: Sequence[str], rng: np.random.Generator) -> list[str]:
         return [kinds[i] for i in rng.permutation(len(kinds)).tolist()]
@@ -135,8 +160,3 @@ def sentences(caption: str) -> list[str]:
 def kind_number(kind: str) -> int:
     """The number of a kind of foil in batches."""
     return KINDS.index(kind)
-
-
-@lru_cache(maxsize=16384)
-def _parsed(caption: str) -> ParsedCaption:
-    return build_parser("lexicon").parse([caption])[0]

@@ -21,7 +21,7 @@ from relpretrain.data.pipeline.text import (
     find_tokenizer,
 )
 from relpretrain.reading import mend
-from relpretrain.types import IGNORE, Batch, GraphBatch, TextBatch
+from relpretrain.types import IGNORE, Batch, GraphBatch, Pairs, TextBatch
 
 _NO_LIMIT = 1_000_000  # Hugging Face's tokenizers without a limit state an absurd one
 
@@ -169,10 +169,15 @@ class SentenceEncoder(TextEncoder):
         """How the tokenizer pads a batch to the limit."""
         return Padding(self.tokenizer.pad_token_id, self.max_tokens, self.tokenizer.left)
 
-    def caption(self, text: str) -> Tokens:
-        """Encode a text as the tokenizer does, cut to the limit."""
-        ids, words = self._tokens(text)
-        return Tokens(list(ids), list(words))
+    def caption(self, text: str, ending: str = "") -> Tokens:
+        """Encode a text as the tokenizer does, cut to the limit; an ending is kept, and words before it are cut."""
+        if ending:
+            words = text.split(" ")[: self.max_tokens]
+            while words and self._measure(f"{' '.join(words)}{ending}") > self.max_tokens:
+                words.pop()
+            text = f"{' '.join(words)}{ending}"
+        ids, numbers = self._tokens(text)
+        return Tokens(list(ids), list(numbers))
 
     def triplets(self, texts: Sequence[str]) -> Tokens:
         """Encode triplets as "s1 r1 o1. s2 r2 o2. ...", in the given order; see `TextEncoder.triplets`."""
@@ -229,10 +234,18 @@ class Padding:
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with padded texts."""
-        batch = replace(batch, pairs=replace(batch.pairs, text=self.text(batch.pairs.text)))
+        batch = replace(batch, pairs=self._pairs(batch.pairs))
+        if batch.foils is not None:
+            batch = replace(batch, foils=replace(batch.foils, pairs=self._pairs(batch.foils.pairs)))
+        if (units := batch.units) is not None:
+            foils = replace(units.foils, pairs=self._pairs(units.foils.pairs))
+            batch = replace(batch, units=replace(units, pairs=self._pairs(units.pairs), foils=foils))
         if not isinstance(batch, GraphBatch):
             return batch
-        return replace(batch, entities=replace(batch.entities, text=self.text(batch.entities.text)))
+        return replace(batch, entities=self._pairs(batch.entities))
+
+    def _pairs(self, pairs: Pairs) -> Pairs:
+        return replace(pairs, text=self.text(pairs.text))
 
     def text(self, text: TextBatch) -> TextBatch:
         """Pad texts (n, any length) that are padded on the right."""

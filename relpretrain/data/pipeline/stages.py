@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from relpretrain.data.pipeline.collate import Example, TextWriter
 from relpretrain.data.pipeline.images import CLIP_NORMALISATION, decode, to_image
 from relpretrain.data.pipeline.sample import Augmented, Decoded, Record, Sample
+from relpretrain.data.pipeline.text_writer import Example, TextWriter
 from relpretrain.data.pipeline.transforms import augment
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.data.sampling.stream import Stream
@@ -68,14 +68,17 @@ def parse(raw: RawSample, dataset: str, index: Shard) -> Record:
     return Record(key, image_id, str(content.get("source") or dataset), captions, content)
 
 
-def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | None = None) -> Sample:
+def check(
+    record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | None = None, graph: bool | None = None
+) -> Sample:
     """Check a sample's annotations against its image.
 
     Args:
         record: The annotations.
         decoded: The image.
-        kind: Type of the batches that the sample is for; for captions its graph is not looked at.
+        kind: Type of the batches that the sample is for.
         exclusion: Images to leave out by their perceptual hashes.
+        graph: Whether its graph is looked at (`Stream.reads_graph`); None for yes, except for captions.
 
     Raises:
         BadSample: If the image is excluded, the graph malformed or of an image of another size, or the captions'
@@ -83,17 +86,17 @@ def check(record: Record, decoded: Decoded, kind: Kind, exclusion: Exclusion | N
     """
     if exclusion is not None and exclusion.phashes and (reason := exclusion.reason("", phash(to_image(decoded.image)))):
         raise BadSample(reason)
-    graph = SceneGraph()
-    if kind != "captions":
+    read = SceneGraph()
+    if graph or (graph is None and kind != "captions"):
         (width, height), (rows, columns) = decoded.stored_size, decoded.image.shape[1:]
-        graph = read_graph(record, width, height)
+        read = read_graph(record, width, height)
         if (columns, rows) != (width, height):
-            graph = graph.resize(columns / width, rows / height)
+            read = read.resize(columns / width, rows / height)
     try:
         weights = None if kind == "graphs" else caption_weights_of(record.content, record.captions)
     except ValueError as error:
         raise BadSample("malformed_caption_weights", str(error)) from None
-    return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, graph, weights)
+    return Sample(record.key, decoded.image, record.image_id, record.source, record.captions, read, weights)
 
 
 def read_graph(record: Record, width: int, height: int) -> SceneGraph:
@@ -173,7 +176,8 @@ class Pipeline:
         Raises:
             BadSample: If its annotations are malformed, or its image is excluded.
         """
-        return augment(check(record, decoded, self.stream.kind, self.exclusion), self.size, self.stream, rng)
+        sample = check(record, decoded, self.stream.kind, self.exclusion, self.stream.reads_graph)
+        return augment(sample, self.size, self.stream, rng)
 
     def write(self, augmented: Augmented, rng: np.random.Generator) -> Example:
         """Write the texts of an augmented sample.

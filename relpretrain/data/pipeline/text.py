@@ -198,11 +198,20 @@ class TextEncoder:
     def __reduce__(self) -> tuple[Any, ...]:
         return TextEncoder, (self.tokenizer, self.max_tokens, self.separator, self.clean)
 
-    def caption(self, text: str) -> Tokens:
-        """Encode a text as [CLS] X [SEP] (without [SEP] if so set), cut to the limit."""
+    def caption(self, text: str, ending: str = "") -> Tokens:
+        """Encode a text as [CLS] X [SEP] (without [SEP] if so set), cut to the limit.
+
+        Args:
+            text: The text.
+            ending: What is said after it, and kept whole where the text has to be cut.
+        """
         ids, words = self._tokens(text)
+        last_ids, last_words = self._tokens(ending) if ending else ((), ())
         room = self.max_tokens - 1 - self.separator
-        return self._wrap(list(ids[:room]), list(words[:room]), self.separator)
+        kept = max(0, room - len(last_ids))
+        first = 1 + max(words[:kept], default=NO_WORD)  # number of the ending's first word
+        last_words = tuple(w if w == NO_WORD else first + w for w in last_words)
+        return self._wrap([*ids[:kept], *last_ids][:room], [*words[:kept], *last_words][:room], self.separator)
 
     def triplets(self, texts: Sequence[str]) -> Tokens:
         """Encode triplets as [CLS] s1 r1 o1 [SEP] s2 r2 o2 [SEP] ..., in the given order.

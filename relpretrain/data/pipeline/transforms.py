@@ -60,7 +60,7 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
         with contextlib.suppress(FlipRefused):
             graph, pixels = graph.flip(float(size)), pixels.flip(2)
     if stream.color == "randaugment":
-        pixels = rand_augment(pixels, rng, shape=stream.kind == "captions")
+        pixels = rand_augment(pixels, rng, shape=stream.kind == "captions" and not stream.blocks_per_text)
     elif stream.color:
         pixels = _jitter(pixels, rng)
     return Augmented(pixels, replace(sample, graph=graph), dropped + doubted)

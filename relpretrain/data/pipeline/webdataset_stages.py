@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from relpretrain.data.pipeline import images, transforms
-from relpretrain.data.pipeline.collate import Example, TextWriter
 from relpretrain.data.pipeline.collate import collate as batch_of
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.sample import Augmented, Sample
 from relpretrain.data.pipeline.stages import Pipeline, check, parse
+from relpretrain.data.pipeline.text_writer import Example, TextWriter
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.remote import name_of
@@ -62,7 +62,7 @@ def decode(
     """Decode webdataset's samples, of our shards, img2dataset's or OpenCLIP's, and check their graphs.
 
     Args:
-        stream: Whose `kind` and `min_scale` are used.
+        stream: Whose `kind`, `min_scale` and `reads_graph` are used.
         image_size: Side of the images that the model sees, in pixels.
         exclusion: Images to leave out.
         handler: Told each sample that cannot be used.
@@ -172,7 +172,8 @@ def _decoded(
     record = parse(raw, shard.path.parent.name or shard.name, shard)
     if exclusion is not None and (reason := exclusion.reason(record.image_id)):
         raise BadSample(reason)
-    return check(record, images.decode(raw.image, size, stream.min_scale), stream.kind, exclusion)
+    decoded = images.decode(raw.image, size, stream.min_scale)
+    return check(record, decoded, stream.kind, exclusion, stream.reads_graph)
 
 
 def _augmented(stream: Stream, size: int, sample: Sample, rng: np.random.Generator) -> Augmented:

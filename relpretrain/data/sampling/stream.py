@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from relpretrain.kinds import Kind, Need
+from relpretrain.scene_graph.foils import Synonyms
 
 Stop = Literal["max_steps", "first_exhausted", "all_exhausted"]
 """When a run ends: at the trainer's `max_steps` alone, or earlier: before any dataset begins its second epoch, or once
@@ -41,6 +42,11 @@ class Stream:
         confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
         positions_per_text: Relations that boxes tell ("left of", "inside", "larger than") which join those that a text
             is drawn from (graphs, VSG).
+        blocks_per_text: Sentences at the end of a text that say in which block of a 3 x 3 grid a thing is, as PTP does:
+            "The block 4 has a dog" (captions of samples with boxes, graphs).
+        mirrored: Probability with which an image whose text tells left from right comes as its mirror image as well,
+            with the mirrored text: a further row of the batch, whose image is a hard negative of the first text and
+            whose text is one of the first image (graphs, VSG). Each costs as much as an image more.
         foils_per_text: Foils made of a text, each of another kind (captions, graphs); None for what the stream's
             objectives ask for (`TextFoil.foils_per_text`), 0 without one that does.
         foil_kinds: What foils may change, of `relpretrain.scene_graph.foils.KINDS`; None likewise.
@@ -49,6 +55,11 @@ class Stream:
         foil_words: Relations and adjectives that may stand in the place of others in foils of triplets (graphs); None
             for all that contradict them. Give the data's own where it has few: a word that only foils have gives them
             away without a look at the image.
+        foil_synonyms: What knows which words may be said of one thing: "table" for the bundled tables, "wordnet" for
+            WordNet as well, through nltk; "auto" for WordNet where its data is on the machine. Name one where machines
+            of a run differ.
+        foil_tagger: What finds parts of speech for foils of the kind `swap`: "lexicon", or "spacy" as NegCLIP has it
+            (captions).
         units_per_image: Short texts made of an image, with a foil each: single triplets (graphs), or sentences and
             captions (captions); None for what the stream's objectives ask for (`RelationUnits.units_per_image`), 0
             without one that does.
@@ -81,10 +92,14 @@ class Stream:
     min_confidence: float = 0.0
     confidence_weights: bool = False
     positions_per_text: int = 0
+    blocks_per_text: int = 0
+    mirrored: float = 0.0
     foils_per_text: int | None = None
     foil_kinds: list[str] | None = None
     foil_names: list[str] | None = None
     foil_words: list[str] | None = None
+    foil_synonyms: Synonyms = "auto"
+    foil_tagger: Literal["lexicon", "spacy"] = "lexicon"
     units_per_image: int | None = None
     unit_kinds: list[str] | None = None
     sort_relations: bool = True
@@ -99,6 +114,12 @@ class Stream:
     def need(self) -> Need:
         """What a sample must have to be drawn."""
         return "boxed_graphs" if self.kind == "graphs" and self.boxed else self.kind
+
+    @property
+    def reads_graph(self) -> bool:
+        """Whether a sample's graph is looked at: of captions only for what is made of it."""
+        made = self.blocks_per_text or self.foils_per_text or self.units_per_image
+        return self.kind != "captions" or bool(made)
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:

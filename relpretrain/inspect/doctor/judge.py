@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.data.pipeline.collate import BATCH_TYPES, TextWriter
+from relpretrain.data.pipeline.collate import BATCH_TYPES
 from relpretrain.data.pipeline.images import decode
 from relpretrain.data.pipeline.sample import Decoded, Record
 from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline, check, parse
 from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import relation_counts
 from relpretrain.data.sampling.schedule import BatchSchedule

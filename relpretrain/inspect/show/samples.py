@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from relpretrain.data.pipeline.collate import Text, TextWriter
 from relpretrain.data.pipeline.images import decode, to_image
 from relpretrain.data.pipeline.stages import Pipeline, parse, read_graph
 from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.text_writer import Text, TextWriter
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample

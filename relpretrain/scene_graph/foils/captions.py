@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from relpretrain.scene_graph.entity import Entity, Relation
+from relpretrain.scene_graph.foils.edits import Edit, edited, reads_alike
 from relpretrain.scene_graph.foils.graph import KINDS, TRIES, Foil, drawn, shuffled
-from relpretrain.scene_graph.foils.nouns import instead_of, may_be_one, take_apart
+from relpretrain.scene_graph.foils.nouns import WORDS, WordRules, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
+from relpretrain.scene_graph.foils.swap import Tagger, swapped
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity
 
-_Edit = tuple[int, int, str]
-"""Characters of a caption from one place to another, and what stands there instead."""
-
-_ARTICLE = re.compile(r"(?<![A-Za-z])(an?) (?=([A-Za-z]))", re.IGNORECASE)
 _NEAR = 60
 """Characters before a thing's name that may hold its attributes."""
 
@@ -28,7 +26,7 @@ _NEAR = 60
 class _Change(NamedTuple):
     """A candidate: what is edited, and what the caption then says of the things that are concerned."""
 
-    edits: tuple[_Edit, ...]
+    edits: tuple[Edit, ...]
     parsed: ParsedCaption
 
 
@@ -46,6 +44,8 @@ def caption_foils(
     names: Sequence[str] = (),
     graph: SceneGraph | None = None,
     rules: PredicateRules = RULES,
+    words: WordRules = WORDS,
+    tagger: Tagger | None = None,
 ) -> dict[str, Foil]:
     """One foil of each kind that a caption has.
 
@@ -54,26 +54,30 @@ def caption_foils(
 
     Args:
         caption: The text.
-        parsed: What it says, with the places of its words; without places there are no foils but `order`.
+        parsed: What it says, with the places of its words; without places there are no foils but `order` and `swap`.
         kinds: Those that are wanted, of `KINDS`.
         rng: Source of randomness among the candidates of a kind; None takes the first, and no `order`.
         names: Names of things that may stand in the place of one of the caption's.
         graph: What else is known of the image: its annotation, or its other captions.
         rules: What follows from relations.
+        words: What follows from nouns and adjectives.
+        tagger: Finds parts of speech for the kind `swap`; None for the bundled lexicon.
 
     Returns:
         Foils by kind, in the order of `kinds`.
     """
     known = graph_of(parsed) if graph is None else merged(graph, graph_of(parsed))
-    witness = Witness(known, rules)
+    witness = Witness(known, rules, words)
     found: dict[str, Foil] = {}
     for kind in kinds:
-        for change in _changes(kind, caption, parsed, names, rng, rules):
+        for change in _changes(kind, caption, parsed, names, rng, rules, words):
             text = edited(caption, change.edits)
-            if not _reads_alike(text, caption) and _false(parsed, change.parsed, witness):
+            if not reads_alike(text, caption) and _false(parsed, change.parsed, witness):
                 found[kind] = Foil(text, kind)
                 break
         if kind == "order" and rng is not None and (other := disordered(caption, rng)) is not None:
+            found[kind] = Foil(other, kind)
+        if kind == "swap" and (other := swapped(caption, rng, tagger, witness, rules, words)) is not None:
             found[kind] = Foil(other, kind)
     return found
 
@@ -85,26 +89,6 @@ def merged(one: SceneGraph, other: SceneGraph) -> SceneGraph:
     return SceneGraph((*one.entities, *other.entities), (*one.relations, *moved))
 
 
-def edited(caption: str, edits: Sequence[_Edit]) -> str:
-    """The caption with parts of it replaced; "a" and "an" before a replaced part follow its first letter."""
-    for start, end, words in sorted(edits, reverse=True):
-        before = _ARTICLE.sub(_article_before(words), caption[:start] + words[:1])[: -len(words[:1]) or None]
-        caption = before + words + caption[end:]
-    return caption
-
-
-def _article_before(words: str) -> Callable[[re.Match[str]], str]:
-    """What an article that ends right before some words becomes."""
-
-    def article(match: re.Match[str]) -> str:
-        if match.end() < len(match.string) - 1:
-            return match.group()
-        wanted = "an" if words[0].lower() in "aeiou" else "a"
-        return (wanted.capitalize() if match.group(1)[0].isupper() else wanted) + " "
-
-    return article
-
-
 def disordered(text: str, rng: np.random.Generator) -> str | None:
     """The words in another order, two neighbours at a time (FSC-CLIP's shuffle); None if there is no other order."""
     words = text.split()
@@ -112,7 +96,7 @@ def disordered(text: str, rng: np.random.Generator) -> str | None:
     for _ in range(TRIES):
         order = rng.permutation(len(pairs)).tolist()
         moved = [word for i in order for word in pairs[i]]
-        if not _reads_alike(" ".join(moved), text):
+        if not reads_alike(" ".join(moved), text):
             return " ".join(moved)
     return None
 
@@ -124,6 +108,7 @@ def _changes(
     names: Sequence[str],
     rng: np.random.Generator | None,
     rules: PredicateRules,
+    words: WordRules,
 ) -> Iterator[_Change]:
     """What may be a foil of one kind, in the order in which it is tried."""
     entities = parsed.entities
@@ -142,19 +127,19 @@ def _changes(
         ends = {r.subject if kind == "subj_replace" else r.object for r in parsed.relations}
         for i in shuffled([i for i in placed if i in ends], rng):
             for name in drawn(names, TRIES, rng):
-                if not may_be_one(take_apart(name).noun, entities[i].label):
+                if not words.may_be_one(take_apart(name).noun, entities[i].label):
                     yield _with(parsed, i, _edit(entities[i], name), label=name)
     elif kind == "attr_replace":
         for i in shuffled(placed, rng):
-            for place, adjective in _adjectives(caption, entities[i]):
-                for other in shuffled(instead_of(adjective), rng):
+            for place, adjective in _adjectives(caption, entities[i], words):
+                for other in shuffled(words.instead_of(adjective), rng):
                     attributes = tuple(other if a == adjective else a for a in entities[i].attributes)
                     yield _with(parsed, i, (place, place + len(adjective), other), attributes=attributes)
     elif kind == "attr_swap":
         for i, j in _pairs(placed, rng):
-            for at_i, a in _adjectives(caption, entities[i]):
-                for at_j, b in _adjectives(caption, entities[j]):
-                    if b in instead_of(a):
+            for at_i, a in _adjectives(caption, entities[i], words):
+                for at_j, b in _adjectives(caption, entities[j], words):
+                    if b in words.instead_of(a):
                         of_i = tuple(b if x == a else x for x in entities[i].attributes)
                         of_j = tuple(a if x == b else x for x in entities[j].attributes)
                         first = _with(parsed, i, (at_i, at_i + len(a), b), attributes=of_i)
@@ -170,25 +155,25 @@ def _exchange(parsed: ParsedCaption, i: int, j: int) -> _Change:
     return _Change((*first.edits, *second.edits), second.parsed)
 
 
-def _edit(entity: ParsedEntity, words: str) -> _Edit:
+def _edit(entity: ParsedEntity, words: str) -> Edit:
     assert entity.span is not None  # callers ask only for things with a place
     return (*entity.span, words)
 
 
-def _with(parsed: ParsedCaption, i: int, edit: _Edit, **changes: object) -> _Change:
+def _with(parsed: ParsedCaption, i: int, edit: Edit, **changes: object) -> _Change:
     entities = list(parsed.entities)
     entities[i] = replace(entities[i], **changes)  # type: ignore[arg-type]
     return _Change((edit,), replace(parsed, entities=tuple(entities)))
 
 
-def _adjectives(caption: str, entity: ParsedEntity) -> Iterator[tuple[int, str]]:
+def _adjectives(caption: str, entity: ParsedEntity, words: WordRules) -> Iterator[tuple[int, str]]:
     """Where a thing's attributes stand before its name, of those that have an opposite."""
     assert entity.span is not None  # as above
     start = max(0, entity.span[0] - _NEAR)
     part = caption[start : entity.span[1]].lower()
     for attribute in entity.attributes:
         places = [m.start() for m in re.finditer(rf"(?<!\w){re.escape(attribute.lower())}(?!\w)", part)]
-        if places and instead_of(attribute):
+        if places and words.instead_of(attribute):
             yield start + places[-1], attribute
 
 
@@ -214,7 +199,3 @@ def _phrase(entity: ParsedEntity) -> str:
 
 def _pairs(items: Sequence[int], rng: np.random.Generator | None) -> list[tuple[int, int]]:
     return shuffled([(i, j) for n, i in enumerate(items) for j in items[n + 1 :]], rng)[:TRIES]
-
-
-def _reads_alike(one: str, other: str) -> bool:
-    return one.lower().split() == other.lower().split()

@@ -9,19 +9,22 @@ import numpy as np
 
 from relpretrain.errors import suggest
 from relpretrain.scene_graph.entity import Relation
-from relpretrain.scene_graph.foils.nouns import Phrase, excludes, instead_of, may_be_one, take_apart
+from relpretrain.scene_graph.foils.nouns import Phrase, excludes, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 from relpretrain.scene_graph.graph import SceneGraph
 
 _Item = TypeVar("_Item")
 
-KINDS = ("swap_so", "rel_replace", "subj_replace", "obj_replace", "attr_swap", "attr_replace", "order")
-"""What a foil changes: subject and object exchanged; the relation, subject, object or an adjective replaced; adjectives
-exchanged; words in another order."""
+GRAPH_KINDS = ("swap_so", "rel_replace", "subj_replace", "obj_replace", "attr_swap", "attr_replace")
+"""What a foil of a triplet changes: subject and object exchanged; the relation, subject or object replaced; adjectives
+exchanged; an adjective replaced."""
 
-GRAPH_KINDS = KINDS[:-1]
-"""Those that a triplet has; `order` is of whole texts."""
+KINDS = (*GRAPH_KINDS, "order", "swap")
+"""All kinds: of whole texts also words in another order, and two parts of a caption exchanged, whatever they are."""
+
+SWAPS = ("swap_so", "attr_swap")
+"""What `swap` is of a triplet: exchanges that its graph shows to be false."""
 
 TRIES = 8
 """Names that are tried in the place of a thing's own, before a foil is given up."""
@@ -32,6 +35,12 @@ class Foil(NamedTuple):
 
     text: str
     kind: str
+
+
+def graph_kinds(kinds: Sequence[str]) -> list[str]:
+    """The kinds that triplets have of those that are wanted, with `SWAPS` for `swap`."""
+    meant = (kind for wanted in kinds for kind in (SWAPS if wanted == "swap" else (wanted,)))
+    return list(dict.fromkeys(kind for kind in meant if kind in GRAPH_KINDS))
 
 
 def check_kinds(kinds: Sequence[str], known: Sequence[str] = KINDS) -> tuple[str, ...]:
@@ -56,7 +65,7 @@ def triplet_foils(
     names: Sequence[str] = (),
     rules: PredicateRules = RULES,
     witness: Witness | None = None,
-    words: Sequence[str] | None = None,
+    instead: Sequence[str] | None = None,
 ) -> dict[str, Foil]:
     """One foil of each kind that a triplet has, none of them true of the image as far as its graph tells.
 
@@ -67,8 +76,8 @@ def triplet_foils(
         rng: Source of randomness among the candidates of a kind; None takes the first.
         names: Names of things that may stand in the place of a subject or object, beside those of the graph itself.
         rules: What follows from relations.
-        witness: The graph's, if it was made before.
-        words: Relations and adjectives that may stand in the place of others; None for all that contradict them.
+        witness: The graph's, if it was made before: its rules are then used.
+        instead: Relations and adjectives that may stand in the place of others; None for all that contradict them.
 
     Returns:
         Foils by kind, in the order of `kinds`. A kind of which no candidate is certainly false is left out.
@@ -77,7 +86,7 @@ def triplet_foils(
     true = Statement(graph.entities[relation.subject].label, relation.relation, graph.entities[relation.object].label)
     found: dict[str, Foil] = {}
     for kind in kinds:
-        for candidate in _candidates(kind, true, names or _labels(graph), rng, rules, words):
+        for candidate in _candidates(kind, true, names or _labels(graph), rng, witness, instead):
             if candidate.text != true.text and witness.true(candidate) is False:
                 found[kind] = Foil(candidate.text, kind)
                 break
@@ -89,39 +98,40 @@ def _candidates(
     true: Statement,
     names: Sequence[str],
     rng: np.random.Generator | None,
-    rules: PredicateRules,
-    words: Sequence[str] | None,
+    witness: Witness,
+    instead: Sequence[str] | None,
 ) -> Iterator[Statement]:
     """What may be a foil of one kind, in the order in which it is tried."""
+    rules, words = witness.rules, witness.words
     if kind == "swap_so":
         if not rules.symmetric(true.relation):
             yield Statement(true.object, true.relation, true.subject)
     elif kind == "rel_replace":
         false = rules.contradicting(true.relation)
-        if words is not None:
-            false = [word for word in words if rules.false_with(true.relation, word)]
+        if instead is not None:
+            false = [word for word in instead if rules.false_with(true.relation, word)]
         for name in shuffled(false, rng):
             yield true._replace(relation=name)
     elif kind in ("subj_replace", "obj_replace"):
         place = "subject" if kind == "subj_replace" else "object"
         phrase = take_apart(getattr(true, place))
         for name in drawn(names, TRIES, rng):
-            if not may_be_one(take_apart(name).noun, phrase.noun):
+            if not words.may_be_one(take_apart(name).noun, phrase.noun):
                 yield true._replace(**{place: name})
     elif kind == "attr_replace":
         for place in shuffled(["subject", "object"], rng):
             phrase = take_apart(getattr(true, place))
             for adjective in shuffled(phrase.adjectives, rng):
-                false = instead_of(adjective)
-                if words is not None:
-                    false = [word for word in words if excludes(adjective, word)]
+                false = words.instead_of(adjective)
+                if instead is not None:
+                    false = [word for word in instead if excludes(adjective, word) and not words.alike(adjective, word)]
                 for other in shuffled(false, rng):
                     yield true._replace(**{place: _with(phrase, adjective, other)})
     elif kind == "attr_swap":
         one, two = take_apart(true.subject), take_apart(true.object)
         for a in shuffled(one.adjectives, rng):
             for b in shuffled(two.adjectives, rng):
-                if b in instead_of(a):
+                if b in words.instead_of(a):
                     yield Statement(_with(one, a, b), true.relation, _with(two, b, a))
 
 

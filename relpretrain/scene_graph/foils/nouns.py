@@ -60,10 +60,6 @@ def may_be_one(one: str, other: str) -> bool:
     return other_last in _KINDS.get(last, ()) or last in _KINDS.get(other_last, ())
 
 
-def _groups(noun: str) -> set[int]:
-    return _GROUPS.get(noun, set())
-
-
 def singular(noun: str) -> str:
     """The singular of a noun's last word, roughly: enough to compare."""
     noun = normalise(noun)
@@ -104,3 +100,23 @@ def known_as(adjectives: Iterable[str], wanted: str) -> bool | None:
     if wanted in have or any({wanted, a} <= group for group in ALIKE for a in have):
         return True
     return False if any(excludes(a, wanted) for a in have) else None
+
+
+class WordRules:
+    """What follows from nouns and adjectives, by the tables of `words`. `wordnet` knows more."""
+
+    def may_be_one(self, one: str, other: str) -> bool:
+        """Whether two nouns may name one thing: `may_be_one`."""
+        return may_be_one(one, other)
+
+    def alike(self, one: str, other: str) -> bool:
+        """Whether people use two adjectives for the same."""
+        return known_as((one,), normalise(other)) is True
+
+    def instead_of(self, adjective: str) -> list[str]:
+        """Adjectives that are false where this one is true; empty if none is known."""
+        return [other for other in instead_of(adjective) if not self.alike(adjective, other)]
+
+
+WORDS = WordRules()
+"""Those of the tables alone."""

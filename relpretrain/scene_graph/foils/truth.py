@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from relpretrain.scene_graph.foils.nouns import Phrase, known_as, may_be_one, take_apart
+from relpretrain.scene_graph.foils.nouns import WORDS, Phrase, WordRules, known_as, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.geometry import holds, normalise
 from relpretrain.scene_graph.graph import SceneGraph
@@ -27,7 +27,7 @@ class Statement(NamedTuple):
 class Witness:
     """Answers whether statements are true of an image, from its graph.
 
-    Things are found by their names and adjectives, whatever may name them (`nouns.may_be_one`). Of two things a
+    Things are found by their names and adjectives, whatever may name them (`WordRules.may_be_one`). Of two things a
     relation is true if it, or one that implies it, is annotated, also from the other side, or if it is true of their
     boxes; it is false if an annotated one contradicts it, or if it is false of their boxes. A statement about several
     pairs of things is false only if it is false of each; one about things that the image does not have is false.
@@ -35,11 +35,13 @@ class Witness:
     Args:
         graph: The annotation; boxes may be absent.
         rules: What follows from relations.
+        words: What follows from nouns and adjectives.
     """
 
-    def __init__(self, graph: SceneGraph, rules: PredicateRules = RULES) -> None:
+    def __init__(self, graph: SceneGraph, rules: PredicateRules = RULES, words: WordRules = WORDS) -> None:
         self.graph = graph
         self.rules = rules
+        self.words = words
         self._things = [
             Phrase((*phrase.adjectives, *map(normalise, entity.attributes)), phrase.noun)
             for entity in graph.entities
@@ -68,7 +70,7 @@ class Witness:
         return [
             index
             for index, thing in enumerate(self._things)
-            if may_be_one(thing.noun, wanted.noun)
+            if self.words.may_be_one(thing.noun, wanted.noun)
             and not any(known_as(thing.adjectives, adjective) is False for adjective in wanted.adjectives)
         ]
 

@@ -27,20 +27,7 @@ class SpacyParser:
     name = "spacy"
 
     def __init__(self, model: str = MODEL, batch: int = 256) -> None:
-        try:
-            import spacy
-        except ImportError:
-            raise ConfigError("the parser spacy needs spaCy: pip install 'relpretrain[parse]'") from None
-        try:
-            self._pipeline: Any = spacy.load(model, exclude=["ner", "lemmatizer"])
-        except OSError as error:
-            raise ConfigError(
-                f"no spaCy pipeline {model!r} ({str(error).partition(chr(10))[0]:.120}): python -m "
-                f"spacy download {MODEL}, or name an installed one or its folder (model=...)"
-            ) from None
-        missing = {"parser", "tagger"} - set(self._pipeline.pipe_names)
-        if missing:
-            raise ConfigError(f"the spaCy pipeline {model!r} has no {' and no '.join(sorted(missing))}: take {MODEL}")
+        self._pipeline: Any = load_pipeline(model)
         self._batch = batch
         meta = self._pipeline.meta
         self.version = f"1-{meta.get('lang')}_{meta.get('name')}-{meta.get('version')}"
@@ -52,3 +39,26 @@ class SpacyParser:
             for caption in captions
         )
         return [read_tree(doc) for doc in self._pipeline.pipe(texts, batch_size=self._batch)]
+
+
+def load_pipeline(model: str = MODEL) -> Any:
+    """Load a spaCy pipeline for tags and dependencies.
+
+    Raises:
+        ConfigError: If spaCy or the pipeline is not installed; says how to get it.
+    """
+    try:
+        import spacy
+    except ImportError:
+        raise ConfigError("spaCy is not installed: pip install 'relpretrain[parse]'") from None
+    try:
+        pipeline: Any = spacy.load(model, exclude=["ner", "lemmatizer"])
+    except OSError as error:
+        raise ConfigError(
+            f"no spaCy pipeline {model!r} ({str(error).partition(chr(10))[0]:.120}): python -m "
+            f"spacy download {MODEL}, or name an installed one or its folder (model=...)"
+        ) from None
+    missing = {"parser", "tagger"} - set(pipeline.pipe_names)
+    if missing:
+        raise ConfigError(f"the spaCy pipeline {model!r} has no {' and no '.join(sorted(missing))}: take {MODEL}")
+    return pipeline

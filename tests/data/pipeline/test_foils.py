@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from relpretrain.data.pipeline.collate import TextWriter, collate
+from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.sampling.stream import Stream, with_defaults
 from relpretrain.objectives import VSG, TextFoil
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
@@ -91,6 +92,35 @@ def test_a_batch_without_any_foil(loaded):
     batch = collate("graphs", [found, found], loaded.pad_token_id)
     assert len(batch.foils) == 0
     assert batch.foils.pairs.text.input_ids.shape[0] == 0
+
+
+def test_a_foil_whose_difference_is_cut_off_is_none(loaded):
+    """The same for one that the tokenizer reads as the text, and for two kinds that make one text."""
+    long = f"{' '.join(['green'] * 40)} tree of the cat on a dog"
+    assert written(loaded, "captions", sample(captions=[long]), foils_per_text=7, foil_kinds=["swap_so"]).foils == []
+    short = sample(SceneGraph(), captions=["a dog sits on a cat"])
+    for seed in range(6):
+        found = written(loaded, "captions", short, seed, foils_per_text=2, foil_kinds=["swap_so", "swap"])
+        assert len(found.foils) == len({tuple(text.tokens.ids) for text, _, _ in found.foils})
+    assert len(written(loaded, "captions", short, foils_per_text=2, foil_kinds=["swap_so", "swap"]).foils) == 1
+
+
+def test_units_that_read_alike_are_one(loaded):
+    """A sum over an image's texts would count a copy twice (MosaiCLIP's denominator)."""
+    of = sample(SceneGraph(), captions=["A red cat. a RED cat.", "a dog on a tree"])
+    found = written(loaded, "captions", of, units_per_image=5)
+    assert len(found.units) == len({text.identity for text, _ in found.units}) == 2
+
+
+@pytest.mark.parametrize("kind", ["captions", "graphs"])
+def test_an_exchange_in_either_kind_of_stream(loaded, kind):
+    found = written(loaded, kind, foils_per_text=3, foil_kinds=["swap"])
+    assert [k for _, _, k in found.foils] == (["swap"] if kind == "captions" else ["swap_so"])
+
+
+def test_captions_ask_the_graph_of_their_image_only_for_foils():
+    plain = Stream("captions", {"data": "unused"}, 2)
+    assert [plain.reads_graph, dataclasses.replace(plain, foils_per_text=1).reads_graph] == [False, True]
 
 
 def test_names_of_the_data_take_the_place_of_things(loaded):

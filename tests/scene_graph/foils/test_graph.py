@@ -104,8 +104,8 @@ def test_random_choices_come_from_the_generator():
 
 
 def test_a_misspelt_kind_is_named():
-    with pytest.raises(ValueError, match=r"'swap' is no kind of foil.*swap_so"):
-        check_kinds(["swap"])
+    with pytest.raises(ValueError, match=r"'swp_so' is no kind of foil.*swap_so"):
+        check_kinds(["swp_so"])
     with pytest.raises(ValueError, match="no kind of foil is named"):
         check_kinds([])
 
@@ -134,8 +134,8 @@ def test_words_that_may_stand_in_the_place_of_others_are_those_of_the_data():
         "rel_replace": "red cat under blue sofa",
         "attr_replace": "blue cat above blue sofa",
     }
-    assert texts(pair, kinds=kinds, words=("left of", "below", "crimson", "green")) == {
+    assert texts(pair, kinds=kinds, instead=("left of", "below", "crimson", "green")) == {
         "rel_replace": "red cat below blue sofa",
         "attr_replace": "green cat above blue sofa",
     }
-    assert texts(pair, kinds=kinds, words=("over", "red")) == {"attr_replace": "red cat above red sofa"}
+    assert texts(pair, kinds=kinds, instead=("over", "red")) == {"attr_replace": "red cat above red sofa"}
