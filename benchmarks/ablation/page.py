@@ -237,12 +237,12 @@ class Page:
         return f"{self.folder.name}/{file}" if panels else ""
 
     def _line(self, measure: Measure, where: Selection, axis: str) -> dict[float, list[float]]:
-        """Values of all seeds by their mean place; where runs differ in length, the first looks together and so on."""
+        """Values of all seeds, in their order, by the mean place; of runs alike in length the first looks together."""
         looks = measure.rows(self.steps, **{**MAIN, **where}).sort_values("step", kind="stable")
         runs = looks.groupby("seed")["step"]
         alike = runs.size().nunique() == 1
         return {
-            group[axis].mean(): group["value"].tolist()
+            group[axis].mean(): group.sort_values("seed")["value"].tolist()
             for _, group in looks.groupby(runs.cumcount() if alike else "step")
         }
 

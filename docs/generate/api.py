@@ -66,7 +66,11 @@ _PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "relpretrain.synthetic.options",
         ),
     ),
-    "training": ("Training", "The LightningModule of a run.", ("relpretrain.training.module", "relpretrain.training.optim")),
+    "training": (
+        "Training",
+        "The LightningModule of a run.",
+        ("relpretrain.training.module", "relpretrain.training.optim"),
+    ),
     "zeroshot": (
         "Zero-shot",
         "Scorers, tasks and figures.",

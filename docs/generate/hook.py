@@ -45,7 +45,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         if not path.startswith(up + "../") or outside.startswith("../"):
             return link[0]
         if outside == "README.md":
-            return f"]({up}{_README.get(anchor, 'index.md')})"
+            return f"]({up}index.md)"
         return f"]({up}{_OUTSIDE[outside]}{anchor})" if outside in _OUTSIDE else "]" + _NOWHERE
 
     return re.sub(r"\[([^\]]*)\]" + re.escape(_NOWHERE), r"`\1`", _LINK.sub(lead, markdown))
@@ -53,10 +53,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 _NOWHERE = "(nowhere)"
 """Mark of a link to a file that is not on the site, such as a recipe."""
-
-_README = {"#shards": "reference/sample_format.md"}
-"""Sections of the README, and the pages that say more."""
-
 
 def _from_root(text: str) -> str:
     """A page of the root whose links to `docs/` lead to pages beside it, and those to other files are names."""

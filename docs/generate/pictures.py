@@ -102,7 +102,10 @@ def vsg() -> Drawing:
     """A flip changes the text with the image."""
     draw = Drawing(900, 290, "An image and its text; mirrored, the text says right of where it said left of.")
     text = [("[CLS]", LINE), ("cup", SUBJECT), ("on", INK), ("table", OBJECT), ("[SEP]", LINE)]
-    for x, title, side, mirrored in ((30, "An image, its graph in words", "left of", False), (480, "Mirrored", "right of", True)):
+    for x, title, side, mirrored in (
+        (30, "An image, its graph in words", "left of", False),
+        (480, "Mirrored", "right of", True),
+    ):
         draw.text(x, 34, title, 16, weight="bold")
         scene(draw, x, 50, mirrored)
         draw.text(x + 200, 80, "(cup, on, table)", 15)
@@ -118,7 +121,10 @@ def mrc() -> Drawing:
     """Subject and object, each alone."""
     draw = Drawing(900, 330, "The cup alone and the table alone are encoded; both states together give the relation.")
     draw.text(30, 34, "Subject and object, each seen alone", 16, weight="bold")
-    for y, name, colour, state in ((50, "cup", SUBJECT, "state of the subject"), (190, "table", OBJECT, "state of the object")):
+    for y, name, colour, state in (
+        (50, "cup", SUBJECT, "state of the subject"),
+        (190, "table", OBJECT, "state of the object"),
+    ):
         scene(draw, 30, y, only=name)
         draw.text(226, y + 65, f"+ “{name}”", 16, colour)
         draw.arrow((310, y + 60), (350, y + 60))
@@ -157,8 +163,21 @@ def mixture() -> Drawing:
     draw = Drawing(900, 250, "A row of steps; each is of one stream and of one of its data sets.")
     draw.text(30, 34, "Ratios 2 : 1 : 3 of captions, regions and graphs: a step draws one stream,", 16, weight="bold")
     draw.text(30, 56, "and of it one data set", 16, weight="bold")
-    order = "graphs captions graphs regions graphs captions graphs captions graphs regions captions graphs".split()
-    sets = "vg cc vg coco gqa coco gqa cc vg coco cc gqa".split()
+    order = [
+        "graphs",
+        "captions",
+        "graphs",
+        "regions",
+        "graphs",
+        "captions",
+        "graphs",
+        "captions",
+        "graphs",
+        "regions",
+        "captions",
+        "graphs",
+    ]
+    sets = ["vg", "cc", "vg", "coco", "gqa", "coco", "gqa", "cc", "vg", "coco", "cc", "gqa"]
     for i, (name, of) in enumerate(zip(order, sets, strict=True)):
         x = 30 + 70 * i
         draw.box(x, 80, 62, 60, of, STREAMS[name], 14)
@@ -209,11 +228,20 @@ def zero_shot() -> Drawing:
     for row in range(2):
         for column in range(2):
             right = row == column
-            draw.box(500 + 70 * column, 60 + 60 * row, 62, 52, "high" if right else "low", OBJECT if right else LINE, 14)
+            draw.box(
+                500 + 70 * column, 60 + 60 * row, 62, 52, "high" if right else "low", OBJECT if right else LINE, 14
+            )
     for row in range(5):
         for column in range(5):
             right = row == column
-            draw.rect(700 + 32 * column, 56 + 26 * row, 28, 22, OBJECT if right else LINE, PALE[OBJECT] if right else "#ffffff")
+            draw.rect(
+                700 + 32 * column,
+                56 + 26 * row,
+                28,
+                22,
+                OBJECT if right else LINE,
+                PALE[OBJECT] if right else "#ffffff",
+            )
     return draw
 
 

@@ -40,7 +40,12 @@ arguments stand under `init_args`. `relpretrain recipes` lists the recipes that 
 
 def recipes_page() -> str:
     """The page, in Markdown."""
-    lines = ["# Recipe keys", "", _HEAD, *table(("key", "default", "what it is"), [(code(k), d, t) for k, d, t in _TOP])]
+    lines = [
+        "# Recipe keys",
+        "",
+        _HEAD,
+        *table(("key", "default", "what it is"), [(code(k), d, t) for k, d, t in _TOP]),
+    ]
     lines += ["## `model`", "", *_keys(RelationModule, "model"), "### `model.optimizer`", "", *_keys(Optimizer)]
     for name in backbones.__all__:
         lines += [f"### `model.backbone`: `{name}`", "", *_keys(getattr(backbones, name))]
@@ -59,7 +64,12 @@ def _objectives() -> Iterator[tuple[str, type[Any]]]:
     """The classes that a recipe may name: not those that others are made of."""
     for name in objectives.__all__:
         found = getattr(objectives, name)
-        if issubclass(found, Objective) and not inspect.isabstract(found) and "View" not in name and name != "Objective":
+        if (
+            issubclass(found, Objective)
+            and not inspect.isabstract(found)
+            and not name.startswith("View")
+            and name != "Objective"
+        ):
             yield name, found
 
 
