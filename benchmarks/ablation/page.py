@@ -125,8 +125,8 @@ class Page:
         """Figures along training."""
         yield "## Learning curves"
         yield (
-            "Held-out combinations, on a sample of the items; the last point is on all of them. Bands are 95 % "
-            "intervals over seeds, the dashed line is chance."
+            "Held-out combinations, on a sample of the items; the last point is on all of them. Thin lines are single "
+            "seeds, the thick one is their mean, the dashed line is chance."
         )
         drawn = []
         for backbone in self.backbones:

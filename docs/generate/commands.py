@@ -85,5 +85,5 @@ def _row(action: argparse.Action) -> tuple[str, str]:
     formatter = argparse.HelpFormatter(prog="")
     name = ", ".join(action.option_strings) or formatter._format_args(action, action.dest)
     if action.option_strings and action.nargs != 0:
-        name += " " + formatter._format_args(action, (action.metavar or action.dest.upper()))  # type: ignore[arg-type]
+        name += " " + formatter._format_args(action, action.dest.upper())
     return code(name), cell(formatter._expand_help(action) if action.help else "")

@@ -1,6 +1,8 @@
 """The notebooks' code runs as it stands, without Jupyter, and their files hold no outputs."""
 
+import importlib.util
 import json
+import math
 
 import pytest
 
@@ -37,3 +39,15 @@ def test_from_a_photo_to_an_answer(tmp_path, monkeypatch, capsys):
     assert all(0 <= answer <= 1 for answer in names["answers"])
     printed = capsys.readouterr().out
     assert "  ..#." in printed  # the cup's column of patches
+
+
+@pytest.mark.skipif(importlib.util.find_spec("relpretrain.explain") is None, reason="needs relpretrain.explain")
+def test_where_a_model_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    names = run(ROOT / "docs" / "notebooks" / "explain.ipynb", {})
+    grid = names["model"].backbone.patch_grid
+    maps = [names["cup"], *names["parts"].values(), names["difference"], names["inside"]]
+    assert all(tuple(found.shape) == tuple(grid) for found in maps)
+    assert math.isclose(sum(names["relation"].probabilities.values()), 1, rel_tol=1e-4)
+    assert 0 <= names["energy"] <= 1

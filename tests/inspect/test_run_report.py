@@ -105,6 +105,8 @@ def test_chance_is_what_the_settings_tell(tmp_path):
     assert found["vma_itm"] == pytest.approx(one_of_three)
     assert found["mrc"] == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
     assert found["mrc_accuracy"] == 0.75
+    objectives["mrc"]["init_args"]["vocabulary"] = {"init_args": {"names": ["on", "under"], "counts": None}}
+    assert chances(settings)["mrc_accuracy"] == 0.5
     backbone["init_args"]["queue_size"] = 64
     assert "itc" not in chances(
         {"model": {"objectives": objectives, "backbone": backbone}, "data": {"streams": streams}}

@@ -111,4 +111,4 @@ def limits(values: NDArray[np.float64]) -> tuple[float, float] | None:
         return None
     low, high = np.percentile(finite, [0.5, 99.5]) if len(finite) >= 8 else (finite.min(), finite.max())
     margin = 0.05 * (high - low) or 0.5
-    return float(low - margin), float(high + margin)
+    return float(max(low - margin, 0) if finite.min() >= 0 else low - margin), float(high + margin)

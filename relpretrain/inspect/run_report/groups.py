@@ -92,9 +92,13 @@ def _texts(stream: Mapping[str, Any]) -> int:
 
 
 def _shares(vocabulary: Any) -> list[float]:
+    """Share of each relation; empty where the vocabulary cannot be had. Settings that a run saved hold it whole."""
     try:
-        known = RelationVocabulary.load(str(vocabulary))
-    except (ValueError, OSError):
+        if isinstance(vocabulary, Mapping):
+            known = RelationVocabulary.from_json(vocabulary.get("init_args") or {})
+        else:
+            known = RelationVocabulary.load(str(vocabulary))
+    except (KeyError, TypeError, ValueError, OSError):
         return []
     counts = [known.counts.get(name, 0) for name in known.names]
     return [count / sum(counts) for count in counts] if any(counts) else [1 / len(counts)] * len(counts)
