@@ -54,6 +54,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 _NOWHERE = "(nowhere)"
 """Mark of a link to a file that is not on the site, such as a recipe."""
 
+
 def _from_root(text: str) -> str:
     """A page of the root whose links to `docs/` lead to pages beside it, and those to other files are names."""
 

@@ -30,7 +30,9 @@ ADDITIONS = {
         "relpretrain data convert": ONE,
         "relpretrain fit": FIT,
     },
-    "your_codebase": {"relpretrain data synthetic": ["--images-graphs", "32", "--items-vsr", "2", "--items-valse", "2"]},
+    "your_codebase": {
+        "relpretrain data synthetic": ["--images-graphs", "32", "--items-vsr", "2", "--items-valse", "2"]
+    },
     "captions_to_graphs": {"relpretrain data convert": ONE, "relpretrain data label": ONE},
     "score_and_compare": {"relpretrain data synthetic": ["--items-vsr", "4", "--items-valse", "6"]},
     "cluster_run": {},
@@ -44,7 +46,7 @@ NOT_RUN = {
     "docs/tutorials/your_codebase.md": 1,
     "docs/tutorials/captions_to_graphs.md": 0,
     "docs/tutorials/score_and_compare.md": 2,
-    "docs/tutorials/cluster_run.md": 5,
+    "docs/tutorials/cluster_run.md": 6,
     "docs/howto/install.md": 1,
     "docs/howto/many_processes.md": 1,
     "docs/howto/official_checkpoints.md": 1,

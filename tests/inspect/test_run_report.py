@@ -97,7 +97,8 @@ def test_chance_is_what_the_settings_tell(tmp_path):
         "b": {"kind": "regions", "batch_size": 8, "entities_per_image": 2, "objectives": ["vma"]},
     }
     backbone = {"class_path": "XVLM", "init_args": {"vocab_size": 128}}
-    found = chances({"model": {"objectives": objectives, "backbone": backbone}, "data": {"streams": streams}})
+    settings = {"model": {"objectives": objectives, "backbone": backbone}, "data": {"streams": streams}}
+    found = chances(settings)
     assert found["itc"] == pytest.approx(math.log(32))
     assert found["vma_itc_accuracy"] == pytest.approx(1 / 16)
     assert found["vma_mlm"] == pytest.approx(math.log(128))
@@ -108,9 +109,7 @@ def test_chance_is_what_the_settings_tell(tmp_path):
     objectives["mrc"]["init_args"]["vocabulary"] = {"init_args": {"names": ["on", "under"], "counts": None}}
     assert chances(settings)["mrc_accuracy"] == 0.5
     backbone["init_args"]["queue_size"] = 64
-    assert "itc" not in chances(
-        {"model": {"objectives": objectives, "backbone": backbone}, "data": {"streams": streams}}
-    )
+    assert "itc" not in chances(settings)
     assert chances({}) == {}
 
 
