@@ -16,6 +16,12 @@ RUN = "The run"
 
 _CAPTIONS = "Captions"
 _RUN_WORDS = ("per_second", "temperature", "seconds", "wait", "norm", "memory", "left_out", "skipped")
+_PARTS: dict[str, tuple[str, ...]] = {
+    **{"ITC": ("itc",), "ITM": ("itm",), "MLM": ("mlm",)},
+    **dict.fromkeys(("VSG", "VMA"), ("itc", "itm", "mlm")),
+}
+"""Losses of an objective of which chance is known, by its class."""
+
 _MATCHING = 3
 """Pairs of an image in ITM: the true one, and a false text and a false image of its own."""
 
@@ -59,10 +65,7 @@ def chances(settings: Mapping[str, Any]) -> dict[str, float]:
     for name, objective in (model.get("objectives") or {}).items():
         kind = str(objective.get("class_path")).rpartition(".")[2]
         texts = [_texts(stream) for stream in streams.values() if name in (stream.get("objectives") or ())]
-        parts = {"ITC": ("itc",), "ITM": ("itm",), "MLM": ("mlm",)}.get(kind)
-        if kind in ("VSG", "VMA"):
-            parts = ("itc", "itm", "mlm")
-        for part in parts or ():
+        for part in _PARTS.get(kind, ()):
             panel = f"{name}_{part}" if kind in ("VSG", "VMA") else name
             if part == "itm":
                 found[panel] = math.log(_MATCHING) - (1 - 1 / _MATCHING) * math.log(_MATCHING - 1)
