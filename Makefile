@@ -1,5 +1,5 @@
 # The interface of the project: `make quickstart`, `make compare`, `make test`, `make test-oldest`, `make coverage`,
-# `make lint`, `make format`.
+# `make lint`, `make format`, `make docs`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ RUNS := runs
 WORLD := $(RUNS)/quickstart/data
 READY := $(VENV)/.ready
 
-.PHONY: quickstart compare test test-slow test-oldest coverage lint format clean
+.PHONY: quickstart compare test test-slow test-oldest coverage lint format docs clean
 
 # Environment: made once, and again when the dependencies change.
 $(READY): pyproject.toml
@@ -67,6 +67,11 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The documentation site, in build/site: fails for a dead link and for a page that stands nowhere.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(RUNS) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -39,6 +39,19 @@ def test_lines_have_a_legend_and_an_axis(tmp_path):
     assert found.count("teraflops") == 2
 
 
+def drawn_lines(path, colour):
+    """How many lines of a colour a plot has, thin and thick."""
+    paths = [p.get("style", "") for p in ET.parse(path).iter("{http://www.w3.org/2000/svg}path")]
+    own = [style for style in paths if f"stroke: {colour}" in style and "fill: none" in style]
+    return sum("stroke-width: 0.6" in style for style in own), sum("stroke-width: 1.4" in style for style in own)
+
+
+def test_every_seed_is_a_line_behind_the_mean(tmp_path):
+    plot_lines([Panel("one", LINES)], tmp_path / "a.svg")
+    assert drawn_lines(tmp_path / "a.svg", "#555555")[0] == 2
+    assert marks(tmp_path / "a.svg", "axes_1")["#009e73"] >= 3  # three values, of unequal numbers of seeds
+
+
 def test_settings_without_values_keep_their_row(tmp_path):
     plot_settings([Panel("one", VALUES), Panel("two", {"baseline": [0.1]})], tmp_path / "a.svg")
     found = texts(tmp_path / "a.svg")

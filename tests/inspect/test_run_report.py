@@ -7,10 +7,14 @@ import pytest
 from PIL import Image
 
 from relpretrain.inspect.run_report.__main__ import main
-from relpretrain.inspect.run_report.curves import first_and_last, panel_of, plot_curves, read_curves, smooth
+from relpretrain.inspect.run_report.curves import first_and_last, read_curves, smooth
+from relpretrain.inspect.run_report.groups import RUN, chances, grouped, panel_of
+from relpretrain.inspect.run_report.picture import plot_curves
+from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.zeroshot.report.terminal import Report
 from relpretrain.zeroshot.results.scores import write_scores
 from relpretrain.zeroshot.tasks import TASKS
+from tests.zeroshot.report.test_page import Balanced
 
 
 def write_log(path, steps=60):
@@ -68,6 +72,70 @@ def test_beginning_and_end_of_a_curve():
 def test_training_and_validation_share_a_panel():
     assert panel_of("train/itc") == panel_of("val/itc") == "itc"
     assert panel_of("loss") == "loss"
+
+
+def test_panels_stand_by_objective_and_the_run_last():
+    panels = ["gradient_norm", "vsg_itc_accuracy", "loss", "itc", "mrc", "vsg_itc", "graphs_loss", "mlm_accuracy"]
+    assert grouped(panels) == {
+        "Captions": ["itc", "mlm_accuracy"],
+        "MRC": ["mrc"],
+        "VSG": ["vsg_itc", "vsg_itc_accuracy"],
+        RUN: ["gradient_norm", "loss", "graphs_loss"],
+    }
+
+
+def test_chance_is_what_the_settings_tell(tmp_path):
+    vocabulary = RelationVocabulary(("on", "under"), counts={"on": 3, "under": 1})
+    vocabulary.save(tmp_path / "relations.json")
+    objectives = {
+        "itc": {"class_path": "ITC"},
+        "vma": {"class_path": "relpretrain.objectives.VMA"},
+        "mrc": {"class_path": "MRC", "init_args": {"vocabulary": str(tmp_path / "relations.json")}},
+    }
+    streams = {
+        "a": {"kind": "captions", "batch_size": 32, "objectives": ["itc"]},
+        "b": {"kind": "regions", "batch_size": 8, "entities_per_image": 2, "objectives": ["vma"]},
+    }
+    backbone = {"class_path": "XVLM", "init_args": {"vocab_size": 128}}
+    settings = {"model": {"objectives": objectives, "backbone": backbone}, "data": {"streams": streams}}
+    found = chances(settings)
+    assert found["itc"] == pytest.approx(math.log(32))
+    assert found["vma_itc_accuracy"] == pytest.approx(1 / 16)
+    assert found["vma_mlm"] == pytest.approx(math.log(128))
+    one_of_three = -(math.log(1 / 3) + 2 * math.log(2 / 3)) / 3
+    assert found["vma_itm"] == pytest.approx(one_of_three)
+    assert found["mrc"] == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert found["mrc_accuracy"] == 0.75
+    objectives["mrc"]["init_args"]["vocabulary"] = {"init_args": {"names": ["on", "under"], "counts": None}}
+    assert chances(settings)["mrc_accuracy"] == 0.5
+    backbone["init_args"] |= {"queue_size": 64}
+    assert "itc" in chances(settings)  # no teacher, no queue
+    backbone["init_args"] |= {"momentum": 0.995}
+    assert "itc" not in chances(settings)
+    assert chances({}) == {}
+
+
+def test_the_page_needs_nothing_else_and_its_jumps_lead_somewhere(tmp_path):
+    run = tmp_path / "a <b>"
+    write_log(run / "metrics.csv")
+    write_result(run, [0.9, 0.2])
+    (run / "config.yaml").write_text(
+        "model: {objectives: {itc: {class_path: ITC}}}\n"
+        "data: {streams: {captions: {kind: captions, batch_size: 16, objectives: [itc]}}}\n"
+    )
+    (run / "data.txt").write_text("40 samples of <script>")
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.html").read_text()
+    page = Balanced(text)
+    assert page.sources == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert {"#g0", "#z0", "#data", "#values"} <= {f"#{anchor}" for anchor in page.anchors}
+    assert page.anchors <= page.ids
+    assert "40 samples of <script>" in page.text
+    assert text.count('<line class="chance"') == 1
+    assert "dashed: 2.77, knowing nothing" in "".join(page.text)
+    assert text.count("<polyline") == 8  # values and their moving average of four columns
 
 
 def test_one_run(tmp_path, capsys):

@@ -114,8 +114,8 @@ class Page:
         """Figures along training."""
         yield "## Learning curves"
         yield (
-            "Held-out combinations, on a sample of the items; the last point is on all of them. Bands are 95 % "
-            "intervals over seeds, the dashed line is chance."
+            "Held-out combinations, on a sample of the items; the last point is on all of them. Thin lines are single "
+            "seeds, the thick one is their mean, the dashed line is chance."
         )
         drawn = []
         for backbone in self.backbones:
@@ -227,12 +227,12 @@ class Page:
         return f"{self.folder.name}/{file}" if panels else ""
 
     def _line(self, measure: Measure, where: Selection, axis: str) -> dict[float, list[float]]:
-        """Values of all seeds by their mean place; where runs differ in length, the first looks together and so on."""
+        """Values of all seeds, in their order, by the mean place; of runs alike in length the first looks together."""
         looks = measure.rows(self.steps, **{**MAIN, **where}).sort_values("step", kind="stable")
         runs = looks.groupby("seed")["step"]
         alike = runs.size().nunique() == 1
         return {
-            group[axis].mean(): group["value"].tolist()
+            group[axis].mean(): group.sort_values("seed")["value"].tolist()
             for _, group in looks.groupby(runs.cumcount() if alike else "step")
         }
 

@@ -40,7 +40,7 @@ class Panel:
 
 
 def plot_lines(panels: Sequence[Panel], path: Path, axis: str = "step") -> None:
-    """Draw means as lines with bands for the 95 % intervals; a place with one seed has no band.
+    """Draw means as lines, and behind them each seed: a thin line, or dots where places have unequal numbers of seeds.
 
     Args:
         panels: Pictures, two in a row; their data are `Lines`.
@@ -113,8 +113,13 @@ def _line(axes: Any, label: str, line: Mapping[float, Sequence[float]], colour: 
     marker = _MARKERS.get(label.partition(" ")[0], "o")
     heights = [100 * mean.mean for mean in means]
     axes.plot(places, heights, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
-    low, high = ([100 * mean[bound] for mean in means] for bound in (1, 2))
-    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)  # none where they are NaN
+    seeds = [[100 * value for value in line[place]] for place in places]
+    if len(set(map(len, seeds))) == 1:
+        if len(seeds[0]) > 1:
+            axes.plot(places, seeds, color=colour, alpha=0.45, linewidth=0.6, zorder=1)
+        return
+    for place, values in zip(places, seeds, strict=True):
+        axes.plot([place] * len(values), values, "o", color=colour, alpha=0.45, markersize=2, mew=0, zorder=1)
 
 
 def _dots(axes: Any, row: int, values: Sequence[float], colour: str, marker: str) -> None:

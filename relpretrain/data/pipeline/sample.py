@@ -38,7 +38,7 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """An image with captions, entities and a scene graph (the sample format, README "Shards"), checked.
+    """An image with captions, entities and a scene graph (docs/reference/sample_format.md), checked.
 
     Args:
         key: Where it comes from, as "dataset/shard/key".

@@ -140,7 +140,7 @@ class ShardWriter:
             key: Name of the sample, unique in its shard; no dot in its last part, where the ending begins.
             image: The encoded image.
             extension: Its ending, one of jpg, jpeg, png, webp.
-            record: The sample's JSON (README, "Shards").
+            record: The sample's JSON (docs/reference/sample_format.md).
 
         Raises:
             ValueError: If the key or the ending cannot be stored, or the key was written before.

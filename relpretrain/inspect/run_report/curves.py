@@ -1,4 +1,4 @@
-"""Curves of a run's logged values, and their picture."""
+"""Curves of a run's logged values."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from relpretrain.writing import aside
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps and values, of equal length."""
 
 _NOT_CURVES = ("epoch", "step", "hp_metric")
-_COLOURS = ("#2a6fb0", "#d1661f", "#3b8a3f", "#8a4fa3")
-_MOST_COLUMNS = 4
 
 
 def find_metrics(run: Path) -> Path:
@@ -84,65 +79,6 @@ def smooth(values: NDArray[np.float64], window: int | None = None) -> NDArray[np
     return np.where(number > 0, (totals[high] - totals[low]) / np.maximum(number, 1), np.nan)
 
 
-def panel_of(column: str) -> str:
-    """Name of the panel that a column is drawn in: "train/itc" and "val/itc" share one."""
-    return column.split("/", 1)[-1]
-
-
-def plot_curves(runs: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
-    """Draw one small panel per logged value: losses first, single values pale, their moving average in colour.
-
-    Args:
-        runs: Curves by column, by the name of the run; several runs are drawn over each other.
-        path: Where to write the PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = list(dict.fromkeys(column for curves in runs.values() for column in curves))
-    panels = sorted(dict.fromkeys(map(panel_of, columns)), key=_is_no_loss)
-    across = min(_MOST_COLUMNS, len(panels))
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(3.4 * across, 2.5 * down), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, panel in enumerate(panels):
-        axes = figure.add_subplot(down, across, number + 1)
-        lines = [(run, column) for run, curves in runs.items() for column in curves if panel_of(column) == panel]
-        for colour, (run, column) in zip(_COLOURS * len(lines), lines, strict=False):
-            label = " ".join(filter(None, (run if len(runs) > 1 else "", column.rpartition("/" + panel)[0])))
-            _draw(axes, runs[run][column], colour, label)
-        axes.set_title(panel, fontsize=10, loc="left")
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(lines) > 1:
-            axes.legend(fontsize=7, frameon=False)
-        if number >= len(panels) - across:
-            axes.set_xlabel("step", fontsize=8)
-    with aside(path) as file:
-        figure.savefig(file, format=path.suffix[1:])
-
-
-def _draw(axes: Any, curve: Curve, colour: str, label: str) -> None:
-    steps, values = curve
-    if len(values) < 8:
-        axes.plot(steps, values, color=colour, marker="o", markersize=3, linewidth=1.2, label=label)
-        return
-    shown = smooth(values)
-    axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.7)
-    axes.plot(steps, shown, color=colour, linewidth=1.6, label=label)
-    finite = values[np.isfinite(values)]
-    if len(finite):  # a single spike must not flatten the curve
-        low, high = np.percentile(finite, [0.5, 99.5])
-        margin = 0.05 * (high - low) or 0.5
-        before = axes.get_ylim() if len(axes.lines) > 2 else (low - margin, high + margin)
-        axes.set_ylim(min(low - margin, before[0]), max(high + margin, before[1]))
-
-
-def _is_no_loss(panel: str) -> bool:
-    return any(word in panel for word in ("accuracy", "per_second", "temperature", "seconds", "wait", "norm", "memory"))
-
-
 def _number(cell: str) -> float | None:
     try:
         return float(cell)
@@ -166,3 +102,13 @@ def summary(curves: Mapping[str, Curve]) -> list[Sequence[str]]:
         first, last = first_and_last(curve)
         rows.append((name, f"{len(curve[1]):,}", f"{first:.4g}", f"{last:.4g}"))
     return rows
+
+
+def limits(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The range that a panel shows, which a single spike does not widen; None where no value is finite."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    low, high = np.percentile(finite, [0.5, 99.5]) if len(finite) >= 8 else (finite.min(), finite.max())
+    margin = 0.05 * (high - low) or 0.5
+    return float(max(low - margin, 0) if finite.min() >= 0 else low - margin), float(high + margin)

@@ -6,16 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relpretrain.data.sampling.summary import RECORD
-from relpretrain.inspect.run_report.curves import find_metrics, plot_curves, read_curves, summary
+from relpretrain.inspect.run_report.curves import find_metrics, read_curves, summary
+from relpretrain.inspect.run_report.groups import chances, read_settings
+from relpretrain.inspect.run_report.page import render
+from relpretrain.inspect.run_report.picture import plot_curves
 from relpretrain.showing import markdown
 from relpretrain.writing import write_text
-from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, markdown_table, read_report
+from relpretrain.zeroshot.report.terminal import (
+    JSON_NAME,
+    Report,
+    comparison_grid,
+    markdown_table,
+    read_report,
+    table_grid,
+)
 from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.results.scores import read_scores, shared_files, split_of, task_of
 from relpretrain.zeroshot.tasks import TASKS
 
 PICTURE = "losses.png"
 PAGE = "report.md"
+HTML = "report.html"
 
 
 def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()) -> Path:
@@ -23,12 +34,12 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
 
     Args:
         runs: Folders of the runs, each with a metrics.csv somewhere below.
-        out: Folder for `report.md` and `losses.png`.
+        out: Folder for `report.html`, and the same as `report.md` with `losses.png`.
         zero_shot: The runs' zero-shot results (JSON, or the folder it was written to); the newest below each run's
             folder if none is given. Two results with score files are compared item by item.
 
     Returns:
-        Path of the page.
+        Path of `report.md`.
 
     Raises:
         ValueError: If a run has no log, or something given is not what it should be.
@@ -37,13 +48,16 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
     logs = {name: find_metrics(run) for name, run in zip(names, runs, strict=True)}
     curves = {name: read_curves(log) for name, log in logs.items()}
     out.mkdir(parents=True, exist_ok=True)
-    plot_curves(curves, out / PICTURE)
+    chance = {panel: value for log in logs.values() for panel, value in chances(read_settings(log)).items()}
+    plot_curves(curves, out / PICTURE, chance)
+    tables, data = [], []
     parts = [f"# {markdown(' and '.join(names))}\n", f"![Logged values against steps]({PICTURE})\n"]
     results = [_json(path) for path in zero_shot] or [path for run in runs if (path := _newest(run)) is not None]
     for number, result in enumerate(results):
         report = read_report(result)
         of = f"Zero-shot results of {names[number]}" if number < len(names) else str(result)
         title = f"# {markdown(of)}\n"
+        tables.append((of.removeprefix("Zero-shot results of "), [table_grid(table) for table in report.tables]))
         parts.append(report.to_markdown().replace("# Zero-shot results\n", title, 1))
     if not results:
         parts.append("No zero-shot results.\n")
@@ -56,13 +70,17 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
             comparisons.append(compare(task, before, after, labels, split_of(first, task.name)))
         page = Report((), tuple(comparisons)).to_markdown()
         parts.append(page.replace("# Zero-shot results\n", "# Side by side\n", 1))
+        tables.append(("side by side", [comparison_grid(comparison) for comparison in comparisons]))
     for name, run in zip(names, runs, strict=True):
         if (record := run / RECORD).is_file():
-            told = record.read_text(encoding="utf-8").rstrip().replace("```", "'''")
+            told = record.read_text(encoding="utf-8").rstrip()
+            data.append((name, told))
+            told = told.replace("```", "'''")
             parts.append(f"# Data of {markdown(name)}\n\n```\n{told}\n```\n")
         header = ["logged value", "points", "first tenth", "last tenth"]
         parts += [f"# Logged values of {markdown(name)}\n", markdown_table(header, summary(curves[name]))]
     write_text(out / PAGE, "\n".join(parts))
+    write_text(out / HTML, render(" and ".join(names), curves, chance, tables, data))
     return out / PAGE
 
 

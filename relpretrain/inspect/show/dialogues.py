@@ -100,10 +100,11 @@ def page(conversations: Sequence[Mapping[str, Any]], place: Path) -> str:
         conversations: In any of the formats.
         place: Their file; the names of images count from its folder.
     """
-    from relpretrain.zeroshot.report.html import render_template
+    from relpretrain.showing.html import render_template
 
     cards = [_card(entry, place.parent) for entry in conversations]
-    return render_template(_TEMPLATE, title=f"Dialogues of {place.name}", cards=cards)
+    jumps = [(f"d{number}", f"{card['id']}: {card['forms']}") for number, card in enumerate(cards, start=1)]
+    return render_template(_TEMPLATE, title=f"Dialogues of {place.name}", cards=cards, jumps=jumps)
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:

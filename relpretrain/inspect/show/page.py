@@ -18,7 +18,7 @@ from PIL import Image
 from relpretrain.inspect.show.samples import Draw, Lens, Shown, Token
 from relpretrain.scene_graph import Box, Relation, SceneGraph
 from relpretrain.showing import short
-from relpretrain.zeroshot.report.html import render_template
+from relpretrain.showing.html import render_template
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _LARGEST = 720  # pixels of the longer side of a whole image on the page
@@ -43,7 +43,8 @@ def render(shown: Sequence[Shown], lenses: Mapping[str, Lens], title: str, notes
         HTML, images and style included.
     """
     cards = [_card(number, sample, lenses) for number, sample in enumerate(shown)]
-    return render_template(_TEMPLATE, title=title, notes=notes, cards=cards, hue=_hue, short=short)
+    jumps = [(card["anchor"], f"{number}. {short(card['sample'].place)}") for number, card in enumerate(cards, start=1)]
+    return render_template(_TEMPLATE, title=title, notes=notes, cards=cards, jumps=jumps, hue=_hue, short=short)
 
 
 def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, A
     captions = [marked(text, i, graph) for i, text in enumerate(sample.captions)]
     relations = [(relation, _origin(relation)) for relation in graph.relations]
     parts = {"captions": captions, "relations": relations, "sourced": any(r.source for r in graph.relations)}
-    return {"sample": sample, "about": about, "picture": picture, "streams": streams, **parts}
+    return {"anchor": f"s{number}", "sample": sample, "about": about, "picture": picture, "streams": streams, **parts}
 
 
 class Piece(NamedTuple):

@@ -112,7 +112,7 @@ class ImageFile(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A record in the sample format (README, "Shards"), and the ending of its image by its content."""
+    """A record in the sample format (docs/reference/sample_format.md), and the ending of its image by its content."""
 
     extension: str
     record: dict[str, Any]

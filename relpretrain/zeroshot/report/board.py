@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.showing import markdown
+from relpretrain.showing.html import render_template
 from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import LOWER_IS_BETTER, OVERALL, Row
-from relpretrain.zeroshot.report.html import render_template
 from relpretrain.zeroshot.report.page import TEMPLATE, Cell, Grid, Section, range_of
 from relpretrain.zeroshot.report.plot import Axis, Plot, Point
 from relpretrain.zeroshot.report.published import PublishedTable, published_for

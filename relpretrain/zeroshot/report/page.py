@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from relpretrain.showing.html import render_template
 from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table
-from relpretrain.zeroshot.report.html import render_template
 from relpretrain.zeroshot.report.plot import Axis, Plot, Point, symmetric_axis
 from relpretrain.zeroshot.report.published import PublishedTable, published_for, reproduced
 from relpretrain.zeroshot.report.terminal import Report, comparison_grid, table_grid

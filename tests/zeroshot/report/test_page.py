@@ -16,7 +16,7 @@ from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images
 
 VALSE = TASKS["valse"]
-VOID = {"meta", "img", "line", "circle", "br"}
+VOID = {"meta", "img", "line", "circle", "br", "polyline"}
 
 
 class Balanced(HTMLParser):

@@ -1,0 +1,108 @@
+"""Which panels of a run belong together, and what a model that knows nothing would have in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relpretrain.scene_graph import RelationVocabulary
+
+RUN = "The run"
+"""The group of what belongs to no objective."""
+
+_CAPTIONS = "Captions"
+_RUN_WORDS = ("per_second", "temperature", "seconds", "wait", "norm", "memory", "left_out", "skipped")
+_PARTS: dict[str, tuple[str, ...]] = {
+    **{"ITC": ("itc",), "ITM": ("itm",), "MLM": ("mlm",)},
+    **dict.fromkeys(("VSG", "VMA"), ("itc", "itm", "mlm")),
+}
+"""Losses of an objective of which chance is known, by its class."""
+
+_MATCHING = 3
+"""Pairs of an image in ITM: the true one, and a false text and a false image of its own."""
+
+
+def panel_of(column: str) -> str:
+    """Name of the panel that a column is drawn in: "train/itc" and "val/itc" share one."""
+    return column.split("/", 1)[-1]
+
+
+def group_of(panel: str) -> str:
+    """The objective that a panel is about, or the run as a whole."""
+    if panel in ("loss", "left_out") or panel.endswith("_loss") or any(word in panel for word in _RUN_WORDS):
+        return RUN
+    head = panel.split("_")[0]
+    return _CAPTIONS if head in ("itc", "itm", "mlm") else head.upper()
+
+
+def grouped(panels: Iterable[str]) -> dict[str, list[str]]:
+    """Panels by group, the run last; within a group losses come before accuracies."""
+    found: dict[str, list[str]] = {}
+    for panel in sorted(dict.fromkeys(panels), key=lambda panel: "accuracy" in panel):
+        found.setdefault(group_of(panel), []).append(panel)
+    whole = {RUN: found.pop(RUN)} if RUN in found else {}
+    return {name: found[name] for name in sorted(found, key=lambda name: name != _CAPTIONS)} | whole
+
+
+def chances(settings: Mapping[str, Any]) -> dict[str, float]:
+    """What knowing nothing of the images gives, by panel, as far as a run's settings tell.
+
+    ITC: one of the batch's texts, drawn evenly. ITM: one of three pairs is true. MLM: a word of the vocabulary, drawn
+    evenly. MRC: the relations by their frequency in the vocabulary's counts, and for its accuracy the most frequent
+    one; without counts all relations alike.
+
+    Args:
+        settings: Content of the run's config.yaml.
+    """
+    model, streams = settings.get("model") or {}, (settings.get("data") or {}).get("streams") or {}
+    arguments = (model.get("backbone") or {}).get("init_args") or {}
+    queued = arguments.get("momentum") and arguments.get("queue_size")  # further negatives
+    found: dict[str, float] = {}
+    for name, objective in (model.get("objectives") or {}).items():
+        kind = str(objective.get("class_path")).rpartition(".")[2]
+        texts = [_texts(stream) for stream in streams.values() if name in (stream.get("objectives") or ())]
+        for part in _PARTS.get(kind, ()):
+            panel = f"{name}_{part}" if kind in ("VSG", "VMA") else name
+            if part == "itm":
+                found[panel] = math.log(_MATCHING) - (1 - 1 / _MATCHING) * math.log(_MATCHING - 1)
+                found[f"{panel}_accuracy"] = 1 - 1 / _MATCHING
+            elif part == "mlm" and arguments.get("vocab_size"):
+                found[panel] = math.log(arguments["vocab_size"])
+            elif part == "itc" and len(set(texts)) == 1 and not queued:
+                found[panel], found[f"{panel}_accuracy"] = math.log(texts[0]), 1 / texts[0]
+        if kind == "MRC" and (shares := _shares((objective.get("init_args") or {}).get("vocabulary", "gqa"))):
+            found[name] = -sum(share * math.log(share) for share in shares if share)
+            found[f"{name}_accuracy"] = max(shares)
+    return found
+
+
+def read_settings(log: Path) -> dict[str, Any]:
+    """The settings beside a metrics.csv; empty where there are none that can be read."""
+    try:
+        found = yaml.safe_load(log.with_name("config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(stream: Mapping[str, Any]) -> int:
+    """Texts of a joint batch."""
+    each = stream.get("entities_per_image", 4) if stream.get("kind") == "regions" else 1
+    return int(stream.get("batch_size", 1)) * int(each)
+
+
+def _shares(vocabulary: Any) -> list[float]:
+    """Share of each relation; empty where the vocabulary cannot be had. Settings that a run saved hold it whole."""
+    try:
+        if isinstance(vocabulary, Mapping):
+            known = RelationVocabulary.from_json(vocabulary.get("init_args") or {})
+        else:
+            known = RelationVocabulary.load(str(vocabulary))
+    except (KeyError, TypeError, ValueError, OSError):
+        return []
+    counts = [known.counts.get(name, 0) for name in known.names]
+    return [count / sum(counts) for count in counts] if any(counts) else [1 / len(counts)] * len(counts)
