@@ -17,12 +17,12 @@ from relpretrain.explain.panels import Card, Panel
 from relpretrain.inspect.show import page as show_page
 from relpretrain.scene_graph import Box
 from relpretrain.showing import short
+from relpretrain.showing.html import render_template
 from relpretrain.zeroshot.analysis.statistics import Interval
-from relpretrain.zeroshot.report.html import render_template
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _STYLE = Path(show_page.__file__).with_name("page.css")
-"""The style of all pages about samples."""
+"""The style of pages about samples."""
 
 _LARGEST = 560  # pixels of the longer side of an image on the page
 _TINY = 64  # pixels up to which an image is shown pixel for pixel
@@ -50,6 +50,7 @@ def render(
     Returns:
         HTML, images and style included.
     """
+    drawn = [_card(number, card) for number, card in enumerate(cards, start=1)]
     return render_template(
         _TEMPLATE,
         style=Markup(_STYLE.read_text(encoding="utf-8")),  # a file of ours
@@ -57,7 +58,8 @@ def render(
         notes=notes,
         figures=[_row(figure) for figure in figures],
         figure_notes=figure_notes,
-        cards=[_card(number, card) for number, card in enumerate(cards, start=1)],
+        cards=drawn,
+        jumps=[(card["name"], short(card["title"])) for card in drawn],
         made=made or {},
         short=short,
     )

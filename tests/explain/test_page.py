@@ -136,7 +136,7 @@ def test_a_planted_model_finds_the_boxes(planted, shards):
     page = check(text)
     assert "<b>" not in text
     assert "<i>" not in text
-    assert page.ids[:3] == ["maps", "lines", "image-1"]
+    assert page.ids[:5] == ["top", "content", "maps", "lines", "image-1"]
     assert "its box, which covers 6.2\N{NO-BREAK SPACE}%" in text
 
 
