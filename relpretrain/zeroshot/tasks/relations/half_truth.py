@@ -122,7 +122,7 @@ class _Words:
             subject, target = (graph.entities[i].label for i in (relation.subject, relation.object))
             false = self._contradicting(relation.relation)
             for kind, short in (("rel_replace", subject), ("swap_so", target)):
-                foils = triplet_foils(graph, relation, [kind], rng, witness=witness, words=false)
+                foils = triplet_foils(graph, relation, [kind], rng, witness=witness, instead=false)
                 if kind in foils:
                     return short, foils[kind].text, triplet_text(graph, relation)
         return None
