@@ -65,7 +65,7 @@ def share_of_foils(of):
     """Captions with foils of the given rows; a rank has those of its own rows."""
 
     def share(rank):
-        whole = with_foils(share_of_captions(None), of, kinds=(0, 1, 1))
+        whole = with_foils(share_of_captions(None), of, kinds=(0, 1, 1)[: len(of)])
         if rank is None:
             return whole
         first = 0 if rank == 0 else SPLIT

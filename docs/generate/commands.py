@@ -70,7 +70,7 @@ def _section(title: str, parser: argparse.ArgumentParser, level: int) -> Iterato
             yield from (f"*{cell(group.title or '')}*", "")
         yield from table(("option", "what it does"), rows)
     if parser.epilog:
-        yield from ("```text", parser.epilog.strip(), "```", "")
+        yield from ("```text", parser.epilog.strip().replace("%(prog)s", title), "```", "")
     for name, each in below.items():
         yield from _section(f"{title} {name}", each, level + 1)
 

@@ -65,7 +65,7 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Multi-head attention of text tokens to image tokens."""
 
-    attend = staticmethod(attend)  # an instance may have another way of the same (`explain.maps.watching`)
+    kernel = staticmethod(attend)  # an instance may have another way of the same (`explain.maps.watching`)
 
     def __init__(self, width: int, image_width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class CrossAttention(nn.Module):
         k, v = rearrange(kv, "m k (part h d) -> part m h k d", part=2, h=self.heads)
         # Attend, and merge the heads to (n, L, D).
         p = self.dropout if self.training else 0.0
-        attended = self.attend(q, k, v, mask, p)
+        attended = self.kernel(q, k, v, mask, p)
         attended = rearrange(attended, "m h (each l) d -> (m each) l (h d)", each=texts // m)
         return self.out(attended if packing is None else packing.unpad(attended))  # type: ignore[no-any-return]
 

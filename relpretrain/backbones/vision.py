@@ -115,7 +115,7 @@ class ViT(nn.Module):
 class RegionBlock(Block):
     """timm's block, which also takes whole images and the visible tokens of regions, laid flat, and keeps less."""
 
-    attend = staticmethod(F.scaled_dot_product_attention)  # an instance may have another way of the same
+    kernel = staticmethod(F.scaled_dot_product_attention)  # an instance may have another way of the same
 
     def forward(  # type: ignore[override]
         self, x: Tensor, whole: int | None = None, packing: Packing | None = None, mask: Tensor | None = None
@@ -133,7 +133,7 @@ class RegionBlock(Block):
         attention: Any = self.attn
         heads, qkv = attention.num_heads, linear_of(self.norm1, x, attention.qkv)
         if whole is None or packing is None:
-            return attention.proj(_attend_rows(qkv, mask, heads, self.attend).view(x.shape))  # type: ignore[no-any-return]
+            return attention.proj(_attend_rows(qkv, mask, heads, self.kernel).view(x.shape))  # type: ignore[no-any-return]
         images, regions = torch.split(qkv, [len(x) - len(packing.row), len(packing.row)])
         seen = [_attend_rows(*group, heads) for group in packing.grouped.split(packing.grouped.spread(regions))]
         seen = [packing.grouped.collect(torch.cat(seen))] if seen else []
@@ -143,11 +143,11 @@ class RegionBlock(Block):
 
 
 def _attend_rows(
-    qkv: Tensor, mask: Tensor | None, heads: int, attend: Callable[..., Tensor] = F.scaled_dot_product_attention
+    qkv: Tensor, mask: Tensor | None, heads: int, kernel: Callable[..., Tensor] = F.scaled_dot_product_attention
 ) -> Tensor:
     """Attention within rows of queries, keys and values (n, L, 3 D), to flat tokens (n * L, D)."""
     q, k, v = rearrange(qkv, "n l (part h d) -> part n h l d", part=3, h=heads)
-    return rearrange(attend(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
+    return rearrange(kernel(q, k, v, attn_mask=mask), "n h l d -> (n l) (h d)")
 
 
 def _drop(path: nn.Module, x: Tensor, whole: int | None, packing: Packing | None) -> Tensor:

@@ -166,7 +166,7 @@ def test_a_trial_has_other_settings_and_dials(preset, tmp_path, monkeypatch):
     assert command.main(["--preset", "cpu", "--out", str(tmp_path), *trial]) == 2  # nothing was trained, so no page
     assert found[0].worlds == {"main": {**FEW, "label_noise": 0.1}}
     made = []
-    monkeypatch.setattr(runs, "train", lambda run, recipe, world: made.append(recipe))
+    monkeypatch.setattr(runs, "train", lambda run, recipe, *rest: made.append(recipe))
     runs.make_world(found[0], "main", SEED, tmp_path)
     runs.train_run(found[0], RUNS[0], tmp_path)
     assert made[0]["data"]["mask_fraction"] == 0.5

@@ -30,7 +30,7 @@ def test_maps_of_a_vit_are_those_of_a_loop(kind, tokenizer, picture, monkeypatch
         return kept[-1] @ v
 
     for text, own in zip(TEXTS, found, strict=True):
-        monkeypatch.setattr(block, "attend", keep, raising=False)
+        monkeypatch.setattr(block, "kernel", keep, raising=False)
         score = similarity(loaded, loaded.preprocess.images([picture]), text)
         score.backward()
         monkeypatch.undo()
@@ -39,7 +39,7 @@ def test_maps_of_a_vit_are_those_of_a_loop(kind, tokenizer, picture, monkeypatch
         assert own.score == pytest.approx(score.item(), rel=1e-4)
         assert own.map.max() > 0
         torch.testing.assert_close(own.map.flatten(), wanted, rtol=2e-4, atol=1e-6)
-    assert not any("attend" in vars(m) for m in loaded.backbone.modules())
+    assert not any("kernel" in vars(m) for m in loaded.backbone.modules())
 
 
 def test_of_a_swin_it_is_each_patchs_share(tokenizer, picture):

@@ -82,14 +82,14 @@ def test_the_model_stays_as_it_was(loaded, picture, monkeypatch):
     modes = [m.training for m in model.modules()]
     hooks = {name: len(value) for m in model.modules() for name, value in vars(m).items() if name.endswith("hooks")}
     kernels = []
-    own = CrossAttention.attend
-    monkeypatch.setattr(CrossAttention, "attend", staticmethod(lambda *given: kernels.append(1) or own(*given)))
+    own = CrossAttention.kernel
+    monkeypatch.setattr(CrossAttention, "kernel", staticmethod(lambda *given: kernels.append(1) or own(*given)))
     text_maps(loaded, picture, TEXTS)
     assert len(kernels) == len(model.fusion.layers) - 1  # all other layers have used theirs
     assert [m.training for m in model.modules()] == modes
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert {n: len(v) for m in model.modules() for n, v in vars(m).items() if n.endswith("hooks")} == hooks
-    assert not any("attend" in vars(m) for m in model.modules())
+    assert not any("kernel" in vars(m) for m in model.modules())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
     # Likewise where it fails.
@@ -97,7 +97,7 @@ def test_the_model_stays_as_it_was(loaded, picture, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         text_maps(loaded, picture, TEXTS)
     assert [m.training for m in model.modules()] == modes
-    assert not any("attend" in vars(m) for m in model.modules())
+    assert not any("kernel" in vars(m) for m in model.modules())
 
 
 def test_frozen_weights_other_modes_and_types_change_nothing(loaded, picture):

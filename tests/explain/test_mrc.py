@@ -56,9 +56,9 @@ def test_maps_are_the_positive_gain_of_that_logit(with_mrc, picture, graph):
         kept[-1].retain_grad()
         return kept[-1] @ v
 
-    model.fusion.layers[1].cross.attend = keep
+    model.fusion.layers[1].cross.kernel = keep
     logits = head_logits(with_mrc, picture, SceneGraph(graph.entities, (relation,)))
-    del model.fusion.layers[1].cross.attend
+    del model.fusion.layers[1].cross.kernel
     logits[0, with_mrc.vocabulary.index("on")].backward()
     found = (kept[0] * kept[0].grad.clamp(min=0)).mean(1)  # (entities, tokens, visible), the visible patch after [CLS]
     for entity, place, map_ in ((0, (0, 0), own.subject), (1, (3, 3), own.object)):

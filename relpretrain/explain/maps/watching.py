@@ -80,11 +80,11 @@ def watched(backbone: Encoders, layer: nn.Module) -> Iterator[Watched]:
     """
     seen = Watched()
     with evaluating(backbone):
-        layer.attend = cast(Any, seen)
+        layer.kernel = cast(Any, seen)
         try:
             yield seen
         finally:
-            del layer.attend
+            del layer.kernel
 
 
 @contextmanager

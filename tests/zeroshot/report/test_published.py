@@ -96,7 +96,7 @@ def test_published_tables_name_rows_and_protocols_of_the_tasks():
 
 
 NONE = {"aro", "sugarcrepe_pp", "rocketscience", "hard_positives", "snare", "docci", "predcls", "graphs", "half_truth"}
-NONE |= {"hico_relations", "open_images_relations"}
+NONE |= {"hico_relations", "open_images_relations", "grounding"}
 """Tasks of which no figure could be read at its source, or none that may stand beside ours."""
 
 
