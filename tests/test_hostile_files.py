@@ -19,7 +19,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("text", [BOMB, "a: &a [*a]\n", "a: &a {b: *a}\n", "[" * 5000])
+@pytest.mark.parametrize("text", [BOMB, "a: &a [*a]\n", "a: &a {b: *a}\n", "[" * 1000])
 def test_recipes_that_unpack_without_end_are_refused(tmp_path, text):
     path = tmp_path / "r.yaml"
     path.write_text(text)

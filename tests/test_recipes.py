@@ -76,7 +76,11 @@ def test_every_preset_of_foils_has_a_recipe():
         assert ("itc" in objectives[name]) == (not in_place_of_itc), name
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+TRAINED = [path for path in RECIPES if path.stem not in ("foils_tsvlc", "foils_fsc_clip")]
+"""These two are `foils_negclip` and `foils_sgvl` with other presets and numbers, which the test above reads."""
+
+
+@pytest.mark.parametrize("recipe", TRAINED, ids=lambda path: path.stem)
 def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content = yaml.safe_load(recipe.read_text())

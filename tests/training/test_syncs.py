@@ -94,8 +94,13 @@ def waits(monkeypatch, name, stream, device, micro_batch=None):
     return log.found
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", BACKBONES)
+OF_TEXTS = ("captions with foils and units", "graphs outside the vocabulary")
+"""What these have beside the others does not reach the image encoder: one encoder of X-VLM is enough."""
+
+
+@pytest.mark.parametrize(
+    ("name", "stream"), [(n, s) for n in BACKBONES for s in STREAMS if n != "xvlm, swin" or s not in OF_TEXTS]
+)
 def test_no_step_waits_for_the_device(monkeypatch, name, stream):
     assert waits(monkeypatch, name, stream, "cuda") == []
 

@@ -76,7 +76,7 @@ def watched(backbone: Encoders, layer: nn.Module) -> Iterator[Watched]:
 
     Args:
         backbone: The model.
-        layer: One of its modules that has `attend`, see `fusion_layer` and `image_block`.
+        layer: One of its modules that has `kernel`, see `fusion_layer` and `image_block`.
     """
     seen = Watched()
     with evaluating(backbone):
