@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,12 @@ def is_sharded(module: Any) -> bool:
 def rank() -> int:
     """Rank of this process, 0 without a process group."""
     return dist.get_rank() if is_distributed() else 0
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of a run, as its launcher says: asked before there is a process group."""
+    number = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    return number == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def world_size() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,28 +64,27 @@ class ProgressLine(ProgressBar):
             return
         if self._log is not None:
             self._log.listeners.append(lambda: self._logged(trainer))
-        if self._in_place:
-            live = Live(
-                console=self._console,
-                auto_refresh=False,
-                redirect_stdout=sys.stdout.isatty(),
-                redirect_stderr=sys.stderr.isatty(),
-            )
-            self._live = self._open.enter_context(live)
-            self._open.enter_context(lightning_says_to(sys.stderr))  # above the rows, as all that is printed now
+        self._begin()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Move the bar."""
         self._show(trainer)
 
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin to show, where validation is all that is done."""
+        if self._enabled and self._live is None and trainer.state.fn == "validate":
+            self._begin()
+
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Say that it validates."""
-        self._show(trainer, f"validating, batch {batch_idx + 1}")
+        self._show(trainer, f"validating, {_of('batch', batch_idx + 1, trainer.num_val_batches[dataloader_idx])}")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """List the losses of the validation."""
+        """List the losses of the validation; Lightning does so itself where nothing else was done."""
+        if trainer.state.fn == "validate":
+            self._end()
         losses = [(n.removeprefix("val/"), float(v)) for n, v in trainer.callback_metrics.items() if n[:4] == "val/"]
         if not self._enabled or not losses or trainer.state.fn != "fit" or trainer.sanity_checking:
             return
@@ -98,11 +98,25 @@ class ProgressLine(ProgressBar):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave the last state standing."""
         self._show(trainer, now=True)
-        self._open.close()
-        self._live = None
+        self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Give the terminal back."""
+        self._end()
+
+    def _begin(self) -> None:
+        """Keep rows in place, if there is a terminal to keep them on."""
+        if self._in_place:
+            live = Live(
+                console=self._console,
+                auto_refresh=False,
+                redirect_stdout=sys.stdout.isatty(),
+                redirect_stderr=sys.stderr.isatty(),
+            )
+            self._live = self._open.enter_context(live)
+            self._open.enter_context(lightning_says_to(sys.stderr))  # above the rows, as all that is printed now
+
+    def _end(self) -> None:
         self._open.close()
         self._live = None
 
@@ -123,7 +137,10 @@ class ProgressLine(ProgressBar):
         if self._live is None or (not now and time.monotonic() - self._shown < _REFRESH_SECONDS):
             return
         self._shown = time.monotonic()
-        lines: list[Text] = [self._bar(trainer, [doing] if doing else self._pace(trainer))]
+        if trainer.state.fn == "validate":
+            lines = [Text(doing, no_wrap=True, overflow="crop")]
+        else:
+            lines = [self._bar(trainer, [doing] if doing else self._pace(trainer))]
         lines += [Text(row, no_wrap=True, overflow="crop") for row in rows(_spoken(self._losses), self._width)]
         self._live.update(Group(*lines), refresh=True)
 
@@ -205,7 +222,12 @@ def _spoken(values: Mapping[str, float]) -> list[str]:
 
 
 def _step(trainer: Any) -> str:
-    return f"step {trainer.global_step}" + (f"/{trainer.max_steps}" if trainer.max_steps > 0 else "")
+    return _of("step", trainer.global_step, trainer.max_steps)
+
+
+def _of(what: str, number: int, total: float) -> str:
+    """Such as "step 3/10", without the total where there is none: -1 or infinite."""
+    return f"{what} {number}" + (f"/{total}" if 0 < total < math.inf else "")
 
 
 def _rate(value: float) -> str:

@@ -109,6 +109,25 @@ def test_what_goes_to_a_file_is_not_drawn_on_the_terminal(tmp_path, capsys):
     assert capsys.readouterr().err.count("some thread") == 4
 
 
+def test_validation_alone_is_shown_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("relpretrain.training.progress._REFRESH_SECONDS", 0)
+    file = io.StringIO()
+    line = ProgressLine(Console(file=file, force_terminal=True, width=80, legacy_windows=False, color_system=None))
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[line],
+        limit_val_batches=3,
+    )
+    trainer.validate(module(), loader(), verbose=False)
+    written = file.getvalue()
+    assert "validating, batch 2/3" in written
+    assert [row for row in screen(written) if row] == ["validating, batch 3/3"]  # one row, which stays in its place
+    assert written.rstrip("\n").endswith("\x1b[?25h")
+
+
 def test_rows_break_between_parts_and_cut_what_is_wider():
     assert rows(["aaa", "bb", "cc"], 7) == ["aaa  bb", "cc"]
     assert rows(["aaa", "bb"], 5, "  ") == ["aaa", "  bb"]

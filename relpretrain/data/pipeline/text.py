@@ -20,8 +20,10 @@ from tokenizers import BertWordPieceTokenizer
 from tokenizers import Tokenizer as BackendTokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from relpretrain.distributed import is_first_process
 from relpretrain.identity import number_of_bytes
 from relpretrain.reading import mend, read_lines
+from relpretrain.showing import say
 from relpretrain.types import IGNORE, TextBatch
 
 SPECIAL_TOKENS = {
@@ -150,6 +152,7 @@ def _from_hub(name: str) -> Any:
             f"The tokenizer {name!r} is neither a folder nor in the local cache, and huggingface.co cannot be reached. "
             "Give a folder with tokenizer.json or vocab.txt, or download the tokenizer beforehand."
         )
+    say_download("tokenizer", name)
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -170,6 +173,12 @@ def hub_is_reachable() -> bool:
         return isinstance(error.reason, ssl.SSLError)
     except OSError:
         return False
+
+
+def say_download(what: str, name: str) -> None:
+    """Say once, for all processes, what is fetched from the hub: it may take minutes."""
+    if is_first_process():
+        say(f"Downloading the {what} {name!r} from {os.environ.get('HF_ENDPOINT', 'huggingface.co')}.", error=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.distributed import is_first_process
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import find_recipe, recipe_paths
 from relpretrain.showing.help import ExampleFormatter, example
@@ -189,7 +189,7 @@ class RelationCLI(LightningCLI):
         folder = Path(self._get(self.config_init, "run"))
         fits = self.subcommand == "fit"
         lasting = fits and not given.get("fast_dev_run")
-        if lasting and _is_first():
+        if lasting and is_first_process():
             held = RunFolder(folder, bool(self._get(self.config_init, "overwrite")))
         if not fits:
             self.save_config_callback = None  # the folder keeps the settings, and the metrics, of training
@@ -213,7 +213,7 @@ class RelationCLI(LightningCLI):
             go_on = f"relpretrain fit --run={folder} --ckpt_path=auto"
             callbacks += [LastCheckpoint(folder / CHECKPOINTS), Preemption(folder / CHECKPOINTS / LAST, go_on), Peers()]
             callbacks.append(DataRecord(folder))
-            callbacks += [held] if _is_first() else []
+            callbacks += [held] if is_first_process() else []
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
         if given.get("enable_model_summary") is not False:
@@ -311,12 +311,6 @@ def _asks(arguments: list[str]) -> bool:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _is_first() -> bool:
-    """Whether this is the first process of a run; asked before a trainer knows, of those that start processes."""
-    number = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
-    return number == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _merged(arguments: list[str]) -> dict[str, Any]:

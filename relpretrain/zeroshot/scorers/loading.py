@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.pipeline.text import hub_is_reachable
+from relpretrain.data.pipeline.text import hub_is_reachable, say_download
 
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError)
 
@@ -32,6 +32,7 @@ def from_hub(cls: Any, name: str, what: str, **arguments: Any) -> Any:
             f"The {what} {name!r} is neither a folder nor in the local cache, and the hub cannot be reached. Give a "
             "folder, or download it beforehand."
         )
+    say_download(what, name)
     try:
         return cls.from_pretrained(name, trust_remote_code=False, **arguments)
     except _FAILURES as error:

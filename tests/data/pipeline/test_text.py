@@ -172,6 +172,20 @@ def test_an_absent_folder_is_told_at_once():
     assert time.monotonic() - start < 1
 
 
+@pytest.mark.parametrize(("rank", "times"), [("0", 1), ("1", 0)])
+def test_what_is_downloaded_is_said_once(monkeypatch, capsys, rank, times):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("relpretrain.data.pipeline.text.hub_is_reachable", lambda: True)
+
+    def from_pretrained(name, local_files_only=False, **options):
+        raise OSError("not in the cache" if local_files_only else "no such repository")
+
+    monkeypatch.setattr("relpretrain.data.pipeline.text.AutoTokenizer.from_pretrained", from_pretrained)
+    with pytest.raises(ValueError, match="no such repository"):
+        load_tokenizer("bert-base-uncased")
+    assert capsys.readouterr().err.count("Downloading the tokenizer 'bert-base-uncased' from huggingface.co") == times
+
+
 def test_an_unreachable_hub_is_told(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=r"'no-such-tokenizer' .* cannot be reached. Give a folder"):
