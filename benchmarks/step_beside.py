@@ -101,7 +101,12 @@ def _row(args: argparse.Namespace, kind: Kind, path: Path, folder: Path, home: P
         one = stack.enter_context(worker("step_official.py", [path, home], theirs))
         other = stack.enter_context(worker("step_worker.py", [home], ours))
         taken = [(one.ask({"do": "train", "batch": b}), other.ask({"do": "train", "batch": a})) for a, b in files]
+        last, their_last = files[-1]
+        live = [
+            side.ask({"do": "live", "batch": batch})["live_mb"] for side, batch in ((one, their_last), (other, last))
+        ]
     row: Row = {"row": kind.title, "turns": args.turns, **kind._asdict()}
+    row |= {"official_live_mb": live[0], "live_mb": live[1], "live_mb_ratio": live[1] / live[0]}
     for unit in ("cpu_s", "wall_s", "peak_mb"):
         of = taken[1:]  # the first step warms up, and makes AdamW's states
         row[f"official_{unit}"], row[unit] = (statistics.median(pair[i][unit] for pair in of) for i in (0, 1))
@@ -177,7 +182,8 @@ def _saved(what: Any, folder: Path) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"{row['row']}: CPU {row['cpu_s_ratio'][0]:.2f}, memory {row['peak_mb_ratio'][0]:.2f}"
+    memory = f"memory {row['peak_mb_ratio'][0]:.2f}, of tensors {row['live_mb_ratio']:.2f}"
+    return f"{row['row']}: CPU {row['cpu_s_ratio'][0]:.2f}, {memory}"
 
 
 def table(rows: list[Row], args: argparse.Namespace) -> str:
@@ -188,6 +194,7 @@ def table(rows: list[Row], args: argparse.Namespace) -> str:
 
     unit = "wall_s" if args.device.startswith("cuda") else "cpu_s"
     header = ["step", "official s", "our s", "official / ours", "official MB", "our MB", "ours / official"]
+    header += ["official tensors MB", "our tensors MB", "ours / official"]
     listed = [
         [
             row["row"],
@@ -197,6 +204,9 @@ def table(rows: list[Row], args: argparse.Namespace) -> str:
             f"{row['official_peak_mb']:,.0f}",
             f"{row['peak_mb']:,.0f}",
             spread(row["peak_mb_ratio"]),
+            f"{row['official_live_mb']:,.0f}",
+            f"{row['live_mb']:,.0f}",
+            f"{row['live_mb_ratio']:.2f}",
         ]
         for row in rows
     ]

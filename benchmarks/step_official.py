@@ -18,6 +18,7 @@ import torch.distributed as dist
 import transformers
 from torch import nn
 
+from benchmarks.step_live import live_mb
 from benchmarks.step_worker import measure, serve
 
 MARKS = {"ALBEF": ("models/model_pretrain.py", "class ALBEF"), "X-VLM": ("models/xvlm.py", "class XVLMBase")}
@@ -58,6 +59,8 @@ class Official:
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """Take one step, the optimizer's included, and tell what it took."""
         given = {name: value.to(self.device) for name, value in torch.load(order["batch"]).items()}
+        if order["do"] == "live":
+            return {"live_mb": live_mb(lambda: self._train(given), self.model, self.optimizer)}
         return measure(lambda: self._train(given), self.device)
 
     def _train(self, given: dict[str, torch.Tensor]) -> None:

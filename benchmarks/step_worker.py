@@ -98,6 +98,11 @@ class Side:
             return self._objectives(batch)
         if order["do"] == "train":
             return measure(lambda: self._train(batch), self.device)
+        if order["do"] == "live":
+            from benchmarks.step_live import live_mb  # which an older side has not
+
+            assert self.optimizer is not None
+            return {"live_mb": live_mb(lambda: self._train(batch), self.module, self.optimizer)}
         return measure(lambda: self._step(batch), self.device)
 
     def _train(self, batch: Any) -> None:

@@ -88,6 +88,9 @@ def test_ratios_are_those_of_turns_and_the_first_step_is_left_out(batches, tmp_p
             asked.append((script, paths[0], what))
 
         def ask(self, order):
+            if order["do"] == "live":
+                assert self.ours == (torch.load(order["batch"], weights_only=False).__class__.__name__ == "RegionBatch")
+                return {"live_mb": 30 if self.ours else 120}
             assert order["do"] == "train"
             seconds, memory = next(self.answers)
             return {"cpu_s": seconds, "wall_s": seconds, "peak_mb": memory}
@@ -101,6 +104,7 @@ def test_ratios_are_those_of_turns_and_the_first_step_is_left_out(batches, tmp_p
     (row,) = step_beside.compare(args, tmp_path, Path("/here"), worker)
     assert row["cpu_s_ratio"] == [2.25, 1.5, 3]
     assert row["peak_mb_ratio"] == [0.375, 0.25, 0.5]
+    assert row["live_mb_ratio"] == 0.25
     assert [(script, str(path)) for script, path, _ in asked] == [
         ("step_official.py", "/there"),
         ("step_worker.py", "/here"),
