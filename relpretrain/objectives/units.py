@@ -13,7 +13,6 @@ from relpretrain.features import Features, View, full_precision
 from relpretrain.objectives.base import Objective, served
 from relpretrain.objectives.contrastive import contrastive_losses
 from relpretrain.objectives.foils import pair_losses
-from relpretrain.objectives.negatives import same_pair
 from relpretrain.scene_graph.foils import GRAPH_KINDS, check_kinds
 from relpretrain.types import Backbone, Batch, CaptionBatch, GraphBatch, ObjectiveOutput, Pairs, Units
 
@@ -30,8 +29,8 @@ def unit_losses(
 ) -> Tensor:
     """Contrastive losses of units: an image tells its unit from others' and from the unit's own foil (CS-CLIP).
 
-    Of unit k of an image the others are the units k of all other images; units of one text are no negatives of each
-    other, for "man on street" is true of many images.
+    Of unit k of an image the others are the units k of all other images. "Man on street" is true of many images: a text
+    that is a unit of an image, whichever, is no negative of it.
 
     Args:
         image: Embeddings of this process's u units' images, (u, dim).
@@ -46,14 +45,32 @@ def unit_losses(
     Returns:
         (u,) means of the losses from image to texts and from text to images, in fp32.
     """
-    excluded = same_pair(identities[0], identities[1], key_identities[0], key_identities[1])  # (u, U)
-    excluded = excluded | (identities[2][:, None] != key_identities[2])
-    excluded = excluded.scatter(1, positive[:, None], False)
+    (image_ids, text_keys, slots), (key_ids, key_keys, key_slots) = identities, key_identities
+    own = (image_ids[:, None] == key_ids) | (slots[:, None] != key_slots)  # (u, U)
+    said, says = units_said((image_ids, text_keys), (key_ids, key_keys))
+    not_text, not_image = (x.scatter(1, positive[:, None], False) for x in (own | said, own | says))
     cosine, found = own_foil
     to_texts = torch.cat([image @ keys[1].T, cosine[:, None]], dim=1) / temperature  # (u, U + 1)
     to_images = text @ keys[0].T / temperature  # (u, U)
-    from_image = contrastive_losses(to_texts, positive, torch.cat([excluded, ~found[:, None]], dim=1))
-    return (from_image + contrastive_losses(to_images, positive, excluded)) / 2
+    from_image = contrastive_losses(to_texts, positive, torch.cat([not_text, ~found[:, None]], dim=1))
+    return (from_image + contrastive_losses(to_images, positive, not_image)) / 2
+
+
+def units_said(rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Which texts are true of which images, as far as the batch's units tell.
+
+    Args:
+        rows: Identity of the image and of the text of each of u units, (u,) each.
+        columns: The same of the joint batch's U units, (U,) each.
+
+    Returns:
+        Whether the text of a column is said of a row's image, and whether a row's text is said of a column's image,
+        (u, U) each.
+    """
+    (image_ids, text_keys), (key_ids, key_keys) = rows, columns
+    own, same = image_ids[:, None] == key_ids, text_keys[:, None] == key_keys  # (u, U)
+    said = own.float() @ (key_keys[:, None] == key_keys).float() > 0
+    return said, same.float() @ (key_ids[:, None] == key_ids).float() > 0
 
 
 class RelationUnits(Objective):

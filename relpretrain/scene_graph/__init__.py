@@ -7,7 +7,14 @@ from relpretrain.scene_graph.geometry import Box, holds
 from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
 from relpretrain.scene_graph.pairs import all_pairs
-from relpretrain.scene_graph.verbalise import choose_relations, triplet_meaning, triplet_text, verbalise, verbalised
+from relpretrain.scene_graph.verbalise import (
+    choose_relations,
+    claim_meaning,
+    triplet_meaning,
+    triplet_text,
+    verbalise,
+    verbalised,
+)
 from relpretrain.scene_graph.vocabulary import RelationVocabulary
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "SceneGraph",
     "all_pairs",
     "choose_relations",
+    "claim_meaning",
     "coverage",
     "coverage_lines",
     "fit_box",

@@ -29,10 +29,17 @@ def triplet_meaning(graph: SceneGraph, relation: Relation, read: Callable[[str],
         relation: One of its relations.
         read: What a reader makes of a text; of two texts the meaning is the lesser reading.
     """
-    text, inverse = triplet_text(graph, relation), evident_inverse(relation.relation.lower())
+    subject, object_ = graph.entities[relation.subject].label, graph.entities[relation.object].label
+    return claim_meaning((subject, relation.relation, object_), read)
+
+
+def claim_meaning(claim: tuple[str, str, str], read: Callable[[str], Any] = str) -> Any:
+    """The same of a subject, relation and object in words, which may be false, as those of a foil."""
+    subject, relation, object_ = claim
+    text, inverse = " ".join(" ".join(claim).split()), evident_inverse(relation.lower())
     if inverse is None:
         return read(text)
-    return min(read(text), read(triplet_text(graph, Relation(relation.object, inverse, relation.subject))))
+    return min(read(text), read(" ".join(f"{object_} {inverse} {subject}".split())))
 
 
 def verbalise(

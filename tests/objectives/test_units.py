@@ -31,13 +31,15 @@ def cross_entropy(own, others):
 def naive_units(batch, model):
     image, text, foil, images, keys, t = embedded(batch, model)
     slot, of = batch.units.slot.tolist(), batch.units.foils.of.tolist()
+    said = {owner: {k for k, image in zip(keys, images, strict=True) if image == owner} for owner in images}
     total = 0.0
     for i in range(len(slot)):
-        others = [j for j in range(len(slot)) if slot[j] == slot[i] and images[j] != images[i] and keys[j] != keys[i]]
+        others = [j for j in range(len(slot)) if slot[j] == slot[i] and images[j] != images[i]]
         own = float(image[i] @ text[i]) / t
-        texts = [float(image[i] @ text[j]) / t for j in others]
+        texts = [float(image[i] @ text[j]) / t for j in others if keys[j] not in said[images[i]]]
         foils = [float(image[i] @ foil[f]) / t for f, row in enumerate(of) if row == i]
-        total += cross_entropy(own, texts + foils) + cross_entropy(own, [float(text[i] @ image[j]) / t for j in others])
+        rivals = [float(text[i] @ image[j]) / t for j in others if keys[i] not in said[images[j]]]
+        total += cross_entropy(own, texts + foils) + cross_entropy(own, rivals)
     return total / (2 * len(slot))
 
 
@@ -64,13 +66,23 @@ def naive_positives(batch, model, allowed=lambda slot: True):
     return (sum(by_image) / len(by_image) + sum(by_text) / len(by_text)) / 2
 
 
-def collision(batch):
+def collision(batch, row=2):
     """A unit of image 1 that is true of image 0 as well."""
-    batch.units.pairs.text_keys[3] = batch.units.pairs.text_keys[0]
+    batch.units.pairs.text_keys[row] = batch.units.pairs.text_keys[0]
     return batch
 
 
-@pytest.mark.parametrize("change", [lambda b: b, collision], ids=["as it is", "one text of two images"])
+def elsewhere(batch):
+    """The same, at another place among the image's units: each is still no negative of the other's image."""
+    assert batch.units.slot[0] != batch.units.slot[3]
+    return collision(batch, row=3)
+
+
+CHANGES = {"as it is": lambda b: b, "one text of two images": collision, "at another place": elsewhere}
+changed = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+
+
+@changed
 def test_units_equal_a_loop(change):
     batch, model = change(with_units(captions(4))), StandIn()
     output = RelationUnits(itm=0.0, weight=0.5)(features(batch, model))
@@ -78,7 +90,7 @@ def test_units_equal_a_loop(change):
     assert output.count == 6
 
 
-@pytest.mark.parametrize("change", [lambda b: b, collision], ids=["as it is", "one text of two images"])
+@changed
 def test_several_positives_equal_a_loop(change):
     batch, model = change(with_units(captions(4))), StandIn()
     output = MultiPositive()(features(batch, model))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relpretrain.scene_graph import Relation, SceneGraph, triplet_text
+from relpretrain.scene_graph import Relation, SceneGraph
 from relpretrain.scene_graph.foils import (
     GRAPH_KINDS,
     KINDS,
@@ -17,10 +17,12 @@ from relpretrain.scene_graph.foils import (
     SWAPS,
     WORDS,
     Foil,
+    Statement,
     Tagger,
     Witness,
     WordRules,
     caption_foils,
+    claim_of,
     graph_kinds,
     read_caption,
     triplet_foils,
@@ -31,17 +33,21 @@ TRIES = 8
 
 
 class TripletFoil(NamedTuple):
-    """A verbalised graph in which one triplet is false."""
+    """A verbalised graph in which one triplet is false: what it claims, and its place among the texts."""
 
     texts: list[str]
     kind: str
+    place: int
+    claim: Statement
 
 
 class Unit(NamedTuple):
-    """A short true text of an image, and a false one like it, if there is any."""
+    """A short true text of an image, and a false one like it, if there is any; of triplets also what they claim."""
 
     text: str
     foil: str | None
+    claim: Statement | None = None
+    foil_claim: Statement | None = None
 
 
 @dataclass
@@ -94,26 +100,28 @@ class FoilWriter:
             for place in rng.permutation(len(texts)).tolist():
                 foil = self._first(graph, told[texts[place]], kinds, rng, names, witness)
                 if foil is not None and foil.kind not in {other.kind for other in found}:
-                    found.append(TripletFoil([*texts[:place], foil.text, *texts[place + 1 :]], foil.kind))
+                    assert foil.claim is not None  # it is of a triplet
+                    told_falsely = [*texts[:place], foil.text, *texts[place + 1 :]]
+                    found.append(TripletFoil(told_falsely, foil.kind, place, foil.claim))
                     break
         return found
 
     def units_of_graph(self, graph: SceneGraph, count: int, rng: np.random.Generator) -> list[Unit]:
         """Up to `count` triplets of a graph in words, each with a foil, those that have one first."""
-        witness, found = Witness(graph, words=self.words), dict[str, str | None]()
+        witness, found = Witness(graph, words=self.words), dict[str, Unit]()
         names = [*NOUNS, *(e.label for e in graph.entities)] if self.names is None else self.names
-        without: dict[str, str | None] = {}
+        without: dict[str, Unit] = {}
         for index in rng.permutation(len(graph.relations))[: count + TRIES].tolist():
-            text = triplet_text(graph, graph.relations[index])
-            if len(found) == count or text in found:
+            true = claim_of(graph, graph.relations[index])
+            if len(found) == count or true.text in found:
                 continue
             made = (self._first(graph, graph.relations[index], w, rng, names, witness) for w in self._ways(rng))
             foil = next((foil for foil in made if foil is not None), None)
             if foil is None:
-                without.setdefault(text, None)
+                without.setdefault(true.text, Unit(true.text, None, true))
             else:
-                found[text] = foil.text
-        return [Unit(*item) for item in [*found.items(), *without.items()][:count]]
+                found[true.text] = Unit(true.text, foil.text, true, foil.claim)
+        return [*found.values(), *without.values()][:count]
 
     def units_of_captions(
         self, captions: Sequence[str], graph: SceneGraph, count: int, rng: np.random.Generator

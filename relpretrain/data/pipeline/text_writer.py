@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from relpretrain.data.pipeline.foils import FoilWriter, Unit
+from relpretrain.data.pipeline.foils import FoilWriter, TripletFoil, Unit
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import Masked, TextEncoder, Tokens, mask_words, token_identity
 from relpretrain.data.sampling.stream import Stream, with_defaults
@@ -22,11 +22,12 @@ from relpretrain.scene_graph import (
     SceneGraph,
     all_pairs,
     choose_relations,
+    claim_meaning,
     triplet_meaning,
     verbalised,
 )
 from relpretrain.scene_graph.blocks import block_text, draw_blocks
-from relpretrain.scene_graph.foils import GRAPH_KINDS, Mirrored, build_tagger, mirrored, word_rules
+from relpretrain.scene_graph.foils import GRAPH_KINDS, Mirrored, Statement, build_tagger, mirrored, word_rules
 from relpretrain.scene_graph.positions import with_positions
 from relpretrain.types import Normalisation
 
@@ -137,11 +138,12 @@ class TextWriter:
         example.texts = [self._text(text, rng, ending=ending)]
         if self._foils is not None:
             foils = self._foils.of_caption(text, sample.graph, rng)
-            example.foils = self._distinct(example.texts[0], [(self.encoder.caption(f, ending), k) for f, k in foils])
+            plain = [(self._plain(self.encoder.caption(foil, ending)), kind) for foil, kind in foils]
+            example.foils = self._distinct(example.texts[0], plain)
         if self._units is not None:
             count = self.stream.units_per_image or 0
             found = self._units.units_of_captions(sample.captions, sample.graph, count, rng)
-            example.units = self._short(found, self.encoder.caption)
+            example.units = self._short(found, lambda text, _: self._plain(self.encoder.caption(text)))
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         entities = [entity for entity in sample.graph.entities if entity.box is not None]
@@ -179,12 +181,18 @@ class TextWriter:
         weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
         example.texts = [self._told(spoken, told, blocks, weight, rng)]
         if self._foils is not None:
-            foils = ((foil.kind, [*foil.texts, *blocks]) for foil in self._foils.of_triplets(spoken, told, rng))
-            fitting = [(self.encoder.triplets(texts), kind) for kind, texts in foils if self.encoder.fits(texts)]
-            example.foils = self._distinct(example.texts[0], fitting)
+            meanings, made = self._meanings(spoken, told), self._foils.of_triplets(spoken, told, rng)
+            example.foils = self._distinct(
+                example.texts[0],
+                [
+                    (self._claimed([*foil.texts, *blocks], self._with(meanings, foil), blocks), foil.kind)
+                    for foil in made
+                    if self.encoder.fits([*foil.texts, *blocks])
+                ],
+            )
         if self._units is not None:
             found = self._units.units_of_graph(spoken, self.stream.units_per_image or 0, rng)
-            example.units = self._short(found, lambda text: self.encoder.triplets([text]), self.encoder.fits)
+            example.units = self._short(found, self._claim)
         rows: dict[int, int] = {}
         for subject, name, object_, confidence in self._triplets(graph, rng):
             first, second = (rows.setdefault(i, len(rows)) for i in (subject, object_))
@@ -210,12 +218,30 @@ class TextWriter:
         rng: np.random.Generator,
     ) -> Text:
         """A verbalised graph as a text, with sentences of blocks at its end."""
-        tokens = self.encoder.triplets([*told, *blocks])
-        masked = mask_words(tokens, self.mask_fraction, rng, self.encoder.tokenizer)
-        meanings = {triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()}
-        same = sorted(meanings | {self.encoder.ids(text) for text in blocks})  # whatever the order and the direction
+        text = self._claimed([*told, *blocks], self._meanings(graph, told), blocks)
+        masked = mask_words(text.tokens, self.mask_fraction, rng, self.encoder.tokenizer)
+        return text._replace(masked=masked, weight=weight)
+
+    def _meanings(self, graph: SceneGraph, told: Mapping[str, Relation]) -> list[tuple[int, ...]]:
+        """What each triplet says, from whichever side it is told, as token ids."""
+        return [triplet_meaning(graph, relation, self.encoder.ids) for relation in told.values()]
+
+    def _with(self, meanings: Sequence[tuple[int, ...]], foil: TripletFoil) -> list[tuple[int, ...]]:
+        """The same with a foil in the place of one of them."""
+        return [*meanings[: foil.place], claim_meaning(foil.claim, self.encoder.ids), *meanings[foil.place + 1 :]]
+
+    def _claimed(self, texts: Sequence[str], meanings: Iterable[tuple[int, ...]], blocks: Sequence[str] = ()) -> Text:
+        """Triplets as a text, true or false, that has one identity in whatever order and from whichever side told."""
+        same = sorted({*meanings, *(self.encoder.ids(text) for text in blocks)})
         ids = [i for meaning in same for i in (*meaning, -1)]  # -1 is no token: it ends a triplet
-        return Text(tokens, token_identity(ids), masked, weight=weight)
+        return Text(self.encoder.triplets(texts), token_identity(ids))
+
+    def _claim(self, text: str, claim: Statement | None) -> Text | None:
+        """A single triplet as a text; None if it does not fit."""
+        if not self.encoder.fits([text]):
+            return None
+        assert claim is not None  # units of graphs are triplets
+        return self._claimed([text], [claim_meaning(claim, self.encoder.ids)])
 
     def _mirror(
         self, example: Example, sample: Sample, other: Mirrored | None, blocks: list[int], rng: np.random.Generator
@@ -244,25 +270,23 @@ class TextWriter:
     def _short(
         self,
         units: Sequence[Unit],
-        encode: Callable[[str], Tokens],
-        fits: Callable[[list[str]], bool] = lambda texts: True,
+        written: Callable[[str, Statement | None], Text | None],
     ) -> list[tuple[Text, Text | None]]:
-        """The units of an image as texts; those of equal tokens count as one."""
+        """The units of an image as texts, those that fit; those that say the same count as one."""
         kept: dict[int, tuple[Text, Text | None]] = {}
         for unit in units:
-            if fits([unit.text]):
-                text = self._plain(encode(unit.text))
-                foil = None if unit.foil is None or not fits([unit.foil]) else self._plain(encode(unit.foil))
+            if (text := written(unit.text, unit.claim)) is not None:
+                foil = None if unit.foil is None else written(unit.foil, unit.foil_claim)
                 foil = None if foil is None or foil.identity == text.identity else foil
                 kept.setdefault(text.identity, (text, foil))
         return list(kept.values())
 
-    def _distinct(self, text: Text, foils: Sequence[tuple[Tokens, str]]) -> list[tuple[Text, int, str]]:
+    def _distinct(self, text: Text, foils: Sequence[tuple[Text, str]]) -> list[tuple[Text, int, str]]:
         """The foils of the first text: none twice, and none with its tokens, for the difference was cut off."""
         kept: dict[tuple[int, ...], tuple[Text, int, str]] = {}
-        for tokens, kind in foils:
-            if tokens.ids != text.tokens.ids:
-                kept.setdefault(tuple(tokens.ids), (self._plain(tokens), 0, kind))
+        for foil, kind in foils:
+            if foil.tokens.ids != text.tokens.ids:
+                kept.setdefault(tuple(foil.tokens.ids), (foil, 0, kind))
         return list(kept.values())
 
     def _plain(self, tokens: Tokens) -> Text:

@@ -12,7 +12,7 @@ from relpretrain.scene_graph.foils.mirrored import Mirrored, mirrored
 from relpretrain.scene_graph.foils.nouns import NOUNS, WORDS, WordRules
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.swap import TAGGERS, Tagger, build_tagger, read_caption, swapped
-from relpretrain.scene_graph.foils.truth import Statement, Witness
+from relpretrain.scene_graph.foils.truth import Statement, Witness, claim_of
 from relpretrain.scene_graph.foils.wordnet import Synonyms, WordNetRules, chosen, word_rules
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "caption_foils",
     "check_kinds",
     "chosen",
+    "claim_of",
     "graph_kinds",
     "graph_of",
     "mirrored",

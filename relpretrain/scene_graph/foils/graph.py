@@ -11,7 +11,7 @@ from relpretrain.errors import suggest
 from relpretrain.scene_graph.entity import Relation
 from relpretrain.scene_graph.foils.nouns import Phrase, excludes, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
-from relpretrain.scene_graph.foils.truth import Statement, Witness
+from relpretrain.scene_graph.foils.truth import Statement, Witness, claim_of
 from relpretrain.scene_graph.graph import SceneGraph
 
 _Item = TypeVar("_Item")
@@ -31,10 +31,11 @@ TRIES = 8
 
 
 class Foil(NamedTuple):
-    """A false text, and what was changed to make it."""
+    """A false text, and what was changed to make it; of a triplet also the parts of the text."""
 
     text: str
     kind: str
+    claim: Statement | None = None
 
 
 def graph_kinds(kinds: Sequence[str]) -> list[str]:
@@ -83,12 +84,12 @@ def triplet_foils(
         Foils by kind, in the order of `kinds`. A kind of which no candidate is certainly false is left out.
     """
     witness = witness or Witness(graph, rules)
-    true = Statement(graph.entities[relation.subject].label, relation.relation, graph.entities[relation.object].label)
+    true = claim_of(graph, relation)
     found: dict[str, Foil] = {}
     for kind in kinds:
         for candidate in _candidates(kind, true, names or _labels(graph), rng, witness, instead):
             if candidate.text != true.text and witness.true(candidate) is False:
-                found[kind] = Foil(candidate.text, kind)
+                found[kind] = Foil(candidate.text, kind, candidate)
                 break
     return found
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from relpretrain.scene_graph.entity import Relation
 from relpretrain.scene_graph.errors import FlipRefused
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
-from relpretrain.scene_graph.foils.truth import Statement, Witness
+from relpretrain.scene_graph.foils.truth import Witness, claim_of
 from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.verbalise import in_reading_order, triplet_text
 
@@ -54,6 +54,4 @@ def mirrored(
 
 def _false(witness: Witness, relation: Relation) -> bool:
     """Whether a triplet of the image is certainly false of the mirror image, whose entities stand in the same order."""
-    names = witness.graph.entities
-    claim = Statement(names[relation.subject].label, relation.relation, names[relation.object].label)
-    return witness.true(claim) is False
+    return witness.true(claim_of(witness.graph, relation)) is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
+from relpretrain.scene_graph.entity import Relation
 from relpretrain.scene_graph.foils.nouns import WORDS, Phrase, WordRules, known_as, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.geometry import holds, normalise
@@ -22,6 +23,11 @@ class Statement(NamedTuple):
     def text(self) -> str:
         """As it is verbalised: "subject relation object"."""
         return " ".join(" ".join(self).split())
+
+
+def claim_of(graph: SceneGraph, relation: Relation) -> Statement:
+    """What a triplet of a graph claims."""
+    return Statement(graph.entities[relation.subject].label, relation.relation, graph.entities[relation.object].label)
 
 
 class Witness:

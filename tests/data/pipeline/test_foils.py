@@ -112,6 +112,17 @@ def test_units_that_read_alike_are_one(loaded):
     assert len(found.units) == len({text.identity for text, _ in found.units}) == 2
 
 
+def test_units_and_foils_have_one_identity_from_whichever_side_they_are_told(loaded):
+    options = {"units_per_image": 1, "unit_kinds": ["rel_replace"], "foils_per_text": 1, "foil_kinds": ["rel_replace"]}
+    sides = [Relation(0, "left of", 2), Relation(2, "right of", 0)]
+    found = [written(loaded, "graphs", sample(SceneGraph(GRAPH.entities, (side,))), **options) for side in sides]
+    one, other = ((*example.units[0], example.foils[0][0], example.texts[0]) for example in found)
+    assert [text.identity for text in one] == [text.identity for text in other]
+    assert one[0].tokens != other[0].tokens
+    assert one[0].identity == one[3].identity  # a text of a single triplet
+    assert one[1].identity == one[2].identity != one[0].identity
+
+
 @pytest.mark.parametrize("kind", ["captions", "graphs"])
 def test_an_exchange_in_either_kind_of_stream(loaded, kind):
     found = written(loaded, kind, foils_per_text=3, foil_kinds=["swap"])

@@ -89,6 +89,15 @@ def test_a_batch_holds_them_behind_all_others_as_negatives(loaded):
     assert not same[3, 0]
 
 
+def test_a_foil_that_is_true_of_the_mirror_image_is_known_to_be(loaded):
+    """So that the contrast does not push the mirror image away from its own text (`column_losses`)."""
+    options = {"mirrored": 1.0, "foils_per_text": 1, "foil_kinds": ["rel_replace"], "relations_per_text": 1}
+    found = written(loaded, of=sample(SceneGraph(GRAPH.entities, GRAPH.relations[1:])), **options)
+    foil, true = found.foils[0][0], found.mirrored.texts[0]
+    assert text_of(loaded, foil) == text_of(loaded, true) == "red cat right of dog"
+    assert foil.identity == true.identity
+
+
 def test_words_that_read_alike_are_no_negatives(tmp_path):
     """A tokenizer that knows neither side sees one text, which would be a false negative of itself."""
     from relpretrain.data.pipeline.text import SPECIAL_TOKENS
