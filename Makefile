@@ -40,9 +40,12 @@ compare: $(RUNS)/quickstart/report/report.md
 	$(BIN)/python benchmarks/zero_shot.py --compare $(RUNS)/baseline/report $(RUNS)/quickstart/report \
 		--tasks vsr valse --data $(WORLD)/benchmarks --out $(RUNS)/compare
 
-# Two processes, of which tests/conftest.py gives each one thread; a file stays in one, so that its fixtures are made once.
+# Two processes, of which tests/conftest.py gives each one thread; a file stays in one, so that its fixtures are made
+# once, and the longest come first (xdist would begin with the files of most tests).
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" $(TWO)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
@@ -52,11 +55,11 @@ test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-oldest/bin/python -m pip install --quiet --editable . -r requirements/oldest.txt pytest pytest-xdist hypothesis
-	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(VENV)-oldest/bin/python -m pytest -q -m "not slow" $(TWO)
 
 # Which lines of the package the tests of `make test` run: a table, and pages in runs/coverage.
 coverage: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-report=html:$(RUNS)/coverage
+	$(BIN)/python -m pytest -q -m "not slow" $(TWO) --cov --cov-report=term --cov-report=html:$(RUNS)/coverage
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from relpretrain.cli import main
-from tests.training.survival_run import forkserver, working
+from tests import processes
+from tests.training.survival_run import working
 
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
 _PRIVATE = 16384 | 1 << 18  # MS_REC | MS_PRIVATE: the mount is gone with the process
@@ -26,7 +27,7 @@ def run(disk, size, arguments, keep):
         The exit code, what was printed, and the processes left behind. The files are copied to the folder `keep`.
     """
     log = keep.with_name(f"{keep.name}.log")
-    process = forkserver().Process(target=_body, args=(disk, size, [str(a) for a in arguments], keep, log))
+    process = processes.context().Process(target=_body, args=(disk, size, [str(a) for a in arguments], keep, log))
     process.start()
     process.join(_PATIENCE)
     group, until = process.pid, time.monotonic() + 10
@@ -46,7 +47,7 @@ def _of_group(group):
 
 def can_mount():
     """Whether this system lets us."""
-    process = forkserver().Process(target=_mount, args=(Path("/tmp"), 1 << 20))
+    process = processes.context().Process(target=_mount, args=(Path("/tmp"), 1 << 20))
     process.start()
     process.join()
     return process.exitcode == 0

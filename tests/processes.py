@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 def context():
     """A context of `multiprocessing`. The process that is forked lasts as long as this one, for all tests of it."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tests.resume_run", "tests.adapters.host_checks"])
+    found.set_forkserver_preload(["tests.preloaded"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)  # where it finds `tests`; nothing else of a test's surroundings goes along
     multiprocessing.forkserver.ensure_running()

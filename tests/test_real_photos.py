@@ -37,7 +37,7 @@ def _overrides(realdata):
     tiny += ["optimizer.lr=2e-3", "optimizer.warmup_steps=5"]
     data = ["image_size=64", "num_workers=0", f"tokenizer={realdata / 'bert'}"]
     data += ["streams.captions.datasets=" + json.dumps({"cc12m": str(web), "coco": "data/coco"})]
-    sizes = {"captions": 16, "regions": 20, "mrc": 16, "vsg": 8}
+    sizes = {"captions": 8, "regions": 12, "mrc": 8, "vsg": 6}  # each photo is read again for each batch
     data += [f"streams.{name}.batch_size={size}" for name, size in sizes.items()]
     trainer = ["accelerator=cpu", f"max_steps={STEPS}", "log_every_n_steps=1"]
     groups = {"model": tiny, "data": data, "trainer": trainer}

@@ -17,7 +17,7 @@ from relpretrain.synthetic import generate
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("**/*.yaml"))
 OF_FOILS = [path for path in RECIPES if path.stem.startswith("foils_")]
-"""Alike but for their objectives: they are trained for fewer steps, and their settings looked at there."""
+"""Alike but for their objectives, which are looked at there."""
 STEPS = {"albef": 2, "albef_official": 2, "xvlm": 4, "xvlm_official": 6, "realbef": 8, "rex_vlm": 16}
 """Steps that the recipes of full size are run for."""
 KINDS = {"captions": "captions", "regions": "regions", "graphs": "graphs"}
@@ -78,6 +78,8 @@ def test_every_preset_of_foils_has_a_recipe():
 
 TRAINED = [path for path in RECIPES if path.stem not in ("foils_tsvlc", "foils_fsc_clip")]
 """These two are `foils_negclip` and `foils_sgvl` with other presets and numbers, which the test above reads."""
+DRAWN = {"ablation_cpu": 10} | dict.fromkeys((path.stem for path in OF_FOILS), 3)
+"""Steps after which each stream was drawn; 6 of the others."""
 
 
 @pytest.mark.parametrize("recipe", TRAINED, ids=lambda path: path.stem)
@@ -85,7 +87,7 @@ def test_recipe_trains_and_its_checkpoint_loads(recipe, world, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     content = yaml.safe_load(recipe.read_text())
     assert content["run"] == f"runs/{recipe.stem}"
-    number = 5 if recipe in OF_FOILS else 13
+    number = DRAWN.get(recipe.stem, 6)
     steps = [f"--trainer.max_steps={number}", "--trainer.log_every_n_steps=1", "--trainer.val_check_interval=5"]
     steps += [f"--data.streams.{name}.ratio=1" for name in content["data"]["streams"]]  # or a rare one may not run
     options = [*overrides(recipe, world), *SMALL, *SCRATCH, *steps, "--run", "run"]
@@ -143,8 +145,8 @@ def test_full_size_takes_two_steps_of_each_stream(recipe, tmp_path):
 
 def test_two_processes_train_on_mixed_batches_and_end(world, tmp_path):
     recipe = next(path for path in RECIPES if path.stem == "quickstart")
-    options = [*overrides(recipe, world), "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=13"]
-    options += ["--trainer.log_every_n_steps=2", "--trainer.val_check_interval=6", "--data.validation_batches=2"]
+    options = [*overrides(recipe, world), "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6"]
+    options += ["--trainer.log_every_n_steps=1", "--trainer.val_check_interval=4", "--data.validation_batches=1"]
     options += ["--run", "run"]
     command = [sys.executable, "-m", "relpretrain", "fit", "-c", str(recipe), *options]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

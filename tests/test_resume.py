@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_with_shards_from_afar(context, home, tmp_path, und
 
 FEW = [
     # step, seconds, ranks, workers, estimated_stepping_batches, steps to an epoch
-    (4, 0.01, 1, 0, True, None),
+    pytest.param(4, 0.01, 1, 0, True, None, marks=pytest.mark.slow),  # less than the third
     (9, 0.0, 1, 3, False, 5),
     (7, 0.0, 2, 1, True, None),
 ]
@@ -212,7 +212,10 @@ def test_other_workers_and_ranks_go_on_with_the_same_joint_batches(context, home
         assert left["images"] + right["images"] == joint["images"]
 
 
-@pytest.mark.parametrize(("step", "world", "epoch", "first"), [(8, 1, None, 6), (9, 2, 5, 8)])
+@pytest.mark.parametrize(
+    ("step", "world", "epoch", "first"),
+    [pytest.param(8, 1, None, 6, marks=pytest.mark.slow), (9, 2, 5, 8)],  # the second has all that the first has
+)
 def test_a_run_killed_inside_an_accumulation_computes_its_gradients_again(
     context, home, tmp_path, step, world, epoch, first
 ):

@@ -18,6 +18,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from relpretrain.cli import main
 from relpretrain.scene_graph import RelationVocabulary
+from tests import processes
 from tests.data.small import tokenizer, write_shards
 from tests.resume_run import digest
 
@@ -119,6 +120,7 @@ def torchrun(folder, log, arguments):
                           start_method="forkserver")  # fmt: skip
     # Some versions of torch keep the agent's store, and with it the addresses of the dead processes.
     os.environ.update(GLOO_SOCKET_IFNAME="lo", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    processes.context()  # for the ranks: what this process was forked from is out of its reach
     elastic_launch(config, _fit)(folder, log, [*arguments, *BOTH])
 
 
@@ -191,10 +193,3 @@ def working(pid):
 
 def trace(folder):
     return [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
-
-
-def forkserver():
-    """Processes that need not import everything anew."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.survival_run"])
-    return context

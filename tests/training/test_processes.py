@@ -4,15 +4,16 @@ import re
 
 import pytest
 
+from tests import processes
 from tests.training import survival_run
-from tests.training.survival_run import STEPS, Run, forkserver, trace, working, write_home
+from tests.training.survival_run import STEPS, Run, trace, working, write_home
 
 
 @pytest.fixture(scope="module")
 def context():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield forkserver()
+        yield processes.context()
 
 
 def test_ranks_stop_together_and_a_dead_one_is_named_and_started_again(context, tmp_path):

@@ -113,6 +113,17 @@ class Restored(pl.Callback):
         self.weights = {n: full(p.detach()).clone() for n, p in pl_module.named_parameters()}
 
 
+class Half(pl.Callback):
+    """Leaves a checkpoint after two steps."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(f"{self.folder}/half")
+
+
 def trainer(folder, steps, ranks=2, callbacks=(), sharded=None):
     sharded = ranks == 2 if sharded is None else sharded
     strategy = ModelParallelStrategy(data_parallel_size=ranks, tensor_parallel_size=1) if sharded else "auto"
@@ -143,10 +154,10 @@ def on_a_rank(rank, folder):
         results["whole"] = [n for n, p in sharded.named_parameters() if not isinstance(p, DTensor)]
         results[name] = train(sharded, rank)
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999"}
-    # Three steps, and two with a checkpoint, from which a third goes on.
-    for name, steps, start in (("straight", 3, None), ("half", 2, None), ("resumed", 3, f"{folder}/half")):
+    # Three steps, with a checkpoint after two, from which a third goes on.
+    for name, start, more in (("straight", None, [Half(folder)]), ("resumed", f"{folder}/half", [])):
         trained = with_itm()
-        fit = trainer(folder, steps)
+        fit = trainer(folder, 3, callbacks=more)
         fit.fit(trained, Steps(folder), ckpt_path=start)
         fit.save_checkpoint(f"{folder}/{name}")
     results["state"] = {k: full(v) for k, v in trained.state_dict().items() if torch.is_tensor(v)}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from relpretrain.cli import main
-from tests.training.survival_run import STEPS, Run, forkserver, trace, working, write_home
+from tests import processes
+from tests.training.survival_run import STEPS, Run, trace, working, write_home
 
 RUN = Path("run/checkpoints")
 
@@ -80,7 +81,7 @@ def test_ctrl_c_in_any_command_is_130_without_a_traceback(monkeypatch, capsys):
 def context():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield forkserver()
+        yield processes.context()
 
 
 def writing(folder):

@@ -19,10 +19,14 @@ from tests.objectives.standin import captions, graphs, regions, with_foils, with
 from tests.syncs import SyncLog, fake
 
 SIDE, WORDS = 32, 20
+SMALL = {"size": "tiny", "image_size": SIDE, "vocab_size": WORDS, "text_layers": 1, "fusion_layers": 1}
+"""Operations on fake tensors are slow, and what a layer does, a second does again."""
+VIT = {**SMALL, "patch_size": 16, "vision_depth": 2}  # a block of the whole image, and one of regions
+SWIN = {**SMALL, "vision": "swin", "patch_size": 4, "vision_depth": (2, 1), "vision_heads": (1, 2)}  # one shifted block
 BACKBONES = {
-    "albef": lambda: ALBEF("tiny", image_size=SIDE, patch_size=16, vocab_size=WORDS, momentum=0.9, queue_size=16),
-    "xvlm, vit": lambda: XVLM("tiny", image_size=SIDE, patch_size=16, vocab_size=WORDS),
-    "xvlm, swin": lambda: XVLM("tiny", vision="swin", image_size=SIDE, patch_size=4, vocab_size=WORDS),
+    "albef": lambda: ALBEF(**VIT, momentum=0.9, queue_size=16),
+    "xvlm, vit": lambda: XVLM(**VIT),
+    "xvlm, swin": lambda: XVLM(**SWIN),
 }
 
 
