@@ -141,9 +141,9 @@ def _photo(args: argparse.Namespace, loaded: Loaded, path: Path) -> Card:
     from relpretrain.explain.maps.embeddings import embedding_maps
     from relpretrain.explain.maps.texts import text_maps
     from relpretrain.explain.panels import Card, Row, text_rows
-    from relpretrain.explain.samples import read_photo
+    from relpretrain.pixels import decode_named
 
-    image = read_photo(path)
+    image = decode_named(str(path), path)
     foils = contrast_maps(loaded, image, args.text, args.foil, args.layer) if args.foil else []
     texts = [pair.true for pair in foils] or text_maps(loaded, image, args.text, args.layer)
     embeddings = embedding_maps(loaded, image, args.text, args.block)

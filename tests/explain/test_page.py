@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,6 +22,7 @@ from relpretrain.explain.page import render
 from relpretrain.explain.panels import Card, card_of_sample, text_rows
 from relpretrain.explain.samples import another_triplet, draw
 from relpretrain.explain.survey import survey
+from relpretrain.scene_graph import Entity, SceneGraph
 from tests.explain.conftest import BLUE, GREEN, RED, YELLOW
 from tests.explain.conftest import draw as drawn
 
@@ -37,16 +39,20 @@ def sample(first, second, relation, label="square"):
     return image.getvalue(), record | {"entities": entities, "relations": relations}
 
 
-@pytest.fixture
-def shards(tmp_path):
+def write_shard(folder, change=lambda number, image, record: image):
     """Three images; the last one's triplet shares no name with the others."""
-    with ShardWriter(tmp_path / "shards") as writer:
+    with ShardWriter(folder) as writer:
         for i, (first, second, relation) in enumerate(
             [("red", "blue", "left of"), ("blue", "red", "right of"), ("green", "yellow", "under")]
         ):
             image, record = sample(first, second, relation)
-            writer.write(f"k{i}", image, "png", record)
-    return str(tmp_path / "shards")
+            writer.write(f"k{i}", change(i, image, record), "png", record)
+    return str(folder)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    return write_shard(tmp_path / "shards")
 
 
 class Page(HTMLParser):
@@ -174,6 +180,24 @@ def test_the_command(with_mrc, shards, picture, tmp_path, capsys):
     assert "Word by word (2)" in text
     assert "Foil: blue square" in text
     assert "1 image in" in capsys.readouterr().out
+
+
+def test_an_image_that_is_cut_off_is_left_out(with_mrc, tmp_path, capsys):
+    with_mrc.save_pretrained(tmp_path / "model")
+    shards = write_shard(tmp_path / "shards", lambda number, image, record: image[:90] if number == 1 else image)
+    given = ["explain", "--checkpoint", str(tmp_path / "model"), shards, "--out", str(tmp_path / "page.html")]
+    assert main(given) == 0
+    said = capsys.readouterr().out
+    assert "2 images in" in said
+    assert "Left out: 1 sample or triplet, such as shard-000000/k1: broken_image" in said
+
+
+def test_images_whose_triplets_are_too_long_are_not_on_the_page(with_mrc, shards, tmp_path):
+    samples, _ = draw([f"{shards}/shard-000000.tar"], 3, 3, 0)
+    long = SceneGraph(tuple(Entity("dog " * 60, e.box) for e in samples[0].graph.entities), samples[0].graph.relations)
+    found = survey(with_mrc, [replace(samples[0], graph=long), *samples[1:]], shown=2)
+    assert [each.sample.name for each in found.shown] == [sample.name for sample in samples[1:]]
+    assert len(found.left_out) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.kinds import Need
-from relpretrain.pixels import BROKEN, decode
+from relpretrain.pixels import decode_named
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import SceneGraph
 from relpretrain.zeroshot.tasks.common.source import Source
@@ -54,10 +54,7 @@ class InShard(str):
         Raises:
             ValueError: If it cannot be decoded.
         """
-        try:
-            return decode(io.BytesIO(self.shard_index.read(self.row).image))
-        except BROKEN as error:
-            raise ValueError(f"Image {self!s} cannot be decoded: {error}") from error
+        return decode_named(io.BytesIO(self.shard_index.read(self.row).image), self)
 
 
 def held_out_shards(source: Source, task: str, own: Path | None = None) -> tuple[Path, list[Path]]:
