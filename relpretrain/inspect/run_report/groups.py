@@ -93,7 +93,7 @@ def shared_chances(runs: Mapping[str, Mapping[str, Any]], known: Mapping[str, Ma
     for name, curves in runs.items():
         for panel in set(map(panel_of, curves)):
             values.setdefault(panel, set()).add(known[name].get(panel))
-    return {panel: value for panel, own in values.items() if len(own) == 1 and (value := min(own)) is not None}
+    return {panel: value for panel, own in values.items() if len(own) == 1 and (value := next(iter(own))) is not None}
 
 
 def read_settings(log: Path) -> dict[str, Any]:
