@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from relpretrain.data.shards.record import declared_size
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.kinds import Need
 from relpretrain.pixels import decode_named
@@ -79,14 +81,24 @@ def graphs_in(
 ) -> Iterator[tuple[InShard, SceneGraph, tuple[float, float]]]:
     """Images with their graphs and the width and height that boxes refer to, of the samples that have what is needed.
 
-    Shards are called by their path in the folder. Malformed graphs are passed over.
+    Shards are called by their path in the folder. Malformed graphs are passed over. As in training, a record that does
+    not tell the size of its image has the image's own.
     """
     for shard in shards:
         index, name = ShardIndex.of(shard), shard.relative_to(folder).with_suffix("").as_posix()
         for row in index.eligible(need).tolist():
+            raw = index.read(row)
             try:
-                record = parse_json(index.read(row).json or b"{}")
-                graph = SceneGraph.from_json(record, record["width"], record["height"])
-            except (ValueError, KeyError, TypeError):
+                record = parse_json(raw.json or b"{}")
+                width, height = _size(record, raw.image)
+                graph = SceneGraph.from_json(record, width, height)
+            except (ValueError, TypeError, AttributeError):
                 continue  # `relpretrain data doctor` counts and names malformed graphs
-            yield InShard(index, row, name), graph, (record["width"], record["height"])
+            yield InShard(index, row, name), graph, (width, height)
+
+
+def _size(record: Mapping[str, Any], image: bytes) -> tuple[float, float]:
+    width, height = declared_size(record, math.nan, math.nan)
+    if math.isfinite(width) and math.isfinite(height):
+        return width, height
+    return declared_size(record, *decode_named(io.BytesIO(image), "of the record").size)
