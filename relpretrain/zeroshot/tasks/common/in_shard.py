@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,5 @@ def graphs_in(
 
 
 def _size(record: Mapping[str, Any], image: bytes) -> tuple[float, float]:
-    width, height = declared_size(record, math.nan, math.nan)
-    if math.isfinite(width) and math.isfinite(height):
-        return width, height
-    return declared_size(record, *decode_named(io.BytesIO(image), "of the record").size)
+    told = declared_size(record, 0, 0)
+    return told if all(told) else declared_size(record, *decode_named(io.BytesIO(image), "of the record").size)
