@@ -50,6 +50,22 @@ def decode(file: str | IO[bytes]) -> Image.Image:
         return to_rgb(image)
 
 
+def decode_named(file: str | IO[bytes], name: object) -> Image.Image:
+    """`decode` for those who tell a person what went wrong.
+
+    Args:
+        file: Its path, or the file, opened.
+        name: What the image is called.
+
+    Raises:
+        ValueError: If it cannot be decoded, or is not there; names it.
+    """
+    try:
+        return decode(file)
+    except BROKEN as error:
+        raise ValueError(f"Image {name} cannot be decoded: {error}") from error
+
+
 @functools.cache
 def _formats() -> tuple[str, ...]:
     Image.init()

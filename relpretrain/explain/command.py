@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relpretrain.errors import check_checkpoint, counted, positive
-from relpretrain.showing import say
+from relpretrain.showing import say, short
 
 if TYPE_CHECKING:
     from relpretrain.checkpoints.checkpoint import Loaded
@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     graphs = parser.add_argument_group("triplets of shards")
     graphs.add_argument("--n", type=positive, default=8, help="images on the page (default: %(default)s)")
     graphs.add_argument(
-        "--measure", type=positive, default=100, metavar="N", help="images that figures are of (default: %(default)s)"
+        "--measure",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="images that figures are of, at least --n (default: %(default)s)",
     )
     graphs.add_argument("--triplets", type=positive, default=3, metavar="N", help="of an image (default: %(default)s)")
     graphs.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
@@ -67,6 +71,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
 
     from relpretrain.checkpoints.checkpoint import load
     from relpretrain.explain.page import render
+    from relpretrain.reading import mend
     from relpretrain.writing import write_text
     from relpretrain.zeroshot.results.provenance import describe
 
@@ -90,13 +95,15 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
         _print(found, left_out)
         if args.json is not None:
             content: dict[str, Any] = {"figures": [figure.to_dict() for figure in found.figures]}
-            content |= {"agreement with a random top layer": _mean(found.agreements), "made": made}
-            write_text(args.json, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+            if found.agreements:
+                content["agreement with a random top layer"] = _mean(found.agreements)
+            content["made"] = made
+            write_text(args.json, mend(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)) + "\n")
     else:
         shown = [_photo(args, loaded, path) for path in args.image]
         page = render(shown, "Where the model looks", notes, made=made)
     write_text(args.out, page)
-    print(f"{counted(len(shown), 'image')} in {args.out}")
+    say(f"{counted(len(shown), 'image')} in {args.out}")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -107,6 +114,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("--image needs a --text that is shown on it")
     if args.shards and (args.text or args.foil):
         raise ValueError("--text and --foil go with --image; shards bring their triplets")
+    if args.shards and args.block is not None:
+        raise ValueError("--block goes with --image: of shards' triplets there are no maps of embeddings")
     if args.foil and len(args.foil) != len(args.text):
         raise ValueError(f"each --text needs its --foil, or none has one: got {len(args.text)} and {len(args.foil)}")
     if args.out.suffix != ".html":
@@ -128,11 +137,12 @@ def _survey(args: argparse.Namespace, loaded: Loaded) -> tuple[Survey, list[str]
     from relpretrain.explain.samples import draw
     from relpretrain.explain.survey import survey
 
-    samples, bad = draw(resolve_shards(args.shards), max(args.n, args.measure), args.triplets, args.seed)
+    wanted = max(args.n, args.measure)  # figures are also of all that is shown
+    samples, bad = draw(resolve_shards(args.shards), wanted, args.triplets, args.seed)
     if not samples:
         why = f": {bad[0]}" if bad else ", whose two entities both have a box"
         raise ValueError(f"{', '.join(args.shards)} has no image with a triplet that could be shown{why}")
-    found = survey(loaded, samples[: max(args.measure, args.n)], args.n, args.layer, args.seed)
+    found = survey(loaded, samples, args.n, args.layer, args.seed)
     return found, [*bad, *found.left_out]
 
 
@@ -141,9 +151,9 @@ def _photo(args: argparse.Namespace, loaded: Loaded, path: Path) -> Card:
     from relpretrain.explain.maps.embeddings import embedding_maps
     from relpretrain.explain.maps.texts import text_maps
     from relpretrain.explain.panels import Card, Row, text_rows
-    from relpretrain.explain.samples import read_photo
+    from relpretrain.pixels import decode_named
 
-    image = read_photo(path)
+    image = decode_named(str(path), path)
     foils = contrast_maps(loaded, image, args.text, args.foil, args.layer) if args.foil else []
     texts = [pair.true for pair in foils] or text_maps(loaded, image, args.text, args.layer)
     embeddings = embedding_maps(loaded, image, args.text, args.block)
@@ -154,9 +164,11 @@ def _photo(args: argparse.Namespace, loaded: Loaded, path: Path) -> Card:
 
 
 def _layer(loaded: Loaded, layer: int | None) -> str:
-    config: Any = loaded.backbone.config  # type: ignore[attr-defined]
-    number = config.text_layers + (config.fusion_layers - 1) // 2 if layer is None else layer
-    return f"{number} of {config.text_layers + config.fusion_layers}, from 0, text layers first"
+    from relpretrain.explain.maps.watching import checked, layer_number
+
+    backbone = checked(loaded)
+    layers = backbone.config.text_layers + backbone.config.fusion_layers
+    return f"{layer_number(backbone, layer)} of {layers}, from 0, text layers first"
 
 
 def _said(found: Survey, left_out: Sequence[str]) -> list[str]:
@@ -172,7 +184,8 @@ def _said(found: Survey, left_out: Sequence[str]) -> list[str]:
         )
     if left_out:
         said.append(
-            f"Left out: {counted(len(left_out), 'sample or triplet', 'samples or triplets')}, such as {left_out[0]}"
+            f"Left out: {counted(len(left_out), 'sample or triplet', 'samples or triplets')}, such as "
+            f"{short(left_out[0])}"
         )
     return said
 
@@ -188,4 +201,4 @@ def _print(found: Survey, left_out: Sequence[str]) -> None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values)

@@ -95,7 +95,7 @@ def text_rows(found: TextMap, embedding: EmbeddingMap, contrast: Contrast | None
         panels.append(contrast_panel(contrast))
     words = [Panel(word.text, found.over(word.places)) for word in found.words]
     head = Row([(found.text, "")], "" if contrast is None else f"Foil: {contrast.foil.text}", panels)
-    return [head, Row([], "", words, folded=f"Word by word ({len(words)})")]
+    return [head, Row([], "", words, folded=f"Word by word ({len(words)})")] if words else [head]
 
 
 def contrast_panel(contrast: Contrast, boxes: Mapping[str, Box] | None = None) -> Panel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,7 +13,7 @@ from relpretrain.data.pipeline.stages import parse, read_graph
 from relpretrain.data.shards.indexing import index_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample, ConfigError
-from relpretrain.pixels import BROKEN, decode, open_image
+from relpretrain.pixels import BROKEN, decode, decode_named
 from relpretrain.scene_graph import Relation, SceneGraph, choose_relations
 
 
@@ -46,10 +45,7 @@ class Sample:
         Raises:
             ValueError: If it cannot be decoded.
         """
-        try:
-            return decode(io.BytesIO(self.index.read(self.row).image))
-        except BROKEN as error:
-            raise ValueError(f"Image {self.name} cannot be decoded: {error}") from error
+        return decode_named(io.BytesIO(self.index.read(self.row).image), self.name)
 
     def triplet(self, relation: Relation) -> tuple[str, str, str]:
         """Names of subject, predicate and object of one of its relations."""
@@ -96,8 +92,7 @@ def _read(index: ShardIndex, row: int, relations: int, rng: np.random.Generator)
     raw = index.read(row)
     record = parse(raw, "", index)
     try:
-        with open_image(io.BytesIO(raw.image)) as opened:
-            size = opened.size
+        size = decode(io.BytesIO(raw.image)).size  # its head may be whole where the rest is cut off
     except BROKEN as error:
         raise BadSample("broken_image", str(error)) from error
     graph = read_graph(record, *size)
@@ -121,17 +116,3 @@ def another_triplet(samples: Sequence[Sample], number: int, relation: Relation) 
             if own.isdisjoint(name.lower() for name in candidate):
                 return candidate
     return None
-
-
-def read_photo(path: Path) -> Image.Image:
-    """Decode an image file.
-
-    Raises:
-        ValueError: If it cannot be decoded.
-    """
-    try:
-        return decode(str(path))
-    except FileNotFoundError:
-        raise
-    except BROKEN as error:
-        raise ValueError(f"Image {path} cannot be decoded: {error}") from error

@@ -75,7 +75,7 @@ def survey(model: Model, samples: Sequence[Sample], shown: int, layer: int | Non
     Args:
         model: What `relpretrain.load` returned.
         samples: What `samples.draw` gave.
-        shown: How many of them are kept for a page.
+        shown: How many of them are kept for a page, of those with a triplet that the model can read.
         layer: The layer that is watched, see `maps.watching.fusion_layer`.
         seed: Of the random weights of the check.
     """
@@ -88,7 +88,7 @@ def survey(model: Model, samples: Sequence[Sample], shown: int, layer: int | Non
         if number < _CHECKED:
             values = agreement(model, image, [one.words.text for one in found], layer, seed)
             result.agreements += [value for value in values if not math.isnan(value)]
-        if number < shown:
+        if found and len(result.shown) < shown:
             result.shown.append(Explained(sample, image, _triplets(model, image, sample, found, own, layer)))
     result.figures = summarise(looks)
     return result

@@ -68,3 +68,16 @@ def test_together_or_alone_and_none(loaded, picture):
         (alone,) = embedding_maps(loaded, picture, [own.text])
         torch.testing.assert_close(own.map, alone.map, rtol=1e-4, atol=1e-6)
     assert embedding_maps(loaded, picture, []) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_modes_of_the_caller_change_nothing(kind, tokenizer, picture):
+    loaded = make(kind, tokenizer)
+    wanted = embedding_maps(loaded, picture, TEXTS)
+    for context in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
+        with context:
+            found = embedding_maps(loaded, picture, TEXTS)
+        for own, other in zip(found, wanted, strict=True):
+            assert torch.equal(own.map, other.map)
+            assert own.score == other.score
+    assert all(p.grad is None for p in loaded.backbone.parameters())

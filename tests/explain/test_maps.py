@@ -64,8 +64,11 @@ def test_maps_are_those_of_a_loop(kind, tokenizer, picture):
         torch.testing.assert_close(own.maps, maps, rtol=2e-4, atol=1e-6)
 
 
-def test_texts_together_are_texts_one_by_one(loaded, picture):
+def test_texts_together_are_texts_one_by_one(loaded, picture, monkeypatch):
+    images, encode = [], loaded.backbone.encode_image
+    monkeypatch.setattr(loaded.backbone, "encode_image", lambda pixels: images.append(1) or encode(pixels))
     together = text_maps(loaded, picture, TEXTS * 20)  # in several batches
+    assert len(images) == 1
     for i, text in enumerate(TEXTS):
         (alone,) = text_maps(loaded, picture, [text])
         for own in together[i :: len(TEXTS)]:

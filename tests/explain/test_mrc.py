@@ -6,7 +6,7 @@ import torch
 from relpretrain.explain import mrc_maps
 from relpretrain.explain.maps.mrc import mrc_head
 from relpretrain.features import Features, patch_mask
-from relpretrain.objectives import MRC
+from relpretrain.objectives import MRC, RelationTagger
 from relpretrain.scene_graph import Entity, Relation, RelationVocabulary, SceneGraph
 from relpretrain.types import GraphBatch, Pairs
 from tests.explain.conftest import make
@@ -73,6 +73,26 @@ def test_pairs_together_are_pairs_one_by_one(with_mrc, picture, graph):
         torch.testing.assert_close(own.subject, alone.subject, rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(own.object, alone.object, rtol=1e-4, atol=1e-7)
     assert mrc_maps(with_mrc, picture, SceneGraph(graph.entities)) == []
+
+
+def test_modes_of_the_caller_change_nothing(with_mrc, picture, graph):
+    wanted = mrc_maps(with_mrc, picture, graph)
+    for context in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
+        with context:
+            found = mrc_maps(with_mrc, picture, graph)
+        for own, other in zip(found, wanted, strict=True):
+            assert torch.equal(own.subject, other.subject)
+            assert own.probabilities == other.probabilities
+
+
+def test_a_tagger_is_no_mrc(tokenizer, picture, graph):
+    vocabulary = RelationVocabulary(["left of", "right of", "on"])
+    loaded = make("xvlm", tokenizer, [RelationTagger(vocabulary), MRC(vocabulary)])
+    assert mrc_head(loaded) is loaded.objectives["mrc"]
+    assert sum(mrc_maps(loaded, picture, graph)[0].probabilities.values()) == pytest.approx(1)
+    del loaded.objectives["mrc"]
+    with pytest.raises(ValueError, match="has no MRC head"):
+        mrc_maps(loaded, picture, graph)
 
 
 def test_what_cannot_be_explained_is_told(loaded, with_mrc, picture, graph):

@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,6 +23,7 @@ from relpretrain.explain.page import render
 from relpretrain.explain.panels import Card, card_of_sample, text_rows
 from relpretrain.explain.samples import another_triplet, draw
 from relpretrain.explain.survey import survey
+from relpretrain.scene_graph import Entity, SceneGraph
 from tests.explain.conftest import BLUE, GREEN, RED, YELLOW
 from tests.explain.conftest import draw as drawn
 
@@ -37,16 +40,20 @@ def sample(first, second, relation, label="square"):
     return image.getvalue(), record | {"entities": entities, "relations": relations}
 
 
-@pytest.fixture
-def shards(tmp_path):
+def write_shard(folder, change=lambda number, image, record: image):
     """Three images; the last one's triplet shares no name with the others."""
-    with ShardWriter(tmp_path / "shards") as writer:
+    with ShardWriter(folder) as writer:
         for i, (first, second, relation) in enumerate(
             [("red", "blue", "left of"), ("blue", "red", "right of"), ("green", "yellow", "under")]
         ):
             image, record = sample(first, second, relation)
-            writer.write(f"k{i}", image, "png", record)
-    return str(tmp_path / "shards")
+            writer.write(f"k{i}", change(i, image, record), "png", record)
+    return str(folder)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    return write_shard(tmp_path / "shards")
 
 
 class Page(HTMLParser):
@@ -176,6 +183,55 @@ def test_the_command(with_mrc, shards, picture, tmp_path, capsys):
     assert "1 image in" in capsys.readouterr().out
 
 
+def test_names_that_are_no_text_are_mended(loaded, picture, tmp_path, capsys):
+    """As bytes of another encoding come in, on the command line or in names of files."""
+    loaded.save_pretrained(tmp_path / "model")
+    photo = tmp_path / os.fsdecode(b"ph\xffto.png")
+    picture.save(photo)
+    out = tmp_path / os.fsdecode(b"p\xff.html")
+    given = ["--image", str(photo), "--text", "dog \udcff", "--out", str(out)]
+    assert main(["explain", "--checkpoint", str(tmp_path / "model"), *given]) == 0
+    assert "<h2>ph\ufffdto.png</h2>" in out.read_text(encoding="utf-8")
+    assert "p\\udcff.html" in capsys.readouterr().out
+
+
+def test_without_figures_there_is_json_all_the_same(with_mrc, shards, tmp_path):
+    """Of a model that looks nowhere, whose maps have no correlation."""
+    with torch.no_grad():
+        for parameter in with_mrc.backbone.fusion.parameters():
+            parameter.zero_()
+    with_mrc.save_pretrained(tmp_path / "model")
+    figures = tmp_path / "f.json"
+    given = [shards, "--out", str(tmp_path / "p.html"), "--json", str(figures), "--n", "2", "--measure", "1"]
+    assert main(["explain", "--checkpoint", str(tmp_path / "model"), *given]) == 0
+    content = json.loads(figures.read_text(), parse_constant=pytest.fail)
+    assert content.keys() == {"figures", "made"}
+    assert [figure["n"] for figure in content["figures"]] == [2] * 9  # at least those of the page
+
+
+def test_a_text_without_words_has_no_row_of_words(loaded, picture):
+    (text,), (embedding,) = text_maps(loaded, picture, [" "]), embedding_maps(loaded, picture, [" "])
+    assert [len(row.panels) for row in text_rows(text, embedding)] == [2]
+
+
+def test_an_image_that_is_cut_off_is_left_out(with_mrc, tmp_path, capsys):
+    with_mrc.save_pretrained(tmp_path / "model")
+    shards = write_shard(tmp_path / "shards", lambda number, image, record: image[:90] if number == 1 else image)
+    given = ["explain", "--checkpoint", str(tmp_path / "model"), shards, "--out", str(tmp_path / "page.html")]
+    assert main(given) == 0
+    said = capsys.readouterr().out
+    assert "2 images in" in said
+    assert "Left out: 1 sample or triplet, such as shard-000000/k1: broken_image" in said
+
+
+def test_images_whose_triplets_are_too_long_are_not_on_the_page(with_mrc, shards, tmp_path):
+    samples, _ = draw([f"{shards}/shard-000000.tar"], 3, 3, 0)
+    long = SceneGraph(tuple(Entity("dog " * 60, e.box) for e in samples[0].graph.entities), samples[0].graph.relations)
+    found = survey(with_mrc, [replace(samples[0], graph=long), *samples[1:]], shown=2)
+    assert [each.sample.name for each in found.shown] == [sample.name for sample in samples[1:]]
+    assert len(found.left_out) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -187,6 +243,7 @@ def test_the_command(with_mrc, shards, picture, tmp_path, capsys):
         (["--image", "x", "--text", "a", "b", "--foil", "c", "--out", "p.html"], "each --text needs its --foil"),
         (["SHARDS", "--out", "p.txt"], "--out p.txt should end in .html"),
         (["--image", "x", "--text", "a", "--json", "f", "--out", "p.html"], "--json writes figures, which shards"),
+        (["SHARDS", "--block", "1", "--out", "p.html"], "--block goes with --image"),
         (["gone", "--out", "p.html"], "gone"),
     ],
 )

@@ -8,7 +8,7 @@ from PIL import Image
 
 from relpretrain.inspect.run_report.__main__ import main
 from relpretrain.inspect.run_report.curves import first_and_last, read_curves, smooth
-from relpretrain.inspect.run_report.groups import RUN, chances, grouped, panel_of
+from relpretrain.inspect.run_report.groups import RUN, chances, grouped, panel_of, shared_chances
 from relpretrain.inspect.run_report.picture import plot_curves
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.zeroshot.report.terminal import Report
@@ -113,6 +113,66 @@ def test_chance_is_what_the_settings_tell(tmp_path):
     backbone["init_args"] |= {"momentum": 0.995}
     assert "itc" not in chances(settings)
     assert chances({}) == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(
+            {"model": "x"},
+            {"data": [1]},
+            {"data": {"streams": [1]}},
+            {"model": {"objectives": ["itc"]}},
+            {"model": None},
+        ),
+        *({"model": {"objectives": {"itc": None}}}, {"model": {"objectives": {"mrc": "MRC"}}}),
+        {"model": {"backbone": "ALBEF", "objectives": {"mlm": {"class_path": "MLM"}}}},
+        {"model": {"backbone": {"init_args": {"vocab_size": "x"}}, "objectives": {"mlm": {"class_path": "MLM"}}}},
+        *(
+            {"model": {"objectives": {"itc": {"class_path": "ITC"}}}, "data": {"streams": {"a": stream}}}
+            for stream in (
+                *(None, {"objectives": "itc"}, {"objectives": ["itc"], "batch_size": "x"}),
+                *({"objectives": ["itc"], "batch_size": 0}, {"objectives": ["itc"], "batch_size": None}),
+            )
+        ),
+    ],
+)
+def test_settings_of_another_trainer_tell_nothing(settings):
+    assert chances(settings) == {}
+
+
+def test_runs_that_differ_have_no_chance_together():
+    curves = {name: {"train/itc": None, "val/itc": None, "train/mrc": None} for name in "ab"}
+    curves["b"]["train/vsg_itm"] = None
+    of_a, of_b = {"itc": 2.77, "mrc": 1.0, "mlm": 4.0}, {"itc": 4.16, "mrc": 1.0, "vsg_itm": 0.6}
+    assert shared_chances(curves, {"a": of_a, "b": of_b}) == {"mrc": 1.0, "vsg_itm": 0.6}
+    assert shared_chances({"a": curves["a"]}, {"a": of_a}) == {"itc": 2.77, "mrc": 1.0}
+    assert shared_chances(curves, {"a": of_a, "b": {}}) == {}  # nobody knows of b
+
+
+def test_lines_that_are_cut_off_or_too_long_are_passed_over(tmp_path):
+    log = tmp_path / "metrics.csv"
+    log.write_text("loss,step\n1,1\n2,2,9,9\n3,x\n4,nan\n5\n6,\n7,3\n8")
+    ((name, (steps, values)),) = read_curves(log).items()
+    assert (name, steps.tolist(), values.tolist()) == ("loss", [1, 2, 3], [1, 2, 7])
+    log.write_bytes(b"loss,step\n1,1\n\xff,2\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv cannot be read as a log: .*utf-8"):
+        read_curves(log)
+
+
+def test_results_have_the_names_of_their_runs(tmp_path):
+    for name in "abc":
+        write_log(tmp_path / name / "metrics.csv", 3)
+    for name in "bc":
+        write_result(tmp_path / name, [0.9, 0.2])
+    assert main([*(str(tmp_path / name) for name in "abc"), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("# Zero-shot")] == [
+        "# Zero-shot results of b",
+        "# Zero-shot results of c",
+    ]
+    assert "| b | overall" in page
+    assert "| c | overall" in page
 
 
 def test_the_page_needs_nothing_else_and_its_jumps_lead_somewhere(tmp_path):

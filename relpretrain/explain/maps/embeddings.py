@@ -50,9 +50,9 @@ def embedding_maps(
         return []
     backbone = checked(model)
     watch = image_block(backbone, block)
-    pixels = model.preprocess.images([image]).to(device_of(backbone))
-    words = model.preprocess.texts(list(texts)).to(pixels.device)
-    with evaluating(backbone):
+    with evaluating(backbone):  # what is made outside, in inference mode, could not be kept for a gradient
+        pixels = model.preprocess.images([image]).to(device_of(backbone))
+        words = model.preprocess.texts(list(texts)).to(pixels.device)
         with torch.no_grad():
             vectors = backbone.project_text(backbone.encode_text(words.input_ids, words.attention_mask))
             vectors = vectors / model.backbone.temperature

@@ -14,7 +14,7 @@ from relpretrain.errors import suggest
 from relpretrain.explain.maps.texts import on_patches
 from relpretrain.explain.maps.watching import Model, checked, device_of, fusion_layer, watched
 from relpretrain.features import patch_mask
-from relpretrain.objectives.relation import RelationHead
+from relpretrain.objectives.relation import MRC
 from relpretrain.scene_graph import Box, Relation, SceneGraph
 from relpretrain.types import Regions
 
@@ -76,13 +76,14 @@ def mrc_maps(
     ends = [graph.entities[i] for relation in chosen for i in (relation.subject, relation.object)]
     boxes = [_relative(entity.label, entity.box, image.size) for entity in ends]
     device = device_of(backbone)
-    pixels = model.preprocess.images([image]).to(device)
-    words = model.preprocess.texts([entity.label for entity in ends]).to(device)
-    regions = Regions(torch.zeros(len(ends), dtype=torch.long), patch_mask(torch.tensor(boxes), backbone.patch_grid))
-    with watched(backbone, fusion_layer(backbone, layer)) as seen:
+    with watched(backbone, fusion_layer(backbone, layer)) as seen:  # tensors are made inside, see `texts.token_maps`
+        pixels = model.preprocess.images([image]).to(device)
+        words = model.preprocess.texts([entity.label for entity in ends]).to(device)
+        places = patch_mask(torch.tensor(boxes), backbone.patch_grid).to(device)
+        regions = Regions(torch.zeros(len(ends), dtype=torch.long, device=device), places)
         with torch.no_grad():
             states = backbone.encode_text(words.input_ids, words.attention_mask)
-            tokens, mask = _encoded(backbone, head, pixels, Regions(*(part.to(device) for part in regions)))
+            tokens, mask = _encoded(backbone, head, pixels, regions)
         first = backbone.fuse(states, words.attention_mask, tokens, mask)[:, 0].float()  # (2 * pairs, dim)
         logits = head.head(first.reshape(len(chosen), -1))  # (pairs, relations)
         best = logits.argmax(1) if number is None else torch.full((len(chosen),), number, device=device)
@@ -97,12 +98,12 @@ def mrc_maps(
     ]
 
 
-def mrc_head(model: Model) -> RelationHead | None:
-    """The objective of the model that classifies relations, None if it has none."""
-    return next((o for o in (model.objectives or {}).values() if isinstance(o, RelationHead)), None)
+def mrc_head(model: Model) -> MRC | None:
+    """The model's MRC, None if it has none: a tagger's scores are others, each relation for itself."""
+    return next((o for o in (model.objectives or {}).values() if isinstance(o, MRC)), None)
 
 
-def _encoded(backbone: Encoders, head: RelationHead, pixels: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+def _encoded(backbone: Encoders, head: MRC, pixels: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
     """Image tokens and mask of each region; of the whole image where MRC is trained without masks."""
     if not head.masked:
         features = backbone.encode_image(pixels)
@@ -113,7 +114,7 @@ def _encoded(backbone: Encoders, head: RelationHead, pixels: Tensor, regions: Re
     return features.region_tokens, features.region_mask
 
 
-def _ranked(logits: Tensor, head: RelationHead) -> dict[str, float]:
+def _ranked(logits: Tensor, head: MRC) -> dict[str, float]:
     values, order = head.log_scores(logits.detach().float()[None])[0].exp().sort(descending=True)
     return {head.vocabulary.names[i]: value for i, value in zip(order.tolist(), values.tolist(), strict=True)}
 

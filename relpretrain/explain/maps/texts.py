@@ -13,7 +13,7 @@ from torch import Tensor
 from relpretrain.backbones.encoders import Encoders
 from relpretrain.data.pipeline.text import TextEncoder, Tokens, collate_texts
 from relpretrain.explain.maps.spans import Reduce, Word, find, over, words_of
-from relpretrain.explain.maps.watching import Model, checked, device_of, fusion_layer, watched
+from relpretrain.explain.maps.watching import Model, checked, device_of, evaluating, fusion_layer, watched
 
 _TEXTS = 32  # fused at once
 
@@ -112,14 +112,17 @@ def token_maps(
         words: Whether maps of single words are wanted; else the last layer may be asked for.
     """
     backbone = checked(model)
-    cross = fusion_layer(backbone, layer, words)
-    pixels = model.preprocess.images([image]).to(device_of(backbone))
+    cross, device = fusion_layer(backbone, layer, words), device_of(backbone)
+    if not tokens:
+        return
+    # All tensors are made inside: of inference mode, in which a caller may be, none could be kept for a gradient.
+    with evaluating(backbone), torch.no_grad():
+        features = backbone.encode_image(model.preprocess.images([image]).to(device))
     for start in range(0, len(tokens), _TEXTS):
         some = tokens[start : start + _TEXTS]
-        text = collate_texts(some, model.preprocess.tokenizer.pad_token_id).to(pixels.device)
         with watched(backbone, cross) as seen:
+            text = collate_texts(some, model.preprocess.tokenizer.pad_token_id).to(device)
             with torch.no_grad():
-                features = backbone.encode_image(pixels)
                 states = backbone.encode_text(text.input_ids, text.attention_mask)
             fused = backbone.fuse(states, text.attention_mask, features.tokens, features.mask)
             scores = backbone.match_logits(fused.float())[:, 1]

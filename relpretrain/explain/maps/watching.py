@@ -123,26 +123,35 @@ def checked(model: Model) -> Encoders:
     return model.backbone
 
 
+def layer_number(backbone: Encoders, layer: int | None = None) -> int:
+    """The number of a layer in BERT, from 0, text layers included, as ALBEF counts.
+
+    Args:
+        backbone: The model.
+        layer: Itself; None for the middle one of those with cross-attention, the lower one of two: of BERT-base number
+            8, ALBEF's choice.
+    """
+    return backbone.config.text_layers + (backbone.config.fusion_layers - 1) // 2 if layer is None else layer
+
+
 def fusion_layer(backbone: Encoders, layer: int | None = None, words: bool = False) -> nn.Module:
     """A layer's attention of text to image.
 
     Args:
         backbone: The model.
-        layer: Number of the layer in BERT, from 0, text layers included, as ALBEF counts; None for the middle one of
-            those with cross-attention, the lower one of two: of BERT-base number 8, ALBEF's choice.
+        layer: Number of the layer, see `layer_number`.
         words: Whether maps of single words are wanted: of the last layer only [CLS] is read.
 
     Raises:
         ValueError: If that layer has no cross-attention, or none that shows words.
     """
     layers: Any = backbone.fusion.layers
-    first, count = backbone.config.text_layers, len(layers)
-    number = first + (count - 1) // 2 if layer is None else layer
-    last = first + count - 1
+    number = layer_number(backbone, layer)
+    first, last = backbone.config.text_layers, backbone.config.text_layers + len(layers) - 1
     if not first <= number <= last:
         raise ValueError(f"layer={number} has no cross-attention: this model's layers {first} to {last} have it.")
     if words and number == last:
-        other = f"choose one from {first} to {last - 1}" if count > 1 else "this model has no other one"
+        other = f"choose one from {first} to {last - 1}" if first < last else "this model has no other one"
         raise ValueError(f"layer={number} is the last one, of which matching reads [CLS] alone, no word: {other}.")
     return layers[number - first].cross  # type: ignore[no-any-return]
 

@@ -36,20 +36,28 @@ def find_metrics(run: Path) -> Path:
 def read_curves(path: Path) -> dict[str, Curve]:
     """Read the curves of a metrics.csv: by column, without empty cells, learning rates and counts of samples.
 
+    Lines without a step, as one that was cut off, are passed over.
+
     Raises:
-        ValueError: If the file has no column "step", or no number in any other column.
+        ValueError: If the file has no column "step", or no number in any other column, or is no CSV.
     """
     points: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or ())
-        if "step" not in columns:
-            raise ValueError(f"{path} has no column 'step': it is not a log of Lightning's CSVLogger.")
-        for row in reader:
-            for name, cell in row.items():
-                wanted = name not in _NOT_CURVES and not str(name).startswith(("lr", "data/"))  # no losses
-                if wanted and cell and (value := _number(cell)) is not None:
-                    points.setdefault(name, []).append((float(row["step"]), value))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or ())
+            if "step" not in columns:
+                raise ValueError(f"{path} has no column 'step': it is not a log of Lightning's CSVLogger.")
+            no_losses = (*_NOT_CURVES, *(name for name in columns if name.startswith(("lr", "data/"))))
+            for row in reader:
+                step = _number(row["step"])
+                if step is None or not math.isfinite(step):  # a line that was cut off
+                    continue
+                for name in columns:
+                    if name not in no_losses and (value := _number(row[name])) is not None:
+                        points.setdefault(name, []).append((step, value))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as a log: {error}") from error
     if not points:
         raise ValueError(f"{path} holds no logged values.")
     return {
@@ -79,9 +87,9 @@ def smooth(values: NDArray[np.float64], window: int | None = None) -> NDArray[np
     return np.where(number > 0, (totals[high] - totals[low]) / np.maximum(number, 1), np.nan)
 
 
-def _number(cell: str) -> float | None:
+def _number(cell: str | None) -> float | None:
     try:
-        return float(cell)
+        return float(cell or "")
     except ValueError:
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +58,42 @@ def chances(settings: Mapping[str, Any]) -> dict[str, float]:
     Args:
         settings: Content of the run's config.yaml.
     """
-    model, streams = settings.get("model") or {}, (settings.get("data") or {}).get("streams") or {}
-    arguments = (model.get("backbone") or {}).get("init_args") or {}
+    model, streams = _part(settings, "model"), _part(_part(settings, "data"), "streams")
+    arguments = _part(_part(model, "backbone"), "init_args")
     queued = arguments.get("momentum") and arguments.get("queue_size")  # further negatives
+    words = _whole(arguments.get("vocab_size"))
     found: dict[str, float] = {}
-    for name, objective in (model.get("objectives") or {}).items():
+    for name in _part(model, "objectives"):
+        objective = _part(model["objectives"], name)
         kind = str(objective.get("class_path")).rpartition(".")[2]
-        texts = [_texts(stream) for stream in streams.values() if name in (stream.get("objectives") or ())]
+        texts = {_texts(own) for own in streams.values() if name in _named(own)}
         for part in _PARTS.get(kind, ()):
             panel = f"{name}_{part}" if kind in ("VSG", "VMA") else name
             if part == "itm":
                 found[panel] = math.log(_MATCHING) - (1 - 1 / _MATCHING) * math.log(_MATCHING - 1)
                 found[f"{panel}_accuracy"] = 1 - 1 / _MATCHING
-            elif part == "mlm" and arguments.get("vocab_size"):
-                found[panel] = math.log(arguments["vocab_size"])
-            elif part == "itc" and len(set(texts)) == 1 and not queued:
-                found[panel], found[f"{panel}_accuracy"] = math.log(texts[0]), 1 / texts[0]
-        if kind == "MRC" and (shares := _shares((objective.get("init_args") or {}).get("vocabulary", "gqa"))):
+            elif part == "mlm" and words:
+                found[panel] = math.log(words)
+            elif part == "itc" and len(texts) == 1 and not queued and (number := min(texts)):
+                found[panel], found[f"{panel}_accuracy"] = math.log(number), 1 / number
+        if kind == "MRC" and (shares := _shares(_part(objective, "init_args").get("vocabulary", "gqa"))):
             found[name] = -sum(share * math.log(share) for share in shares if share)
             found[f"{name}_accuracy"] = max(shares)
     return found
+
+
+def shared_chances(runs: Mapping[str, Mapping[str, Any]], known: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What knowing nothing gives in all runs alike, by panel: runs with batches of other sizes have no line together.
+
+    Args:
+        runs: Curves by column, by the name of the run.
+        known: Their `chances`, by the name of the run.
+    """
+    values: dict[str, set[float | None]] = {}
+    for name, curves in runs.items():
+        for panel in set(map(panel_of, curves)):
+            values.setdefault(panel, set()).add(known[name].get(panel))
+    return {panel: value for panel, own in values.items() if len(own) == 1 and (value := next(iter(own))) is not None}
 
 
 def read_settings(log: Path) -> dict[str, Any]:
@@ -89,10 +105,27 @@ def read_settings(log: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _part(of: Any, name: str) -> Mapping[str, Any]:
+    """A part of settings that has names; empty where there is none: a trainer of one's own has other settings."""
+    found = of.get(name) if isinstance(of, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _named(stream: Any) -> Sequence[Any]:
+    """The objectives of a stream."""
+    found = stream.get("objectives") if isinstance(stream, Mapping) else None
+    return found if isinstance(found, list | tuple) else ()
+
+
 def _texts(stream: Mapping[str, Any]) -> int:
-    """Texts of a joint batch."""
+    """Texts of a joint batch; 0 where that is not told."""
     each = stream.get("entities_per_image", 4) if stream.get("kind") == "regions" else 1
-    return int(stream.get("batch_size", 1)) * int(each)
+    return _whole(stream.get("batch_size", 1)) * _whole(each)
+
+
+def _whole(value: Any) -> int:
+    """A whole number above 0; 0 for whatever else is there."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _shares(vocabulary: Any) -> list[float]:

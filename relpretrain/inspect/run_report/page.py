@@ -18,7 +18,7 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 _WIDTH, _HEIGHT = 300, 130
 _MOST_POINTS = 400
 _COLOURS = 4
-"""Lines of a panel that style.css tells apart."""
+"""Lines of a panel that page.css tells apart."""
 
 
 class Line(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relpretrain.data.sampling.summary import RECORD
 from relpretrain.inspect.run_report.curves import find_metrics, read_curves, summary
-from relpretrain.inspect.run_report.groups import chances, read_settings
+from relpretrain.inspect.run_report.groups import chances, read_settings, shared_chances
 from relpretrain.inspect.run_report.page import render
 from relpretrain.inspect.run_report.picture import plot_curves
 from relpretrain.showing import markdown
@@ -48,23 +48,24 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
     logs = {name: find_metrics(run) for name, run in zip(names, runs, strict=True)}
     curves = {name: read_curves(log) for name, log in logs.items()}
     out.mkdir(parents=True, exist_ok=True)
-    chance = {panel: value for log in logs.values() for panel, value in chances(read_settings(log)).items()}
+    chance = shared_chances(curves, {name: chances(read_settings(log)) for name, log in logs.items()})
     plot_curves(curves, out / PICTURE, chance)
     tables, data = [], []
     parts = [f"# {markdown(' and '.join(names))}\n", f"![Logged values against steps]({PICTURE})\n"]
-    results = [_json(path) for path in zero_shot] or [path for run in runs if (path := _newest(run)) is not None]
-    for number, result in enumerate(results):
+    results = _results(names, runs, zero_shot)
+    for name, result in results:
         report = read_report(result)
-        of = f"Zero-shot results of {names[number]}" if number < len(names) else str(result)
+        of = f"Zero-shot results of {name}" if name else str(result)
         title = f"# {markdown(of)}\n"
         tables.append((of.removeprefix("Zero-shot results of "), [table_grid(table) for table in report.tables]))
         parts.append(report.to_markdown().replace("# Zero-shot results\n", title, 1))
     if not results:
         parts.append("No zero-shot results.\n")
-    if len(results) == 2 and all((result.parent / "scores").is_dir() for result in results):
-        labels = (names[0], names[-1]) if len(names) > 1 else ("first", "second")
+    if len(results) == 2 and all((result.parent / "scores").is_dir() for _, result in results):
+        (one, first_result), (other, second_result) = results
+        labels = (one, other) if one and other else ("first", "second")
         comparisons = []
-        for first, second in shared_files(results[0].parent, results[1].parent):
+        for first, second in shared_files(first_result.parent, second_result.parent):
             before, after = read_scores(first), read_scores(second)
             task = TASKS[task_of(before, first)]
             comparisons.append(compare(task, before, after, labels, split_of(first, task.name)))
@@ -87,6 +88,15 @@ def write_report(runs: Sequence[Path], out: Path, zero_shot: Sequence[Path] = ()
 def _names(runs: Sequence[Path]) -> list[str]:
     names = [run.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _results(names: Sequence[str], runs: Sequence[Path], given: Sequence[Path]) -> list[tuple[str, Path]]:
+    """The zero-shot results, each with the name of its run; "" where it is not known whose they are."""
+    if given:
+        owners = names if len(names) == len(given) else [""] * len(given)
+        return [(name, _json(path)) for name, path in zip(owners, given, strict=True)]
+    found = [(name, _newest(run)) for name, run in zip(names, runs, strict=True)]
+    return [(name, path) for name, path in found if path is not None]
 
 
 def _newest(run: Path) -> Path | None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from relpretrain.checkpoints.checkpoint import load
+from relpretrain.objectives import MRC, RelationTagger
 from relpretrain.zeroshot.scorers import ConstantScorer, MatchScorer
 from relpretrain.zeroshot.tasks.common.source import Source
 from relpretrain.zeroshot.tasks.relations.graphs import GraphProbes, _batch
@@ -66,11 +67,8 @@ def share(box, size=32):
     return [(x_min + x_max) / 2 / size, (y_min + y_max) / 2 / size, (x_max - x_min) / size, (y_max - y_min) / size]
 
 
-class Oracle:
+class Oracle(MRC):
     """An MRC head that knows the answers."""
-
-    def __init__(self, vocabulary):
-        self.vocabulary = vocabulary
 
     def logits(self, features):
         index = torch.tensor([self.vocabulary.index(relation) for relation in features.batch.relations])
@@ -102,6 +100,16 @@ def test_one_wrong_word_of_a_relation_is_wrong(scorer, items, monkeypatch):
 def test_without_a_head_only_words_are_asked(scorer, items):
     scorer.objectives = {}
     assert {record["probe"] for record in GRAPHS.score(scorer, items)} == {"words"}
+
+
+def test_a_tagger_is_no_mrc(scorer, items):
+    tagger = RelationTagger(scorer.objectives["mrc"].vocabulary)
+    tagger.attach(scorer.backbone)
+    wanted = GRAPHS.score(scorer, items[:4])
+    scorer.objectives = {"tagger": tagger, **scorer.objectives}
+    assert GRAPHS.score(scorer, items[:4]) == wanted
+    scorer.objectives = {"tagger": tagger}
+    assert {record["probe"] for record in GRAPHS.score(scorer, items[:4])} == {"words"}
 
 
 def test_what_cannot_be_probed_is_said(items, tmp_path):

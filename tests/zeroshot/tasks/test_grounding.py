@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -104,6 +105,40 @@ def test_splits_and_boxes(data):
     assert item.records[0]["boxes"] == [[0, 0, 16, 12], [48, 36, 64, 48], [0, 0, 64, 48]]
 
 
+def test_a_data_set_without_detections_is_asked_beside_one_that_has_them(data):
+    other = data / "grounding" / "refcoco"
+    shutil.copytree(data / "grounding" / "refcoco+", other)
+    (other / "dets.json").unlink()
+    both = ["refcoco/val/annotated", "refcoco/testA/annotated", "refcoco+/val/detected", "refcoco+/testA/detected"]
+    assert list(TASK.items(Source(data))) == both
+    assert list(TASK.items(Source(data, splits=("val",)))) == both[::2]
+    assert list(TASK.items(Source(data, splits=("refcoco",)))) == both[:2]
+    assert list(TASK.items(Source(data, splits=("detected",)))) == both[2:]
+
+
+def test_boxes_without_an_inside_are_passed_over(data):
+    """As a few annotations of COCO have; what is referred to has an inside."""
+    folder = data / "grounding/refcoco+"
+    content = json.loads((folder / "instances.json").read_text())
+    flat = {"id": 200365, "image_id": 7, "bbox": [3, 3, 1.03, 0.0]}
+    dump(folder / "instances.json", content | {"annotations": [*content["annotations"], flat]})
+    dump(folder / "dets.json", {"7": [[3, 3, 0, 5], RED_BOX]})
+    splits = TASK.items(Source(data, splits=("val",))) | TASK.items(Source(data, splits=("annotated",)))
+    boxes = {name: own[0].records[0]["boxes"] for name, own in splits.items()}
+    assert boxes["refcoco+/val/detected"] == [[0, 0, 16, 12]]
+    assert len(boxes["refcoco+/val/annotated"]) == 3
+    content["annotations"][0]["bbox"] = [0, 0, 16, 0]
+    dump(folder / "instances.json", content)
+    with pytest.raises(ValueError, match=r"Reference 1 of .* is of annotation 100, .* whose box has no inside"):
+        TASK.items(Source(data))
+
+
+def test_both_scores_together_have_the_maps_of_matching(data, planted):  # noqa: F811
+    records = run(MatchScorer(planted.backbone, planted.preprocess, by="both"), data, "refcoco+/val/detected")
+    assert {record["by"] for record in records} == {"itm"}
+    assert records == run(MatchScorer(planted.backbone, planted.preprocess), data, "refcoco+/val/detected")
+
+
 def test_ties_and_empty_maps_choose_nothing_right(data, planted, monkeypatch):  # noqa: F811
     from relpretrain.zeroshot.tasks.relations import grounding
 
@@ -155,12 +190,36 @@ def test_mistakes_are_told(data, planted, tmp_path, capsys):  # noqa: F811
     (tmp_path / "other" / "grounding").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"holds none of the folders refcoco, refcoco\+, refcocog"):
         TASK.items(Source(tmp_path / "other"))
-    for box in ([0, 0, 3], [0, 0, 0, 3], "box", [0, 0, float("inf"), 3], [0, "x", 2, 3]):
+    for box in ([0, 0, 3], [0, 0, -1, 3], "box", [0, 0, float("inf"), 3], [0, "x", 2, 3]):
         with pytest.raises(ValueError, match="a box is"):
             corners(box, "Here")
     dump(tmp_path / "d.json", {"seven": []})
     with pytest.raises(ValueError, match="a list of boxes for each image number, got 'seven'"):
         read_detections(tmp_path / "d.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "value", "said"),
+    [
+        ("images", "id", None, "An image of .*: 'id' must be a finite number, not None"),
+        ("images", "file_name", 3, "An image of .*: 'file_name' must be a text, not 3"),
+        ("annotations", "id", [1], r"An annotation of .*: 'id' must be a finite number, not \[1\]"),
+        ("annotations", "image_id", {}, "An annotation of .*: 'image_id' must be a finite number"),
+        ("refs", "ann_id", [100], "Reference 1 of .*: 'ann_id' must be a finite number"),
+        ("refs", "sentences", [{"sent_id": "a", "sent": "b"}], "Reference 1 of .*: 'sent_id' must be a finite number"),
+        ("dets", "image_id", "7", "A detection of .*: 'image_id' must be a finite number, not '7'"),
+    ],
+)
+def test_malformed_files_are_told(data, part, place, value, said):
+    folder = data / "grounding/refcoco+"
+    content = json.loads((folder / "instances.json").read_text()) | {"refs": refs()}
+    content["dets"] = [{"image_id": 7, "box": RED_BOX}]
+    content[part][0][place] = value
+    dump(folder / "instances.json", {name: content[name] for name in ("images", "annotations")})
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(content["refs"]))
+    dump(folder / "dets.json", content["dets"])
+    with pytest.raises(ValueError, match=said):
+        TASK.items(Source(data))
 
 
 def test_other_scorers_are_refused(data):

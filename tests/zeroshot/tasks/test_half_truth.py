@@ -22,13 +22,14 @@ HALF_TRUTH = TASKS["half_truth"]
 QUESTIONS = ("half-truth", "which", "addition")
 
 
-def shards(folder, *graphs):
-    """A shard of graphs: names of things, and (subject, relation, object)."""
+def shards(folder, *graphs, size=(40, 8)):
+    """A shard of graphs: names of things, and (subject, relation, object); their records may tell no size."""
     with ShardWriter(folder, 100) as writer:
         for number, (labels, relations) in enumerate(graphs):
             things = [{"label": label, "box": [9 * i, 0, 9 * i + 8, 8]} for i, label in enumerate(labels)]
             triplets = [dict(zip(("subject", "relation", "object"), r, strict=True)) for r in relations]
-            record = {"width": 40, "height": 8, "entities": things, "relations": triplets}
+            record = {"width": size[0], "height": size[1], "entities": things, "relations": triplets}
+            record = {name: value for name, value in record.items() if value is not None}
             writer.write(f"{number:03}", encode_png(np.full((8, 40, 3), number, dtype=np.uint8)), "png", record)
     return folder
 
@@ -69,6 +70,13 @@ def test_something_false_and_something_true_is_added(tmp_path):
         ("dog", "dog on bus", "dog under bus"),
         ("hat", "hat wearing man", "man wearing hat"),  # which nothing contradicts
     ]
+
+
+@pytest.mark.parametrize("size", [(40, 8), (None, None), (40, None)])
+def test_images_tell_their_size_where_records_do_not(tmp_path, size):
+    shards(tmp_path / "validation", (["cat", "sofa"], [(0, "on", 1)]), (["bus", "dog"], [(1, "under", 0)]), size=size)
+    assert [item.scale for item in TASKS["graphs"].items(Source(tmp_path))["validation"]] == [(40, 8)] * 2
+    assert len(texts(tmp_path)["entities"]) == 2
 
 
 def test_nothing_that_is_added_is_true_in_a_generated_world(world):

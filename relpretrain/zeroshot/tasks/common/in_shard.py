@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from relpretrain.data.shards.record import declared_size
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.kinds import Need
-from relpretrain.pixels import BROKEN, decode
+from relpretrain.pixels import decode_named
 from relpretrain.reading import parse_json
 from relpretrain.scene_graph import SceneGraph
 from relpretrain.zeroshot.tasks.common.source import Source
@@ -54,10 +55,7 @@ class InShard(str):
         Raises:
             ValueError: If it cannot be decoded.
         """
-        try:
-            return decode(io.BytesIO(self.shard_index.read(self.row).image))
-        except BROKEN as error:
-            raise ValueError(f"Image {self!s} cannot be decoded: {error}") from error
+        return decode_named(io.BytesIO(self.shard_index.read(self.row).image), self)
 
 
 def held_out_shards(source: Source, task: str, own: Path | None = None) -> tuple[Path, list[Path]]:
@@ -82,14 +80,22 @@ def graphs_in(
 ) -> Iterator[tuple[InShard, SceneGraph, tuple[float, float]]]:
     """Images with their graphs and the width and height that boxes refer to, of the samples that have what is needed.
 
-    Shards are called by their path in the folder. Malformed graphs are passed over.
+    Shards are called by their path in the folder. Malformed graphs are passed over. As in training, a record that does
+    not tell the size of its image has the image's own.
     """
     for shard in shards:
         index, name = ShardIndex.of(shard), shard.relative_to(folder).with_suffix("").as_posix()
         for row in index.eligible(need).tolist():
+            raw = index.read(row)
             try:
-                record = parse_json(index.read(row).json or b"{}")
-                graph = SceneGraph.from_json(record, record["width"], record["height"])
-            except (ValueError, KeyError, TypeError):
+                record = parse_json(raw.json or b"{}")
+                width, height = _size(record, raw.image)
+                graph = SceneGraph.from_json(record, width, height)
+            except (ValueError, TypeError, AttributeError):
                 continue  # `relpretrain data doctor` counts and names malformed graphs
-            yield InShard(index, row, name), graph, (record["width"], record["height"])
+            yield InShard(index, row, name), graph, (width, height)
+
+
+def _size(record: Mapping[str, Any], image: bytes) -> tuple[float, float]:
+    told = declared_size(record, 0, 0)
+    return told if all(told) else declared_size(record, *decode_named(io.BytesIO(image), "of the record").size)

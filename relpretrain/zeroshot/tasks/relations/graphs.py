@@ -98,13 +98,13 @@ class GraphProbes(BaseTask):
         """Answer both questions for every triplet; without an MRC head only the second."""
         import torch
 
+        from relpretrain.objectives import MRC
         from relpretrain.zeroshot.scorers import MatchScorer
         from relpretrain.zeroshot.tasks.common.shares import spread
 
         if not isinstance(scorer, MatchScorer):
             raise ValueError(f"Task 'graphs' needs a MatchScorer, got {type(scorer).__name__}.")
-        heads = [objective for objective in scorer.objectives.values() if hasattr(objective, "vocabulary")]
-        mrc = heads[0] if heads else None
+        mrc = next((objective for objective in scorer.objectives.values() if isinstance(objective, MRC)), None)
         known = mrc.vocabulary.names if mrc else {relation for item in items for _, _, relation, _ in item.triplets}
         size = max(1, scorer.batch_size // RELATIONS_PER_IMAGE)
         batches = [items[start : start + size] for start in range(0, len(items), size)]

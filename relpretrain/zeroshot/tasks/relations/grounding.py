@@ -77,15 +77,21 @@ class Grounding(PairTask):
         if not folders:
             raise ValueError(f"{folder} holds none of the folders {', '.join(DATA)}.")
         splits: dict[str, list[Item]] = {}
+        usual: set[str] = set()  # by detections where a data set has them
         for place in folders:
-            splits |= _splits(place)
-        detected = any(name.endswith(f"/{DETECTED}") for name in splits)
-        usual = DETECTED if detected else ANNOTATED
-        found = select_splits(splits, source.splits or (usual,))
+            own = _splits(place)
+            kind = DETECTED if (place / DETECTIONS).is_file() else ANNOTATED
+            usual |= {name for name in own if name.endswith(f"/{kind}")}
+            splits |= own
+        if not splits:
+            raise ValueError(f"{folder} holds no expressions outside training.")
+        if not source.splits:
+            return {name: own for name, own in splits.items() if name in usual}
+        found = select_splits(splits, source.splits)
         if {DETECTED, ANNOTATED} & set(source.splits):
             return found
         # Of "val" that with the usual boxes; of a split's whole name that one.
-        return {name: own for name, own in found.items() if name.endswith(f"/{usual}") or name in source.splits}
+        return {name: own for name, own in found.items() if name in usual or name in source.splits}
 
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """A line per expression, with the box that was chosen."""
@@ -173,7 +179,7 @@ def _choose(scorer: MatchScorer, items: Sequence[Item]) -> list[Record]:
             "chance": sum(hits) / max(len(hits), 1),
             "largest": float(largest is not None and hits[largest]),
             "reachable": float(any(hits)),
-            "by": scorer.by,
+            "by": _by(scorer),
         }
         lines.append(line)
     return lines
@@ -184,10 +190,15 @@ def _maps(scorer: MatchScorer, image: Any, texts: Sequence[str]) -> list[Tensor]
     from relpretrain.explain.maps.embeddings import embedding_maps
     from relpretrain.explain.maps.texts import token_maps
 
-    if scorer.by == "itc":
+    if _by(scorer) == "itc":
         return [found.map for found in embedding_maps(scorer, image, texts)]
     tokens = [scorer.preprocess.encoder.caption(text) for text in texts]
     return [maps.mean(0) for maps, _ in token_maps(scorer, image, tokens, words=False)]
+
+
+def _by(scorer: MatchScorer) -> str:
+    """What the maps are of: the matching head's logit ("itm") for "both", whose sum has no map of its own."""
+    return "itc" if scorer.by == "itc" else "itm"
 
 
 def _check(records: Sequence[Record]) -> None:
