@@ -39,6 +39,15 @@ _NEEDS: dict[Need, str] = {
     "boxed_graphs": "relations between two boxes",
 }
 
+_TEXTS: tuple[Kind, ...] = ("captions", "graphs")
+_FOR: dict[str, tuple[Kind, ...]] = {
+    **dict.fromkeys(("blocks_per_text", "foils_per_text", "foil_names", "units_per_image"), _TEXTS),
+    **dict.fromkeys(("positions_per_text", "mirrored", "foil_words"), ("graphs",)),
+    "foil_tagger": ("captions",),
+}
+"""Settings of what is made of a sample, and the kinds of streams that make it: elsewhere nothing would come of them."""
+_UNSET = {"foil_tagger": "lexicon"}
+
 
 def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
     """Report settings of streams that are invalid whatever the data."""
@@ -84,10 +93,11 @@ def settings(streams: Mapping[str, Stream], world_size: int) -> list[str]:
             wrong_fraction("min_confidence", stream.min_confidence),
         ):
             problems += [f"{where}: {problem}"] if problem else []
-        if stream.mirrored and stream.kind != "graphs":
-            problems.append(f"{where}: mirrored={stream.mirrored:g} is for graphs: its kind is {stream.kind}.")
-        if stream.blocks_per_text and stream.kind == "regions":
-            problems.append(f"{where}: blocks_per_text={stream.blocks_per_text} is for captions and graphs.")
+        for field, kinds_of in _FOR.items():
+            value = getattr(stream, field)
+            if value and value != _UNSET.get(field) and stream.kind in get_args(Kind) and stream.kind not in kinds_of:
+                whose = " and ".join(kinds_of)
+                problems.append(f"{where}: {field}={value} is for {whose}: its kind is {stream.kind}; leave it out.")
         if stream.batch_size % world_size:
             problems.append(uneven(name, stream.batch_size, world_size))
         problems += [problem for wrong in (wrong_ratios, wrong_neighbours) if (problem := wrong(name, stream))]

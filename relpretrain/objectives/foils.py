@@ -59,7 +59,9 @@ def focal(rows: Tensor, gamma: float = 2.0, smoothing: float = 0.02) -> Tensor:
     probability = log_probability.exp()
     target = smoothing * there / there.sum(dim=1, keepdim=True)
     target[:, 0] += 1 - smoothing
-    losses = ((1 - probability).pow(gamma) * -target * log_probability).masked_fill(~there, 0.0).sum(dim=1)
+    # Where it is 0, as of a text without foils, a root of it has no slope.
+    rest = (1 - probability).clamp(min=torch.finfo(torch.float32).eps)
+    losses = (rest.pow(gamma) * -target * log_probability).masked_fill(~there, 0.0).sum(dim=1)
     return losses.masked_fill(there.sum(dim=1) == 1, 0.0)
 
 

@@ -4,7 +4,7 @@ from relpretrain.scene_graph.coverage import Coverage, coverage, coverage_lines,
 from relpretrain.scene_graph.entity import Entity, Relation, fit_box
 from relpretrain.scene_graph.errors import FlipRefused, GraphError
 from relpretrain.scene_graph.geometry import Box, holds
-from relpretrain.scene_graph.graph import SceneGraph
+from relpretrain.scene_graph.graph import MIN_VISIBLE, SceneGraph
 from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
 from relpretrain.scene_graph.pairs import all_pairs
 from relpretrain.scene_graph.verbalise import (
@@ -18,6 +18,7 @@ from relpretrain.scene_graph.verbalise import (
 from relpretrain.scene_graph.vocabulary import RelationVocabulary
 
 __all__ = [
+    "MIN_VISIBLE",
     "Box",
     "Coverage",
     "Entity",

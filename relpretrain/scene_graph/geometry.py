@@ -84,6 +84,14 @@ def _disjoint(s: Box, o: Box) -> bool:
     return s.clip(o).area == 0
 
 
+def _within(s: Box, o: Box) -> bool:
+    return o.contains(s)
+
+
+def _around(s: Box, o: Box) -> bool:
+    return s.contains(o)
+
+
 # "to the left of", "at the left side of", "parked on the left-hand side of", "left": any verb, then the phrase
 _SIDEWAYS = r"(?:.* )?(?:(?:to|on|at|in|from) )?(?:the )?(?:far |immediate )?{}(?:(?:[ -]hand)? side)?(?: (?:of|from))?"
 # verbs that leave a preposition its place in the image, unlike "draped over" or "covered in"
@@ -96,8 +104,8 @@ _RULES: list[tuple[re.Pattern[str], Callable[[Box, Box], bool]]] = [
     (re.compile(_SIDEWAYS.format("right")), lambda s, o: _left(o, s)),
     (re.compile(_VERB + r"(?:above|over|higher than)"), _above),
     (re.compile(_VERB + r"(?:below|under|underneath|beneath|lower than)"), lambda s, o: _above(o, s)),
-    (re.compile(_VERB + r"(?:in|inside|inside of|within)"), lambda s, o: o.contains(s)),
-    (re.compile(r"contains?|containing|surrounds?|surrounding|enclos(?:es?|ing)"), lambda s, o: s.contains(o)),
+    (re.compile(_VERB + r"(?:in|inside|inside of|within)"), _within),
+    (re.compile(r"contains?|containing|surrounds?|surrounding|enclos(?:es?|ing)"), _around),
     (re.compile(_VERB + r"(?:outside|outside of)"), _disjoint),
 ]
 
@@ -123,6 +131,23 @@ def holds(relation: str, subject: Box, object: Box) -> bool | None:
     """
     rule = _rule(relation)
     return None if rule is None else rule(subject, object)
+
+
+def ruled_out(relation: str, subject: Box, object: Box) -> bool:
+    """Say whether boxes show that a relation is false, which takes more than that it does not hold.
+
+    A man in a car reaches out of the car's box, and a dog in front of it lies within: of two things only boxes that do
+    not overlap show that one is not in the other, and none that it is not outside.
+
+    Args:
+        relation: For instance "inside".
+        subject: Box of the first entity.
+        object: Box of the second.
+    """
+    rule = _rule(relation)
+    if rule is None or rule is _disjoint:
+        return False
+    return _disjoint(subject, object) if rule in (_within, _around) else not rule(subject, object)
 
 
 @functools.lru_cache(maxsize=4096)

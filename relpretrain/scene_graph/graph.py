@@ -21,6 +21,9 @@ from relpretrain.scene_graph.errors import FlipRefused, GraphError
 from relpretrain.scene_graph.geometry import Box, holds
 from relpretrain.scene_graph.mirror import mentions_side, mirror_relation
 
+MIN_VISIBLE = 0.5
+"""Share of a thing's box that a crop must keep, else the thing leaves the graph."""
+
 
 @dataclass(frozen=True)
 class SceneGraph:
@@ -103,7 +106,7 @@ class SceneGraph:
         )
 
     def crop(
-        self, box: Box, min_visible: float = 0.5, size: tuple[float, float] | None = None
+        self, box: Box, min_visible: float = MIN_VISIBLE, size: tuple[float, float] | None = None
     ) -> tuple[SceneGraph, Counter[str]]:
         """Cut the graph to a part of its image; coordinates then count from the part's corner.
 

@@ -29,11 +29,16 @@ class RunHeader(ModelSummary):
     def __init__(self, folder: Path | None = None, seed: int | None = None) -> None:
         super().__init__()
         self.folder, self.seed = folder, seed
+        self._done = 0
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Note the steps that are done: the trainer does not know them before all else is restored."""
+        self._done = checkpoint.get("global_step", 0)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Print it, on the first process."""
         if trainer.is_global_zero:
-            say("\n".join(header(trainer, pl_module, self.folder, self.seed)))
+            say("\n".join(header(trainer, pl_module, self.folder, self.seed, self._done)))
 
 
 class Threads(pl.Callback):
@@ -53,7 +58,7 @@ class Threads(pl.Callback):
         self.line = choose_threads(pl_module, self.number)
 
 
-def header(trainer: Any, module: Any, folder: Path | None = None, seed: int | None = None) -> list[str]:
+def header(trainer: Any, module: Any, folder: Path | None = None, seed: int | None = None, done: int = 0) -> list[str]:
     """The lines of `RunHeader`.
 
     Args:
@@ -61,9 +66,10 @@ def header(trainer: Any, module: Any, folder: Path | None = None, seed: int | No
         module: The `RelationModule` that it trains.
         folder: Where the run keeps its files; None where it keeps none.
         seed: Of the run; None leaves it out.
+        done: Steps of the checkpoint that it goes on from.
     """
     lines = [("Model", _model(module)), ("Parameters", parameters(module)), ("Data", _data(trainer))]
-    lines.append(("Steps", ", ".join(_steps(trainer, seed))))
+    lines.append(("Steps", ", ".join(_steps(trainer, seed, done))))
     lines.append(("Run", "nothing is kept" if folder is None else f"{folder}: {_FILES}"))
     return [f"{name + ':':<12}{text}" for name, text in lines if text]
 
@@ -93,10 +99,10 @@ def _data(trainer: Any) -> str:
     return share_line(schedule, getattr(datamodule, "never_drawn", {}))
 
 
-def _steps(trainer: Any, seed: int | None) -> Iterator[str]:
+def _steps(trainer: Any, seed: int | None, done: int) -> Iterator[str]:
     yield f"{trainer.max_steps:,}" if trainer.max_steps >= 0 else "without end"
-    if trainer.global_step:
-        yield f"from {trainer.global_step:,} on"
+    if done:
+        yield f"from {done:,} on"
     if trainer.accumulate_grad_batches > 1:
         yield f"of {trainer.accumulate_grad_batches} batches each"
     if seed is not None:

@@ -7,6 +7,7 @@ import torch
 
 from relpretrain.features import Features
 from relpretrain.objectives import TextFoil
+from relpretrain.objectives import foils as equations
 from relpretrain.objectives.text_foil import PRESETS, SITES
 from relpretrain.scene_graph.foils import KINDS
 from tests.objectives.standin import StandIn, captions, with_foils
@@ -29,6 +30,15 @@ def scores(batch, model):
 
 def cross_entropy(own, others):
     return math.log(sum(math.exp(x - own) for x in [own, *others]))
+
+
+def test_the_focal_loss_has_a_slope_where_nothing_is_left_to_learn():
+    """A text without foils, and one that is far from its foil, whatever the exponent."""
+    for gamma in (0.0, 0.5, 1.0, 2.0):
+        rows = torch.tensor([[1.0, float("-inf")], [200.0, 0.0], [0.0, 0.0]], requires_grad=True)
+        equations.focal(rows, gamma, 0.0).sum().backward()
+        assert rows.grad.isfinite().all(), gamma
+        assert rows.grad[2, 0] < 0
 
 
 def focal(own, others, gamma, smoothing):

@@ -10,11 +10,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from relpretrain.training.header import RunHeader, Threads, header, parameters, quiet_devices
 from tests.training.standin import loader, module
 
+OPTIONS = {
+    **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+    "accelerator": "cpu",
+}
+
 
 def fit(tmp_path, *callbacks):
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    options |= {"enable_model_summary": False, "default_root_dir": tmp_path, "accelerator": "cpu"}
-    trainer = Trainer(max_steps=1, callbacks=list(callbacks), **options)
+    trainer = Trainer(max_steps=1, callbacks=list(callbacks), **OPTIONS, default_root_dir=tmp_path)
     trainer.fit(module(), loader())
     return trainer
 
@@ -26,6 +29,14 @@ def test_five_lines_say_what_begins(tmp_path, capsys):
     assert size == "Parameters: 1.5 K: Dropping 815, mrc 643"
     assert steps == "Steps:      1, seed 7, on the CPU, 32-true, threads: 1, as asked"
     assert run == "Run:        runs/mine: config.yaml, data.txt (the plan of the data), metrics.csv, checkpoints/"
+
+
+def test_a_run_that_goes_on_says_from_where(tmp_path, capsys):
+    """When it is printed, the trainer itself has not heard of it yet."""
+    fit(tmp_path).save_checkpoint(tmp_path / "one.ckpt")
+    trainer = Trainer(max_steps=2, callbacks=[RunHeader(), Threads(1)], **OPTIONS, default_root_dir=tmp_path)
+    trainer.fit(module(), loader(), ckpt_path=tmp_path / "one.ckpt", weights_only=False)
+    assert "Steps:      2, from 1 on, on the CPU" in capsys.readouterr().out
 
 
 def test_the_data_is_one_line(tmp_path):

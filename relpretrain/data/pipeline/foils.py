@@ -70,14 +70,18 @@ class FoilWriter:
     words: WordRules = WORDS
     tagger: Tagger | None = None
 
-    def of_caption(self, caption: str, graph: SceneGraph, rng: np.random.Generator) -> list[tuple[str, str]]:
-        """Foils of a caption as (text, kind); the image's graph, where it has one, tells what is true as well."""
+    def of_caption(
+        self, caption: str, graph: SceneGraph, rng: np.random.Generator, others: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
+        """Foils of a caption as (text, kind); the image's graph and other captions tell what is true as well."""
         found: list[tuple[str, str]] = []
         parsed, names = read_caption(caption), NOUNS if self.names is None else self.names
         for kind in self._order(self.kinds, rng):
             if len(found) == self.per_text:
                 break
-            foils = caption_foils(caption, parsed, [kind], rng, names, graph, words=self.words, tagger=self.tagger)
+            foils = caption_foils(
+                caption, parsed, [kind], rng, names, graph, words=self.words, tagger=self.tagger, others=others
+            )
             found += [(foil.text, foil.kind) for foil in foils.values()]
         return found
 
@@ -131,7 +135,8 @@ class FoilWriter:
         chosen = [texts[i] for i in rng.permutation(len(texts))[:count].tolist()]
         units = []
         for text in chosen:
-            foils = replace(self, per_text=1).of_caption(text, graph, rng)
+            others = [other for other in texts if other != text]
+            foils = replace(self, per_text=1).of_caption(text, graph, rng, others)
             units.append(Unit(text, foils[0][0] if foils else None))
         return units
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from relpretrain.scene_graph import SceneGraph
+from relpretrain.scene_graph import Entity, SceneGraph
 
 
 class Record(NamedTuple):
@@ -48,6 +48,7 @@ class Sample:
         captions: Texts about the whole image.
         graph: Entities and relations; boxes in pixels of `image`.
         caption_weights: How often each caption is drawn, relative to the others; None for all alike.
+        cut: Things of which augmentation has left a little in the picture, without boxes; they are not in `graph`.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Sample:
     captions: list[str] = field(default_factory=list)
     graph: SceneGraph = field(default_factory=SceneGraph)
     caption_weights: list[float] | None = None
+    cut: tuple[Entity, ...] = ()
 
 
 class Augmented(NamedTuple):

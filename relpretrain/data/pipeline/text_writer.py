@@ -27,7 +27,7 @@ from relpretrain.scene_graph import (
     verbalised,
 )
 from relpretrain.scene_graph.blocks import block_text, draw_blocks
-from relpretrain.scene_graph.foils import GRAPH_KINDS, Mirrored, Statement, build_tagger, mirrored, word_rules
+from relpretrain.scene_graph.foils import GRAPH_KINDS, WORDS, Mirrored, Statement, build_tagger, mirrored, word_rules
 from relpretrain.scene_graph.positions import with_positions
 from relpretrain.types import Normalisation
 
@@ -107,11 +107,11 @@ class TextWriter:
         self.stream = with_defaults(self.stream, {})
         stream, self._foils, self._units = self.stream, None, None
         per_text, per_image = stream.foils_per_text or 0, stream.units_per_image or 0
+        self._words = word_rules(stream.foil_synonyms) if stream.asks_what_is_true else WORDS
         if per_text or per_image:
-            words = word_rules(stream.foil_synonyms)
             tagger = build_tagger(stream.foil_tagger) if stream.kind == "captions" else None
             instead = stream.foil_names, stream.foil_words
-            made = FoilWriter(per_text, stream.foil_kinds or GRAPH_KINDS, *instead, words, tagger)
+            made = FoilWriter(per_text, stream.foil_kinds or GRAPH_KINDS, *instead, self._words, tagger)
             self._foils = made if per_text else None
             self._units = replace(made, per_text=1, kinds=stream.unit_kinds or GRAPH_KINDS) if per_image else None
 
@@ -131,18 +131,19 @@ class TextWriter:
     def _caption(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
         if not sample.captions:
             raise BadSample("no_caption")
-        text = _one_caption(sample, rng)
+        text = drawn_caption = _one_caption(sample, rng)
         drawn = draw_blocks(sample.graph, self.stream.blocks_per_text, rng)
         ending = "".join(f". {block_text(sample.graph, index, *size)}" for index in drawn) + "." * bool(drawn)
         text = text.rstrip(". ") if ending else text
         example.texts = [self._text(text, rng, ending=ending)]
         if self._foils is not None:
-            foils = self._foils.of_caption(text, sample.graph, rng)
+            others = [caption for caption in sample.captions if caption != drawn_caption]
+            foils = self._foils.of_caption(text, _known(sample.graph, sample), rng, others)
             plain = [(self._plain(self.encoder.caption(foil, ending)), kind) for foil, kind in foils]
             example.foils = self._distinct(example.texts[0], plain)
         if self._units is not None:
             count = self.stream.units_per_image or 0
-            found = self._units.units_of_captions(sample.captions, sample.graph, count, rng)
+            found = self._units.units_of_captions(sample.captions, _known(sample.graph, sample), count, rng)
             example.units = self._short(found, lambda text, _: self._plain(self.encoder.caption(text)))
 
     def _regions(self, example: Example, sample: Sample, size: tuple[float, float], rng: np.random.Generator) -> None:
@@ -181,7 +182,7 @@ class TextWriter:
         weight = sum(r.confidence for r in told.values()) / len(told) if self.stream.confidence_weights else None
         example.texts = [self._told(spoken, told, blocks, weight, rng)]
         if self._foils is not None:
-            meanings, made = self._meanings(spoken, told), self._foils.of_triplets(spoken, told, rng)
+            meanings, made = self._meanings(spoken, told), self._foils.of_triplets(_known(spoken, sample), told, rng)
             example.foils = self._distinct(
                 example.texts[0],
                 [
@@ -191,7 +192,7 @@ class TextWriter:
                 ],
             )
         if self._units is not None:
-            found = self._units.units_of_graph(spoken, self.stream.units_per_image or 0, rng)
+            found = self._units.units_of_graph(_known(spoken, sample), self.stream.units_per_image or 0, rng)
             example.units = self._short(found, self._claim)
         rows: dict[int, int] = {}
         for subject, name, object_, confidence in self._triplets(graph, rng):
@@ -207,7 +208,8 @@ class TextWriter:
             box = _relative(entity, size)
             example.entities.append(Text(label, token_identity(label.ids), box=box, entity=entity.id))
         if self.stream.mirrored and rng.random() < self.stream.mirrored:
-            self._mirror(example, sample, mirrored(spoken, told, size[0], self.stream.sort_relations), drawn, rng)
+            known, sort = _known(spoken, sample), self.stream.sort_relations
+            self._mirror(example, sample, mirrored(known, told, size[0], sort, words=self._words), drawn, rng)
 
     def _told(
         self,
@@ -309,6 +311,11 @@ class TextWriter:
 def _relative(entity: Entity, size: tuple[float, float]) -> tuple[float, float, float, float] | None:
     """Where an entity is, (cx, cy, w, h) as fractions of an image of this width and height."""
     return None if entity.box is None else entity.box.relative(*size)
+
+
+def _known(graph: SceneGraph, sample: Sample) -> SceneGraph:
+    """The graph, and things that are in the picture with too little to be told of: nothing of them is called false."""
+    return SceneGraph((*graph.entities, *sample.cut), graph.relations) if sample.cut else graph
 
 
 def _one_caption(sample: Sample, rng: np.random.Generator) -> str:

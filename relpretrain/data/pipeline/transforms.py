@@ -16,7 +16,7 @@ from relpretrain.data.pipeline.randaugment import rand_augment
 from relpretrain.data.pipeline.sample import Augmented, Sample
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.errors import BadSample
-from relpretrain.scene_graph import Box, FlipRefused, SceneGraph, mentions_side
+from relpretrain.scene_graph import MIN_VISIBLE, Box, Entity, FlipRefused, SceneGraph, mentions_side
 
 MAX_ASPECT = 4 / 3
 """Largest ratio of sides, either way, of a random crop."""
@@ -63,7 +63,14 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
         pixels = rand_augment(pixels, rng, shape=stream.kind == "captions" and not stream.blocks_per_text)
     elif stream.color:
         pixels = _jitter(pixels, rng)
-    return Augmented(pixels, replace(sample, graph=graph), dropped + doubted)
+    cut = _cut(sample.graph, area) if stream.asks_what_is_true else ()
+    return Augmented(pixels, replace(sample, graph=graph, cut=cut), dropped + doubted)
+
+
+def _cut(graph: SceneGraph, area: Box) -> tuple[Entity, ...]:
+    """The entities that reach into a part of the image, and of which too little does for the part's graph."""
+    shares = ((e, e.box.clip(area).area / e.box.area) for e in graph.entities if e.box is not None)
+    return tuple(replace(entity, box=None) for entity, share in shares if 0 < share < MIN_VISIBLE)
 
 
 def _sure(sample: Sample, stream: Stream) -> tuple[Sample, Counter[str]]:

@@ -118,8 +118,12 @@ class Stream:
     @property
     def reads_graph(self) -> bool:
         """Whether a sample's graph is looked at: of captions only for what is made of it."""
-        made = self.blocks_per_text or self.foils_per_text or self.units_per_image
-        return self.kind != "captions" or bool(made)
+        return self.kind != "captions" or bool(self.blocks_per_text) or self.asks_what_is_true
+
+    @property
+    def asks_what_is_true(self) -> bool:
+        """Whether something is made of a sample that must be false of its image."""
+        return bool(self.foils_per_text or self.units_per_image or self.mirrored)
 
 
 def with_defaults(stream: Stream, objectives: Mapping[str, Any]) -> Stream:

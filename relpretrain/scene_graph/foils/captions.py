@@ -16,6 +16,7 @@ from relpretrain.scene_graph.foils.nouns import WORDS, WordRules, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.swap import Tagger, swapped
 from relpretrain.scene_graph.foils.truth import Statement, Witness
+from relpretrain.scene_graph.foils.words import ANYTHING
 from relpretrain.scene_graph.graph import SceneGraph
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity
 
@@ -28,6 +29,7 @@ class _Change(NamedTuple):
 
     edits: tuple[Edit, ...]
     parsed: ParsedCaption
+    new: tuple[str, ...] = ()  # nouns and adjectives that the caption did not have
 
 
 def graph_of(parsed: ParsedCaption) -> SceneGraph:
@@ -46,6 +48,7 @@ def caption_foils(
     rules: PredicateRules = RULES,
     words: WordRules = WORDS,
     tagger: Tagger | None = None,
+    others: Sequence[str] = (),
 ) -> dict[str, Foil]:
     """One foil of each kind that a caption has.
 
@@ -58,28 +61,43 @@ def caption_foils(
         kinds: Those that are wanted, of `KINDS`.
         rng: Source of randomness among the candidates of a kind; None takes the first, and no `order`.
         names: Names of things that may stand in the place of one of the caption's.
-        graph: What else is known of the image: its annotation, or its other captions.
+        graph: What else is known of the image: its annotation.
         rules: What follows from relations.
         words: What follows from nouns and adjectives.
         tagger: Finds parts of speech for the kind `swap`; None for the bundled lexicon.
+        others: Further texts that are true of the image: no foil is one of them, and nothing is put into a caption that
+            they speak of.
 
     Returns:
         Foils by kind, in the order of `kinds`.
     """
     known = graph_of(parsed) if graph is None else merged(graph, graph_of(parsed))
     witness = Witness(known, rules, words)
+    spoken = _spoken_of(others)
     found: dict[str, Foil] = {}
     for kind in kinds:
         for change in _changes(kind, caption, parsed, names, rng, rules, words):
             text = edited(caption, change.edits)
-            if not reads_alike(text, caption) and _false(parsed, change.parsed, witness):
+            if any(words.may_be_one(word, noun) or words.alike(word, noun) for noun in change.new for word in spoken):
+                continue
+            if not any(reads_alike(text, true) for true in (caption, *others)) and _false(
+                parsed, change.parsed, witness
+            ):
                 found[kind] = Foil(text, kind)
                 break
-        if kind == "order" and rng is not None and (other := disordered(caption, rng)) is not None:
-            found[kind] = Foil(other, kind)
-        if kind == "swap" and (other := swapped(caption, rng, tagger, witness, rules, words)) is not None:
+        other = None
+        if kind == "order" and rng is not None:
+            other = disordered(caption, rng)
+        elif kind == "swap":
+            other = swapped(caption, rng, tagger, witness, rules, words)
+        if other is not None and not any(reads_alike(other, true) for true in others):
             found[kind] = Foil(other, kind)
     return found
+
+
+def _spoken_of(texts: Sequence[str]) -> set[str]:
+    """The words of texts, without those that name anything."""
+    return {word for text in texts for word in re.findall(r"[\w'-]+", text.lower())} - set(ANYTHING.split())
 
 
 def merged(one: SceneGraph, other: SceneGraph) -> SceneGraph:
@@ -128,13 +146,15 @@ def _changes(
         for i in shuffled([i for i in placed if i in ends], rng):
             for name in drawn(names, TRIES, rng):
                 if not words.may_be_one(take_apart(name).noun, entities[i].label):
-                    yield _with(parsed, i, _edit(entities[i], name), label=name)
+                    change = _with(parsed, i, _edit(entities[i], name), label=name)
+                    yield change._replace(new=(take_apart(name).noun,))
     elif kind == "attr_replace":
         for i in shuffled(placed, rng):
             for place, adjective in _adjectives(caption, entities[i], words):
                 for other in shuffled(words.instead_of(adjective), rng):
                     attributes = tuple(other if a == adjective else a for a in entities[i].attributes)
-                    yield _with(parsed, i, (place, place + len(adjective), other), attributes=attributes)
+                    change = _with(parsed, i, (place, place + len(adjective), other), attributes=attributes)
+                    yield change._replace(new=(other,))
     elif kind == "attr_swap":
         for i, j in _pairs(placed, rng):
             for at_i, a in _adjectives(caption, entities[i], words):

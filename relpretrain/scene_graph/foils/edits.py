@@ -10,6 +10,8 @@ Edit = tuple[int, int, str]
 
 _ARTICLE = re.compile(r"(?<![A-Za-z])(an?) (?=([A-Za-z]))", re.IGNORECASE)
 
+_AND = re.compile(r",|\band\b")
+
 
 def edited(caption: str, edits: Sequence[Edit]) -> str:
     """The caption with parts of it replaced; "a" and "an" before a replaced part follow its first letter."""
@@ -32,5 +34,11 @@ def _article_before(words: str) -> Callable[[re.Match[str]], str]:
 
 
 def reads_alike(one: str, other: str) -> bool:
-    """Whether two texts are equal but for upper and lower case and white space."""
-    return one.lower().split() == other.lower().split()
+    """Whether two texts are equal but for case, white space, and the order of what "and" and commas join."""
+    return _joined(one) == _joined(other)
+
+
+def _joined(text: str) -> list[list[str]]:
+    """What "and" and commas join, in an order of its own."""
+    parts = _AND.split(text.lower().rstrip(" .!?"))
+    return sorted(words for part in parts if (words := part.split()))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from relpretrain.scene_graph.entity import Relation
 from relpretrain.scene_graph.errors import FlipRefused
+from relpretrain.scene_graph.foils.nouns import WORDS, WordRules
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Witness, claim_of
 from relpretrain.scene_graph.graph import SceneGraph
@@ -21,7 +22,12 @@ class Mirrored(NamedTuple):
 
 
 def mirrored(
-    graph: SceneGraph, told: Mapping[str, Relation], width: float, sort: bool = True, rules: PredicateRules = RULES
+    graph: SceneGraph,
+    told: Mapping[str, Relation],
+    width: float,
+    sort: bool = True,
+    rules: PredicateRules = RULES,
+    words: WordRules = WORDS,
 ) -> Mirrored | None:
     """What a verbalised graph becomes when its image is mirrored, if that makes another text of it (CounterCurate).
 
@@ -35,6 +41,7 @@ def mirrored(
         width: Width of the image, in the boxes' unit.
         sort: Whether the mirrored triplets are sorted as `verbalise` sorts them, or keep their order.
         rules: What follows from relations.
+        words: What follows from nouns and adjectives.
 
     Returns:
         None if the text may be true of the mirror image, or if nobody can tell what it becomes (`SceneGraph.flip`).
@@ -45,7 +52,7 @@ def mirrored(
     except FlipRefused:
         return None
     pairs = [(relation, other.relations[places[id(relation)]]) for relation in told.values()]
-    witness = Witness(other, rules)
+    witness = Witness(other, rules, words)
     if not any(one.relation != two.relation and _false(witness, one) for one, two in pairs):
         return None
     texts = {triplet_text(other, relation): relation for _, relation in pairs}

@@ -16,6 +16,8 @@ for _number, _group in enumerate(MIXED_UP):
     for _name in _group.split():
         _GROUPS.setdefault(_name, set()).add(_number)
 _KINDS = {name: frozenset(kinds.split()) for name, kinds in BROADER.items()}
+_BIRDS = _KINDS["bird"] | {"bird"}
+_SITTING = frozenset(MIXED_UP[0].split()) | (_KINDS["animal"] | {"animal", "pet"}) - _BIRDS
 _FAMILY_OF = {word: name for name, adjectives in _FAMILIES.items() for word in adjectives}
 _IRREGULAR = {"men": "man", "women": "woman", "people": "person", "children": "child", "feet": "foot", "teeth": "tooth"}
 
@@ -108,6 +110,10 @@ class WordRules:
     def may_be_one(self, one: str, other: str) -> bool:
         """Whether two nouns may name one thing: `may_be_one`."""
         return may_be_one(one, other)
+
+    def sits_or_stands(self, noun: str) -> bool:
+        """Whether a thing that sits is not said to stand: a person or an animal, but for birds."""
+        return singular(noun).rpartition(" ")[2] in _SITTING
 
     def alike(self, one: str, other: str) -> bool:
         """Whether people use two adjectives for the same."""

@@ -90,6 +90,7 @@ _SKIPPED = {
     *("directly", "just", "very", "immediate", "hand", "side"),
 }
 _STRESS = re.compile(r"\b(?:right (?=next|behind|in|above|below|under|beside|on|by|at|near)|far (?=left|right))")
+_POSTURES = {"sit", "stand", "li"}
 _IRREGULAR = {"lying": "li", "lie": "li", "lies": "li", "has": "hav", "have": "hav", "sat": "sit", "stood": "stand"}
 
 
@@ -148,6 +149,10 @@ class PredicateRules:
         """Whether `other` is false of two things of which `relation` is true."""
         false = self._false.get(self.key(relation), set()) | self._false.get(self._end(relation), set())
         return self.key(other) in false or self._end(other) in false
+
+    def are_postures(self, one: str, other: str) -> bool:
+        """Whether two relations both say that a thing sits, stands or lies."""
+        return all(self.key(relation).partition(" ")[0] in _POSTURES for relation in (one, other))
 
     def contradicting(self, relation: str) -> list[str]:
         """Relations that are false wherever `relation` is true, in plain words; none for most verbs.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from relpretrain.scene_graph.entity import Relation
 from relpretrain.scene_graph.foils.nouns import WORDS, Phrase, WordRules, known_as, take_apart
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
-from relpretrain.scene_graph.geometry import holds, normalise
+from relpretrain.scene_graph.geometry import holds, normalise, ruled_out
 from relpretrain.scene_graph.graph import SceneGraph
 
 
@@ -35,7 +35,7 @@ class Witness:
 
     Things are found by their names and adjectives, whatever may name them (`WordRules.may_be_one`). Of two things a
     relation is true if it, or one that implies it, is annotated, also from the other side, or if it is true of their
-    boxes; it is false if an annotated one contradicts it, or if it is false of their boxes. A statement about several
+    boxes; it is false if an annotated one contradicts it, or if their boxes rule it out. A statement about several
     pairs of things is false only if it is false of each; one about things that the image does not have is false.
 
     Args:
@@ -87,12 +87,18 @@ class Witness:
         known = [*forward, *(name for r in backward if (name := rules.converse(r)) is not None)]
         known += [r for r in backward if rules.symmetric(r)]
         box, other_box = self.graph.entities[one].box, self.graph.entities[other].box
-        seen = None if box is None or other_box is None else holds(relation, box, other_box)
-        if seen or any(rules.implies(r, relation) for r in known):
+        boxes = None if box is None or other_box is None else (box, other_box)
+        if (boxes and holds(relation, *boxes)) or any(rules.implies(r, relation) for r in known):
             return True
-        if seen is False or any(rules.false_with(r, relation) for r in known):
+        if boxes and ruled_out(relation, *boxes):
+            return False
+        if any(rules.false_with(r, relation) and not self._one_posture(one, r, relation) for r in known):
             return False
         # Annotated the other way round, and not so that it could be true from both sides.
         if any(rules.implies(r, relation) and not rules.symmetric(r) for r in backward):
             return False
         return None
+
+    def _one_posture(self, subject: int, one: str, other: str) -> bool:
+        """Whether two relations are words for one: a vase that sits on a table stands on it, and so does a bird."""
+        return self.rules.are_postures(one, other) and not self.words.sits_or_stands(self._things[subject].noun)

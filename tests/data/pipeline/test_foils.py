@@ -1,6 +1,7 @@
 """Foils in batches: made where a stream wants them, the same for a sample whoever reads it, and false."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.transforms import augment
 from relpretrain.data.sampling.stream import Stream, with_defaults
 from relpretrain.objectives import VSG, TextFoil
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
@@ -103,6 +105,31 @@ def test_a_foil_whose_difference_is_cut_off_is_none(loaded):
         found = written(loaded, "captions", short, seed, foils_per_text=2, foil_kinds=["swap_so", "swap"])
         assert len(found.foils) == len({tuple(text.tokens.ids) for text, _, _ in found.foils})
     assert len(written(loaded, "captions", short, foils_per_text=2, foil_kinds=["swap_so", "swap"]).foils) == 1
+
+
+@pytest.mark.parametrize("kind", ["captions", "graphs"])
+def test_what_is_cut_off_in_part_may_still_be_seen(loaded, kind):
+    """A crop leaves a third of the dog: it is in no text, and no text that puts it there is called false."""
+    options = {"foils_per_text": 1, "foil_kinds": ["obj_replace"], "units_per_image": 1, "foil_names": ["dog"]}
+    stream = Stream(kind, {"data": "unused"}, 2, min_scale=0.5, flip=0.0, unit_kinds=["obj_replace"], **options)
+    things = Entity("cat", Box(0, 0, 10, 10)), Entity("sofa", Box(0, 10, 30, 30)), Entity("dog", Box(15, 0, 30, 10))
+    of = sample(SceneGraph(things, (Relation(0, "on", 1),)), captions=["a cat on a sofa"])
+    seen = Counter()
+    for seed in range(40):
+        augmented = augment(of, 30, stream, np.random.default_rng(seed)).sample
+        cut, left = (any(e.label == "dog" for e in of) for of in (augmented.cut, augmented.graph.entities))
+        found = written(loaded, kind, augmented, seed, unit_kinds=["obj_replace"], **options)
+        made = [*found.foils, *(foil for _, foil in found.units if foil is not None)]
+        seen[cut, left, bool(made)] += 1
+    assert (
+        {(True, False, False), (False, True, False)}
+        <= seen.keys()
+        <= {
+            (True, False, False),
+            (False, True, False),
+            (False, False, True),
+        }
+    ), seen
 
 
 def test_units_that_read_alike_are_one(loaded):

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from relpretrain.data import checks
+from relpretrain.data.pipeline import text_writer
 from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
 from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.objectives.negatives import same_pair
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
+from relpretrain.scene_graph.foils import WordRules
 from tests.data.pipeline.test_foils import CAPTION, GRAPH, sample
 from tests.data.small import stream, tokenizer
 
@@ -56,6 +58,19 @@ def test_a_text_without_sides_has_none(loaded):
         (True, True),
         (False, False),
     }
+
+
+def test_synonyms_of_the_stream_count(loaded, monkeypatch):
+    """To those who call a cat a dog, "red cat left of dog" may be true of the mirror image, with its dog left."""
+
+    class Mixed(WordRules):
+        def may_be_one(self, one, other):
+            return True
+
+    of = sample(SceneGraph(GRAPH.entities, GRAPH.relations[1:]))
+    assert written(loaded, of=of, mirrored=1.0).mirrored is not None
+    monkeypatch.setattr(text_writer, "word_rules", lambda synonyms: Mixed())
+    assert written(loaded, of=of, mirrored=1.0).mirrored is None
 
 
 def test_positions_of_boxes_count(loaded):
@@ -154,7 +169,7 @@ def test_mistakes_are_told(loaded):
     told = "\n".join(checks.settings({str(i): s for i, s in enumerate(wrong)}, 1))
     assert "mirrored=0.5 is for graphs: its kind is captions" in told
     assert "mirrored=1.5 must be a probability" in told
-    assert "blocks_per_text=1 is for captions and graphs" in told
+    assert "blocks_per_text=1 is for captions and graphs: its kind is regions; leave it out" in told
     assert "blocks_per_text=-1 must not be negative" in told
     assert "synonyms must be auto, table or wordnet, got 'words'" in told
     assert "no tagger 'spacey'; choose from lexicon, spacy; did you mean 'spacy'?" in told

@@ -46,12 +46,32 @@ def test_what_stays_true_is_no_foil():
     assert "swap_so" in foils("a cat chasing a dog", [("cat",), ("dog",)], [(0, "chasing", 1)])
 
 
+def test_what_is_joined_in_another_order_says_the_same():
+    """However the rest is parsed: here "in" is read as a relation of the two shirts, too."""
+    things = [("man",), ("shirt", "red"), ("man",), ("shirt", "blue")]
+    found = foils("a man in a red shirt and a man in a blue shirt", things, [(0, "in", 1), (1, "in", 3), (2, "in", 3)])
+    assert "attr_swap" not in found
+    assert {"swap_so", "attr_replace", "rel_replace"} <= found.keys()
+
+
 def test_the_annotation_of_the_image_is_asked():
     """The graph says that the dog chases the cat as well."""
     mutual = SceneGraph((Entity("dog", Box(0, 0, 9, 9)), Entity("cat", Box(0, 0, 9, 9))), (Relation(0, "chasing", 1),))
     things, relations = [("cat",), ("dog",)], [(0, "chasing", 1)]
     assert "swap_so" in foils("a cat chasing a dog", things, relations)
     assert "swap_so" not in foils("a cat chasing a dog", things, relations, graph=mutual)
+
+
+def test_other_captions_of_the_image_are_asked():
+    """No foil is one of them, and nothing comes in that they speak of."""
+    others = ["a gray cat lies on a blanket next to a kitten", "An old sofa in the middle of it"]
+    caption, things, relations = "a red cat on a sofa", [("cat", "red"), ("sofa",)], [(0, "on", 1)]
+    for seed in range(20):
+        options = {"rng": np.random.default_rng(seed), "names": ["blanket", "bus", "sofa"], "others": others}
+        found = foils(caption, things, relations, **options)
+        assert found["obj_replace"] == "a red cat on a bus"
+        assert not {"grey", "gray", "silver"} & set(found["attr_replace"].split())
+    assert "swap_so" not in foils(caption, things, relations, others=["A red sofa on a cat."])
 
 
 def test_order():

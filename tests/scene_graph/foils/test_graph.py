@@ -96,6 +96,34 @@ def test_attributes_of_the_annotation_count():
     assert Witness(known).true(Statement("red cat", "watching", "sofa")) is False
 
 
+def test_a_thing_that_reaches_out_of_anothers_box_may_be_in_it():
+    """Only boxes apart from each other show that it is not, and none that it is not outside of it."""
+    boxes = [Box(40, 20, 60, 61), Box(42, 30, 58, 50), Box(20, 30, 80, 60), Box(100, 0, 120, 20)]
+    of = graph("man", "shirt", "car", "bus", relations=[(0, "in", 1), (0, "driving", 2)], boxes=boxes)
+    assert texts(of, kinds=["obj_replace"], names=["car"]) == {}
+    assert texts(of, kinds=["obj_replace"], names=["bus"]) == {"obj_replace": "man in bus"}
+    seen = Witness(of)
+    assert seen.true(Statement("car", "containing", "man")) is None
+    assert seen.true(Statement("man", "outside", "car")) is None
+
+
+def test_postures_exclude_each_other_of_people_and_beasts_alone():
+    """A vase that sits on a table stands on it, too."""
+    for subject in ("vase", "plates", "bird", "duck"):
+        drawn = {
+            texts(
+                graph(subject, "table", relations=[(0, "sitting on", 1)]),
+                kinds=["rel_replace"],
+                rng=np.random.default_rng(seed),
+            )["rel_replace"]
+            for seed in range(12)
+        }
+        assert drawn == {f"{subject} under table", f"{subject} far from table"}
+    for subject in ("man", "women", "black cat", "tennis player"):
+        found = texts(graph(subject, "table", relations=[(0, "sitting on", 1)]), kinds=["rel_replace"])
+        assert found["rel_replace"] == f"{subject} standing on table"
+
+
 def test_random_choices_come_from_the_generator():
     of = graph("red cat", "blue sofa", relations=[(0, "sitting on", 1)])
     drawn = [texts(of, rng=np.random.default_rng(seed)) for seed in (1, 1, 2, 3, 4)]
