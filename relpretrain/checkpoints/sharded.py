@@ -69,7 +69,7 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
         }
         load(state, storage_reader=reader, planner=_Planner(flatten_state_dict=False), no_dist=True)
     except (*_BROKEN, CheckpointException) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {str(error)[:300]}") from error
+        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {_reason(error)}") from error
     weights = {name.removeprefix("state_dict."): v for name, v in state.items() if name.startswith("state_dict.")}
     content = {**rest, "state_dict": weights}
     return {**content, "optimizer_states": _optimizer_states(state)} if optimizers else content
@@ -84,7 +84,7 @@ def read_rest(path: Path) -> dict[str, Any]:
     try:
         rest: dict[str, Any] = torch.load(path / REST, map_location="cpu", weights_only=True)
     except _BROKEN as error:
-        raise CheckpointError(f"{path / REST} is not whole: {str(error)[:300]}") from error
+        raise CheckpointError(f"{path / REST} is not whole: {_reason(error)}") from error
     return rest
 
 
@@ -103,7 +103,14 @@ def fill(state: dict[str, Any], path: Path) -> None:
     try:
         load(state, storage_reader=_Reader(path), planner=_Planner())
     except (*_BROKEN, CheckpointException) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {str(error)[:300]}") from error
+        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in a line; DCP's own words are a traceback of each process."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return " ".join(str(error).split())[:300]
 
 
 def _optimizer_states(state: dict[str, Any]) -> list[dict[str, Any]]:

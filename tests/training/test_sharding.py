@@ -5,6 +5,8 @@ import errno
 import os
 import pickle
 import re
+import shutil
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
@@ -20,7 +23,7 @@ from torch.utils.data import DataLoader
 import relpretrain
 from relpretrain.backbones import ALBEF, XVLM, encoders
 from relpretrain.checkpoints.checkpoint import read
-from relpretrain.checkpoints.sharded import are_shards, read_shards
+from relpretrain.checkpoints.sharded import are_shards, fill, read_rest, read_shards
 from relpretrain.cli import main
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
@@ -266,6 +269,28 @@ def test_an_index_that_names_code_is_refused(tmp_path):
     (tmp_path / ".metadata").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(CheckpointError, match=r"builtins\.print"):
         read(tmp_path)
+
+
+class Boom:
+    """Makes a file where it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("boom"),)
+
+
+def test_no_file_of_a_folder_of_shards_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("x.ckpt")
+    sound = {"state_dict.a": torch.ones(2), "optimizer_0.param_groups.0.lr": 0.1}
+    bad = sound | {"optimizer_0.state.a.step": Boom()}
+    for state, rest, read_part in ((sound, {"x": Boom()}, read_rest), (bad, {}, partial(fill, dict.fromkeys(bad)))):
+        shutil.rmtree(path, ignore_errors=True)
+        save(state, checkpoint_id=path, no_dist=True)
+        torch.save(rest, path / "meta.pt")
+        for load in (partial(CheckpointFiles().load_checkpoint, weights_only=False), read_part):
+            with pytest.raises(CheckpointError, match=r"whole.*: Weights only load failed"):
+                load(path)
+        assert not Path("boom").exists()
 
 
 @pytest.fixture
