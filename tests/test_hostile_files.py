@@ -6,10 +6,14 @@ import json
 import numpy as np
 import pytest
 
+import relpretrain
 from relpretrain.cli import main, user_message
-from relpretrain.errors import ConfigError
+from relpretrain.errors import CheckpointError, ConfigError
+from relpretrain.inspect.run_report.groups import read_settings
+from relpretrain.objectives import MRC
 from relpretrain.reading import read_json
 from relpretrain.recipe_files import bundled, check_recipe
+from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.common.files import json_items, json_lines
 from relpretrain.training.command.recipe_checks import read_recipe
 from relpretrain.zeroshot.report.terminal import Report, read_report
@@ -64,6 +68,17 @@ def test_json_that_is_nested_without_end_is_no_json(tmp_path, text):
             read()
     assert main(["zeroshot", "--scores", str(path)]) == 2
     assert main(["zeroshot", "--side-by-side", str(tmp_path)]) == 2
+
+
+def test_nesting_without_end_beside_weights_shards_and_runs(tmp_path):
+    for name in ("config.json", "index.json", "config.yaml"):
+        (tmp_path / name).write_text("[" * 100_000)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*nested too deeply"):
+        relpretrain.load(tmp_path)
+    with pytest.raises(ValueError, match="has no counts of relations"):
+        MRC(RelationVocabulary(("on",)), relation_counts=str(tmp_path))
+    assert read_settings(tmp_path / "metrics.csv") == {}
 
 
 @pytest.mark.parametrize("text", ["-" * 100_000 + "1", "1+" * 100_000 + "1", "[" * 100_000])
