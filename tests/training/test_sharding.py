@@ -293,6 +293,37 @@ def test_no_file_of_a_folder_of_shards_is_run(tmp_path, monkeypatch):
         assert not Path("boom").exists()
 
 
+@pytest.mark.parametrize("name", ["__0_0.distcp", "meta.pt"])
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_flipped_bit_in_a_folder_of_shards_is_recognised(tmp_path, name, share):
+    state = {"state_dict.a": torch.arange(30_000.0), "optimizer_0.state.a.step": torch.arange(30_000.0)}
+    save(state, checkpoint_id=tmp_path / "x.ckpt", no_dist=True)
+    torch.save({"n": torch.arange(30_000.0)}, tmp_path / "x.ckpt" / "meta.pt")
+    read_shards(tmp_path / "x.ckpt", optimizers=True)
+    file = tmp_path / "x.ckpt" / name
+    content = bytearray(file.read_bytes())
+    content[int(share * len(content))] ^= 16
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"is damaged \(Bad CRC-32 .*: use an earlier checkpoint"):
+        read_shards(tmp_path / "x.ckpt", optimizers=True)
+    if name != "meta.pt":
+        with pytest.raises(CheckpointError, match="is damaged"):
+            fill({key: torch.zeros(30_000) for key in state}, tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("name", ["../secret.distcp", "/dev/zero", "nothing.distcp"])
+def test_an_index_leads_to_no_file_outside(tmp_path, name):
+    save({"state_dict.a": torch.ones(2)}, checkpoint_id=tmp_path / "x.ckpt", no_dist=True)
+    torch.save({}, tmp_path / "x.ckpt" / "meta.pt")
+    shutil.copy(tmp_path / "x.ckpt" / "__0_0.distcp", tmp_path / "secret.distcp")
+    index = pickle.loads((tmp_path / "x.ckpt" / ".metadata").read_bytes())
+    for found in index.storage_data.values():
+        found.relative_path = name
+    (tmp_path / "x.ckpt" / ".metadata").write_bytes(pickle.dumps(index))
+    with pytest.raises(CheckpointError, match=rf"state_dict\.a is said to lie in '{name}', no file of"):
+        read(tmp_path / "x.ckpt")
+
+
 @pytest.fixture
 def one_process():
     yield
