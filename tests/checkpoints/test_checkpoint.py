@@ -1,4 +1,5 @@
 import io
+import os
 import sys
 import zipfile
 
@@ -81,6 +82,7 @@ def other_zip(path):
         (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_bytes(b""), "is not a checkpoint"),
+        (os.mkfifo, "is not a file"),  # and not waited for
         (text_file, "is not a checkpoint|Python objects"),
         (cut_off, "is not a checkpoint"),
         (other_zip, "is not a checkpoint"),
@@ -103,6 +105,15 @@ def test_weights_that_do_not_fit_are_refused(preprocess, tmp_path):
     del content["state_dict"]["backbone.itm_head.0.weight"]
     torch.save(content, tmp_path / "c.ckpt")
     with pytest.raises(CheckpointError, match=r"does not fit.*itm_head\.0\.weight"):
+        relpretrain.load(tmp_path / "c.ckpt")
+
+
+def test_weights_of_a_run_that_had_diverged_are_refused(preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    content["state_dict"]["backbone.itm_head.0.weight"].fill_(float("nan"))
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=r"not finite .*in 1 weights: itm_head\.0\.weight"):
         relpretrain.load(tmp_path / "c.ckpt")
 
 

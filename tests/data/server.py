@@ -13,8 +13,8 @@ class Server:
         folder: What it serves.
         answers: By path: what each of the first requests gets, or one answer for all requests: an error's number, "cut"
             (half the bytes), "short" (half, without saying how many come), "html" (a page, with status 200), "empty",
-            "other" (another file of the same size), "stall" (half, then nothing), "drip" (byte by byte for three seconds), "more" (a
-            file that goes on).
+            "other" (another file of the same size), "stall" (half, then nothing), "drip" (byte by byte for three
+            seconds), "more" (a file that goes on).
     """
 
     def __init__(self, folder, answers=None):
