@@ -57,6 +57,11 @@ def text_file(path):
     path.write_text("not a checkpoint\n")
 
 
+def pipe(path):
+    os.mkfifo(path)
+    os.write(os.open(path, os.O_RDWR), b"text")  # who reads it all the same need not wait
+
+
 def pickled_code(path):
     torch.save({"state_dict": {}, "relpretrain": nn.Linear(1, 1)}, path)
 
@@ -82,7 +87,7 @@ def other_zip(path):
         (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_bytes(b""), "is not a checkpoint"),
-        (os.mkfifo, "is not a file"),  # and not waited for
+        (pipe, "is not a file"),
         (text_file, "is not a checkpoint|Python objects"),
         (cut_off, "is not a checkpoint"),
         (other_zip, "is not a checkpoint"),
