@@ -144,6 +144,22 @@ def test_a_checkpoint_cannot_name_any_code(path, preprocess, tmp_path):
     assert not [name for name in set(sys.modules) - before if name.endswith("__main__")]
 
 
+@pytest.mark.parametrize("place", ["objective", "argument"])
+def test_no_part_of_a_checkpoint_names_any_code(place, preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    code = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(tmp_path / "ran")]}}
+    objectives = content[checkpoints.KEY]["objectives"]
+    if place == "objective":
+        objectives["box"] = code
+    else:
+        objectives["box"]["init_args"] = {"weight": code}
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=r"names subprocess\.Popen, which is no (Objective|RelationVocabulary)"):
+        relpretrain.load(tmp_path / "c.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_checkpoint_asks_for_no_weights_from_elsewhere(preprocess, tmp_path, monkeypatch):
     from relpretrain.backbones import encoders, vision
 
