@@ -3,16 +3,23 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
+import relpretrain
 from relpretrain.cli import main, user_message
-from relpretrain.errors import ConfigError
+from relpretrain.errors import CheckpointError, ConfigError
+from relpretrain.inspect.run_report.groups import read_settings
+from relpretrain.objectives import MRC
 from relpretrain.reading import read_json
 from relpretrain.recipe_files import bundled, check_recipe
+from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.sources.common.files import json_items, json_lines
 from relpretrain.training.command.recipe_checks import read_recipe
 from relpretrain.zeroshot.report.terminal import Report, read_report
 from relpretrain.zeroshot.results.items import ItemResult, read_items, write_items
+from relpretrain.zeroshot.tasks.choices.crepe import _puzzle
+from relpretrain.zeroshot.tasks.common.base import read_image
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
@@ -61,6 +68,33 @@ def test_json_that_is_nested_without_end_is_no_json(tmp_path, text):
             read()
     assert main(["zeroshot", "--scores", str(path)]) == 2
     assert main(["zeroshot", "--side-by-side", str(tmp_path)]) == 2
+
+
+def test_nesting_without_end_beside_weights_shards_and_runs(tmp_path):
+    for name in ("config.json", "index.json", "config.yaml"):
+        (tmp_path / name).write_text("[" * 100_000)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*nested too deeply"):
+        relpretrain.load(tmp_path)
+    with pytest.raises(ValueError, match="has no counts of relations"):
+        MRC(RelationVocabulary(("on",)), relation_counts=str(tmp_path))
+    assert read_settings(tmp_path / "metrics.csv") == {}
+
+
+@pytest.mark.parametrize("text", ["-" * 100_000 + "1", "1+" * 100_000 + "1", "[" * 100_000])
+def test_lists_in_a_table_that_are_nested_without_end_are_named(text):
+    with pytest.raises(ValueError, match="Row 0: 'hard_negs' must be a list of texts"):
+        _puzzle("swap", 4, "0", {"hard_negs": text}, "Row 0")
+
+
+@pytest.mark.parametrize("shape", [(10**15, 1000, 3), (10**20, 3, 3), (-5, 3, 3)])
+def test_an_array_that_tells_of_more_than_it_holds_is_no_image(tmp_path, shape):
+    path = tmp_path / "frame.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.write(bytes(64))
+    with pytest.raises(ValueError, match=r"frame\.npy cannot be decoded"):
+        read_image(str(path))
 
 
 LINE = {"id": 1, "label": 1, "relation": "on", "score": 0.5, "image": "x.jpg"}

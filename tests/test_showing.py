@@ -42,16 +42,19 @@ def test_control_characters_are_written_out(capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''@x", "'plain", "a=1", "", "'"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''@x", "\n=1", "\uff1d1", "'plain", "a=1", "", "'"]
+)
 def test_cells_are_no_formulas_and_are_read_back(text):
     cell = to_cell(text)
-    assert cell[:1] not in tuple("=+-@\t\r")
+    assert cell[:1] not in tuple("=+-@\t\r\n\uff1d")
     assert from_cell(cell) == text
 
 
 def test_markdown_shows_html():
     text = "<img src=x onerror=alert(1)>|[a](javascript:b)`c`"
     assert markdown(text) == "&lt;img src=x onerror=alert(1)>\\|\\[a\\](javascript:b)\\`c\\`"
+    assert markdown(r"\[a\](b)\|\`") == r"\\\[a\\\](b)\\\|\\\`"  # a mark of escape does not undo ours
     row = Row(text, 1, 1.0, 0.0, 1.0)
     table = Table("valse", text, "p", (row,), (text,))
     made = Report((table,), (), {"model": text}).to_markdown()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from relpretrain.checkpoints.published import table
 from relpretrain.errors import CheckpointError, check_checkpoint
+from relpretrain.showing import say
 
 if TYPE_CHECKING:
     from relpretrain.checkpoints.checkpoint import Loaded
@@ -69,12 +70,12 @@ def run(arguments: argparse.Namespace) -> None:
     if official:
         write_official(loaded, target)
         if heads := [name for name, objective in loaded.objectives.items() if objective.state_dict()]:
-            print(f"left out: the heads of {', '.join(heads)}, for which official files have no place")
+            say(f"left out: the heads of {', '.join(heads)}, for which official files have no place")
     else:
         loaded.name = source.name
         loaded.save_pretrained(target)
     if loaded.report is not None:
-        print(loaded.report)
+        say(str(loaded.report))
     print(f"wrote {target}")
 
 

@@ -10,7 +10,7 @@ import functools
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -82,8 +82,18 @@ def check(path: Path) -> None:
 @functools.lru_cache(maxsize=8)
 def _problem(path: Path, changed: int, size: int) -> str | None:
     """What is wrong with a file as it was at a time; None if nothing is."""
+    return problem_of(path, size)
+
+
+def problem_of(file: Path | IO[bytes], size: int) -> str | None:
+    """What is wrong with an archive of torch; None if nothing is.
+
+    Args:
+        file: The archive.
+        size: Its bytes.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
             stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
             if not stored or sum(part.file_size for part in parts) > size:

@@ -17,6 +17,7 @@ from torch import Tensor
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.errors import CheckpointError
 from relpretrain.identity import file_digest
+from relpretrain.reading import read_json
 from relpretrain.writing import aside, write_text
 
 WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
@@ -72,7 +73,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         CheckpointError: If a file is missing or cannot be read.
     """
     try:
-        described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        described = read_json(folder / CONFIG, "the description of weights")
         described["preprocess"]["tokenizer"] = (folder / TOKENIZER).read_text(encoding="utf-8")
         digest = described.pop(DIGEST, None)  # folders of earlier versions have none
         if digest is not None and digest != file_digest(folder / WEIGHTS):

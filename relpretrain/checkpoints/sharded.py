@@ -12,9 +12,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from torch.distributed.checkpoint.planner import ReadItem
+from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load
+from torch.futures import Future
 
+from relpretrain.checkpoints.file import check, problem_of
 from relpretrain.errors import CheckpointError
 
 INDEX, REST = ".metadata", "meta.pt"
@@ -69,7 +71,7 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
         }
         load(state, storage_reader=reader, planner=_Planner(flatten_state_dict=False), no_dist=True)
     except (*_BROKEN, CheckpointException) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {str(error)[:300]}") from error
+        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {_reason(error)}") from error
     weights = {name.removeprefix("state_dict."): v for name, v in state.items() if name.startswith("state_dict.")}
     content = {**rest, "state_dict": weights}
     return {**content, "optimizer_states": _optimizer_states(state)} if optimizers else content
@@ -82,9 +84,10 @@ def read_rest(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is missing, cut off, or holds anything but tensors and plain types.
     """
     try:
+        check(path / REST)
         rest: dict[str, Any] = torch.load(path / REST, map_location="cpu", weights_only=True)
     except _BROKEN as error:
-        raise CheckpointError(f"{path / REST} is not whole: {str(error)[:300]}") from error
+        raise CheckpointError(f"{path / REST} is not whole: {_reason(error)}") from error
     return rest
 
 
@@ -103,7 +106,14 @@ def fill(state: dict[str, Any], path: Path) -> None:
     try:
         load(state, storage_reader=_Reader(path), planner=_Planner())
     except (*_BROKEN, CheckpointException) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {str(error)[:300]}") from error
+        raise CheckpointError(f"{path} is not a whole checkpoint of several processes: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in a line; DCP's own words are a traceback of each process."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return " ".join(str(error).split())[:300]
 
 
 def _optimizer_states(state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -145,6 +155,20 @@ class _Reader(FileSystemReader):
         with (Path(self.path) / INDEX).open("rb") as file:
             metadata: Metadata = _Unpickler(file).load()
         return metadata
+
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        """Compare what is wanted with its checksums first: each tensor is an archive of its own in a shard."""
+        for index in dict.fromkeys(item.storage_index for item in plan.items):
+            found = self.storage_data[index]
+            place = Path(self.path) / found.relative_path
+            if place.name != found.relative_path or not place.is_file():
+                raise CheckpointError(f"{index.fqn} is said to lie in {found.relative_path!r}, no file of {self.path}")
+            with place.open("rb") as file:
+                file.seek(found.offset)
+                content = file.read(found.length)
+            if (problem := problem_of(io.BytesIO(content), len(content))) is not None:
+                raise CheckpointError(f"{index.fqn} in {place} {problem}")
+        return super().read_data(plan, planner)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -44,7 +44,7 @@ from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.identity import fingerprint
 from relpretrain.scene_graph import Coverage, coverage_lines, warn_outside
-from relpretrain.showing import say
+from relpretrain.showing import say, visible
 from relpretrain.types import Batch
 
 _VALIDATION_SEED = 0  # fixed, so that every run validates on the same batches
@@ -240,7 +240,7 @@ class RelationDataModule(LightningDataModule):
             for line in crowded_lines(self.schedule):
                 rank_zero_warn(line)
             for line in verify.notices(entry for of in shards.values() for found in of.values() for entry in found):
-                rank_zero_warn(line)
+                rank_zero_warn(visible(line))
             warn_outside(outside_of)
         if stage == "fit" and self.trainer is not None:
             for line in trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val)):

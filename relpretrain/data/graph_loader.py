@@ -33,6 +33,7 @@ from relpretrain.distributed import rank, world_size
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary, coverage, tell_outside
 from relpretrain.scene_graph.foils import GRAPH_KINDS, Synonyms
+from relpretrain.showing import visible
 from relpretrain.types import GraphBatch, Normalisation
 
 _NAME = "graphs"
@@ -183,7 +184,7 @@ def graph_loader(
     if encoder.tokenizer.mask_token_id is None:
         mask_fraction = 0.0
     for line in verify.notices(entry for entries in found[_NAME].values() for entry in entries):
-        warnings.warn(line, stacklevel=2)
+        warnings.warn(visible(line), stacklevel=2)
     assert vocabulary is None or isinstance(vocabulary, RelationVocabulary)
     writer = TextWriter(stream, encoder, mask_fraction, vocabulary)
     host = None if transform is None else HostTransform(image_size, transform)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from relpretrain.config_record import recorded
 from relpretrain.distributed import mean_over_ranks, weighted_mean
 from relpretrain.features import Features
 from relpretrain.objectives.base import Objective
+from relpretrain.reading import parse_json, read_text
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import IGNORE, NO_RELATION, Backbone, Batch, GraphBatch, ObjectiveOutput, Pairs, send
 
@@ -252,7 +252,7 @@ def _read_counts(given: str | Mapping[str, int]) -> Mapping[str, int]:
     path = Path(given)
     path = path / "index.json" if path.is_dir() else path
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))["relation_counts"]
+        counts = parse_json(read_text(path))["relation_counts"]
         return {str(name): int(number) for name, number in counts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from rich.text import Text  # takes its time
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # also in full width
 _LONGEST = 1000
 """Characters of a text on a terminal or a page: what a person reads, not a label of megabytes."""
-_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "\\`", "\n": " "})
+_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\n": " "} | {mark: f"\\{mark}" for mark in "\\|[]`"})
 
 
 def visible(text: str) -> str:

@@ -1,4 +1,5 @@
 import io
+import os
 import sys
 import zipfile
 
@@ -56,6 +57,11 @@ def text_file(path):
     path.write_text("not a checkpoint\n")
 
 
+def pipe(path):
+    os.mkfifo(path)
+    os.write(os.open(path, os.O_RDWR), b"text")  # who reads it all the same need not wait
+
+
 def pickled_code(path):
     torch.save({"state_dict": {}, "relpretrain": nn.Linear(1, 1)}, path)
 
@@ -81,6 +87,7 @@ def other_zip(path):
         (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_bytes(b""), "is not a checkpoint"),
+        (pipe, "is not a file"),
         (text_file, "is not a checkpoint|Python objects"),
         (cut_off, "is not a checkpoint"),
         (other_zip, "is not a checkpoint"),
@@ -106,6 +113,15 @@ def test_weights_that_do_not_fit_are_refused(preprocess, tmp_path):
         relpretrain.load(tmp_path / "c.ckpt")
 
 
+def test_weights_of_a_run_that_had_diverged_are_refused(preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    content["state_dict"]["backbone.itm_head.0.weight"].fill_(float("nan"))
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=r"not finite .*in 1 weights: itm_head\.0\.weight"):
+        relpretrain.load(tmp_path / "c.ckpt")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -126,6 +142,22 @@ def test_a_checkpoint_cannot_name_any_code(path, preprocess, tmp_path):
     with pytest.raises(CheckpointError, match=r"which is no backbone|before loading"):
         relpretrain.load(tmp_path / "c.ckpt")
     assert not [name for name in set(sys.modules) - before if name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("place", ["objective", "argument"])
+def test_no_part_of_a_checkpoint_names_any_code(place, preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"box": BOX()})
+    code = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(tmp_path / "ran")]}}
+    objectives = content[checkpoints.KEY]["objectives"]
+    if place == "objective":
+        objectives["box"] = code
+    else:
+        objectives["box"]["init_args"] = {"weight": code}
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=r"names subprocess\.Popen, which is no (Objective|RelationVocabulary)"):
+        relpretrain.load(tmp_path / "c.ckpt")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_checkpoint_asks_for_no_weights_from_elsewhere(preprocess, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import os
 import resource
 import signal
+import stat
 import zipfile
 
 import pytest
@@ -47,6 +48,22 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert raised.value.filename == str(path)
     assert read_file(path) == {"old": 1}
     assert os.listdir(tmp_path) == ["x.ckpt"]
+
+
+def test_all_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    """A loss of power then leaves the old file or the new one, and never an empty one."""
+    done, fsync, rename = [], os.fsync, os.replace
+
+    def synced(number):
+        found = os.fstat(number)
+        done.append("folder" if stat.S_ISDIR(found.st_mode) else ("file", found.st_size))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append("name"), rename(old, new)))
+    path = tmp_path / "x.ckpt"
+    write(CONTENT, path)
+    assert done == [("file", path.stat().st_size), "name", "folder"]
 
 
 def test_a_writer_that_was_killed_leaves_nothing_for_long(tmp_path):

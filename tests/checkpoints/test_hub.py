@@ -52,6 +52,17 @@ def test_a_folder_gives_the_same_model(loaded, tmp_path):
     assert "# my-rex" in (tmp_path / "saved" / "README.md").read_text()
 
 
+def test_names_are_no_html_in_the_model_card(loaded, tmp_path):
+    """A checkpoint names its objectives as it likes."""
+    loaded.name = "<img src=x onerror=alert(1)>"
+    loaded.objectives = {"<b>": loaded.objectives["mrc"]}
+    loaded.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "<" not in card
+    assert "# &lt;img src=x onerror=alert(1)>\n" in card
+    assert "| objectives | &lt;b> |" in card
+
+
 def test_what_is_pushed_is_what_comes_back(loaded, tmp_path, monkeypatch):
     pushed = tmp_path / "cache" / "models--me--rex" / "snapshots" / COMMIT
 

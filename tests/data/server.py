@@ -13,8 +13,8 @@ class Server:
         folder: What it serves.
         answers: By path: what each of the first requests gets, or one answer for all requests: an error's number, "cut"
             (half the bytes), "short" (half, without saying how many come), "html" (a page, with status 200), "empty",
-            "other" (another file of the same size), "stall" (half, then nothing), "drip" (byte by byte), "more" (a
-            file that goes on).
+            "other" (another file of the same size), "stall" (half, then nothing), "drip" (byte by byte for three
+            seconds), "more" (a file that goes on).
     """
 
     def __init__(self, folder, answers=None):
@@ -67,10 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
                 if answer == "stall":
                     time.sleep(3)
             elif answer == "drip":
-                for byte in body:
+                for byte in body[:150]:
                     self.wfile.write(bytes([byte]))
                     self.wfile.flush()
                     time.sleep(0.02)
+                self.wfile.write(body[150:])
             elif answer == "more":
                 for _ in range(20):
                     self.wfile.write(body)

@@ -49,6 +49,7 @@ BAD = {
     "entities": ("malformed_entities", _with("", entities="abc")),
 }
 LEFT_OUT = {"deep": b'{"a":' * 100_000, "deeper": b"[" * 100_000 + b"]" * 100_000, "number": b"5", "empty": b""}
+LEFT_OUT |= {"captions": _with("", captions=5)}
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,13 @@
 import csv
 import errno
 import os
+import pickle
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 
@@ -83,6 +85,22 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(fit, capsys, tm
     assert "step 1" not in capsys.readouterr().err
 
 
+def test_a_folder_in_which_nothing_can_be_made_is_told_before_training(fit, capsys, monkeypatch):
+    """One of another user, or of a disk that is mounted to be read: it is there, and takes no file."""
+    LAST.parent.mkdir(parents=True)
+    made = os.open
+
+    def refused(path, *arguments, **options):
+        if os.path.abspath(path).startswith(os.path.abspath(LAST.parent)):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return made(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert fit() == 2
+    assert said(capsys) == ["run/checkpoints: permission denied"]
+    assert not Path("run/metrics.csv").exists()
+
+
 def test_a_checkpoint_that_cannot_be_written_ends_the_run(fit, capsys, monkeypatch):
     """A full disk, a file that may not be replaced: nothing is told that is not there, and what was there stays."""
     assert fit() == 0
@@ -146,6 +164,10 @@ def test_nothing_in_a_checkpoint_is_run_whatever_lightning_asks(tmp_path, monkey
     torch.save({"state_dict": {}, "relpretrain": {}, "x": Boom()}, "x.ckpt")
     with pytest.raises(ValueError, match="run any code"):
         CheckpointFiles().load_checkpoint("x.ckpt", weights_only=False)
+    with fsspec.open("memory://x.ckpt", "wb") as file:
+        file.write(Path("x.ckpt").read_bytes())
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        CheckpointFiles().load_checkpoint("memory://x.ckpt", weights_only=False)
     assert not Path("boom").exists()
 
 

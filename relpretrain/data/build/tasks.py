@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from relpretrain.data.shards.manifest import NAME
-from relpretrain.data.shards.remote import is_remote
+from relpretrain.data.shards.remote import is_remote, no_commands
 from relpretrain.data.shards.writer import check_writable, lock, write_atomically
 from relpretrain.reading import parse_json, read_json
 
@@ -210,6 +211,9 @@ def add_merge(commands: Any, parse: Callable[[Sequence[str]], argparse.Namespace
         description="Join what the tasks of a command have done.",
     )
     merge.add_argument("out", type=Path, help="the --out of the tasks")
+    merge.add_argument(
+        "--pipes", action="store_true", help="run the `pipe:` commands, too, by which the tasks read their shards"
+    )
 
     def run(args: argparse.Namespace) -> Any:
         found = [parts for parts in map(Parts, _kept_at(args.out)) if (parts.folder / PLAN).exists()]
@@ -225,7 +229,9 @@ def add_merge(commands: Any, parse: Callable[[Sequence[str]], argparse.Namespace
         try:
             if (told := getattr(again, "out", None)) is not None and kept not in _kept_at(told):
                 raise ValueError(f"{kept / PLAN} is about {told}, not about {args.out}: it is not carried out")
-            return again.run_data(again)
+            why = f"it is a command that {kept / PLAN} names: if all in there is yours, add --pipes"
+            with nullcontext() if args.pipes else no_commands(why):
+                return again.run_data(again)
         finally:
             os.chdir(here)
 

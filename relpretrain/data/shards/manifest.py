@@ -301,7 +301,8 @@ def _eligible(listed: Mapping[str, Any]) -> dict[Need, int]:
 
 
 def _resolved(name: str, folder: str) -> str:
-    return name if "://" in name or name.startswith("/") else f"{folder}/{name}"
+    is_address = "://" in name and not name.startswith("pipe:")  # in a command an address may stand, too
+    return name if is_address or name.startswith("/") else f"{folder}/{name}"
 
 
 def place_of_problem(entry: ShardEntry, reason: str) -> str:

@@ -34,6 +34,8 @@ PART = ".part"
 
 Check = Callable[[Path], None]
 
+_refused = ""  # why no command may be run, if none may
+
 _HOPELESS = (FileNotFoundError, PermissionError, ImportError)
 _logger = logging.getLogger(__name__)
 
@@ -252,6 +254,21 @@ def _is_hopeless(error: BaseException) -> bool:
     return refused or isinstance(error, _HOPELESS)
 
 
+@contextmanager
+def no_commands(why: str) -> Iterator[None]:
+    """Run no `pipe:` command meanwhile, in this process and those that it forks.
+
+    Args:
+        why: What is said where one is asked for.
+    """
+    global _refused
+    before, _refused = _refused, why
+    try:
+        yield
+    finally:
+        _refused = before
+
+
 class _Watch:
     """Ends a copy that drips, or brings more than it should."""
 
@@ -274,6 +291,8 @@ class _Watch:
 
 def _fetch(shard: str, target: str, size: int | None = None) -> None:
     """Write a shard's bytes into a file: through fsspec where it knows the address, else webdataset's openers."""
+    if _refused and shard.startswith("pipe:"):
+        raise PermissionError(_refused)
     import fsspec
     import webdataset  # loads torch, which workers that only write shards do without
     from webdataset.gopen import gopen_schemes

@@ -100,7 +100,7 @@ def read_settings(log: Path) -> dict[str, Any]:
     """The settings beside a metrics.csv; empty where there are none that can be read."""
     try:
         found = yaml.safe_load(log.with_name("config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -14,6 +14,7 @@ from torch.nn.utils import get_total_norm
 
 from relpretrain.distributed import is_distributed
 from relpretrain.errors import NotFinite
+from relpretrain.showing import visible
 from relpretrain.types import Batch, ObjectiveOutput
 
 Policy = Literal["stop", "skip"]
@@ -97,7 +98,7 @@ class FiniteGuard:
         self._in_a_row += 1
         if self._in_a_row > MOST_SKIPPED:
             raise NotFinite(f"{message}, as were the {MOST_SKIPPED} steps before, which were skipped. {_REMEDY}")
-        rank_zero_warn(f"{message}: this step is skipped")
+        rank_zero_warn(visible(f"{message}: this step is skipped"))
         return False
 
     def settle(self) -> None:

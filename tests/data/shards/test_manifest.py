@@ -114,6 +114,17 @@ def test_names_in_a_manifest_are_never_commands(tmp_path):
     assert resolve_shards(str(tmp_path / "index.json")) == [shard]
 
 
+@pytest.mark.parametrize("name", ["pipe:touch ran; cat x://y", "pipe:///bin/touch ran"])
+def test_no_name_that_a_manifest_makes_up_is_a_command(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("relpretrain.data.shards.remote.WAIT", 0.0)
+    shard = write_tar(tmp_path / "x.tar", [("a.jpg", b"1"), ("a.json", b'{"captions": ["x"]}')])
+    write_manifest(tmp_path / "index.json", [module.examine(shard) | {"name": name}])
+    assert resolve_shards("index.json") == [f"{tmp_path}/{name}"]
+    assert main(["data", "doctor", "index.json", "--workers", "1"]) == 2
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("content", ["[]", '{"shards": 3}', '{"version": 2, "shards": [{"raw_data": {}}]}'])
 def test_an_index_of_others_is_passed_over(tmp_path, content):
     write_shards(tmp_path / "a", 3, 3)

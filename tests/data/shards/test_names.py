@@ -94,3 +94,21 @@ def test_merging_moves_nothing_in_and_carries_out_no_other_command(folder, capsy
     assert not (folder.parent / "world").exists()
     with pytest.raises(ValueError, match="damaged"):
         Parts(out / ".tasks").plan()
+
+
+def test_merging_runs_no_command_that_a_plan_names(folder, capsys, monkeypatch):
+    home, out = folder.parent, folder.parent / "found.json"
+    monkeypatch.setenv("RELPRETRAIN_CACHE", str(home / "cache"))
+    words = ["doctor", str(folder / "s-000000.tar"), "--out", str(out), "--workers", "1"]
+    assert main(["data", *words, "--task", "0/1"]) == 0
+    (place,) = home.rglob(PLAN)
+    plan = json.loads(place.read_text())
+    plan["words"][1] = f"pipe:touch {home}/ran; cat {folder}/s-000000.tar"
+    place.write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert main(["data", "merge", str(out)]) != 0
+    told = capsys.readouterr()
+    assert "plan.json names: if all in there is yours, add --pipes" in told.out + told.err
+    assert not (home / "ran").exists()
+    main(["data", "merge", str(out), "--pipes"])
+    assert (home / "ran").exists()

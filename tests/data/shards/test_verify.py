@@ -8,6 +8,7 @@ import pytest
 
 from relpretrain.cli import main
 from relpretrain.data.datamodule import RelationDataModule
+from relpretrain.data.graph_loader import graph_loader
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.errors import ConfigError
 from tests.data.small import stream, tokenizer, write_shards
@@ -88,6 +89,18 @@ def test_training_tells_of_a_missing_shard(folder):
     (folder / "s-000001.tar").unlink()
     with pytest.warns(UserWarning, match=r"lacks 1 shard that its index.json lists: s-000001.tar"):
         _data(folder).setup()
+
+
+def test_names_in_warnings_are_no_commands_for_the_terminal(folder):
+    index = folder / "index.json"
+    content = json.loads(index.read_text())
+    content["shards"].append(content["shards"][0] | {"name": "\x1b[2J.tar"})
+    index.write_text(json.dumps(content))
+    told = r"lacks 1 shard that its index\.json lists: \\x1b\[2J\.tar"
+    with pytest.warns(UserWarning, match=told):
+        _data(folder).setup()
+    with pytest.warns(UserWarning, match=told):
+        graph_loader(str(folder), tokenizer(folder.parent), 4, 16)
 
 
 def test_training_tells_of_half_a_shard(folder):

@@ -1,5 +1,6 @@
 """Result folders side by side, and the leaderboard file."""
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -91,6 +92,17 @@ def test_others_add_rows_to_the_leaderboard(folders, tmp_path):
     (contest,) = [c for c in contests([*read_models([folders / "middling"]), *models_of(found)]) if c.title == "cola"]
     assert [entry.model for entry in contest.entries] == ["theirs", "middling", "poor", "good"]
     assert contest.entries[0].table.notes == ("https://example.org",)
+
+
+def test_no_cell_of_the_leaderboard_is_a_formula(folders, tmp_path):
+    path = tmp_path / "board.csv"
+    (figure, *_) = all_figures(read_models([folders / "good"]))
+    odd = replace(figure, model='=HYPERLINK("http://x","y")', version="@x", category="-1")
+    add_to_leaderboard(path, [odd])
+    with path.open(newline="") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert read_leaderboard(path) == [odd]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def _puzzle(kind: str, complexity: int, key: str, row: Any, where: str) -> Puzzl
     said = cell(row, ("hard_negs",), where)
     try:
         wrong = list_of_texts(ast.literal_eval(said) if isinstance(said, str) else said, f"{where}: 'hard_negs'")
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # the last two of endless nesting
         raise ValueError(f"{where}: 'hard_negs' must be a list of texts, not {str(said)[:80]!r}.") from error
     if not wrong:
         raise ValueError(f"{where}: 'hard_negs' is empty.")

@@ -344,10 +344,15 @@ def read_image(path: str, box: tuple[float, float, float, float] | None = None) 
         ValueError: If it cannot be decoded.
     """
     try:
-        image = Image.fromarray(np.load(path)[:, :, 2::-1]) if path.endswith(".npy") else decode(path)
+        image = _frame(path) if path.endswith(".npy") else decode(path)
         return image if box is None else image.crop(box)  # type: ignore[arg-type]
     except BROKEN as error:
         raise ValueError(f"Image {path} cannot be decoded: {error}") from error
+
+
+def _frame(path: str) -> Image.Image:
+    """The image of an array; mapped, for its head may tell of more than the file holds."""
+    return Image.fromarray(np.load(path, mmap_mode="r")[:, :, 2::-1])
 
 
 def calibrated(records: Iterable[Record]) -> bool:
