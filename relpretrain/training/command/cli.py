@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> RelationCLI:
             "default_env": False,
             "version": __version__,
             "formatter_class": _Help,  # which those of the commands take over
-            **{name: {"epilog": example(*lines)} for name, lines in EXAMPLES.items()},
+            command: {"epilog": example(*EXAMPLES[command])},
         },
         auto_configure_optimizers=False,
         args=arguments,
