@@ -147,7 +147,8 @@ def test_two_processes_train_on_mixed_batches_and_end(world, tmp_path):
     recipe = next(path for path in RECIPES if path.stem == "quickstart")
     options = [*overrides(recipe, world), "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6"]
     options += ["--trainer.log_every_n_steps=1", "--trainer.val_check_interval=4", "--data.validation_batches=1"]
-    options += ["--run", "run"]
+    streams = yaml.safe_load(recipe.read_text())["data"]["streams"]
+    options += [*(f"--data.streams.{name}.ratio=1" for name in streams), "--run", "run"]  # each is drawn in six steps
     command = [sys.executable, "-m", "relpretrain", "fit", "-c", str(recipe), *options]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)

@@ -51,13 +51,13 @@ def answers(loaded):
 def test_names_of_weights_are_no_commands_for_the_terminal(golden, tokenizer, tmp_path, capsys):
     path, arguments = official(golden / NAMES[0])
     content = torch.load(path, weights_only=True)
-    content["model"]["\x1b[2J.position_ids"] = torch.arange(3)
+    content["model"]["text_encoder.bert.pooler.\x1b[2J.position_ids"] = torch.arange(3)
     torch.save(content, tmp_path / "odd.pth")
     given = ("--tokenizer", tokenizer, *settings(arguments))
     assert weights("convert", tmp_path / "odd.pth", tmp_path / "ours", *given) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
-    assert "\\x1b[2J.position_ids" in printed
+    assert "bert.pooler.\\x1b[2J.position_ids" in printed
 
 
 def test_official_to_ours_and_back_is_equal_in_every_byte(source, tokenizer, tmp_path, capsys):
