@@ -42,7 +42,8 @@ def augment(sample: Sample, size: int, stream: Stream, rng: np.random.Generator)
     Args:
         sample: What to augment.
         size: Side of the square that comes out, in pixels.
-        stream: Whose `kind`, `boxed`, `min_confidence`, `min_scale`, `flip` and `color` are used.
+        stream: Whose `kind`, `boxed`, `min_confidence`, `min_scale`, `flip` and `color` are used, and whether it makes
+            foils, units or mirror images, for which `Sample.cut` is found.
         rng: Where all choices are drawn from.
 
     Raises:
