@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch.multiprocessing import reductions
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+_Reference: Any = reductions.StorageWeakRef  # torch gives it no types
 
 
 def live_mb(act: Callable[[], Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
@@ -25,13 +27,13 @@ def live_mb(act: Callable[[], Any], model: torch.nn.Module, optimizer: torch.opt
     """
     states = [state for states in optimizer.state.values() for state in states.values()]
     lasting = [*model.parameters(), *model.buffers(), *(state for state in states if torch.is_tensor(state))]
-    sizes = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in lasting}
+    sizes: dict[int, int] = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in lasting}
     with LiveTensors() as live:
         act()
-    return (sum(sizes.values()) + live.peak) / 2**20
+    return float(sum(sizes.values()) + live.peak) / 2**20
 
 
-class LiveTensors(TorchDispatchMode):
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that operations make, as long as each is there.
 
     Attributes:
@@ -39,10 +41,10 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.peak = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak: int = 0
         self._now = 0
-        self._sizes: dict[StorageWeakRef, int] = {}
+        self._sizes: dict[Any, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -51,8 +53,8 @@ class LiveTensors(TorchDispatchMode):
         for leaf in tree_leaves(out):
             if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in known:  # else a view
                 storage = leaf.untyped_storage()
-                self._now += storage.nbytes() - self._sizes.get(StorageWeakRef(storage), 0)
-                self._sizes[StorageWeakRef(storage)] = storage.nbytes()
+                self._now += storage.nbytes() - self._sizes.get(_Reference(storage), 0)
+                self._sizes[_Reference(storage)] = storage.nbytes()
         if self._now > self.peak:  # unless some of them are gone
             for gone in [reference for reference in self._sizes if reference.expired()]:
                 self._now -= self._sizes.pop(gone)
