@@ -1,4 +1,5 @@
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.ablation import design
+from benchmarks.ablation.command import _parser, chosen
 from benchmarks.ablation.pages import page as drawing
 from benchmarks.ablation.pages.objective_page import BASELINE, TEXTS, TITLES, write_objective_page
 from benchmarks.ablation.pages.paragraphs import Context
@@ -120,8 +122,9 @@ def test_what_was_not_run_is_left_out(tmp_path, monkeypatch):
 def test_the_recorded_page_comes_from_the_recorded_results(tmp_path, monkeypatch):
     """To the character; plots are left out, whose bytes depend on the version of matplotlib."""
     monkeypatch.setattr(drawing, "plot_settings", lambda *arguments: None)
-    recorded, preset = RECORDED.read_text(encoding="utf-8"), design.objectives()
+    recorded = RECORDED.read_text(encoding="utf-8")
     command = re.search(r"^python benchmarks/ablation.py .*", recorded, re.MULTILINE)[0]
+    preset = chosen(_parser().parse_args(shlex.split(command)[2:]))
     line = r"^Commit (.*?); (.*?); (.*?); preset `objectives`, all of it in (.*) minutes"
     made = re.search(line, recorded, re.MULTILINE)
     context = Context(command, *made.groups()[:3], float(made[4]), "evidence_objectives/results.csv")
