@@ -1,5 +1,7 @@
 import json
 import os
+import resource
+import signal
 import tarfile
 from pathlib import Path
 
@@ -65,6 +67,20 @@ def test_exception_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(RuntimeError, match="stop"):
         fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_shard_for_which_there_is_no_room_is_named(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised, ShardWriter(tmp_path) as writer:
+            writer.write("a", bytes(100_000), "jpg", RECORD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert raised.value.filename.endswith("shard-000000.tar")
     assert os.listdir(tmp_path) == []
 
 
