@@ -1,7 +1,7 @@
 """The memory that the tensors of a step need, whatever the libraries and the allocator hold besides.
 
-The largest resident memory of a process, which `step_worker.measure` tells, also has a gigabyte of libraries and what
-the allocator keeps of freed tensors. On a GPU the allocator tells what tensors take; here operations are watched.
+The largest resident memory of a process, which `step_worker.measure` tells, also has its libraries and what the
+allocator keeps of freed tensors. On a GPU the allocator tells what tensors take; here operations are watched.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class RelationCLI(LightningCLI):
         super().__init__(*arguments, **options)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning asks the object
-        """The one that was asked for: a parser of all four takes three times as long to make."""
+        """The one that was asked for: the parsers of the others would be made for nothing."""
         return {self._command: super().subcommands()[self._command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
