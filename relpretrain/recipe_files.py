@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from relpretrain.errors import ConfigError, suggest
@@ -48,7 +49,7 @@ def check_recipe(path: Path) -> None:
         ConfigError: If it is missing; suggests one of a similar name. If it is no recipe, for its sheer size.
     """
     if not path.is_file():
-        here = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        here = [other.name for other in path.parent.glob("[!.]*.yaml")] if path.parent.is_dir() else []
         raise ConfigError(f"recipe {path} does not exist{suggest(path.name, [*here, *bundled()])}")
     _check_size(path)
 
@@ -83,7 +84,7 @@ def _check_size(path: Path) -> None:
 def recipe_paths(arguments: Sequence[str]) -> list[str]:
     """The recipes that arguments of the command line name."""
     paths = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         if argument in ("-c", "--config"):
             paths.append(following)
         elif argument.startswith(("--config=", "-c=")):

@@ -58,6 +58,21 @@ def test_a_near_name_is_suggested(elsewhere, capsys):
     assert "recipe quikstart does not exist; did you mean 'quickstart'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_a_command_alone_says_what_it_lacks(command, elsewhere, capsys):
+    assert main([command]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("relpretrain: error: ")
+    assert "zip" not in said
+    assert "model" in said or "data" in said
+
+
+def test_hidden_files_are_no_recipes(elsewhere, capsys):
+    Path(".pre-commit-config.yaml").write_text("a: 1")
+    assert main(["fit", "-c", "quite_another"]) == 2
+    assert "pre-commit" not in capsys.readouterr().err
+
+
 def test_list_show_copy(elsewhere, capsys):
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out.splitlines()

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,8 +58,7 @@ def overridden(recipe: Mapping[str, Any], arguments: Sequence[str]) -> dict[str,
         arguments: Of the command line.
     """
     result: dict[str, Any] = copy.deepcopy(dict(recipe))
-    following = [*arguments[1:], "--"]
-    for argument, after in zip(arguments, following, strict=True):
+    for argument, after in pairwise([*arguments, "--"]):
         name, separator, value = argument.partition("=")
         if not name.startswith("--") or name in ("--config", "--print_config", "--help") or name.endswith(".help"):
             continue

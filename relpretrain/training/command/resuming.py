@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ def checkpoint_file(path: Any) -> Path | None:
 
 def named_checkpoint(arguments: Sequence[str]) -> Path | None:
     """The checkpoint file that arguments of the command line name, if they do."""
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         if argument == _OPTION:
-            return checkpoint_file(following)
+            return checkpoint_file(following or None)
         if argument.startswith(f"{_OPTION}="):
             return checkpoint_file(argument.partition("=")[2])
     return None
