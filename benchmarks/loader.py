@@ -42,8 +42,9 @@ from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.images import CLIP_NORMALISATION, decode, pixels_of
 from relpretrain.data.pipeline.sample import Sample
 from relpretrain.data.pipeline.stages import Pipeline, parse
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import Example, TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.data.pipeline.transforms import COLOR_STRENGTH, _random_box
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex

@@ -36,7 +36,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.tokenizer import write_wordpiece
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.sampling.stream import Stream

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.zeroshot.evaluate import scored_as_pairs
 from relpretrain.zeroshot.report.terminal import markdown_table
 from relpretrain.zeroshot.scorers import MatchScorer, match_probability

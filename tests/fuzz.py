@@ -21,7 +21,8 @@ import numpy as np
 
 from relpretrain.checkpoints import checkpoint
 from relpretrain.data.pipeline.stages import parse, read_graph
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.data.shards import row_index
 from relpretrain.data.shards.row_index import RawSample, ShardIndex, tables_of
 from relpretrain.errors import BadSample, CheckpointError

@@ -26,7 +26,7 @@ from relpretrain.checkpoints.official.file import OfficialFile, official_file
 from relpretrain.checkpoints.scoring import By, score
 from relpretrain.checkpoints.sharded import are_shards, read_shards
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.distributed import is_sharded
 from relpretrain.errors import CheckpointError, counted
 from relpretrain.objectives import Objective

@@ -21,8 +21,9 @@ from relpretrain.data.fetching import Counters, Demand, Fetcher, cache_counters
 from relpretrain.data.loading import StepDataset, step_loader
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside, vocabulary_of

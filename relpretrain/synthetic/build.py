@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.tokenizer import write_wordpiece
 from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.progress import Meter
 from relpretrain.scene_graph import RelationVocabulary

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.synthetic import generate
 from tests.adapters import check_official
 

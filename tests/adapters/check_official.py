@@ -148,7 +148,7 @@ def main():
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
         made = {"images_captions": 8, "images_regions": 8, "images_validation": 8, "items_vsr": 30, "items_valse": 4}
         world = generate(folder / "world", images_graphs=64, image_size=128, **made)
-        from relpretrain.data.pipeline.text import load_tokenizer
+        from relpretrain.data.pipeline.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(world / "tokenizer")
         build = albef if arguments.model == "albef" else xvlm

@@ -10,7 +10,7 @@ from relpretrain.backbones.gated import Meeting
 from relpretrain.backbones.presets import from_preset
 from relpretrain.checkpoints import Loaded, load
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.features import Features, lay_out
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA
 from relpretrain.scene_graph import RelationVocabulary

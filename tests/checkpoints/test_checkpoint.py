@@ -11,7 +11,7 @@ import relpretrain
 from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.errors import CheckpointError
 from relpretrain.objectives import BOX, ITC, MRC, VSG
 from relpretrain.scene_graph import RelationVocabulary

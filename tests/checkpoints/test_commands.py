@@ -12,7 +12,7 @@ from relpretrain import cli
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.official.back import to_official
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.objectives import MRC, VSG
 from relpretrain.scene_graph import RelationVocabulary
 from tests.parity.official_files import NAMES, official, words_of_golden

@@ -9,7 +9,7 @@ from PIL import Image
 
 import relpretrain
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.errors import CheckpointError
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary

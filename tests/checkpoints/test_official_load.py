@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import relpretrain
 from relpretrain.checkpoints.official.back import to_official
-from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.tokenizer import write_wordpiece
 from relpretrain.errors import CheckpointError
 from tests.parity.check_golden import relative_error
 from tests.parity.official_files import NAMES, official, words_of_golden

@@ -8,7 +8,7 @@ from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.checkpoints import scoring
 from relpretrain.checkpoints.checkpoint import Loaded
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.zeroshot.scorers.matching import MatchScorer
 
 TEXTS = ["cat on mat", "mat", "mat on cat", "on on"]

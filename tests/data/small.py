@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.tokenizer import write_wordpiece
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.writer import ShardWriter
 

@@ -9,7 +9,8 @@ from transformers import CLIPImageProcessor
 from relpretrain import RelationVocabulary, graph_loader
 from relpretrain.data.pipeline.host_tokenizer import PlainTokenizer, SentenceEncoder, text_encoder
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.errors import ConfigError
 from relpretrain.types import GraphBatch
 from tests import two_ranks

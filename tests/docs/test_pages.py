@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.tokenizer import write_wordpiece
 from tests.docs.blocks import ROOT, Reader, blocks, commands
 
 TUTORIALS = ROOT / "docs" / "tutorials"

@@ -8,7 +8,7 @@ from relpretrain.backbones import ALBEF, XVLM
 from relpretrain.checkpoints.checkpoint import Loaded
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import Box, Entity, Relation, RelationVocabulary, SceneGraph
 from relpretrain.types import ImageFeatures

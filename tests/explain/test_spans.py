@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.explain import relation_maps, text_maps
 from relpretrain.explain.maps.spans import differing, find, triplet_spans, words_of
 from relpretrain.scene_graph import Entity, Relation, SceneGraph

@@ -9,8 +9,9 @@ import pytest
 
 from relpretrain.cli import main
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.data.shards.row_index import ShardIndex

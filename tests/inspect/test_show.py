@@ -10,8 +10,9 @@ import torch
 
 from relpretrain.cli import main
 from relpretrain.data.pipeline.stages import Pipeline
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.features import patch_mask

@@ -2,7 +2,7 @@
 
 import json
 
-from relpretrain.data.pipeline.text import write_wordpiece
+from relpretrain.data.pipeline.tokenizer import write_wordpiece
 from tests.parity.check_golden import arguments_from_config
 
 NAMES = ["albef_tiny", "xvlm_vit_tiny", "xvlm_swin_tiny"]

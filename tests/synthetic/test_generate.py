@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph, holds
 from relpretrain.synthetic import RELATIONS, World, generate
 from relpretrain.synthetic.render import SHAPES, coverage

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.synthetic import World, generate
 from relpretrain.synthetic.hold_out import HeldOut, canonical
 from relpretrain.synthetic.relations import INVERSE

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.synthetic import generate
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.synthetic.reading import KINDS, open_png, relation_of, samples, seen_in, true

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.synthetic import World, generate
 from relpretrain.synthetic.relations import CONTRADICTS, FAMILIES, INVERSE, SYMMETRIC

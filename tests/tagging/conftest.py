@@ -6,7 +6,7 @@ import torch
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.checkpoints import Loaded
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.objectives import RelationTagger
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.synthetic import generate

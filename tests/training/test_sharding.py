@@ -26,7 +26,7 @@ from relpretrain.checkpoints.checkpoint import read
 from relpretrain.checkpoints.sharded import are_shards, fill, read_rest, read_shards
 from relpretrain.cli import main
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 from relpretrain.errors import CheckpointError, ConfigError
 from relpretrain.objectives import BOX, ITC, ITM, MLM, MRC, VMA, VSG
 from relpretrain.scene_graph import RelationVocabulary

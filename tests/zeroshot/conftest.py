@@ -4,7 +4,7 @@ import torch
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.checkpoints.checkpoint import KEY, describe
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.synthetic import generate

@@ -12,7 +12,7 @@ import relpretrain
 from relpretrain.backbones import XVLM
 from relpretrain.cli import main
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.errors import ConfigError
 from relpretrain.zeroshot import ZeroShot
 from relpretrain.zeroshot import callback as callbacks

@@ -104,7 +104,7 @@ def _check_model(name: str | None) -> None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    from relpretrain.data.pipeline.text import hub_is_reachable
+    from relpretrain.data.pipeline.tokenizer import hub_is_reachable
     from relpretrain.scene_graph.parse.factual_parser import MODEL
 
     name = name or MODEL

@@ -9,8 +9,9 @@ from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.images import decode, to_tensor
 from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.stages import Pipeline, check, parse
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.pipeline.transforms import augment
 
 __all__ = [

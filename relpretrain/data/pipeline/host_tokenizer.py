@@ -11,15 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relpretrain.data.pipeline.text import (
-    LONG,
-    NO_WORD,
-    SPECIAL_TOKENS,
-    TextEncoder,
-    Tokens,
-    beginnings,
-    find_tokenizer,
-)
+from relpretrain.data.pipeline.text import LONG, NO_WORD, TextEncoder, Tokens, beginnings
+from relpretrain.data.pipeline.tokenizer import SPECIAL_TOKENS, find_tokenizer
 from relpretrain.reading import mend
 from relpretrain.types import IGNORE, Batch, GraphBatch, Pairs, TextBatch
 

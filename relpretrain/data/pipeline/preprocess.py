@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD, to_tensor
-from relpretrain.data.pipeline.text import SPECIAL_TOKENS, TextEncoder, collate_texts, rebuild_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder, collate_texts
+from relpretrain.data.pipeline.tokenizer import SPECIAL_TOKENS, rebuild_tokenizer
 from relpretrain.threads import in_threads
 from relpretrain.types import TextBatch
 

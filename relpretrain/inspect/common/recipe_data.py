@@ -13,7 +13,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from relpretrain.data.datamodule import RelationDataModule
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.errors import ConfigError

@@ -125,7 +125,8 @@ def _lenses(
     args: argparse.Namespace, recipe: Any, indexes: Mapping[str, list[ShardIndex]], notes: list[str]
 ) -> dict[str, Lens]:
     from relpretrain.data.pipeline.collate import BATCH_TYPES
-    from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+    from relpretrain.data.pipeline.text import TextEncoder
+    from relpretrain.data.pipeline.tokenizer import load_tokenizer
     from relpretrain.data.sampling.stream import Stream
     from relpretrain.inspect.show.samples import Lens
 
@@ -154,7 +155,7 @@ def _lenses(
 
 def _nearby_tokenizer(indexes: Mapping[str, list[ShardIndex]], notes: list[str]) -> Any:
     """The tokenizer beside the shards, as the generated world has it, or one of the first samples' own words."""
-    from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+    from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 
     shards = [index for found in indexes.values() for index in found]
     for folder in dict.fromkeys(parent / "tokenizer" for index in shards for parent in index.path.parents[:2]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.pipeline.text import hub_is_reachable, say_download
+from relpretrain.data.pipeline.tokenizer import hub_is_reachable, say_download
 
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError)
 

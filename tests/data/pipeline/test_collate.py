@@ -5,8 +5,9 @@ from PIL import Image
 
 from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.sample import Sample
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.errors import BadSample
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from relpretrain.types import CaptionBatch, GraphBatch, RegionBatch

@@ -9,8 +9,9 @@ import torch
 
 from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.sample import Sample
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.pipeline.transforms import augment
 from relpretrain.data.sampling.stream import Stream, with_defaults
 from relpretrain.objectives import VSG, TextFoil

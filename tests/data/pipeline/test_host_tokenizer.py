@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from relpretrain import MRC, VSG, RelationVocabulary, add_relation_objectives, graph_loader
 from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, text_encoder
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from tests.adapters import test_dual as dual
 from tests.adapters.host_checks import adapter_of, padded
 from tests.data.small import tokenizer, write_shards

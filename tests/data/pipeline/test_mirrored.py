@@ -7,8 +7,9 @@ import torch
 from relpretrain.data import checks
 from relpretrain.data.pipeline import text_writer
 from relpretrain.data.pipeline.collate import collate
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.objectives.negatives import same_pair
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
@@ -115,7 +116,7 @@ def test_a_foil_that_is_true_of_the_mirror_image_is_known_to_be(loaded):
 
 def test_words_that_read_alike_are_no_negatives(tmp_path):
     """A tokenizer that knows neither side sees one text, which would be a false negative of itself."""
-    from relpretrain.data.pipeline.text import SPECIAL_TOKENS
+    from relpretrain.data.pipeline.tokenizer import SPECIAL_TOKENS
 
     (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS.values(), "cat", "dog", "of", "red"]))
     loaded = load_tokenizer(tmp_path)

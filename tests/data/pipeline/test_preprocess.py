@@ -7,7 +7,7 @@ from PIL import Image
 
 from relpretrain.data.pipeline.images import to_tensor
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer, write_wordpiece
+from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
 
 TEXTS = ["a red square left of a blue circle", "Squares, and a [MASK]!", ""]
 

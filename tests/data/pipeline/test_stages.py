@@ -8,8 +8,9 @@ from PIL import Image
 
 from relpretrain.data.pipeline.images import CLIP_NORMALISATION, decode
 from relpretrain.data.pipeline.stages import Pipeline, check, parse
-from relpretrain.data.pipeline.text import TextEncoder, load_tokenizer
+from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from tests.data.shards.test_row_index import write_tar

@@ -8,7 +8,7 @@ from PIL import Image
 from relpretrain.backbones.albef import ALBEF
 from relpretrain.backbones.xvlm import XVLM
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.features import patch_mask
 from relpretrain.types import Regions
 from relpretrain.zeroshot.scorers import EmbeddingScorer, MatchScorer

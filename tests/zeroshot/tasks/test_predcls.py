@@ -9,7 +9,7 @@ import torch
 
 from relpretrain.backbones import XVLM
 from relpretrain.data.pipeline.preprocess import Preprocess
-from relpretrain.data.pipeline.text import load_tokenizer
+from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.objectives import MRC
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.zeroshot.scorers import MatchScorer
