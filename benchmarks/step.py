@@ -5,6 +5,7 @@ python benchmarks/step.py --data DIR --count             FLOPs alone, without ru
 python benchmarks/step.py --data DIR --models REX-VLM --sizes base --against 547164b
                                                          in turns with another checkout or commit of this package
 python benchmarks/step.py --data DIR --official ALBEF X-VLM   in turns with the authors' code (folders of its checkouts)
+                                                         (with --count: FLOPs alone)
 
 DIR holds `coco_mini`, `vrd` and `bert/vocab.txt`; without it batches are made up. On a machine with a GPU the same
 command fills the same table there, with MFU where the GPU's peak is known.

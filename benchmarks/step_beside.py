@@ -100,12 +100,15 @@ def _row(args: argparse.Namespace, kind: Kind, path: Path, folder: Path, home: P
     with ExitStack() as stack:
         one = stack.enter_context(worker("step_official.py", [path, home], theirs))
         other = stack.enter_context(worker("step_worker.py", [home], ours))
-        taken = [(one.ask({"do": "train", "batch": b}), other.ask({"do": "train", "batch": a})) for a, b in files]
         last, their_last = files[-1]
-        live = [
-            side.ask({"do": "live", "batch": batch})["live_mb"] for side, batch in ((one, their_last), (other, last))
-        ]
-    row: Row = {"row": kind.title, "turns": args.turns, **kind._asdict()}
+        sides = ((one, their_last), (other, last))
+        products = [side.ask({"do": "flops", "batch": batch})["gflop"] for side, batch in sides]
+        row: Row = {"row": kind.title, "turns": args.turns, **kind._asdict()}
+        row |= {"official_gflop": products[0], "gflop": products[1], "gflop_ratio": products[0] / products[1]}
+        if args.count:
+            return row
+        taken = [(one.ask({"do": "train", "batch": b}), other.ask({"do": "train", "batch": a})) for a, b in files]
+        live = [side.ask({"do": "live", "batch": batch})["live_mb"] for side, batch in sides]
     row |= {"official_live_mb": live[0], "live_mb": live[1], "live_mb_ratio": live[1] / live[0]}
     for unit in ("cpu_s", "wall_s", "peak_mb"):
         of = taken[1:]  # the first step warms up, and makes AdamW's states
@@ -182,12 +185,21 @@ def _saved(what: Any, folder: Path) -> str:
 
 
 def _line(row: Row) -> str:
+    if "cpu_s" not in row:
+        return f"{row['row']}: FLOPs {row['gflop_ratio']:.2f}"
     memory = f"memory {row['peak_mb_ratio'][0]:.2f}, of tensors {row['live_mb_ratio']:.2f}"
     return f"{row['row']}: CPU {row['cpu_s_ratio'][0]:.2f}, {memory}"
 
 
 def table(rows: list[Row], args: argparse.Namespace) -> str:
-    """The comparison as Markdown."""
+    """The comparison as Markdown: FLOPs, and where steps were timed, time and memory."""
+    header = ["step", "official GFLOP", "our GFLOP", "official / ours"]
+    counted = [
+        [r["row"], *(f"{r[key]:,.0f}" for key in ("official_gflop", "gflop")), f"{r['gflop_ratio']:.2f}"] for r in rows
+    ]
+    counts = markdown_table(header, counted)
+    if args.count:
+        return counts
 
     def spread(ratio: list[float]) -> str:
         return f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"
@@ -210,4 +222,4 @@ def table(rows: list[Row], args: argparse.Namespace) -> str:
         ]
         for row in rows
     ]
-    return markdown_table(header, listed)
+    return f"{counts}\n\n{markdown_table(header, listed)}"

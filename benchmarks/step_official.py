@@ -19,7 +19,7 @@ import transformers
 from torch import nn
 
 from benchmarks.step_live import live_mb
-from benchmarks.step_worker import measure, serve
+from benchmarks.step_worker import gflop, measure, serve
 
 MARKS = {"ALBEF": ("models/model_pretrain.py", "class ALBEF"), "X-VLM": ("models/xvlm.py", "class XVLMBase")}
 """A file of each checkout, and what is in it."""
@@ -61,6 +61,8 @@ class Official:
         given = {name: value.to(self.device) for name, value in torch.load(order["batch"]).items()}
         if order["do"] == "live":
             return {"live_mb": live_mb(lambda: self._train(given), self.model, self.optimizer)}
+        if order["do"] == "flops":
+            return {"gflop": gflop(lambda: self._train(given))}
         return measure(lambda: self._train(given), self.device)
 
     def _train(self, given: dict[str, torch.Tensor]) -> None:

@@ -103,6 +103,8 @@ class Side:
 
             assert self.optimizer is not None
             return {"live_mb": live_mb(lambda: self._train(batch), self.module, self.optimizer)}
+        if order["do"] == "flops":
+            return {"gflop": gflop(lambda: self._train(batch))}
         return measure(lambda: self._step(batch), self.device)
 
     def _train(self, batch: Any) -> None:
@@ -188,6 +190,13 @@ def measure(act: Callable[[], Any], device: torch.device) -> dict[str, float]:
     took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _peak_mb()
     return took | {"peak_mb": peak}
+
+
+def gflop(act: Callable[[], Any]) -> float:
+    """10^9 FLOPs of the matrix products in what is done."""
+    with _PartCounter() as counter:
+        act()
+    return sum(counter.parts.values()) / 1e9
 
 
 class _PartCounter(FlopCounterMode):

@@ -91,6 +91,8 @@ def test_ratios_are_those_of_turns_and_the_first_step_is_left_out(batches, tmp_p
             if order["do"] == "live":
                 assert self.ours == (torch.load(order["batch"], weights_only=False).__class__.__name__ == "RegionBatch")
                 return {"live_mb": 30 if self.ours else 120}
+            if order["do"] == "flops":
+                return {"gflop": 3000 if self.ours else 6000}
             assert order["do"] == "train"
             seconds, memory = next(self.answers)
             return {"cpu_s": seconds, "wall_s": seconds, "peak_mb": memory}
@@ -99,7 +101,7 @@ def test_ratios_are_those_of_turns_and_the_first_step_is_left_out(batches, tmp_p
         return nullcontext(Told(*given))
 
     monkeypatch.setattr(step_beside, "KINDS", [REGIONS])
-    args = argparse.Namespace(turns=2, data=None, device="cpu", precision="fp32", dropout=0.1, only=None)
+    args = argparse.Namespace(turns=2, data=None, device="cpu", precision="fp32", dropout=0.1, only=None, count=False)
     args.official = {"X-VLM": Path("/there")}
     (row,) = step_beside.compare(args, tmp_path, Path("/here"), worker)
     assert row["cpu_s_ratio"] == [2.25, 1.5, 3]
@@ -111,3 +113,8 @@ def test_ratios_are_those_of_turns_and_the_first_step_is_left_out(batches, tmp_p
     ]
     assert asked[0][2]["dropout"] == asked[1][2]["arguments"]["dropout"]
     assert "2.25 (1.50 to 3.00)" in step_beside.table([row], args)
+    assert "6,000 | 3,000 | 2.00 |" in step_beside.table([row], args)
+    args.count = True  # no step is timed
+    (row,) = step_beside.compare(args, tmp_path, Path("/here"), worker)
+    assert "cpu_s" not in row
+    assert "6,000 | 3,000 | 2.00 |" in step_beside.table([row], args)
