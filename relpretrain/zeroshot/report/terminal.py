@@ -130,16 +130,19 @@ def hash_items(splits: Mapping[str, Sequence[Any]]) -> str:
     digest = hashlib.sha256()
     for name, items in splits.items():
         digest.update(name.encode())
+        prompts = next((item.texts for item in items if not getattr(item, "has_line_each", True)), None)
+        digest.update(b"" if prompts is None else json.dumps(prompts).encode())
         for item in items:
-            digest.update(json.dumps(_shown(item), sort_keys=True).encode())
+            digest.update(json.dumps(_shown(item, prompts), sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def _shown(item: Any) -> list[Any]:
-    """What of an item its hash covers."""
+def _shown(item: Any, prompts: Sequence[str] | None = None) -> list[Any]:
+    """What of an item its hash covers: not the prompts that all items share, megabytes of which are hashed once."""
     if hasattr(item, "texts"):
         box = getattr(item, "box", None)
-        return [item.image, item.texts, item.records] + ([] if box is None else [box])
+        texts = [] if item.texts is prompts else item.texts
+        return [item.image, texts, item.records] + ([] if box is None else [box])
     return [str(item.triplets)] if hasattr(item, "triplets") else [repr(item)]
 
 

@@ -16,6 +16,7 @@ from relpretrain.showing import from_cell, to_cell
 from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.statistics import linked
 from relpretrain.zeroshot.tasks.common.base import Item, Task, UndecidedError
+from relpretrain.zeroshot.tasks.common.grid import SIZES
 from relpretrain.zeroshot.tasks.common.source import Record
 
 ITEMS_NAME = "items.csv"
@@ -56,7 +57,7 @@ class ItemResult:
         category: The item's category; "" if it has none.
         id: What identifies it in the split.
         image: File name of its image; several are joined by "|", and "" means that the annotations were not at hand.
-        texts: Its texts; empty likewise.
+        texts: Its texts; empty likewise, and where all items share them, as the prompts of classes.
         roles: What each text is, such as "caption" and "foil", or whether it is "true" or "false"; empty likewise.
         scores: The score of each text, in the same order; empty where a task stores answers instead of scores.
         right: Whether the model was right.
@@ -99,7 +100,7 @@ def item_results(scored: Scored) -> list[ItemResult]:
         return []
     for key, outcome in outcomes.items():
         item_id = _find(key, lines)
-        items = shown.get(item_id, [])
+        items = [item for item in shown.get(item_id, []) if item.has_line_each]
         scores = {_sign(line): line["score"] for line in lines.get(item_id, ()) if "score" in line}
         ordered = [scores[sign] for item in items for r in item.records if (sign := _sign(r)) in scores]
         results.append(
@@ -108,7 +109,7 @@ def item_results(scored: Scored) -> list[ItemResult]:
                 scored.split,
                 outcome.category,
                 "/".join(map(str, key)) if isinstance(key, tuple) else str(key),
-                "|".join(dict.fromkeys(item.image for item in items)),
+                "|".join(dict.fromkeys(item.image for item in shown.get(item_id, []))),
                 tuple(text for item in items for text in item.texts),
                 tuple(_role(record) for item in items for record in item.records),
                 tuple(ordered or scores.values()),
@@ -224,7 +225,7 @@ def _role(record: Record) -> str:
     return str(named or {0: "false", 1: "true"}.get(label if isinstance(label, int) else -1, ""))
 
 
-_ADDED = ("score", "calibrated", "image")
+_ADDED = ("score", "calibrated", "image", "at_limit", "box", *SIZES)
 """What a line of a score file has beside the record of its text."""
 
 

@@ -88,6 +88,21 @@ def test_hashes_tell_what_changed(tmp_path):
     assert hash_items({"": [item]}) == hash_items({"": [item]}) != hash_items({"": [other]})
 
 
+def test_prompts_that_all_items_share_are_hashed_once(monkeypatch):
+    def items(*prompts):
+        return [Item(f"{n}.png", prompts, ({"label": n, "id": n},)) for n in range(50)]
+
+    first = items("a", "b")
+    shared = [Item(item.image, first[0].texts, item.records) for item in first]
+    other = items("a", "c")
+    assert hash_items({"": shared}) != hash_items({"": [Item(i.image, other[0].texts, i.records) for i in shared]})
+    dumped = []
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda state, **options: dumped.append(dumps(state, **options)) or dumped[-1])
+    hash_items({"": shared})
+    assert sum('"a", "b"' in text for text in dumped) == 1
+
+
 def test_runs_on_different_annotations_are_not_compared(tmp_path):
     for name, digest in (("a", "1" * 64), ("b", "1" * 64), ("c", "2" * 64)):
         Report((), (), {"data vsr x/test": digest, f"data only {name}": name}).write(tmp_path / name)

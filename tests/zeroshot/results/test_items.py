@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.evaluate import evaluate, prepare
 from relpretrain.zeroshot.results.items import Scored, disagreements, item_results, read_items, write_items
 from relpretrain.zeroshot.results.scores import write_scores
+from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images
+from tests.zeroshot.more_folders import write_more_folders
 
 
 @pytest.fixture
@@ -45,6 +48,23 @@ def test_scores_stand_beside_their_texts_whatever_the_order_of_the_file(data):
     turned = Scored(part.task, "", part.records[::-1], items=part.items)
     key = lambda r: r.id  # noqa: E731
     assert sorted(item_results(part), key=key) == sorted(item_results(turned), key=key)
+
+
+def test_scores_stand_beside_their_texts_where_one_of_them_reaches_the_limit(data):
+    part = scored(data, "valse")
+    plain = {result.id: result for result in item_results(part)}
+    long = [{**record, "at_limit": True} if record["type"] == "caption" else record for record in part.records]
+    assert {result.id: result for result in item_results(replace(part, records=long))} == plain
+    assert all(len(result.scores) == 2 for result in plain.values())
+
+
+def test_prompts_of_all_classes_are_not_repeated_for_every_image(tmp_path):
+    data = write_more_folders(tmp_path / "data")
+    ready, _ = prepare(["classification"], Source(data))
+    (part,) = evaluate(ConstantScorer(), ready)
+    results = item_results(part)
+    assert len(results) == 2 * len(part.items) > 0
+    assert all(result.image and not result.texts for result in results)
 
 
 def test_without_annotations_there_are_scores_only(data):

@@ -51,6 +51,11 @@ class Item:
     box: tuple[float, float, float, float] | None = None
     group: Hashable = None
 
+    @property
+    def has_line_each(self) -> bool:
+        """Whether each text has a line of its own; the prompts of all classes, which an image has one line for, not."""
+        return len(self.texts) == len(self.records)
+
 
 class UndecidedError(ValueError):
     """Scores on which the rule of a task means nothing, so that no item is right or wrong."""
