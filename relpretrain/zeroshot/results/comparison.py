@@ -92,7 +92,8 @@ def compare(
     if any(a[key].category != b[key].category for key in shared):
         raise ValueError(f"{names[0]} and {names[1]} disagree on the categories of items: they are of different data.")
     notes: tuple[str, ...] = (differ,) if len(shared) < max(len(a), len(b)) else ()
-    images = item_images(task, first)
+    notes += _ways(names, first, second)
+    images = item_images(task, [*first, *second])  # published files do not name images, ours do
     categories = list(dict.fromkeys(a[key].category for key in shared if a[key].category))
 
     def row(name: str, keys: Sequence[Any]) -> ComparisonRow:
@@ -110,3 +111,17 @@ def compare(
         alone = "" if task.several else "; overall is a test of its own"
         notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories{alone}",)
     return Comparison(task.name, split, names, tuple(rows[1:] if task.several and by_category else rows), notes)
+
+
+_WAYS = {"k_test": "re-ranked candidates", "box": "boxes", "by": "scored by"}
+"""Keys of a line that say how a model was asked, by words for them."""
+
+
+def _ways(names: tuple[str, str], first: Sequence[Record], second: Sequence[Record]) -> tuple[str, ...]:
+    """Notes on what two models were asked in different ways."""
+    notes = []
+    for key, what in _WAYS.items():
+        said = [", ".join(sorted({str(r[key]) for r in some if key in r})) or "none" for some in (first, second)]
+        if said[0] != said[1]:
+            notes.append(f"{what}: {names[0]} {said[0]}, {names[1]} {said[1]}")
+    return tuple(notes)

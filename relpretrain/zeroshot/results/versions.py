@@ -16,7 +16,8 @@ def version_of_items(task: Task, split: str, items: Sequence[Any]) -> str:
     if not all(isinstance(item, Item) for item in items):
         return ""
     records = [record for item in items for record in item.records]
-    return task.card.identify(split, task.count(records), digest(items)) if records else ""
+    known = any(version.digest for version in task.card.versions)
+    return task.card.identify(split, task.count(records), digest(items) if known else "") if records else ""
 
 
 def version_of_scores(task: Task, split: str, records: Sequence[Record]) -> str:
@@ -53,12 +54,23 @@ def refuse_other_version(task: Task, names: Sequence[str], first: Sequence[Recor
                          f"on item {item}: {key} is {other[key]!r} and {differ[0][key]!r}.")  # fmt: skip
 
 
-_ANNOTATED = ("label", "relation", "instrument", "file", "subset", "category", "pos_triplet", "neg_triplet")
+_ANNOTATED = (
+    *("label", "relation", "instrument", "file", "subset", "category", "pos_triplet", "neg_triplet"),
+    *("pairs", "candidates", "class", "classes", "templates"),
+)
+"""Keys of a line that say what was asked, not what a model answered."""
 
 
 def _fixed(first: Record, second: Record) -> str:
-    """The first annotated key on which two lines differ, "" if none."""
-    return next((key for key in _ANNOTATED if key in first and key in second and first[key] != second[key]), "")
+    """The first annotated key on which two lines differ, "" if none.
+
+    An id that is a number alone says nothing of its item, so that the image counts as well: by its file name, for
+    folders differ from copy to copy.
+    """
+    differ = (key for key in _ANNOTATED if key in first and key in second and first[key] != second[key])
+    images = [str(line.get("image") or "").rpartition("/")[2] for line in (first, second)]
+    other = isinstance(first.get("id"), int) and all(images) and images[0] != images[1]
+    return next(differ, "image" if other else "")
 
 
 def _line(task: Task, record: Record) -> tuple[Any, ...]:

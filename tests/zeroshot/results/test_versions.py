@@ -14,6 +14,7 @@ from relpretrain.zeroshot.results.versions import (
     version_of_scores,
 )
 from relpretrain.zeroshot.tasks import TASKS, Source
+from relpretrain.zeroshot.tasks.common.base import Item
 from relpretrain.zeroshot.tasks.common.card import Card, Version, digest
 
 KNOWN = [("vsr", 6), ("valse", 1), ("sugarcrepe", 1)]
@@ -119,3 +120,42 @@ def test_versions_are_told_apart_by_parts_split_and_digest():
     assert card.identify("", {"": 5}) == "two"
     assert card.identify("a", {"": 5}) == ""
     assert card.identify("b", {"": 5}, "anything") == "two"
+
+
+def retrieval(names, folder="val2014/"):
+    """A line of retrieval for each image."""
+    ranks = {f"cosine_{way}_{what}": 1 for way in ("text", "image") for what in ("rank", "tied")}
+    shared = {"task": "coco_retrieval", "caption": 0, **ranks}
+    return [{"label": f"{n}_0", **shared, "id": n, "image": f"{folder}{name}.jpg"} for n, name in enumerate(names)]
+
+
+def test_numbers_alone_do_not_make_two_images_one():
+    """Val and test of COCO have as many images and captions, numbered alike."""
+    task = TASKS["coco_retrieval"]
+    refuse_other_version(task, "ab", retrieval("xyz"), retrieval("xyz", "elsewhere/"))
+    with pytest.raises(ValueError, match=r"2 lines on the same items differ.*image is 'val2014/y.jpg' and 'val2014/z"):
+        refuse_other_version(task, "ab", retrieval("xyz"), retrieval("xzy"))
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "other"),
+    [
+        ("predcls", {"id": 0, "image": "a.jpg", "relation": "on", "pairs": "all"}, {"pairs": "annotated"}),
+        ("grounding", {"id": 0, "image": "a.jpg", "candidates": 9}, {"candidates": 4}),
+        ("classification", {"id": "a.jpg", "class": 3, "templates": 80}, {"templates": 1}),
+    ],
+)
+def test_questions_of_one_number_that_were_asked_otherwise_are_not_compared(task, line, other):
+    refuse_other_version(TASKS[task], "ab", [line], [dict(line)])
+    with pytest.raises(ValueError, match=f"a and b are of different data.*{next(iter(other))} is"):
+        refuse_other_version(TASKS[task], "ab", [line], [line | other])
+
+
+def test_content_is_not_hashed_where_no_known_version_has_a_digest(monkeypatch):
+    """The prompts of ImageNet are megabytes, and every image has them."""
+    monkeypatch.setattr("relpretrain.zeroshot.results.versions.digest", lambda items: 1 / 0)
+    record = {"label": "0", "id": "0"}
+    task = TASKS["classification"]
+    assert version_of_items(task, "imagenet", [Item("a.jpg", ("x", "y"), (record,))]) == ""
+    many = [Item("a.jpg", ("x", "y"), (record | {"id": str(n)},)) for n in range(50000)]
+    assert version_of_items(task, "imagenet", many) == "ILSVRC 2012 validation"
