@@ -85,6 +85,11 @@ class Table:
         return f"{self.task} {self.split}".strip()
 
     @property
+    def protocol_name(self) -> str:
+        """The protocol's version alone, such as "valse-1"."""
+        return self.protocol.partition(":")[0].partition(",")[0]
+
+    @property
     def overall(self) -> Row:
         """The row over all items."""
         return self.rows[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relpretrain.zeroshot.analysis.statistics import holm
-from relpretrain.zeroshot.analysis.table import Row, Table
+from relpretrain.zeroshot.analysis.table import LOWER_IS_BETTER, Row, Table
 from relpretrain.zeroshot.results.comparison import ComparisonRow, compare
 from relpretrain.zeroshot.results.leaderboard import Figure, figures_of, to_tables
 from relpretrain.zeroshot.results.scores import read_scores, score_file_name
@@ -101,8 +101,7 @@ def contests(models: Sequence[Model], seed: int = 0) -> list[Contest]:
     for model in models:
         for table in model.tables:
             if table.rows and table.overall.accuracy == table.overall.accuracy:
-                protocol = table.protocol.partition(":")[0].partition(",")[0]
-                key = (table.task, table.split, protocol, table.version, table.overall.n)
+                key = (table.task, table.split, table.protocol_name, table.version, table.overall.n)
                 found.setdefault(key, []).append((model, table))
     return [_contest(*key, entered, seed) for key, entered in found.items()]
 
@@ -110,12 +109,17 @@ def contests(models: Sequence[Model], seed: int = 0) -> list[Contest]:
 def _contest(
     task: str, split: str, protocol: str, version: str, n: int, entered: list[tuple[Model, Table]], seed: int
 ) -> Contest:
-    ordered = sorted(entered, key=lambda pair: -pair[1].overall.accuracy)
+    ordered = sorted(entered, key=lambda pair: _place(pair[1].overall))
     head = (task, split, protocol, version, n)
+    plain = tuple(Entry(model.name, table) for model, table in ordered)
     records = {model.name: lines for model, _ in ordered if (lines := _lines(model, task, split)) is not None}
     best = next((model for model, _ in ordered if model.name in records), None)
     if best is None or task not in TASKS or len(records) < 2:
-        return Contest(*head, tuple(Entry(model.name, table) for model, table in ordered))
+        return Contest(*head, plain)
+    decided = TASKS[task].protocol.partition(":")[0]
+    if decided != protocol:  # such as by thresholds, which score files do not tell
+        note = f"not compared item by item: score files are decided by protocol {decided}, these figures by {protocol}"
+        return Contest(*head, plain, (note,))
     entries, tests = [], {}
     category = ordered[0][1].overall.category
     for model, table in ordered:
@@ -129,6 +133,11 @@ def _contest(
     note = f"compared item by item with {best.name} on {asked!r}; p: McNemar by images, corrected for "
     note += f"{len(tests)} models (Holm)" if len(tests) > 1 else "nothing"
     return Contest(*head, tuple(entries), (note.removesuffix(", corrected for nothing"),))
+
+
+def _place(row: Row) -> float:
+    """What models are sorted by, the least first."""
+    return row.accuracy if row.category in LOWER_IS_BETTER else -row.accuracy
 
 
 def _lines(model: Model, task: str, split: str) -> list[Record] | None:

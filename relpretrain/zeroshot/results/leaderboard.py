@@ -57,26 +57,34 @@ class Figure:
 
 def figures_of(model: str, table: Table, source: str = "") -> list[Figure]:
     """The rows of a table that have a figure."""
-    protocol = table.protocol.partition(":")[0].partition(",")[0]
     found = []
     for row in table.rows:
         if row.accuracy == row.accuracy:
             value, low, high = (round(100 * share, 4) for share in (row.accuracy, row.low, row.high))
-            head = (model, table.task, table.split, row.category, protocol, table.version)
+            head = (model, table.task, table.split, row.category, table.protocol_name, table.version)
             found.append(Figure(*head, row.n, value, low, high, source))
     return found
 
 
 def to_tables(figures: Sequence[Figure]) -> dict[str, list[Table]]:
-    """The tables of each model that a leaderboard knows of."""
-    found: dict[tuple[str, ...], list[Figure]] = {}
+    """The tables of each model that a leaderboard knows of.
+
+    A category that comes again, as of a run on another number of items, begins another table: figures of two runs are
+    never one.
+    """
+    found: dict[tuple[str, ...], list[dict[str, Figure]]] = {}
     for figure in figures:
-        found.setdefault((figure.model, figure.task, figure.split, figure.protocol, figure.version), []).append(figure)
+        key = (figure.model, figure.task, figure.split, figure.protocol, figure.version)
+        runs = found.setdefault(key, [{}])
+        if figure.category in runs[-1]:
+            runs.append({})
+        runs[-1][figure.category] = figure
     tables: dict[str, list[Table]] = {}
-    for (model, task, split, protocol, version), some in found.items():
-        rows = tuple(_row(figure) for figure in some)
-        source = tuple(dict.fromkeys(figure.source for figure in some if figure.source))
-        tables.setdefault(model, []).append(Table(task, split, protocol, rows, source, version))
+    for (model, task, split, protocol, version), runs in found.items():
+        for some in runs:
+            rows = tuple(map(_row, some.values()))
+            source = tuple(dict.fromkeys(figure.source for figure in some.values() if figure.source))
+            tables.setdefault(model, []).append(Table(task, split, protocol, rows, source, version))
     return tables
 
 

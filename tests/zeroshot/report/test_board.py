@@ -94,6 +94,42 @@ def test_others_add_rows_to_the_leaderboard(folders, tmp_path):
     assert contest.entries[0].table.notes == ("https://example.org",)
 
 
+def test_two_runs_of_a_model_are_two_tables(folders, tmp_path):
+    """On fewer items, as where images are missing: rows that have the same name are of different runs."""
+    head = ("theirs", "valse", "")
+    rows = [("overall", 70, 60.0), ("existence", 40, 61.0), ("overall", 69, 50.0), ("plurals", 29, 51.0)]
+    figures = [Figure(*head, name, "valse-1", "", n, value) for name, n, value in rows]
+    first, second = contests(models_of(figures))
+    assert (first.n, second.n) == (70, 69)
+    assert [(row.category, row.accuracy) for row in first.entries[0].table.rows] == [
+        ("overall", 0.6), ("existence", 0.61)]  # fmt: skip
+    assert [(row.category, row.accuracy) for row in second.entries[0].table.rows] == [
+        ("overall", 0.5), ("plurals", 0.51)]  # fmt: skip
+
+
+def test_less_is_better_where_that_is_the_figure():
+    name = "items that equal scores decide"
+    figures = [Figure(m, "valse", "further figures", name, "valse-1", "", 9, v) for m, v in (("a", 5.0), ("b", 1.0))]
+    found = contests(models_of(figures))
+    assert [entry.model for entry in found[0].entries] == ["b", "a"]
+    assert Board(found).models == ["b", "a"]
+
+
+def test_figures_of_chosen_thresholds_are_not_tested_at_one_half(tmp_path, capsys):
+    """Cosines have no 0.5 at all, and figures at a threshold are no figures at 0.5."""
+    for name, calibrated in (("cosines", False), ("more cosines", False), ("itm", True), ("more itm", True)):
+        lines = [{"label": n % 2, "relation": "in", "id": n, "score": (n % 7) / 9} for n in range(20)]
+        write_scores(tmp_path / f"{name}.jsonl", lines if calibrated else [r | {"calibrated": False} for r in lines])
+        arguments = ["--scores", str(tmp_path / f"{name}.jsonl"), "--threshold", "0.3"]
+        assert main([*arguments, "--out", str(tmp_path / name)]) == 0
+    for names in (("cosines", "more cosines"), ("itm", "more itm")):
+        capsys.readouterr()
+        assert main(["--side-by-side", *(str(tmp_path / name) for name in names)]) == 0
+        said = capsys.readouterr().out
+        assert "score files are decided by protocol vsr-1, these figures by vsr-1t" in said
+        assert "to the best" not in said
+
+
 def test_no_cell_of_the_leaderboard_is_a_formula(folders, tmp_path):
     path = tmp_path / "board.csv"
     (figure, *_) = all_figures(read_models([folders / "good"]))
