@@ -21,7 +21,7 @@ from torch import nn
 from relpretrain.distributed import is_distributed, rank, world_size
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.training.callbacks import LossLog
-from relpretrain.zeroshot.analysis.table import OVERALL, Table
+from relpretrain.zeroshot.analysis.table import LOWER_IS_BETTER, OVERALL, Table
 from relpretrain.zeroshot.evaluate import Ready, prepare
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.scorers import MatchScorer
@@ -36,7 +36,7 @@ class ZeroShot(pl.Callback):
     The headline of a split is logged as "zeroshot/<task>_<split>" (a share), its categories as
     "zeroshot/<task>_<split>/<category>", and AUROC where there is one as ".../auroc". Of a split such as
     "random_v1/dev" the name has "dev" only, unless another of the task's splits ends alike. A ModelCheckpoint can
-    monitor these names, with `mode: max`.
+    monitor these names, with `mode: max` (`min` for brittleness).
 
     Several processes share the splits among them, each scoring whole ones, and all of them learn every figure. Training
     goes on exactly as it would have done without: modes and random states are put back. Works where every process holds
@@ -191,9 +191,11 @@ class ZeroShot(pl.Callback):
                 f"ModelCheckpoint monitors {monitor!r}, which ZeroShot does not log{suggest(monitor, known)}"
             )
         steps = getattr(checkpoint, "_every_n_train_steps", 0)
-        if checkpoint.mode != "max":
-            raise ConfigError(f"ModelCheckpoint monitors {monitor!r} with mode={checkpoint.mode!r}: higher is better, "
-                              "set mode: max")  # fmt: skip
+        lower = monitor.rpartition("/")[2] in map(_slug, LOWER_IS_BETTER)
+        mode, better = ("min", "lower") if lower else ("max", "higher")
+        if checkpoint.mode != mode:
+            raise ConfigError(f"ModelCheckpoint monitors {monitor!r} with mode={checkpoint.mode!r}: {better} is "
+                              f"better, set mode: {mode}")  # fmt: skip
         if steps and steps % self.every_n_steps:
             raise ConfigError(f"ModelCheckpoint saves every {steps} steps by {monitor!r}, which is scored every "
                               f"{self.every_n_steps} only: make the first a multiple of the second")  # fmt: skip

@@ -28,6 +28,7 @@ _OF_A_CHECKPOINT = ("by", "tokenizer", "image_size", "clean", "relations")
 
 
 _OF_A_MODEL = (*_OF_A_CHECKPOINT, "max_tokens", "device", "question", "blank_image", "k_test")
+_OF_SCORES = ("data", "images", "allow_missing", "split", "threshold", "further", "beside_blind")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -135,6 +136,9 @@ def chosen_model(args: argparse.Namespace) -> str:
     foreign = [option for option in own if mode not in ("", "checkpoint") and getattr(args, option)]
     if foreign:
         raise ValueError(f"--{foreign[0].replace('_', '-')} is for --checkpoint, not for --{mode}.")
+    foreign = [name for name in ("max_tokens", "precision") if getattr(args, name) not in (None, PRECISIONS[0])]
+    if foreign and mode in ("blind", "constant"):
+        raise ValueError(f"--{foreign[0].replace('_', '-')} is for --checkpoint and --model, not for --{mode}.")
     if args.blank_image and mode not in ("checkpoint", "model"):
         raise ValueError("--blank-image needs a model that looks at images: --checkpoint or --model.")
     return mode
@@ -147,6 +151,11 @@ def refuse_unused(args: argparse.Namespace) -> None:
         ValueError: Naming the first one, and what it goes with.
     """
     stored = "--compare" if args.compare else "--scores" if args.scores else ""
+    if args.side_by_side or args.leaderboard:
+        if given := [name for name in (*_OF_A_MODEL, *_OF_SCORES) if getattr(args, name)]:
+            raise ValueError(f"--{given[0].replace('_', '-')} does nothing beside --side-by-side and --leaderboard, "
+                             "which show what was scored before.")  # fmt: skip
+        return
     if stored and (given := [name for name in _OF_A_MODEL if getattr(args, name)]):
         raise ValueError(f"--{given[0].replace('_', '-')} is for scoring a model; {stored} reads what was scored.")
     if stored and args.data is None and args.split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, chosen_model
 from relpretrain.zeroshot.ranks import own_device
-from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
+from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, hash_items, read_report, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
 from relpretrain.zeroshot.results.further import further
 from relpretrain.zeroshot.results.items import (
@@ -34,6 +34,7 @@ from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
     keep_scores,
+    models_of_files,
     read_scores,
     score_file_name,
     shared_files,
@@ -41,7 +42,7 @@ from relpretrain.zeroshot.results.scores import (
     task_of,
     tell_apart,
 )
-from relpretrain.zeroshot.results.thresholds import Thresholded, with_threshold
+from relpretrain.zeroshot.results.thresholds import Thresholded, choosers, with_threshold
 from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
@@ -66,20 +67,24 @@ def run(args: argparse.Namespace, command: list[str]) -> Report:
     """
     if chosen_model(args):
         return _run_model(args, command)
+    if ALL in (args.tasks or ()):
+        args = argparse.Namespace(**(vars(args) | {"tasks": None}))  # whatever the files are of
     metadata = describe(command, args.seed)
     if args.compare:
         return Report(
             (), tuple(_compare(args, metadata)), {"models": " and ".join(tell_apart(*args.compare))} | metadata
         )
-    metadata = {"model": ", ".join(dict.fromkeys(path.stem for path in args.scores))} | metadata
     scored = []
     for path in args.scores:
         part = _identify(args, read_scores(path), path)
         _decide(part, path)
-        scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}"), model=path.stem))
+        scored.append(replace(part, notes=(*part.notes, f"scores of {path.name}")))
         metadata[f"scores {path.name}"] = folder_digest(path)
         if part.items:
             metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
+    models = models_of_files(args.scores, [part.task.name for part in scored])
+    scored = [replace(part, model=model) for part, model in zip(scored, models, strict=True)]
+    metadata = {"model": ", ".join(dict.fromkeys(models))} | metadata
     if args.out:
         named = zip(args.scores, scored, strict=True)
         keep_scores(args.out, [(path, part.task.name, part.split, part.records) for path, part in named])
@@ -116,20 +121,43 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     ready, hashes = prepare(wanted, source, skipped)
     ready = _whole_images(ready, args.allow_missing, skipped)
     if not ready:
-        raise ValueError(f"{args.data} holds no task that can be scored; --list names them.")
+        there = {name: why for name, why in (skipped or {}).items() if "expects its annotations" not in why}
+        reasons = "; ".join(f"{name}: {why}" for name, why in there.items())
+        raise ValueError(f"{args.data} holds no task that can be scored; {reasons or '--list names them.'}")
+    choosers(ready, args.threshold)
     if args.k_test:
+        if not any(isinstance(part.task, Retrieval) for part in ready):
+            names = ", ".join(dict.fromkeys(part.task.name for part in ready))
+            raise ValueError(f"--k-test {args.k_test}: none of the tasks scored ({names}) is a retrieval task.")
         ready = [
             replace(r, task=r.task.with_k_test(args.k_test)) if isinstance(r.task, Retrieval) else r for r in ready
         ]
     scorer, described = build_scorer(args, device)
     model = str(args.checkpoint or args.model or described["scorer"])
     metadata = {"model": model} | describe(command, args.seed, device) | described | hashes
+    _refuse_mixture(args.out, metadata, {score_file_name(part.task.name, part.split) for part in ready})
     scored = [replace(part, model=model) for part in evaluate(scorer, ready, args.out, skipped)]
     for name, reason in (skipped or {}).items():
         metadata[f"skipped {name}"] = reason
     if skipped and not rank():
         say("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), error=True)
     return _report(args, scored, metadata)
+
+
+def _refuse_mixture(out: Path | None, metadata: dict[str, Any], files: Set[str]) -> None:
+    """Refuse to leave another model's scores beside this one's: `--compare` takes a folder for one model.
+
+    Raises:
+        ValueError: Naming the files that the run would not write anew.
+    """
+    if out is None or not (out / JSON_NAME).is_file():
+        return
+    before = read_report(out / JSON_NAME).metadata
+    left = sorted({path.name for path in (out / "scores").glob("*.jsonl")} - files)
+    if left and any(before.get(name) != metadata.get(name) for name in ("model", "scorer", "weights", "images")):
+        raise ValueError(f"{out} holds scores of another model, {before.get('model')}, which this run would leave "
+                         f"beside its own ({', '.join(left[:3])}{', ...' if len(left) > 3 else ''}): choose another "
+                         "--out, or remove them.")  # fmt: skip
 
 
 def _whole_images(ready: list[Ready], allow: bool, skipped: dict[str, str] | None) -> list[Ready]:
@@ -201,6 +229,13 @@ def _compare(args: argparse.Namespace, metadata: dict[str, Any]) -> list[Compari
         comparisons.append(replace(comparison, notes=notes, disagreements=sample))
         for name, path in zip(names, (a, b), strict=True):
             metadata[f"scores {name} {path.name}" if path.stem != name else f"scores {path.name}"] = folder_digest(path)
+    tasks = list(dict.fromkeys(comparison.task for comparison in comparisons))
+    if tasks and args.threshold is not None and not any(isinstance(TASKS[n], Thresholded) for n in tasks):
+        raise ValueError(f"--threshold {args.threshold}: none of the tasks compared ({', '.join(tasks)}) decides by "
+                         "a threshold.")  # fmt: skip
+    if not comparisons:
+        raise ValueError(f"{first} and {second} have no scores of {', '.join(args.tasks)} in common: leave --tasks out "
+                         "to compare what they have.")  # fmt: skip
     return comparisons
 
 
@@ -217,7 +252,7 @@ def finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
 
     The names stand in files of others: whatever leads elsewhere is looked for by its file name in these folders.
     """
-    named = [ImageFinder(args.images)]
+    named = ImageFinder(args.images)
     allowed = [folder for folder in (*args.images, args.data) if folder is not None and folder.is_dir()]
     usual = [Source(args.data).finder(name) for name in TASKS] if args.data is not None else []
 
@@ -225,7 +260,10 @@ def finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
         scored = Path(os.path.abspath(name))
         if any(scored.is_relative_to(os.path.abspath(folder)) for folder in allowed) and scored.is_file():
             return scored
-        return next((path for finder in (*named, *usual) if (path := finder.find(name)) is not None), None)
+        # "1.jpg" at the path of its own benchmark, before another one's file of that name.
+        finders = (named, *usual)
+        there = (path for finder in finders if (path := finder.exact(name)) is not None)
+        return next(there, None) or next((p for finder in finders if (p := finder.find(name)) is not None), None)
 
     return find
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from dataclasses import replace
 
-from relpretrain.zeroshot.options import ALL, chosen_model
+from relpretrain.zeroshot.options import ALL, chosen_model, refuse_unused
 from relpretrain.zeroshot.report.board import Board, read_models
 from relpretrain.zeroshot.results.board import all_figures, contests, models_of
 from relpretrain.zeroshot.results.leaderboard import add_to_leaderboard, read_leaderboard
@@ -21,8 +21,12 @@ def make_board(args: argparse.Namespace, command: list[str]) -> Board:
     """
     if chosen_model(args) or args.scores or args.compare:
         raise ValueError("--side-by-side and --leaderboard show what was scored before: leave the other modes out.")
+    refuse_unused(args)
     models = read_models(args.side_by_side or ())
     figures = []
+    wanted = set(args.tasks or (ALL,))
+    if ALL not in wanted:
+        models = [replace(m, tables=[t for t in m.tables if t.task in wanted]) for m in models]
     if args.add:
         if args.leaderboard is None:
             raise ValueError("--add needs --leaderboard FILE.csv, into which the figures go.")
@@ -30,9 +34,8 @@ def make_board(args: argparse.Namespace, command: list[str]) -> Board:
         print(f"{args.leaderboard} has {number} figures now", file=sys.stderr)
     if args.leaderboard is not None:
         figures = [f for f in read_leaderboard(args.leaderboard) if f.model not in {model.name for model in models}]
-    if args.tasks and ALL not in args.tasks:
-        models = [replace(m, tables=[t for t in m.tables if t.task in args.tasks]) for m in models]
-        figures = [figure for figure in figures if figure.task in args.tasks]
+    if ALL not in wanted:
+        figures = [figure for figure in figures if figure.task in wanted]
     found = contests([*models, *models_of(figures)], args.seed)
     if not found:
         raise ValueError("There are no figures to show: the folders and the leaderboard have none of these tasks.")

@@ -192,6 +192,12 @@ def test_mistakes_are_told_before_training(world, tmp_path):
         setup(ModelCheckpoint(monitor="zeroshot/vsr_devv", mode="max"))
     with pytest.raises(ConfigError, match="higher is better, set mode: max"):
         setup(ModelCheckpoint(monitor="zeroshot/valse"))
+    brittle = ZeroShot(data="anywhere")
+    brittle._ready = {"hard_positives_relations": None}
+    monitor = "zeroshot/hard_positives_relations/brittleness"
+    brittle._check(ModelCheckpoint(monitor=monitor, mode="min"))
+    with pytest.raises(ConfigError, match="lower is better, set mode: min"):
+        brittle._check(ModelCheckpoint(monitor=monitor, mode="max"))
     with pytest.raises(
         ConfigError, match="saves every 1500 steps by 'zeroshot/valse', which is scored every 1000 only"
     ):

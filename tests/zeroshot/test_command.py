@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,6 +125,15 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     assert "is not a checkpoint" in refused(capsys, *score, "--allow-missing")
     assert "Device 'warp' cannot be used" in refused(capsys, *score, "--device", "warp")
     assert "must be at least 1, got 0" in refused(capsys, *score, "--batch-size", 0)
+    assert "--threshold 0.4: none of the tasks scored (valse) decides" in refused(
+        capsys, *score, "--tasks", "valse", "--allow-missing", "--threshold", 0.4
+    )  # before the model is loaded
+    assert "--k-test 9: none of the tasks scored (valse) is a retrieval task" in refused(
+        capsys, *score, "--tasks", "valse", "--allow-missing", "--k-test", 9
+    )
+    assert "vsr synthetic/test needs the dev part" in refused(
+        capsys, *score, "--tasks", "vsr", "--split", "test", "--allow-missing", "--threshold", "dev"
+    )
     assert "unrecognized arguments: --taks" in refused(capsys, *score, "--taks", "vsr")
     assert "There is no score file" in refused(capsys, "--scores", tmp_path / "none.jsonl")
 
@@ -135,8 +145,47 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, capsys):
     for option in (("--max-tokens", 8), ("--by", "itm"), ("--k-test", 3), ("--device", "cpu"), ("--clean",)):
         assert f"{option[0]} is for scoring a model; --scores reads" in refused(capsys, *stored, *option)
     both = ("--compare", tmp_path / "s.jsonl", tmp_path / "s.jsonl")
+    for option in (("--max-tokens", 8), ("--precision", "bf16")):
+        assert f"{option[0]} is for --checkpoint and --model, not for --blind" in refused(
+            capsys, "--blind", "length", "--data", tmp_path, *option
+        )
+    for option in (("--data", tmp_path), ("--threshold", 0.3), ("--further",), ("--k-test", 3)):
+        assert f"{option[0]} does nothing beside --side-by-side" in refused(capsys, "--side-by-side", tmp_path, *option)
+    (tmp_path / "v.jsonl").write_text(
+        "".join(
+            json.dumps({"label": f"0_{kind[0]}", "score": 0.5, "instrument": "plurals", "type": kind, "id": 0}) + "\n"
+            for kind in ("caption", "foil")
+        )
+    )
+    twice = ("--compare", tmp_path / "v.jsonl", tmp_path / "v.jsonl", "--threshold", 0.3)
+    assert "none of the tasks compared (valse) decides by a threshold" in refused(capsys, *twice)
     assert "not with --compare" in refused(capsys, *both, "--further")
     assert "--add goes with --side-by-side" in refused(capsys, *stored, "--add")
+
+
+def test_the_page_shows_the_image_at_the_path_of_an_item(tmp_path):
+    """Benchmarks number their images: a file of that name elsewhere is another one's."""
+    from relpretrain.zeroshot.run import finder
+
+    data, name = tmp_path / "data", "MLLM_VLM Images/Texts/1.jpg"
+    for path in (data / "images" / "VG_100K_2" / "1.jpg", data / "mmvp" / name):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"any")
+    find = finder(SimpleNamespace(images=[], data=data))
+    assert find(name) == data / "mmvp" / name
+    assert find("elsewhere/1.jpg") == data / "images" / "VG_100K_2" / "1.jpg"
+
+
+def test_scores_of_two_models_are_not_mixed_in_one_folder(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    rest = ("--data", data, "--out", tmp_path / "out")
+    assert main([str(a) for a in ("--constant", "--tasks", "vsr", "valse", *rest)]) == 0
+    capsys.readouterr()
+    message = refused(capsys, "--blind", "length", "--tasks", "valse", *rest)
+    assert "scores of another model, constant, which this run would leave beside its own (vsr.synthetic" in message
+    assert main([str(a) for a in ("--constant", "--tasks", "valse", *rest)]) == 0  # the same model
+    assert main([str(a) for a in ("--blind", "length", "--tasks", "vsr", "valse", *rest)]) == 0  # nothing is left
 
 
 def test_scores_of_another_task_are_refused(tmp_path, capsys):

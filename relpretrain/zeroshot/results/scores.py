@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,27 @@ def tell_apart(first: Path, second: Path) -> tuple[str, str]:
         if a != b:
             return a.removesuffix(".jsonl"), b.removesuffix(".jsonl")
     return str(first), str(second)
+
+
+def models_of_files(paths: Sequence[Path], tasks: Sequence[str]) -> list[str]:
+    """What the model of each score file is called: the report folder that it is in, so that its files are of one.
+
+    A file that lies elsewhere, or whose name is not made by `score_file_name`, is a model of its own name.
+
+    Args:
+        paths: The files.
+        tasks: The task of each.
+    """
+    homes = []
+    for path, task in zip(paths, tasks, strict=True):
+        place = path.resolve().parent
+        made = place.name == "scores" and path.stem.partition(".")[0] == task
+        homes.append(place.parent if made else None)
+    alike = Counter(home.name for home in dict.fromkeys(homes) if home is not None)
+    return [
+        path.stem if home is None else home.name if alike[home.name] == 1 else str(home)
+        for path, home in zip(paths, homes, strict=True)
+    ]
 
 
 def keep_scores(folder: Path, scored: Sequence[tuple[Path, str, str, Sequence[Record]]]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from relpretrain.zeroshot.analysis.statistics import best_threshold
 from relpretrain.zeroshot.results.items import Scored
@@ -40,29 +40,64 @@ def with_threshold(parts: Sequence[Scored], choice: float | str | None) -> list[
     """
     if choice is None:
         return list(parts)
-    if not any(isinstance(part.task, Thresholded) for part in parts):
-        names = ", ".join(dict.fromkeys(part.task.name for part in parts))
-        raise ValueError(f"--threshold {choice}: none of the tasks scored ({names}) decides by a threshold.")
-    dev: dict[tuple[str, str], Scored] = {}
-    for part in parts if choice == DEV else ():
-        if part.split.endswith(f"/{DEV}") and dev.setdefault((part.task.name, _version(part.split)), part) is not part:
-            raise ValueError(f"--threshold dev: several scores of {part.task.name} {part.split} could choose the "
-                             "threshold; give those of one model at a time.")  # fmt: skip
+    dev = choosers(parts, choice)
     return [_choose(part, choice, dev) if isinstance(part.task, Thresholded) else part for part in parts]
 
 
-def _choose(part: Scored, choice: float | str, dev: dict[tuple[str, str], Scored]) -> Scored:
+class Part(Protocol):
+    """A split of a task, scored or to be scored."""
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        ...
+
+
+P = TypeVar("P", bound=Part)
+
+
+def choosers(parts: Sequence[P], choice: float | str | None) -> dict[tuple[str, str], P]:
+    """The dev parts that choose thresholds, by task and split; it needs no scores, so that mistakes are told early.
+
+    Args:
+        parts: The splits.
+        choice: As of `with_threshold`.
+
+    Raises:
+        ValueError: As of `with_threshold`.
+    """
+    if choice is None:
+        return {}
+    deciding = [part for part in parts if isinstance(part.task, Thresholded)]
+    if not deciding:
+        names = ", ".join(dict.fromkeys(part.task.name for part in parts))
+        raise ValueError(f"--threshold {choice}: none of the tasks scored ({names}) decides by a threshold.")
+    dev: dict[tuple[str, str], P] = {}
+    for part in deciding if choice == DEV else ():
+        if part.split.endswith(f"/{DEV}") and dev.setdefault(_key(part), part) is not part:
+            raise ValueError(f"--threshold dev: several scores of {part.task.name} {part.split} could choose the "
+                             "threshold; give those of one model at a time.")  # fmt: skip
+    for part in deciding if choice == DEV else ():
+        if _key(part) not in dev:
+            raise ValueError(f"--threshold dev: {part.task.name} {part.split or '(split unknown)'} needs the dev part "
+                             "of the same split to choose its threshold; score both parts.")  # fmt: skip
+    return dev
+
+
+def _choose(part: Scored, choice: float | str, dev: Mapping[tuple[str, str], Scored]) -> Scored:
     assert isinstance(part.task, Thresholded)
     if choice == SWEEP:
         return replace(part, task=part.task.swept())
     if not isinstance(choice, str):
         return replace(part, task=part.task.at(choice, "given"))
-    chooser = dev.get((part.task.name, _version(part.split)))
+    chooser = dev[_key(part)]
     if chooser is part:
         return part
-    if chooser is None:
-        raise ValueError(f"--threshold dev: {part.task.name} {part.split or '(split unknown)'} needs the dev part of "
-                         "the same split to choose its threshold; score both parts.")  # fmt: skip
     scores = [record["score"] for record in chooser.records]
     best = best_threshold(scores, [record["label"] for record in chooser.records])
     note = (
@@ -71,5 +106,6 @@ def _choose(part: Scored, choice: float | str, dev: dict[tuple[str, str], Scored
     return replace(part, task=part.task.at(best.value, f"chosen on {chooser.split}"), notes=(*part.notes, note))
 
 
-def _version(split: str) -> str:
-    return split.rpartition("/")[0]
+def _key(part: Part) -> tuple[str, str]:
+    """The task, and the split without "dev" or "test"."""
+    return part.task.name, part.split.rpartition("/")[0]

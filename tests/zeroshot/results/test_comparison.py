@@ -92,3 +92,33 @@ def test_differences_are_clustered_by_the_images_of_the_lines():
         compare(TASKS["valse"], lines(first, of), lines(second, of), ("a", "b")).rows[0] for of in (None, images)
     )
     assert clustered.paired.high - clustered.paired.low > 1.7 * (plain.paired.high - plain.paired.low)
+    # Published files name no images: those of the other file count, whichever comes first.
+    for of in ((None, images), (images, None)):
+        one = compare(TASKS["valse"], lines(first, of[0]), lines(second, of[1]), ("a", "b")).rows[0]
+        assert one.paired == clustered.paired
+
+
+def test_what_was_asked_in_different_ways_is_noted():
+    def line(rank, **more):
+        ranks = {f"cosine_{way}_{what}": rank for way in ("text", "image") for what in ("rank", "tied")}
+        ranks |= {f"{way}_{what}": rank for way in ("text", "image") for what in ("rank", "tied")} if more else {}
+        return [{"label": "0_0", "task": "coco_retrieval", "id": 0, "caption": 0, **ranks, **more}]
+
+    task, names = TASKS["coco_retrieval"], ("a", "b")
+    assert "re-ranked candidates: a 16, b none" in compare(task, line(1, k_test=16), line(1), names).notes
+    assert "re-ranked candidates: a 16, b 256" in compare(task, line(1, k_test=16), line(1, k_test=256), names).notes
+    same = compare(task, line(1, k_test=16), line(2, k_test=16), names)
+    assert not any("re-ranked" in note for note in same.notes)
+
+
+def test_tasks_choose_among_what_two_folders_have(tmp_path, capsys):
+    lines = [{"label": 1, "relation": "in", "id": n, "score": score} for n, score in enumerate((0.9, 0.2))]
+    for name in "ab":
+        write_scores(tmp_path / name / "scores" / "vsr.jsonl", lines)
+    folders = ["--compare", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main([*folders, "--tasks", "winoground"]) == 2
+    assert "have no scores of winoground in common: leave --tasks out" in capsys.readouterr().err
+    for asked in (["--tasks", "all"], ["--tasks", "vsr"], []):
+        assert main([*folders, *asked]) == 0
+        assert "vsr: a and b" in capsys.readouterr().out
+    assert main(["--scores", str(tmp_path / "a" / "scores" / "vsr.jsonl"), "--tasks", "all"]) == 0

@@ -9,6 +9,7 @@ from relpretrain.zeroshot.results.comparison import compare
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
+    models_of_files,
     read_scores,
     score_file_name,
     shared_files,
@@ -21,6 +22,7 @@ from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.folders import write_folders
 from tests.zeroshot.helpers import write_benchmarks
+from tests.zeroshot.more_folders import write_more_folders
 
 VALSE, VSR = TASKS["valse"], TASKS["vsr"]
 PUBLISHED_VALSE = {
@@ -186,6 +188,24 @@ def test_a_comparison_is_of_the_same_items(data):
 )
 def test_two_paths_are_told_apart(first, second, names):
     assert tell_apart(Path(first), Path(second)) == names
+
+
+def test_the_score_files_of_a_report_are_of_one_model(tmp_path):
+    files = ["a/scores/crepe.atom.jsonl", "a/scores/crepe.swap.jsonl", "b/scores/crepe.atom.jsonl", "out/x.jsonl"]
+    tasks = ["crepe"] * 4
+    assert models_of_files([tmp_path / file for file in files], tasks) == ["a", "a", "b", "x"]
+    others = [tmp_path / "1" / files[0], tmp_path / "2" / files[0], tmp_path / "a" / "scores" / "mine.jsonl"]
+    assert models_of_files(others, tasks[:3]) == [str(tmp_path / "1" / "a"), str(tmp_path / "2" / "a"), "mine"]
+
+
+def test_averages_over_splits_are_made_again_from_score_files(tmp_path, capsys):
+    data = write_more_folders(tmp_path / "data")
+    assert main(["--constant", "--tasks", "crepe", "--data", str(data), "--out", str(tmp_path / "nothing")]) == 0
+    assert "mean over kinds" in capsys.readouterr().out
+    files = sorted(map(str, (tmp_path / "nothing" / "scores").iterdir()))
+    assert len(files) > 1
+    assert main(["--scores", *files]) == 0
+    assert "mean over kinds" in capsys.readouterr().out
 
 
 def test_split_of_inverts_the_name(tmp_path):

@@ -178,6 +178,12 @@ def test_two_different_images_of_one_name_are_refused(tmp_path):
     (data / "images" / "b" / "red.png").write_bytes(b"another one")
     with pytest.raises(ValueError, match=r"Two different images are called 'red.png'"):
         located(VALSE, Source(data), "")
+    whole = (data / "images" / "a" / "red.png").read_bytes()
+    (data / "images" / "b" / "red.png").write_bytes(whole)
+    assert len(located(VALSE, Source(data), "")) == 3  # two copies of one image
+    (data / "images" / "b" / "red.png").write_bytes(whole[::-1])  # of the same size, as frames of one video are
+    with pytest.raises(ValueError, match=r"Two different images are called 'red.png'"):
+        located(VALSE, Source(data), "")
 
 
 def test_missing_images_are_named_and_an_error(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from filecmp import cmp
 from functools import cached_property
 from pathlib import Path
 
@@ -29,17 +30,21 @@ class ImageFinder:
         Raises:
             ValueError: If a folder holds different images of that file name.
         """
-        for folder in self.folders:
-            if os.path.isfile(path := inside(folder, name)):
-                return path
+        if (path := self.exact(name)) is not None:
+            return path
         for index in self._by_name:
             found = index.get(os.path.basename(name), [])
-            if len({path.stat().st_size for path in found}) > 1:
-                raise ValueError(f"Two different images are called {name!r}: {found[0]} and {found[1]}. Keep one of "
+            if other := next((path for path in found[1:] if not cmp(found[0], path, shallow=False)), None):
+                raise ValueError(f"Two different images are called {name!r}: {found[0]} and {other}. Keep one of "
                                  "them, or name the folder to use with --images.")  # fmt: skip
             if found:
                 return found[0]
         return None
+
+    def exact(self, name: str) -> Path | None:
+        """The path of an image that lies in a folder at the very path that its name is, or None."""
+        paths = (inside(folder, name) for folder in self.folders)
+        return next((path for path in paths if os.path.isfile(path)), None)
 
     @cached_property
     def _by_name(self) -> list[dict[str, list[Path]]]:
