@@ -8,6 +8,7 @@ import json
 import shutil
 import textwrap
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 from relpretrain.errors import counted, suggest
@@ -134,12 +135,15 @@ def unpack(folder: Path) -> str:
     if not files:
         raise ValueError(f"{folder} holds no Parquet or Arrow file to unpack.")
     lines, images = [], 0
+    stems = Counter(file.stem for file in files)
     for file in files:
+        # Configurations of a data set have files of one name in folders of their own.
+        parts = file.relative_to(folder).with_suffix("").parts if stems[file.stem] > 1 else (file.stem,)
         for key, row in read_rows(file, "rows"):
             for column, cell in row.items():
                 if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
                     ending = Path(cell.get("path") or "").suffix or _ending(cell["bytes"])
-                    name = f"{file.stem}_{key}_{column}{ending}".replace("/", "_").replace("\\", "_")
+                    name = f"{'_'.join(parts)}_{key}_{column}{ending}".replace("/", "_").replace("\\", "_")
                     with aside(folder / "images" / name, durable=False) as image:
                         image.write(cell["bytes"])
                     row[column] = name

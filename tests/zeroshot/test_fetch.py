@@ -144,6 +144,22 @@ def test_images_inside_parquet_are_unpacked(tmp_path):
     assert [Image.open(item.image).size for item in located] == [(4, 4), (4, 4)]
 
 
+def test_files_of_one_name_in_two_folders_do_not_write_over_each_other(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for kind, colour in (("object", "red"), ("relation", "blue")):
+        buffer = io.BytesIO()
+        Image.new("RGB", (4, 4), colour).save(buffer, format="PNG")
+        (tmp_path / kind).mkdir()
+        row = {"text": colour, "image": {"bytes": buffer.getvalue(), "path": None}}
+        parquet.write_table(pa.Table.from_pylist([row]), tmp_path / kind / "test-00000-of-00001.parquet")
+    assert "2 rows, 2 images" in fetch.unpack(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    found = {row["text"]: Image.open(tmp_path / "images" / row["image"]).getpixel((0, 0)) for row in rows}
+    assert found == {"red": (255, 0, 0), "blue": (0, 0, 255)}
+
+
 def test_a_folder_that_the_datasets_library_saved_is_unpacked_and_scored(tmp_path, capsys):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import ipc

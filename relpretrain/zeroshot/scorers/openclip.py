@@ -81,8 +81,10 @@ class OpenCLIPScorer(CosineScorer):
         for start in range(0, len(texts), 2 * self.batch_size):
             few = list(texts[start : start + 2 * self.batch_size])
             ids = self.tokenizer(few)
-            padding = getattr(getattr(self.tokenizer, "tokenizer", None), "pad_token_id", None) or 0
-            self.note_lengths(few, (ids != padding).sum(dim=1).tolist())
+            own = getattr(self.tokenizer, "tokenizer", None)
+            padding = getattr(own, "pad_token_id", None) or 0
+            ended = int(padding == getattr(own, "eos_token_id", None))  # padding that is the end of the text, too
+            self.note_lengths(few, ((ids != padding).sum(dim=1) + ended).tolist())
             with autocast(self.precision):
                 parts.append(self.model.encode_text(ids.to(self.device)))
         return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.zeros(0, 1)

@@ -74,7 +74,7 @@ class VQAScorer:
 
     def notes(self) -> tuple[str, ...]:
         """What was asked."""
-        return (f"score: P({ANSWER!r}) after {self.question.format('TEXT')!r}",)
+        return (f"score: P({ANSWER!r}) after {self.question.replace('{}', 'TEXT')!r}",)
 
     def encode_images(self, images: Sequence[Any]) -> list[Any]:
         """The images themselves: they are encoded with each question."""

@@ -1,5 +1,7 @@
 """Models of Hugging Face and OpenCLIP, tiny and random, against what their own code says of one pair at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,24 @@ def test_openclip_scores_are_those_of_the_model_itself(tmp_path):
         OpenCLIPScorer("letters/nothing")
     with pytest.raises(ValueError, match="reads exactly 77 tokens; --max-tokens asks for 30"):
         OpenCLIPScorer(name, max_tokens=30)
+
+
+def test_openclip_counts_texts_at_the_limit_where_padding_is_the_end_of_a_text():
+    """As SigLIP's tokenizer has it: the last token of a cut text is a padding token."""
+    pytest.importorskip("open_clip")
+    from relpretrain.zeroshot.scorers.openclip import OpenCLIPScorer
+
+    class Tokenizer:
+        tokenizer = SimpleNamespace(pad_token_id=1, eos_token_id=1)
+
+        def __call__(self, texts):
+            return torch.tensor([[*([7] * len(text) + [1] * 4)[:3], 1] for text in texts])
+
+    scorer = OpenCLIPScorer.__new__(OpenCLIPScorer)
+    scorer.__dict__.update(_at_limit=set(), batch_size=8, precision=None, device="cpu", max_tokens=4)
+    scorer.tokenizer, scorer.model = Tokenizer(), SimpleNamespace(encode_text=lambda ids: ids.float())
+    scorer.embed_texts(["a", "ab", "abc", "abcdef"])
+    assert scorer.texts_at_limit == {"abc", "abcdef"}
 
 
 def attached(model):

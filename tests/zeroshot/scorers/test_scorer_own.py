@@ -149,6 +149,8 @@ def test_vqa_score_is_the_probability_of_yes(tmp_path):
         assert float(value) == pytest.approx(float(said[yes]), rel=1e-4)
     assert scorer.calibrated
     assert scorer.notes() == ("score: P('Yes') after 'Does this figure show \"TEXT\"? Please answer yes or no.'",)
+    (note,) = VQAScorer(name, question="Is it {}, or not {}? {yes} or {no}").notes()
+    assert note == "score: P('Yes') after 'Is it TEXT, or not TEXT? {yes} or {no}'"
     with pytest.raises(ValueError, match=r"needs \{\} in the place of the text"):
         VQAScorer(name, question="yes or no?")
 

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -338,3 +340,22 @@ def test_annotations_without_boxes_or_known_relations_are_refused(tmp_path, pred
     dump(path, triplets)
     with pytest.raises(ValueError, match=message):
         PREDCLS.items(Source(tmp_path))
+
+
+def test_tables_that_are_not_those_of_vg150_are_named(tmp_path, monkeypatch):
+    class File(dict):
+        def __init__(self, path, mode):
+            super().__init__(split=np.array([2]))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=File))
+    (tmp_path / "VG-SGG-with-attri.h5").write_bytes(b"any")
+    dump(tmp_path / "VG-SGG-dicts-with-attri.json", {"idx_to_label": {}, "idx_to_predicate": {}})
+    dump(tmp_path / "image_data.json", [{"image_id": 1, "width": 9, "height": 9}])
+    with pytest.raises(ValueError, match="are not those of VG150: KeyError: 'img_to_first_box'"):
+        read_splits(tmp_path)

@@ -69,6 +69,7 @@ def test_outcomes_item_by_item_give_the_published_rows(realdata, model):
         assert tuple(found[name] for name in ("Ipos2T", "Ineg2T", "Tpos2I", "Tneg2I")) == sides
         assert tuple(found[f"{name} (all)"] for name in ("replace", "swap", "add")) == types
     assert main.overall.n == 2933
+    assert not any("ties" in row.details for table in (main, by_category) for row in table.rows)  # not told
     assert "GroupMatch" not in found
     assert published_for(main) is not None
     assert reproduced(main) == ({"ViT-B-32": "CLIP-B/32", "CLIP_TROHN-Text": "CLIP TROHN-Text"}[model],)

@@ -122,6 +122,23 @@ def test_a_scorer_without_text_embeddings_has_the_image_text_task_only(tmp_path)
     assert "the text-only task was not scored" in table.notes[0]
 
 
+def test_a_scorer_of_texts_alone_has_no_cosines_of_them(tmp_path):
+    """Its one number a text, such as the length, is no vector: products of lengths are no text-only task."""
+    from relpretrain.zeroshot.scorers.blind import LengthScorer
+
+    source = Source(write_folders(tmp_path), blind=True)
+    found, _ = PLUS.locate(PLUS.items(source)[""], source)
+    (table,) = PLUS.tables(PLUS.score(LengthScorer(), found))
+    assert "the text-only task was not scored" in table.notes[0]
+
+
+def test_an_item_that_is_none_is_named(tmp_path):
+    path = tmp_path / "items.json"
+    path.write_text('{"sugarcrepe": ["a text"]}')
+    with pytest.raises(ValueError, match=r"SugarCrepe item '0' of .*items.json is not an object"):
+        SUGARCREPE.items(Source(path))
+
+
 def test_what_is_wrong_with_annotations_is_said(tmp_path):
     write_folders(tmp_path)
     path = tmp_path / "sugarcrepe" / "swap_obj.json"

@@ -11,7 +11,7 @@ from relpretrain.zeroshot.analysis.rules import TEXT, Rule, recall, wins
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.grid import GridTask, Puzzle
 from relpretrain.zeroshot.tasks.common.rows import box_of, cell, find_file, image_cell, read_rows, text_cell
-from relpretrain.zeroshot.tasks.common.source import Record, Source, select_splits
+from relpretrain.zeroshot.tasks.common.source import Record, Source, list_of_texts, select_splits
 
 _RELATIONS, _ATTRIBUTES = "visual_genome_relation.json", "visual_genome_attribution.json"
 FILES = {
@@ -112,7 +112,11 @@ def _puzzle(split: str, key: str, row: Any, where: str) -> Puzzle | None:
             texts = (true, *(true.replace(relation, other) for other in SPATIAL if other != relation))
     else:
         things = [text_cell(row, (name,), where) for name in ("obj1_name", "obj2_name")]
-        (first, second), (one, two) = things, cell(row, ("attributes",), where)
+        first, second = things
+        attributes = list_of_texts(cell(row, ("attributes",), where), f"{where}: 'attributes'")
+        if len(attributes) < 2:
+            raise ValueError(f"{where}: 'attributes' must be two texts, not {attributes!r:.80}.")
+        one, two = attributes[:2]
         texts = (true, false, f"the {first} and the {second} are {one} and {two} respectively")
         if split == "logic":
             texts = (f"the {first} is {one} and the {second} is {two}",

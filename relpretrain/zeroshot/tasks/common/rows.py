@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from relpretrain.reading import read_json, read_json_lines, read_text
+from relpretrain.sources.common.tables import csv_rows
 from relpretrain.zeroshot.tasks.common.source import Record
 
 ENDINGS = (".json", ".jsonl", ".jsonlines", ".csv", ".tsv", ".parquet", ".arrow")
@@ -55,11 +54,7 @@ def read_rows(path: Path, what: str = "annotations") -> list[tuple[str, Any]]:
     elif path.suffix == ".json":
         rows = _of_json(path, what)
     elif path.suffix in (".csv", ".tsv"):
-        lines = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
-        try:
-            rows = [(str(n), {name.strip(): cell for name, cell in row.items() if name}) for n, row in enumerate(lines)]
-        except csv.Error as error:
-            raise ValueError(f"{path} is no table: {error}") from error
+        rows = [(str(n), row) for n, (_, row) in enumerate(table_rows(path, what))]
     elif path.suffix in (".parquet", ".arrow"):
         rows = [(str(n), row) for n, row in enumerate(_of_arrow(path))]
     else:
@@ -67,6 +62,34 @@ def read_rows(path: Path, what: str = "annotations") -> list[tuple[str, Any]]:
     if not rows:
         raise ValueError(f"{path} holds no {what}.")
     return rows
+
+
+def table_rows(path: Path, what: str, whole: bool = False) -> Iterator[tuple[int, Record]]:
+    """The rows of a table with a head, each with the number of its line; a cell that is not there is None.
+
+    Args:
+        path: The file, `.tsv` with tabs, others with commas.
+        what: What it holds, for errors.
+        whole: Whether a row must have all its cells.
+
+    Raises:
+        ValueError: If a row has more cells than the head, or no end: its texts would be those of other columns.
+    """
+    head: list[str] = []
+    for number, row in csv_rows(path, what, "\t" if path.suffix == ".tsv" else ","):
+        if row is None:
+            raise ValueError(f"Line {number} of {path} is no row of a table: close every quote.")
+        if not head:
+            head = [name.strip() for name in row]
+            continue
+        cells: list[str | None] = list(row)
+        while len(cells) > len(head) and not cells[-1]:
+            cells.pop()
+        if len(cells) > len(head) or (whole and len(cells) < len(head)):
+            raise ValueError(f"Line {number} of {path} begins a row of {len(cells)} cells under a head of {len(head)}: "
+                             "quote cells that hold commas, and close every quote.")  # fmt: skip
+        cells += [None] * (len(head) - len(cells))
+        yield number, {name: cell for name, cell in zip(head, cells, strict=True) if name}
 
 
 def _of_json(path: Path, what: str) -> list[tuple[str, Any]]:

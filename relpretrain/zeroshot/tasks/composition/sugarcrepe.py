@@ -60,7 +60,7 @@ class SugarCrepe(ChoiceTask):
         """The items of DIR/sugarcrepe/*.json, or those of an item file ("subset", "image" and the captions)."""
         if source.is_item_file:
             listed = source.listed_items(self.name)
-            return {"": [self._item(r.get("subset", ""), str(n), r, "image", source) for n, r in enumerate(listed)]}
+            return {"": [self._item("", str(n), r, "image", source.path) for n, r in enumerate(listed)]}
         items = []
         for name, path in find_files(source, self.name, self._names)[0].items():
             items += [self._item(name, key, record, "filename", path) for key, record in numbered(path)]
@@ -76,6 +76,7 @@ class SugarCrepe(ChoiceTask):
 
     def _item(self, file: str, key: str, record: Record, image: str, where: Any) -> Item:
         require_texts(record, (image, *self.roles), f"{self.card.title} item {key!r} of {where}")
+        file = file or str(record.get("subset", ""))
         shared = {"task": self.name, "file": file}
         number = f"{file}/{key}"
         lines = tuple({"label": f"{number}_{role}", **shared, "option": role, "id": number} for role in self.roles)

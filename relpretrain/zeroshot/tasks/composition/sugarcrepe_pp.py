@@ -59,10 +59,11 @@ class SugarCrepePP(SugarCrepe):
 
     def score(self, scorer: PairScorer, items: Sequence[Item], done: list[Record] | None = None) -> list[Record]:
         """Match probability of every text, then the cosines of the texts where the scorer has embeddings of them."""
+        from relpretrain.zeroshot.scorers.blind import TextScorer
         from relpretrain.zeroshot.tasks.common.shares import embed_texts
 
         records = score_items(scorer, items, done)
-        if not hasattr(scorer, "embed_texts"):
+        if not hasattr(scorer, "embed_texts") or isinstance(scorer, TextScorer):  # whose one number has no cosine
             return records
         texts = list(dict.fromkeys(text for item in items for text in item.texts))
         vectors = dict(zip(texts, embed_texts(scorer, texts), strict=True))

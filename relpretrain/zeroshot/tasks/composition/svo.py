@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.errors import counted
-from relpretrain.sources.common.tables import csv_rows
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, make_bare_row, make_macro_row
 from relpretrain.zeroshot.tasks.common.base import NO_THRESHOLD, Item, calibrated
 from relpretrain.zeroshot.tasks.common.card import Card
 from relpretrain.zeroshot.tasks.common.choice import ChoiceTask, Grouped, group
+from relpretrain.zeroshot.tasks.common.rows import table_rows
 from relpretrain.zeroshot.tasks.common.source import Record, Source, numbered_lines, require, require_texts
 
 FLAGS = {"subj": "subj_neg", "verb": "verb_neg", "obj": "obj_neg"}
@@ -152,17 +152,7 @@ def _read(folder: Path) -> tuple[list[Record], Path]:
             raise ValueError(f"{folder} holds no SVO-Probes annotations ({_TABLE} or {_LINES}).")
         return [row for _, row in numbered_lines(folder / _LINES)], folder / _LINES
     rows: list[Record] = []
-    head: list[str] = []
-    for number, cells in csv_rows(path, "the table of SVO-Probes"):
-        if cells is None:
-            raise ValueError(f"Line {number} of {path} is no row of a table: close every quote.")
-        if head and len(cells) != len(head):
-            raise ValueError(f"Line {number} of {path} begins a row of {len(cells)} cells under a head of {len(head)}: "
-                             "quote cells that hold commas, and close every quote.")  # fmt: skip
-        if not head:
-            head = cells
-            continue
-        row = dict(zip(head, cells, strict=True))
+    for number, row in table_rows(path, "the table of SVO-Probes", whole=True):
         keys = ("sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id", *FLAGS.values())
         require(row, keys, f"Line {number} of {path}")
         images = {"pos_image": f"{row['pos_image_id']}.jpg", "neg_image": f"{row['neg_image_id']}.jpg"}

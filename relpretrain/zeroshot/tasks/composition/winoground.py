@@ -72,6 +72,9 @@ class Winoground(PairTask):
             keys = ("id", "caption_0", "caption_1", "image_0", "image_1")
             require(example, keys, f"Winoground example {number} of {where}")
             require_texts(example, keys[1:], f"Winoground example {number} of {where}")
+            if not str(example["id"]).isdecimal():
+                raise ValueError(f"Winoground example {number} of {where}: 'id' must be a whole number, not "
+                                 f"{example['id']!r:.80}.")  # fmt: skip
             tags = {tag: example[tag] for tag in _TAGS if tag in example}
             for tag, value in tags.items():
                 if not isinstance(value, str | int | float | None):

@@ -153,8 +153,13 @@ def _vg150(folder: Path) -> GraphSplit | None:
         raise ValueError(f"{path} needs {dicts.name} and image_data.json beside it.")
     names = read_json(dicts, "annotations")
     require(names, ("idx_to_label", "idx_to_predicate"), str(dicts))
-    with h5py.File(path, "r") as table:
-        return _vg150_split(table, names, read_json(folder / "image_data.json", "annotations"))
+    images = read_json(folder / "image_data.json", "annotations")
+    try:
+        with h5py.File(path, "r") as table:
+            return _vg150_split(table, names, images)
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{path}, {dicts.name} and image_data.json are not those of VG150: {type(error).__name__}: "
+                         f"{error}") from error  # fmt: skip
 
 
 def _vg150_split(table: Any, names: dict[str, Any], images: list[dict[str, Any]]) -> GraphSplit:

@@ -72,6 +72,8 @@ def _karpathy(state: Any, where: str) -> dict[str, Captions]:
     for number, record in enumerate(state["images"]):
         require(record, ("filename", "split", "sentences"), f"Image {number} of {where}")
         if record["split"] in SPLITS:
+            paths = ("filename", *(("filepath",) if record.get("filepath") else ()))
+            require_texts(record, paths, f"Image {number} of {where}")
             path = "/".join(filter(None, (record.get("filepath"), record["filename"])))
             texts = []
             for sentence in _list(record["sentences"], f"Image {number} of {where}: 'sentences'"):
@@ -90,11 +92,14 @@ def _coco(files: Sequence[Path], wanted: dict[str, dict[int, str]]) -> dict[str,
         state = read_json(file, "captions")
         _require_lists(state, ("images", "annotations"), str(file))
         for number, image in enumerate(state["images"]):
-            require(image, ("id", "file_name"), f"Image {number} of {file}")
+            require(image, ("id",), f"Image {number} of {file}")
+            require_texts(image, ("file_name",), f"Image {number} of {file}")
+            _check_id(image["id"], f"Image {number} of {file}")
             names[image["id"]] = image["file_name"]
         for number, record in enumerate(state["annotations"]):
             require(record, ("image_id",), f"Annotation {number} of {file}")
             require_texts(record, ("caption",), f"Annotation {number} of {file}")
+            _check_id(record["image_id"], f"Annotation {number} of {file}")
             texts.setdefault(record["image_id"], []).append(record["caption"])
     where = ", ".join(str(file) for file in files)
     if not wanted:
@@ -111,6 +116,11 @@ def _coco(files: Sequence[Path], wanted: dict[str, dict[int, str]]) -> dict[str,
         for i, name in images.items():
             _add(splits[split], name, texts[i], where)
     return splits
+
+
+def _check_id(value: Any, where: str) -> None:
+    if not isinstance(value, int | str):
+        raise ValueError(f"{where}: the id of an image is a number or a text, not {value!r:.80}.")
 
 
 def _list(value: Any, where: str) -> list[Any]:

@@ -79,7 +79,7 @@ class Paragraphs(Retrieval):
         return found, (*notes, f"further paragraphs of an image left out: {further}")
 
 
-def _paragraphs(folder: Path) -> dict[int, list[tuple[str, str]]]:
+def _paragraphs(folder: Path) -> dict[int | str, list[tuple[str, str]]]:
     """(File name of the image, paragraph) by id, in the order of the file.
 
     Names are those in the addresses: some ids differ from them.
@@ -87,13 +87,15 @@ def _paragraphs(folder: Path) -> dict[int, list[tuple[str, str]]]:
     path = folder / "paragraphs_v1.json"
     if not path.is_file():
         raise ValueError(f"There is no {path}, which holds the paragraphs.")
-    paragraphs: dict[int, list[tuple[str, str]]] = {}
+    paragraphs: dict[int | str, list[tuple[str, str]]] = {}
     records = read_json(path, "annotations")
     if not isinstance(records, list):
         raise ValueError(f"{path} is not a list of paragraphs.")
     for number, record in enumerate(records):
         require(record, ("image_id", "url", "paragraph"), f"Paragraph {number} of {path}")
         require_texts(record, ("url", "paragraph"), f"Paragraph {number} of {path}")
+        if not isinstance(record["image_id"], int | str):
+            raise ValueError(f"Paragraph {number} of {path}: 'image_id' is a number, not {record['image_id']!r:.80}.")
         name = "/".join(urlsplit(record["url"]).path.split("/")[-2:])
         paragraphs.setdefault(record["image_id"], []).append((name, " ".join(record["paragraph"].split())))
     return paragraphs

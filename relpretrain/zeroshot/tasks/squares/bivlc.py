@@ -109,6 +109,14 @@ class BiVLC(SquareTask):
                 rows.append(self.row(rule, f"{kind} (all)", [grids[n] for n in chosen], some, beside))
         return rows
 
+    def row(self, *arguments: Any, **keywords: Any) -> Row:
+        """A rule's row; without ties of outcomes, which do not tell them."""
+        found = super().row(*arguments, **keywords)
+        grids = arguments[2]
+        if grids and grids[0].scores.shape == (1, 4):
+            found.details.pop("ties")
+        return found
+
     def answers(self, rule: Rule, grids: Sequence[Grid]) -> Answers:
         """Of outcomes: whether all comparisons of the rule went right."""
         import torch
