@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.errors import check_checkpoint, counted, positive
+from relpretrain.errors import check_checkpoint, check_device, counted, positive
 from relpretrain.showing import say, short
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     from relpretrain.writing import write_text
     from relpretrain.zeroshot.results.provenance import describe
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"Device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    device = check_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loaded = load(args.checkpoint, device, args.tokenizer, args.image_size, None, args.relations)
     about = f"{loaded!r}"
     made = {"model": f"{args.checkpoint}: {about}", "layer": _layer(loaded, args.layer)}

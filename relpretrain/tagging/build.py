@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from relpretrain.errors import check_checkpoint, positive
+from relpretrain.errors import check_checkpoint, check_device, positive
 
 if TYPE_CHECKING:
     from relpretrain.tagging.head import HeadTagger
@@ -39,7 +39,7 @@ def build_tagger(args: argparse.Namespace, checkpoint: Path) -> HeadTagger | Mar
 
     Raises:
         CheckpointError: If it is none, or has no head for it.
-        ValueError: If options do not go together.
+        ValueError: If options do not go together, or the device cannot be used.
     """
     if args.by == "head" and args.relations:
         raise ValueError("--relations is for --by itm: a trained head has its own")
@@ -53,7 +53,7 @@ def build_tagger(args: argparse.Namespace, checkpoint: Path) -> HeadTagger | Mar
     from relpretrain.zeroshot.scorers import MatchScorer
 
     relations = RelationVocabulary.load(args.relations) if args.relations else None
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = check_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loaded = load(checkpoint)
     if args.by == "head":
         return HeadTagger(loaded, device)
