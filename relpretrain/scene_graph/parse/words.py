@@ -94,7 +94,7 @@ CLOSED = {
         "VB": "be",
         "VBN": "been",
         "VBG": "being having",
-        "MD": "can cannot ca wo 'll ’ll 'd ’d could will would may might must shall should",
+        "MD": "can cannot 'll ’ll 'd ’d could will would may might must shall should",
         "WDT": "which who",
         "WP$": "whose",
         "WRB": "where when how why",

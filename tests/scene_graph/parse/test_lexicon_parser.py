@@ -116,6 +116,7 @@ def test_things_and_attributes(text, entities):
         ("a dog that isn't on a leash", "dog", []),
         ("a dog that isn\u2019t on a leash", "dog", []),
         ("a man who ca n't see the car", "man", []),
+        ("a ca with a dog", "ca dog", ["ca|with|dog"]),
         ("the man doesn't have a hat", "man", []),
         ("the boy is not wearing a helmet or a scarf", "boy", []),
         ("a plate of food that is not eaten by the dog", "plate food", ["plate|has|food"]),
