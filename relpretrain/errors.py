@@ -64,21 +64,6 @@ def check_checkpoint(path: Path) -> None:
         raise CheckpointError(f"checkpoint {path} does not exist")
 
 
-def check_device(name: str) -> str:
-    """The name of a device, if this machine has it. Imports torch.
-
-    Raises:
-        ValueError: If it cannot be used.
-    """
-    import torch
-
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return name
-
-
 def counted(number: int, noun: str, nouns: str = "") -> str:
     """A number with what is counted: "1 shard", "2,000 shards".
 

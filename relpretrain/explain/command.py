@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.errors import check_checkpoint, check_device, counted, positive
+from relpretrain.errors import check_checkpoint, counted, positive
 from relpretrain.showing import say, short
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     import torch
 
     from relpretrain.checkpoints.checkpoint import load
+    from relpretrain.distributed import check_device
     from relpretrain.explain.page import render
     from relpretrain.reading import mend
     from relpretrain.writing import write_text

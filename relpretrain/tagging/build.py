@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from relpretrain.errors import check_checkpoint, check_device, positive
+from relpretrain.errors import check_checkpoint, positive
 
 if TYPE_CHECKING:
     from relpretrain.tagging.head import HeadTagger
@@ -47,6 +47,7 @@ def build_tagger(args: argparse.Namespace, checkpoint: Path) -> HeadTagger | Mar
     import torch
 
     from relpretrain.checkpoints import load
+    from relpretrain.distributed import check_device
     from relpretrain.scene_graph import RelationVocabulary
     from relpretrain.tagging.head import HeadTagger
     from relpretrain.tagging.margin import MarginTagger

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relpretrain.distributed import rank
-from relpretrain.errors import check_device
+from relpretrain.distributed import check_device, rank
 from relpretrain.identity import folder_digest
 from relpretrain.showing import say
 from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise

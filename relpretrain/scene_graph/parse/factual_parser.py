@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from relpretrain.errors import ConfigError, check_device, suggest
+from relpretrain.errors import ConfigError, suggest
 from relpretrain.reading import mend
 from relpretrain.scene_graph.parse.graph_text import read_graph_text
 from relpretrain.scene_graph.parse.placing import place_in
@@ -43,6 +43,8 @@ class FactualParser:
             raise ConfigError(f"no dtype {dtype!r} of the parser factual{suggest(dtype, ('float32', 'bfloat16'))}")
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
         from transformers.utils import is_torch_cuda_available
+
+        from relpretrain.distributed import check_device
 
         device = check_device(device or ("cuda" if is_torch_cuda_available() else "cpu"))
         try:
