@@ -1,4 +1,4 @@
-"""Rank, world size and collectives; without a process group, all are the identity."""
+"""Device, rank, world size and collectives; without a process group, all are the identity."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+def check_device(name: str) -> str:
+    """The name of a device, if this machine has it.
+
+    Raises:
+        ValueError: If it cannot be used.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
 
 
 def is_distributed() -> bool:

@@ -70,16 +70,13 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     import torch
 
     from relpretrain.checkpoints.checkpoint import load
+    from relpretrain.distributed import check_device
     from relpretrain.explain.page import render
     from relpretrain.reading import mend
     from relpretrain.writing import write_text
     from relpretrain.zeroshot.results.provenance import describe
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"Device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    device = check_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loaded = load(args.checkpoint, device, args.tokenizer, args.image_size, None, args.relations)
     about = f"{loaded!r}"
     made = {"model": f"{args.checkpoint}: {about}", "layer": _layer(loaded, args.layer)}

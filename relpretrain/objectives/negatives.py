@@ -28,8 +28,10 @@ def draw_hard_negatives(
 ) -> tuple[Tensor, Tensor]:
     """Sample a hard negative for each row, with probability proportional to softmax(logits) + floor.
 
-    ALBEF, section 3.2 ("hard negatives"); the floor is that of the official X-VLM code. Sampled by inverting the
-    cumulative distribution, so that small probabilities never raise an error, as they do in `torch.multinomial`.
+    ALBEF, section 3.2 ("hard negatives"). The softmax is over the columns that may be drawn. The official X-VLM code
+    adds the same floor to a softmax over all columns: once the true pair has nearly all of that, the floor outweighs
+    what is left, and negatives are drawn almost evenly; here they are drawn by similarity still. Sampled by inverting
+    the cumulative distribution, so that small probabilities never raise an error, as they do in `torch.multinomial`.
 
     Args:
         logits: Similarity of each row to each column, (n, m).

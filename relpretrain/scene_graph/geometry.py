@@ -92,8 +92,11 @@ def _around(s: Box, o: Box) -> bool:
     return s.contains(o)
 
 
-# "to the left of", "at the left side of", "parked on the left-hand side of", "left": any verb, then the phrase
-_SIDEWAYS = r"(?:.* )?(?:(?:to|on|at|in|from) )?(?:the )?(?:far |immediate )?{}(?:(?:[ -]hand)? side)?(?: (?:of|from))?"
+# "to the left of", "at the left side of", "left"
+_SIDE = r"(?:(?:to|on|at|in|from) )?(?:the )?(?:far |immediate )?{}(?:(?:[ -]hand)? side)?(?: (?:of|from))?"
+# the same after any verb, "parked on the left-hand side of"
+_SIDEWAYS = r"(?:.* )?" + _SIDE
+_PLAIN_SIDE = re.compile(_SIDE.format("(?:left|right)"))
 # verbs that leave a preposition its place in the image, unlike "draped over" or "covered in"
 _VERB = (
     r"(?:(?:is|are|standing|sitting|lying|laying|hanging|flying|floating|hovering|parked|located|placed|resting|sleeping"
@@ -148,6 +151,15 @@ def ruled_out(relation: str, subject: Box, object: Box) -> bool:
     if rule is None or rule is _disjoint:
         return False
     return _disjoint(subject, object) if rule in (_within, _around) else not rule(subject, object)
+
+
+def plain_side(relation: str) -> bool:
+    """Whether a relation says on which side of the other a thing is, and nothing else.
+
+    Of these alone the mirror image is the converse: what is parked on the right side of a road has no road parked on
+    its left, and what is to the upper left of a thing does not have it to its upper right.
+    """
+    return _PLAIN_SIDE.fullmatch(normalise(relation)) is not None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -43,14 +43,16 @@ def relations_of_boxes(subject: Box, object: Box, width: float, height: float) -
         found.append("above")
     if subject.y_min >= object.y_max:
         found.append("below")
-    if subject.clip(object).area >= INSIDE * subject.area:
+    shared = subject.clip(object).area
+    within, around = shared >= INSIDE * subject.area, shared >= INSIDE * object.area
+    if within and not around:  # of two boxes around one thing neither is inside the other
         found.append("inside")
     if subject.area >= LARGER * object.area:
         found.append("larger than")
     if object.area >= LARGER * subject.area:
         found.append("smaller than")
     distance = math.dist(subject.center, object.center) / math.hypot(width, height)
-    if distance < NEAR and "inside" not in found and not object.clip(subject).area >= INSIDE * object.area:
+    if distance < NEAR and not within and not around:
         found.append("near")
     elif distance > FAR:
         found.append("far from")

@@ -12,8 +12,7 @@ from typing import Any
 from relpretrain.errors import suggest
 from relpretrain.identity import fingerprint
 from relpretrain.reading import read_json
-from relpretrain.scene_graph.errors import FlipRefused
-from relpretrain.scene_graph.geometry import normalise
+from relpretrain.scene_graph.geometry import normalise, plain_side
 from relpretrain.scene_graph.mirror import mirror_relation
 from relpretrain.writing import write_text
 
@@ -194,17 +193,16 @@ class RelationVocabulary:
 
 
 def evident_inverses(names: Sequence[str]) -> dict[str, str]:
-    """Find the pairs among `names` that are plainly inverse: left and right, above and below, near and near."""
+    """Find the pairs among `names` that are plainly inverse: left and right, above and below, near and near.
+
+    Left and right alone, without a verb or a part of the other thing (`geometry.plain_side`).
+    """
     known, found = set(names), dict[str, str]()
     for name, inverse in _OPPOSITES:
         if {name, inverse} <= known and not {name, inverse} & found.keys():
             found |= {name: inverse, inverse: name}
     for name in names:
-        try:
-            mirrored = mirror_relation(name)
-        except FlipRefused:
-            continue
-        if mirrored != name and mirrored in known:
+        if (mirrored := _mirrored(name)) in known:
             found[name] = mirrored
     return found
 
@@ -215,8 +213,9 @@ def evident_inverse(name: str) -> str | None:
     for pair in _OPPOSITES:
         if name in pair:
             return pair[1 - pair.index(name)]
-    try:
-        mirrored = mirror_relation(name)
-    except FlipRefused:
-        return None
-    return mirrored if mirrored != name else None
+    return _mirrored(name) or None
+
+
+def _mirrored(name: str) -> str:
+    """The other side, of a relation that tells of a side alone; empty for all others."""
+    return mirror_relation(name) if plain_side(name) else ""

@@ -39,7 +39,7 @@ def build_tagger(args: argparse.Namespace, checkpoint: Path) -> HeadTagger | Mar
 
     Raises:
         CheckpointError: If it is none, or has no head for it.
-        ValueError: If options do not go together.
+        ValueError: If options do not go together, or the device cannot be used.
     """
     if args.by == "head" and args.relations:
         raise ValueError("--relations is for --by itm: a trained head has its own")
@@ -47,13 +47,14 @@ def build_tagger(args: argparse.Namespace, checkpoint: Path) -> HeadTagger | Mar
     import torch
 
     from relpretrain.checkpoints import load
+    from relpretrain.distributed import check_device
     from relpretrain.scene_graph import RelationVocabulary
     from relpretrain.tagging.head import HeadTagger
     from relpretrain.tagging.margin import MarginTagger
     from relpretrain.zeroshot.scorers import MatchScorer
 
     relations = RelationVocabulary.load(args.relations) if args.relations else None
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = check_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loaded = load(checkpoint)
     if args.by == "head":
         return HeadTagger(loaded, device)

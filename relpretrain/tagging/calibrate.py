@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,18 @@ def run(args: argparse.Namespace) -> None:
     }
     stored = Calibration(calibration.method, calibration.scores, calibration.values, about).to_json()
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, (json.dumps(stored, indent=1) + "\n").encode())
+    write_atomically(out, (json.dumps(_without_nan(stored), indent=1, allow_nan=False) + "\n").encode())
     plot_reliability(curves, out.with_suffix(".png"))
     _tell(args, about, table, errors, out)
+
+
+def _without_nan(content: Any) -> Any:
+    """The same with null where there is nothing to be told, such as the precision where nothing is kept."""
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def _errors(scores: Any, truth: Any) -> dict[str, float]:

@@ -194,9 +194,10 @@ def tag(
 
 def _untouched(sample: TagSample, proposals: str) -> list[dict[str, Any]]:
     """The relations of a sample's record that are not asked about."""
-    stored = sample.packed.record.get("relations") or []
+    stored = sample.packed.record.get("relations")
+    stored = [stored] if isinstance(stored, dict) else list(stored) if isinstance(stored, list | tuple) else []
     if proposals != "own":
-        return list(stored)
+        return stored
     asked = {(p.subject, name, p.object) for p in own_relations(sample.graph) for name in p.relations}
     return [r for r in stored if (r["subject"], r["relation"], r["object"]) not in asked]
 

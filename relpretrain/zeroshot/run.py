@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from relpretrain.distributed import rank
+from relpretrain.distributed import check_device, rank
 from relpretrain.identity import folder_digest
 from relpretrain.showing import say
 from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
@@ -113,7 +111,7 @@ def _blind(folder: Path | None, part: Scored) -> list[Any] | None:
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
-    device = own_device() if args.device is None else _device(args.device)
+    device = own_device() if args.device is None else check_device(args.device)
     blind = bool(args.blind or args.constant or args.blank_image)
     source = Source(args.data, tuple(args.images), args.allow_missing, tuple(args.split), blind)
     skipped: dict[str, str] | None = {} if args.tasks and ALL in args.tasks else None
@@ -266,11 +264,3 @@ def finder(args: argparse.Namespace) -> Callable[[str], Path | None]:
         return next(there, None) or next((p for finder in finders if (p := finder.find(name)) is not None), None)
 
     return find
-
-
-def _device(name: str) -> str:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return name

@@ -1,9 +1,11 @@
 import json
+import re
 
 import pytest
 
 from relpretrain.cli import main
 from relpretrain.dialogues.make import KINDS, Settings, make_dialogues
+from relpretrain.inspect.show.dialogues import page
 from tests.dialogues.world_checker import check, make_world
 
 
@@ -50,16 +52,28 @@ def test_few_shots_ask_the_same_of_other_images(shards, tmp_path):
         assert "".join(turn["value"] for turn in entry["conversations"]).count("<image>\n") == len(entry["image"])
 
 
+@pytest.mark.parametrize("form", ["llava", "messages"])
+def test_the_page_shows_each_question_with_its_own_images(shards, tmp_path, form):
+    make_dialogues(tars(shards), tmp_path / "d.json", Settings(KINDS, 3, shots=2, form=form))
+    entries = json.loads((tmp_path / "d.json").read_text())
+    for entry in entries:
+        images = entry["images"] if form == "messages" else entry["image"]
+        shown = page([entry], tmp_path / "d.json")
+        assert re.findall("<img [^>]*alt='([^']*)'", shown) == images
+        questions = shown.split("class='asks'")[:-1]
+        assert [part.count("<img") for part in questions] == [len(images) // 3] * 3
+
+
 def test_the_command_writes_messages_and_a_page(shards, tmp_path, capsys):
-    out, page = tmp_path / "d.json", tmp_path / "page.html"
-    words = ("--kinds", "semantic", "--pairs", "5", "--format", "messages", "--page", str(page), "--workers", "1")
+    out, written = tmp_path / "d.json", tmp_path / "page.html"
+    words = ("--kinds", "semantic", "--pairs", "5", "--format", "messages", "--page", str(written), "--workers", "1")
     assert main(["data", "dialogues", str(shards), "--out", str(out), *words]) == 0
     told = capsys.readouterr().out
     assert "semantic: 5 conversations: " in told
     entry = json.loads(out.read_text())[0]
     assert [message["role"] for message in entry["messages"][:2]] == ["user", "assistant"]
     assert all((tmp_path / name).is_file() for name in entry["images"])
-    shown = page.read_text()
+    shown = written.read_text()
     assert shown.count("<img") == 10
     assert "semantic-000004" in shown
     assert main(["data", "dialogues", str(shards), "--out", str(out), *words]) == 2

@@ -216,6 +216,32 @@ def test_the_command_with_a_recipe(tmp_path):
     assert "As captions" not in text
 
 
+def test_a_named_tokenizer_reads_what_the_recipe_cleans(tmp_path):
+    """ "A cat-dog!" is cleaned to "a cat dog" by the recipe, whoever splits it."""
+    with ShardWriter(tmp_path / "s") as writer:
+        writer.write("k", picture(0), "png", {"captions": ["A cat-dog!"]})
+    options = {"kind": "captions", "datasets": {"small": str(tmp_path / "s")}, "batch_size": 1}
+    words = tokenizer(tmp_path)
+    data = {"tokenizer": words, "image_size": 32, "clean": True, "streams": {"mine": options}}
+    recipe, pages = tmp_path / "r.yaml", []
+    recipe.write_text(json.dumps({"data": data}))
+    for number, more in enumerate(([], ["--tokenizer", words])):
+        page = tmp_path / f"{number}.html"
+        assert main(["data", "show", "-c", str(recipe), "--out", str(page), "--n", "1", *more]) == 0
+        pages.append(page.read_text())
+    assert pages[0] == pages[1]
+
+
+def test_what_has_no_room_is_not_told_as_lost_in_the_crop(tmp_path):
+    index = ShardIndex.of(f"{write_shards(tmp_path / 's', 1, 1)}/s-000000.tar")
+    lens = Lens(stream("graphs", "", max_tokens=7), TextEncoder(load_tokenizer(tokenizer(tmp_path)), 7), SIZE, GRID)
+    shown = look("small", index, 0, {"graphs": lens}, draws=8)
+    lost = [draw.lost for draw in shown.draws["graphs"] if "triplet_too_long" in draw.lost]
+    page = render([shown], {"graphs": lens}, "t")
+    assert lost
+    assert f"Left out: triplet too long ({lost[0].count('triplet_too_long')})" in page
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -17,6 +17,7 @@ SIDE = 100
         (Box(0, 80, 10, 90), Box(0, 0, 10, 10), {"below", "far from"}),
         (Box(10, 10, 20, 20), Box(0, 0, 90, 90), {"inside", "smaller than"}),
         (Box(0, 0, 90, 90), Box(10, 10, 20, 20), {"larger than"}),
+        (Box(10, 10, 50, 50), Box(11, 11, 50, 50), set()),  # two names of one thing: neither is inside the other
         (Box(60, 0, 70, 10), Box(0, 50, 10, 60), {"right of", "above", "far from"}),
     ],
 )

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from relpretrain.scene_graph import RelationVocabulary
+from relpretrain.scene_graph.vocabulary import evident_inverse
 
 
 def test_index_normalises_and_applies_aliases():
@@ -41,6 +42,30 @@ def test_from_counts_takes_the_top_with_ties_by_alphabet():
     assert RelationVocabulary.from_counts(counts, 2).names == ("on", "behind")
     with pytest.raises(ValueError, match="at least 1"):
         RelationVocabulary.from_counts(counts, 0)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("parked on the left side of", "parked on the right side of"),
+        ("on the left corner of", "on the right corner of"),
+        ("on upper left of", "on upper right of"),
+        ("in the left hand of", "in the right hand of"),
+        ("facing left", "facing right"),
+    ],
+)
+def test_the_other_side_is_no_inverse_of_a_verb_or_of_a_part(pair):
+    """A car parked on the right side of a road has no road parked on its left side."""
+    vocabulary = RelationVocabulary.from_counts(dict.fromkeys(pair, 1))
+    assert [vocabulary.inverse(name) for name in pair] == [None, None]
+    assert [evident_inverse(name) for name in pair] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "name", ["left of", "to the left of", "on the left-hand side of", "to the far left of", "left"]
+)
+def test_sides_are_inverse(name):
+    assert evident_inverse(name) == name.replace("left", "right")
 
 
 def test_from_counts_knows_evident_inverses():

@@ -110,6 +110,7 @@ def test_calibrated_confidences_keep_the_raw_score(world, checkpoint, tmp_path, 
     assert "calibration error" in said
     stored = json.loads((tmp_path / "model.calibration.json").read_text())
     assert stored["about"]["calibration_error"].keys() == {"raw", "platt"}
+    assert "NaN" not in (tmp_path / "model.calibration.json").read_text()
     assert (tmp_path / "model.calibration.png").read_bytes()[:4] == b"\x89PNG"
     assert label(world / "regions", model, tmp_path / "out", "--threshold", "0") == 0
     assert "calibrated probabilities (platt)" in capsys.readouterr().out
@@ -151,6 +152,7 @@ def test_margins_need_no_head(world, checkpoint, tmp_path):
         (["--relations", "gqa"], "--relations is for --by itm"),
         (["--calibration", "nowhere.json"], "nowhere.json"),
         (["--replace"], "--model and --replace are for parsers"),
+        (["--device", "abacus"], "Device 'abacus' cannot be used"),
     ],
 )
 def test_mistakes_are_told_in_one_line(world, checkpoint, tmp_path, capsys, options, message):
@@ -170,6 +172,21 @@ def test_a_model_without_the_head_is_refused(world, loaded, tmp_path, capsys):
     replace(loaded, objectives={}, vocabulary=None).save_pretrained(tmp_path / "plain")
     assert label(world / "regions", tmp_path / "plain", tmp_path / "out") == 2
     assert "no RelationTagger (its objectives: none)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("proposals", ["vocabulary", "own"])
+@pytest.mark.parametrize("form", [lambda r: r, lambda r: math.nan, lambda r: None, lambda r: [r]])
+def test_one_relation_alone_and_none_are_read_as_lists(world, loaded, form, proposals):
+    """As the streams read them: one triplet alone is a list of one, null and NaN are empty."""
+    sample = next(read_shard(str(next(world.glob("graphs/*.tar"))), Dropped()))
+    first = sample.packed.record["relations"][0]
+    record = sample.packed.record | {"relations": form(first)}
+    graph = SceneGraph.from_json(record, *sample.image.size)
+    sample = sample._replace(packed=sample.packed._replace(record=record), graph=graph)
+    ((packed, _),) = tag(HeadTagger(loaded), [sample], proposals, 0.0, 1)
+    said = [tuple(r[part] for part in ("subject", "relation", "object")) for r in packed.record.get("relations", [])]
+    kept = [(r.subject, r.relation, r.object) for r in graph.relations]
+    assert said[: len(kept)] == kept
 
 
 def test_a_broken_sample_is_counted(world, loaded, tmp_path):

@@ -140,15 +140,15 @@ def _lenses(
         }
     tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer is not None else _nearby_tokenizer(indexes, notes)
     if recipe is not None:
-        separator = recipe.module.separator
+        separator, clean = recipe.module.separator, recipe.module.clean
         streams, fraction = recipe.streams, recipe.module.mask_fraction
     else:
-        separator, fraction = True, 0.25
+        separator, clean, fraction = True, False, 0.25
         streams = {
             kind: Stream(kind, dict.fromkeys(indexes, ""), 1, max_tokens=_MAX_TOKENS[kind]) for kind in BATCH_TYPES
         }
     return {
-        name: Lens(stream, TextEncoder(tokenizer, stream.max_tokens, separator), size, grid, fraction)
+        name: Lens(stream, TextEncoder(tokenizer, stream.max_tokens, separator, clean), size, grid, fraction)
         for name, stream in streams.items()
     }
 

@@ -148,7 +148,8 @@ def _card(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     shown, turns = iter(images), []
     for asks, text in said:
         marks = text.count("<image>\n")
-        pictures = [{"name": name, "data": _data(folder / name)} for name, _ in zip(shown, range(marks), strict=False)]
+        # `range` first: the other way round, zip would take one image too many before it stops.
+        pictures = [{"name": name, "data": _data(folder / name)} for _, name in zip(range(marks), shown, strict=False)]
         turns.append({"asks": asks, "lines": text.replace("<image>\n", "").split("\n"), "pictures": pictures})
     return {"id": entry["id"], "kind": entry["kind"], "forms": ", ".join(dict.fromkeys(entry["forms"])), "turns": turns}
 

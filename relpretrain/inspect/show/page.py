@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,7 +124,7 @@ def _draw(name: str, draw: Draw, graph: SceneGraph, lens: Lens) -> dict[str, Any
     return {
         "bad": "",
         "picture": _picture(draw.image, name, size, {} if lens.stream.kind == "captions" else draw.boxes, graph),
-        "lost": ", ".join(reason.replace("_", " ") for reason in draw.lost),
+        "lost": ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in Counter(draw.lost).items()),
         "title": _TITLES[lens.stream.kind],
         "texts": [([_token(token, about) for token in tokens], about) for tokens, about in draw.texts],
         "pairs": pairs,

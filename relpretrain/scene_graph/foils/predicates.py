@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from relpretrain.scene_graph.errors import FlipRefused
 from relpretrain.scene_graph.geometry import normalise
@@ -85,12 +85,16 @@ CONTRADICTS = (
 )
 """Pairs of which both cannot be true of one thing and another."""
 
+DENYING = ("without", "missing", "lacking", "empty of", "free of")
+"""Relations to things that are not there: "a man without a dog" is true of an image that has no dog."""
+
 _SKIPPED = {
     *("is", "are", "was", "were", "be", "been", "being", "a", "an", "the"),
     *("directly", "just", "very", "immediate", "hand", "side"),
 }
 _STRESS = re.compile(r"\b(?:right (?=next|behind|in|above|below|under|beside|on|by|at|near)|far (?=left|right))")
 _POSTURES = {"sit", "stand", "li"}
+_PLACED = ("sitting", "standing", "lying", "seated", "parked", "eating", "waiting", "working", "stopped", "gathered")
 _IRREGULAR = {"lying": "li", "lie": "li", "lies": "li", "has": "hav", "have": "hav", "sat": "sit", "stood": "stand"}
 
 
@@ -104,6 +108,7 @@ class PredicateRules:
         symmetric: Relations that may be true from both sides.
         converse: Pairs for which "a R b" says what "b R' a" says.
         contradicts: Pairs of which only one can be true of one thing and another.
+        denying: Relations to things that are not there.
     """
 
     def __init__(
@@ -112,9 +117,11 @@ class PredicateRules:
         symmetric: Iterable[str] = SYMMETRIC,
         converse: Iterable[tuple[str, str]] = CONVERSE,
         contradicts: Iterable[tuple[str, str]] = CONTRADICTS,
+        denying: Iterable[str] = DENYING,
     ) -> None:
         self._first = {stem(name): stem(group[0]) for group in same for name in group}
         self._symmetric = {self.key(name) for name in symmetric}
+        self._denying = {self.key(name) for name in denying}
         self._converse: dict[str, str] = {}
         self._spelling: dict[str, str] = {}
         for one, other in converse:
@@ -134,8 +141,9 @@ class PredicateRules:
         return self.key(one) == self.key(other)
 
     def symmetric(self, relation: str) -> bool:
-        """Whether a relation may be true from both sides ("next to", "hugging")."""
-        return self.key(relation) in self._symmetric or self._end(relation) in self._symmetric
+        """Whether a relation may be true from both sides ("next to", "hugging", "smiling at")."""
+        mutual = self.key(relation) in self._symmetric or self._end(relation) in self._symmetric
+        return mutual or stem(relation).endswith(" at")
 
     def converse(self, relation: str) -> str | None:
         """The relation R' for which "a R b" says what "b R' a" says; None if none is known."""
@@ -149,6 +157,10 @@ class PredicateRules:
         """Whether `other` is false of two things of which `relation` is true."""
         false = self._false.get(self.key(relation), set()) | self._false.get(self._end(relation), set())
         return self.key(other) in false or self._end(other) in false
+
+    def denies(self, relation: str) -> bool:
+        """Whether a relation says that its object is not there ("without", "walking without")."""
+        return self.key(relation) in self._denying or self._end(relation) in self._denying
 
     def are_postures(self, one: str, other: str) -> bool:
         """Whether two relations both say that a thing sits, stands or lies."""
@@ -169,13 +181,23 @@ class PredicateRules:
         return list(dict.fromkeys(names))
 
     def _end(self, relation: str) -> str:
-        """The preposition that a relation of several words ends with; empty if it is one word."""
+        """The preposition that a relation of several words ends with; empty if it is one word.
+
+        "at" tells of a place after verbs of place alone: who looks or points at something may be far from it.
+        """
         words = stem(relation).split()
         for start in range(1, len(words)):
             end = " ".join(words[start:])
+            if end == "at" and words[start - 1] not in _at_a_place():
+                continue
             if self._first.get(end) or end in self._false:
                 return self._first.get(end, end)
         return ""
+
+
+@cache
+def _at_a_place() -> frozenset[str]:
+    return frozenset(map(stem, _PLACED))
 
 
 @lru_cache(maxsize=8192)

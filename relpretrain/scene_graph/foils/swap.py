@@ -18,6 +18,7 @@ from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 from relpretrain.scene_graph.parse import ParsedCaption, build_parser
 from relpretrain.scene_graph.parse.record import ParsedEntity
+from relpretrain.scene_graph.parse.words import DENIALS
 
 TAGGERS = ("lexicon", "spacy")
 """What finds parts of speech: the bundled lexicon, or spaCy's small English pipeline."""
@@ -61,7 +62,8 @@ def swapped(
     or adjectives change places: one of these kinds at random, of those that the caption has two of. NegCLIP keeps
     whatever differs from the caption. Here also left out is what plainly says the same: parts that stand beside each
     other in a list ("a cat and a dog"), the two ends of a symmetric relation, adjectives of one thing, synonyms, and
-    what the image's annotation calls true. Unlike a foil of `captions`, the rest is not shown to be false.
+    what the image's annotation calls true. A caption that denies something is left as it is: where a cat is not on a
+    bed, no bed is on a cat. Unlike a foil of `captions`, the rest is not shown to be false.
 
     Args:
         caption: The text.
@@ -75,6 +77,8 @@ def swapped(
         None if nothing can be exchanged.
     """
     tagged = (tagger or tagged_by_lexicon)(caption)
+    if any(caption[word.start : word.end].lower() in DENIALS for word in tagged):
+        return None
     letters = "".join(_letter(word.tag) for word in tagged)
     for kind in shuffled(list(_PARTS), rng):
         # Plural nouns are nouns too wherever kinds of nouns are not told apart.

@@ -36,7 +36,8 @@ class Witness:
     Things are found by their names and adjectives, whatever may name them (`WordRules.may_be_one`). Of two things a
     relation is true if it, or one that implies it, is annotated, also from the other side, or if it is true of their
     boxes; it is false if an annotated one contradicts it, or if their boxes rule it out. A statement about several
-    pairs of things is false only if it is false of each; one about things that the image does not have is false.
+    pairs of things is false only if it is false of each; one about things that the image does not have is false, unless
+    it says itself that its object is not there ("without").
 
     Args:
         graph: The annotation; boxes may be absent.
@@ -65,6 +66,8 @@ class Witness:
             for other in self.named(statement.object)
             if one != other
         ]
+        if not pairs and self.rules.denies(statement.relation) and self.named(statement.subject):
+            return None
         told = {self._pair(one, other, statement.relation) for one, other in pairs}
         if True in told:
             return True
@@ -95,7 +98,7 @@ class Witness:
         if any(rules.false_with(r, relation) and not self._one_posture(one, r, relation) for r in known):
             return False
         # Annotated the other way round, and not so that it could be true from both sides.
-        if any(rules.implies(r, relation) and not rules.symmetric(r) for r in backward):
+        if any(rules.implies(r, relation) and not rules.symmetric(r) and not rules.denies(r) for r in backward):
             return False
         return None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from relpretrain.scene_graph.parse.lemmas import participle, verb_lemma
 from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase, animate, meant
 from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import ANIMATE_VERBS, lexicon
+from relpretrain.scene_graph.parse.words import ANIMATE_VERBS, EXCEPT, NO, lexicon
 
 LONGEST_LIST = 12
 """Things that "and" joins; a longer list is several."""
@@ -18,6 +18,10 @@ CONFIDENCE = {"direct": 0.82, "list": 0.70, "owner": 0.76, "pronoun": 0.58, "of"
 
 "attached": a preposition or a participle after several things, of which the nearest or the living one was taken.
 """
+
+
+_OR = ("or", "nor")
+"""What goes on with what is denied."""
 
 
 @dataclass(eq=False)
@@ -59,6 +63,7 @@ class _Pending:
         verb: Whether it begins with a verb.
         kind: The letter of that verb's form, t for an infinitive with "to".
         guess: Whether its subjects are a choice among several things.
+        denied: Whether the caption says that it does not hold.
     """
 
     subjects: list[Phrase]
@@ -66,11 +71,17 @@ class _Pending:
     verb: bool = False
     kind: str = ""
     guess: bool = False
+    denied: bool = False
+
+    @property
+    def says_none(self) -> bool:
+        """Whether it says that its objects are not there."""
+        return self.denied or self.words[-1].text in EXCEPT
 
     def name(self) -> str:
-        """The relation: verbs that are no past participles as present participles."""
+        """The relation: verbs that are no past participles as present participles, which stay as they are."""
         first, *others = [word.text for word in self.words]
-        if self.verb and self.kind in "fvt":
+        if self.verb and self.kind in "fvt" and not (self.kind == "v" and first.endswith("ing")):
             first = participle(verb_lemma(first))
         return " ".join([first, *others])
 
@@ -80,7 +91,11 @@ def _kind(item: Item | None) -> str:
 
 
 def relate(sequence: Sequence[Item]) -> tuple[list[Phrase], list[Triplet]]:
-    """The things of a caption, with attributes that its clauses give them, and their triplets."""
+    """The things of a caption, with attributes that its clauses give them, and their triplets.
+
+    What the caption says is not so is left out: things that are not there ("no cars", "without a hat", "not a cloud")
+    and relations that do not hold, with their objects ("is not wearing a helmet").
+    """
     return _Walk(sequence).run()
 
 
@@ -89,7 +104,8 @@ class _Walk:
 
     `main` is what the clause is about, `recent` the things just named, `acting` the subjects of the last verb, `copula`
     the subjects of "is" until its complement, `fronted` things that stand before a clause that they are the object of
-    ("the wave the man rides").
+    ("the wave the man rides"). `denying` says that "not" stands before what comes next, `denied` that it stood before
+    the last relation.
     """
 
     def __init__(self, sequence: Sequence[Item]) -> None:
@@ -105,6 +121,7 @@ class _Walk:
         self.last: _Pending | None = None
         self.adjacent = False
         self.fronted: list[Phrase] = []
+        self.denying = self.denied = False
 
     def run(self) -> tuple[list[Phrase], list[Triplet]]:
         """Read them all."""
@@ -117,18 +134,24 @@ class _Walk:
                 self.mark(item, place)
                 place += 1
         self.close()
-        return self.phrases, self.triplets
+        there = [phrase for phrase in self.phrases if not phrase.absent]
+        return there, [t for t in self.triplets if not (t.subject.absent or t.object.absent)]
 
     def thing(self, place: int) -> int:
         """A thing, whose it is, and those that "and" joins with it; returns the place after them."""
         group: list[Phrase] = []
         was_object = self.pending is not None
+        none = self.take_denial()
+        if self.pending is not None:
+            self.pending.denied |= none
         while True:
             phrase, place = self.owned(place)
+            phrase.absent |= none or (self.pending is not None and self.pending.says_none)
             group.append(phrase)
             after = self.next_of_list(place, was_object)
             if after is None or len(group) == LONGEST_LIST:
                 break
+            none = phrase.absent and self.none_either(place, after)
             place = after
         if self.pending is not None:
             self.complete(group)
@@ -163,9 +186,43 @@ class _Walk:
         phrase = self.at(after)
         if after == place or not isinstance(phrase, Phrase):
             return None
-        further = _kind(self.at(after + 1))
-        own_clause = further in ("b", "h", "f") or (further == "v" and phrase.determined)
-        return None if was_object and own_clause else after
+        return None if was_object and self.begins_clause(phrase, after + 1) else after
+
+    def begins_clause(self, phrase: Phrase, place: int) -> bool:
+        """Whether what "and" joins with an object has a verb of its own; `place` is the one after it.
+
+        Of a man in "a shirt and jeans is talking" it is he who talks.
+        """
+        further = _kind(self.at(place))
+        if further == "i":  # "under a table and a cat on it", but "with a fork and a knife on it"
+            had = self.pending is not None and self.pending.words[0].text in ("with", "has")
+            return phrase.determined and not had and _kind(self.at(place + 1)) == "o"
+        if further not in ("b", "h", "f") and not (further == "v" and phrase.determined):
+            return False
+        while _kind(verb := self.at(place)) in ("b", "a", "z"):
+            place += 1
+        acts = isinstance(verb, Mark) and verb.kind in "fv" and verb_lemma(verb.token.text) in ANIMATE_VERBS
+        return not (acts and animate(self.main) and not animate([phrase]))
+
+    def none_either(self, start: int, place: int) -> bool:
+        """Whether "no" is also said of the next thing of a list: "no cars or trucks", but not "no cars and a truck"."""
+        phrase = self.items[place]
+        assert isinstance(phrase, Phrase)
+        joined = {item.token.text for item in self.items[start:place] if isinstance(item, Mark)}
+        return not phrase.determined or not joined.isdisjoint(_OR)
+
+    def take_denial(self) -> bool:
+        """Whether "not" stands before what comes now; asked once."""
+        denying, self.denying = self.denying, False
+        return denying
+
+    def denies(self, mark: Mark, place: int) -> bool:
+        """Whether a word denies what comes next: "not", but not "not only"; "no one" and "no longer", not "no 2"."""
+        after = self.at(place + 1)
+        following = after.token.text if isinstance(after, Mark) else ""
+        if mark.kind == "z":
+            return following not in ("only", "just")
+        return mark.kind == "d" and mark.token.text in NO and not following.isdigit()
 
     def at(self, place: int) -> Item | None:
         """The item at a place, if there is one."""
@@ -182,26 +239,37 @@ class _Walk:
         way = "attached" if pending.guess else "list" if several else "direct"
         for subject in pending.subjects:
             for object_ in group:
-                if subject is not object_:
+                if subject is not object_ and not pending.denied:
                     name = meant(subject, pending.name(), object_)
                     self.triplets.append(Triplet(subject, name, object_, pending.words, way))
-        self.last, self.pending = pending, None
+        self.last, self.pending, self.denied = pending, None, pending.denied
 
     def mark(self, mark: Mark, place: int) -> None:
         """A word between things."""
         kind = mark.kind
         self.adjacent = kind == "w"
-        if kind in "fvpbh":
+        if kind in "wxou":
+            self.denying = False
+        if self.denies(mark, place):
+            self.denying = True
+        elif kind in "fvpbh":
             self.verb(mark)
         elif kind in "it" or (kind == "r" and self.pending):
             self.preposition(mark)
         elif kind == "y":
             self.side(mark.token)
+        elif kind == "j" and self.denying and mark.token.text == "longer":
+            pass  # "no longer": what comes next is denied still
         elif kind == "j" and self.pending is None:
-            self.attribute(self.recent if self.copula is None else self.copula, mark.token.text)
+            self.denied = self.take_denial()
+            if not self.denied:
+                self.attribute(self.recent if self.copula is None else self.copula, mark.token.text)
         elif kind == "w":
             self.close()
             self.relative = True
+        elif kind == "u":
+            self.close()
+            self.recent = self.acting or self.recent
         elif kind == "k":
             self.conjunction(place)
         elif kind == "o":
@@ -236,7 +304,7 @@ class _Walk:
             self.close()
             self.copula = subjects
             return
-        subjects = self.subjects(mark.kind, word)
+        subjects, denied = self.subjects(mark.kind, word), self.take_denial()
         infinitive = self.pending is not None and self.pending.words[-1].text == "to"
         if self.pending is not None and self.pending.verb:
             subjects = self.pending.subjects
@@ -246,19 +314,22 @@ class _Walk:
             return
         self.acting = subjects
         if mark.kind == "h":
-            self.pending = _Pending(subjects, [mark.token._replace(text="has")])
+            self.pending = _Pending(subjects, [mark.token._replace(text="has")], denied=denied)
         else:
             guess = mark.kind in "vp" and self.recent is not self.main and not self.relative
-            self.pending = _Pending(subjects, [mark.token], True, "t" if infinitive else mark.kind, guess)
+            self.pending = _Pending(subjects, [mark.token], True, "t" if infinitive else mark.kind, guess, denied)
 
     def preposition(self, mark: Mark) -> None:
         """A preposition belongs to the verb before it, or begins a relation."""
+        denied = self.take_denial()
         if self.pending is not None:
             self.pending.words = [*self.pending.words, mark.token]
+            self.pending.denied |= denied
             return
         subjects = self.copula if self.copula is not None else self.attached(mark.token.text)
         if subjects:
-            self.pending = _Pending(subjects, [mark.token], guess=self.copula is None and self.recent is not self.main)
+            guess = self.copula is None and self.recent is not self.main
+            self.pending = _Pending(subjects, [mark.token], guess=guess, denied=denied)
 
     def attached(self, preposition: str) -> list[Phrase]:
         """What a preposition after a thing belongs to: that thing, or who does something with it.
@@ -282,9 +353,15 @@ class _Walk:
             self.recent = self.last.subjects
         elif isinstance(after, Phrase) and self.pending is None:
             self.copula = None
+        mark = self.items[place]
+        if isinstance(mark, Mark) and mark.token.text in _OR:
+            self.denying |= self.denied
 
     def side(self, place: Token) -> None:
         """A place: with a bell "on top" it is on top of what has the bell; else it describes its thing."""
+        if self.take_denial() or (self.pending is not None and self.pending.denied):
+            self.close()
+            return
         link = self.link(self.recent)
         if self.pending is None and link is not None and self.copula is None:
             text = place.text.replace(" the ", " ")
@@ -327,9 +404,12 @@ class _Walk:
     def close(self) -> None:
         """A verb without object says what its subject is like."""
         pending, self.pending, self.copula = self.pending, None, None
-        if pending is not None and pending.verb and self.fronted and self.fronted[0] not in pending.subjects:
+        self.denied = pending is not None and pending.denied
+        if pending is None or self.denied:
+            return
+        if pending.verb and self.fronted and self.fronted[0] not in pending.subjects:
             self.pending = pending
             self.complete(self.fronted)
             self.main, self.recent, self.fronted = self.fronted, self.fronted, []
-        elif pending is not None and pending.verb and pending.kind != "t":
+        elif pending.verb and pending.kind != "t":
             self.attribute(pending.subjects, pending.name().split(" ", 1)[0])

@@ -7,10 +7,10 @@ from typing import Any
 
 from relpretrain.scene_graph.parse.clauses import LONGEST_LIST
 from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
-from relpretrain.scene_graph.parse.phrases import Phrase, divide, meant
+from relpretrain.scene_graph.parse.phrases import Phrase, divide, meant, says_none
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
 from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import PARTS, SIDES, lexicon
+from relpretrain.scene_graph.parse.words import NO, NOT, PARTS, SIDES, lexicon
 
 Word = Any
 """A token of spaCy."""
@@ -20,10 +20,11 @@ CONFIDENCE = 0.75
 
 _SUBJECTS = ("nsubj", "nsubjpass")
 _DESCRIBE = ("amod", "nummod", "compound", "nmod", "acl")
+_OBJECTS = ("dobj", "obj", "dative", "attr", "oprd", "acomp", "agent", "prep", "pobj")
 
 
 def read_tree(doc: Any) -> ParsedCaption:
-    """The things and triplets of a parsed caption.
+    """The things and triplets of a parsed caption; what it denies is left out, as `clauses.relate` does.
 
     Args:
         doc: A `spacy.tokens.Doc` with tags and dependencies as spaCy's English pipelines name them. One so deep that
@@ -61,13 +62,14 @@ class _Reader:
         self.phrases: dict[int, Phrase] = {}
         self.relations: dict[tuple[int, str, int], tuple[int, int]] = {}
         self.order: list[int] = []
+        self.denied = {word.i for denying in doc for word in self._denied_by(denying)}
         for word in doc:
-            if self._is_thing(word):
+            if word.i not in self.denied and self._is_thing(word):
                 self._add(word)
         for word in doc:
             if word.i in self.phrases:
                 self._thing(word)
-            elif word.tag_.startswith("VB"):
+            elif word.tag_.startswith("VB") and not self._is_denied(word):
                 self._verb(word)
 
     def record(self) -> ParsedCaption:
@@ -80,6 +82,36 @@ class _Reader:
             ParsedRelation(place[s], name, place[o], span, CONFIDENCE) for (s, name, o), span in self.relations.items()
         )
         return ParsedCaption(tuple(entities), tuple(relations))
+
+    # what is not so
+
+    def _denied_by(self, word: Word) -> Iterator[Word]:
+        """Nouns that a word says are not there: its own, of "no cars", or the objects of what does not hold."""
+        first = next((child.lower_ for child in word.children if child.lower_ in NO), "")
+        if word.tag_.startswith(("NN", "CD")) and (says_none(first, word.lower_) or self._is_denied(word)):
+            yield word
+            yield from self._joined(word)
+        elif word.lower_ == "without" or (word.tag_.startswith("VB") and self._is_denied(word)):
+            yield from self._objects(word)
+
+    def _is_denied(self, word: Word) -> bool:
+        """Whether "not" belongs to a word."""
+        return any(child.dep_ == "neg" and child.lower_ in NOT for child in word.children)
+
+    def _joined(self, word: Word) -> Iterator[Word]:
+        """What "or" joins with a noun, and what "and" does if it has no article of its own."""
+        either = any(child.lower_ in ("or", "nor") for child in _children(word, "cc"))
+        for other in _children(word, "conj"):
+            if either or not _children(other, "det"):
+                yield other
+                yield from self._joined(other)
+
+    def _objects(self, word: Word) -> Iterator[Word]:
+        """The nouns that a verb or a preposition governs, but for its subjects and further clauses."""
+        for child in _children(word, *_OBJECTS):
+            yield child
+            yield from _children(child, "conj")
+            yield from self._objects(child)
 
     # things
 
@@ -191,7 +223,7 @@ class _Reader:
         for object_ in _children(verb, "dobj", "obj"):
             things = self._things(object_)
             self._relate(subjects, " ".join([name, *(p.lower_ for p in particles)]), things, [verb, *particles])
-            done = done or bool(things)
+            done = done or bool(things) or object_.i in self.denied
         agents = [(agent, thing) for agent in _children(verb, "agent") for thing in _children(agent, "pobj")]
         for agent, thing in agents:
             self._relate(subjects, f"{name} by", self._things(thing), [verb, agent])

@@ -33,6 +33,7 @@ class FactualParser:
 
     Raises:
         ConfigError: If the model cannot be had.
+        ValueError: If the device cannot be used.
     """
 
     name = "factual"
@@ -43,6 +44,9 @@ class FactualParser:
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
         from transformers.utils import is_torch_cuda_available
 
+        from relpretrain.distributed import check_device
+
+        device = check_device(device or ("cuda" if is_torch_cuda_available() else "cpu"))
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             network: Any = AutoModelForSeq2SeqLM.from_pretrained(model, trust_remote_code=False)
@@ -52,7 +56,7 @@ class FactualParser:
                 f"there is network (huggingface-cli download {MODEL}), or name its folder (model=...)"
             ) from None
         network = network.bfloat16() if dtype == "bfloat16" else network.float()
-        self._model = network.to(device or ("cuda" if is_torch_cuda_available() else "cpu")).eval()
+        self._model = network.to(device).eval()
         self._batch = batch
         self.version = f"1-{model.rstrip('/').rsplit('/', 1)[-1]}"
 

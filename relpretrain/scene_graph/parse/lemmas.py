@@ -118,6 +118,10 @@ def _stem(stem: str) -> str:
         )
     ):
         return f"{stem}e"
+    # A short stem would have its last letter twice before "ing" and "ed" ("stopping"), had it no e ("sharing").
+    vowels = [letter in _VOWELS for letter in stem]
+    if vowels[-3:] == [False, True, False] and sum(vowels) == 1 and stem[-1] not in "wx":
+        return f"{stem}e"
     return stem
 
 

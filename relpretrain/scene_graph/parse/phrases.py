@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from relpretrain.scene_graph.parse.lemmas import noun_lemma
 from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import BE, HAVE, PARTS, PREPOSITIONS, SIDES, lexicon
+from relpretrain.scene_graph.parse.words import BE, CLAUSES, HAVE, NO, NOT, NOTHING, PARTS, PREPOSITIONS, SIDES, lexicon
 
 _LETTERS = {
     **dict.fromkeys(("DT", "PDT"), "d"), "PRP$": "g", "WP$": "g", "CD": "c",
@@ -29,12 +29,14 @@ class Phrase:
         attributes: What it is like.
         owner: The word that says whose it is ("his", "whose"), if one does.
         determined: Whether an article or the like begins it.
+        absent: Whether the caption says that there is none.
     """
 
     words: list[Token]
     attributes: list[str] = field(default_factory=list)
     owner: Token | None = None
     determined: bool = False
+    absent: bool = False
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Mark:
     Args:
         kind: One letter: f, v, p (verb: finite, present and past participle), b (be), h (have), i (preposition),
             k (and, comma), w (who, which), s ('s), o (pronoun), j (adjective), e (there), r (particle), t (to),
-            y (a place, such as "on the left"), x (any other).
+            y (a place, such as "on the left"), z (not), u (while), d (a stray article), x (any other).
         token: The word; a preposition of several words is one.
     """
 
@@ -76,6 +78,10 @@ def letters(tokens: Sequence[Token], tags: Sequence[str]) -> str:
 
 
 def _letter(word: str, tag: str) -> str:
+    if word in NOT:
+        return "z"
+    if word in CLAUSES:
+        return "u"
     if word in BE and tag != "POS":
         return "b"
     if word in HAVE:
@@ -163,7 +169,12 @@ def _phrase(tokens: Sequence[Token], kinds: str) -> Phrase:
     start = next(i for i, kind in enumerate(kinds) if kind in "cjn")
     kept = [(token, kind) for token, kind in zip(tokens[start:], kinds[start:], strict=True) if kind in "cjn"]
     name, described = divide([token for token, _ in kept], len(kinds) - len(kinds.rstrip("n")))
-    return Phrase(name, described, owner, kinds[0] in "dg")
+    return Phrase(name, described, owner, kinds[0] in "dg", says_none(tokens[0].text, name[-1].text))
+
+
+def says_none(first: str, last: str) -> bool:
+    """Whether a phrase says that there is none: "no cars", but not "no parking sign"."""
+    return last in NOTHING or (first in NO and noun_lemma(last) not in ("sign", "zone"))
 
 
 def divide(words: Sequence[Token], nouns: int) -> tuple[list[Token], list[str]]:

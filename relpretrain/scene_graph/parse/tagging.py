@@ -36,6 +36,9 @@ def bundled_tags(words: Sequence[str]) -> list[str]:
             tags[i : i + 3] = ["RB"] * 3
         elif tuple(words[i : i + 2]) in (("each", "other"), ("one", "another")):
             tags[i : i + 2] = ["PRP"] * 2
+        elif word in ("ca", "wo") and tuple(words[i + 1 : i + 2]) in (("n't",), ("n’t",)):
+            tags[i] = "MD"
+            continue
         elif word in ("left", "right") and tuple(words[i + 1 : i + 2]) == ("of",) and _follows_a_thing(tags[:i]):
             tags[i] = "IN"
             continue

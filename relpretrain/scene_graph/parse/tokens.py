@@ -11,7 +11,9 @@ LONGEST = 4000
 LONGEST_WORD = 60
 """Characters of a word; what is longer is no word."""
 
-_WORDS = RegexpTokenizer(r"(?i)[^\W_]+(?:[-.][^\W_]+)*|['’](?:s|re|ve|ll|d|m|t)\b|[^\w\s]|_")
+_WORDS = RegexpTokenizer(
+    r"(?i)[^\W_]+(?=n['’]t\b)|n['’]t\b|[^\W_]+(?:[-.][^\W_]+)*|['’](?:s|re|ve|ll|d|m|t)\b|[^\w\s]|_"
+)
 
 
 class Token(NamedTuple):
@@ -23,7 +25,7 @@ class Token(NamedTuple):
 
 
 def tokenise(caption: str) -> list[Token]:
-    """The words and marks of a caption; "man's" is two, "man" and "'s"."""
+    """The words and marks of a caption; "man's" is two, "man" and "'s", and so is "isn't", "is" and "n't"."""
     caption = caption[:LONGEST]
     return [
         Token(caption[start:end].lower(), start, end)

@@ -59,11 +59,25 @@ _PREPOSITION_WORDS = (
     "outside alongside through from toward towards off into past among amongst opposite underneath atop onto upon "
     "within throughout amid with without for of about like as during next close to than down up out per via"
 )
+_CLAUSE_WORDS = "while because if since although though"
+CLAUSES = listed(_CLAUSE_WORDS)
+"""Words that begin another clause."""
 PREPOSITIONS = listed(_PREPOSITION_WORDS)
 """Words that link a thing to the one after them."""
 
-BE = listed("is are was were be been being am 's 're ’s ’re isn aren")
-HAVE = listed("has have had having")
+BE = listed("is are was were be been being am 's 're 'm ’s ’re ’m isn aren")
+HAVE = listed("has have had having 've ’ve")
+
+NOT = listed("not n't n’t 't ’t never cannot instead")
+"""Words that deny what comes next."""
+NO = listed("no neither")
+"""Words that deny that there is what they stand before."""
+NOTHING = listed("nothing nobody none noone")
+"""What is said in the place of things that are not there."""
+EXCEPT = listed("without except")
+"""Prepositions whose objects are not there."""
+DENIALS = NOT | NO | NOTHING | EXCEPT
+"""Words with which a caption says what is not so."""
 
 CLOSED = {
     word: tag
@@ -71,7 +85,7 @@ CLOSED = {
         "DT": "a an the this that these those some any each every no another both all either neither half",
         "PRP$": "his her its their my your our",
         "PRP": "it he she they him them i we you us me himself herself itself themselves",
-        "IN": _PREPOSITION_WORDS + " while because if since although though",
+        "IN": _PREPOSITION_WORDS + " except " + _CLAUSE_WORDS,
         "CC": "and or & nor but plus",
         ",": ",",
         "VBZ": "is has does",
@@ -80,7 +94,7 @@ CLOSED = {
         "VB": "be",
         "VBN": "been",
         "VBG": "being having",
-        "MD": "can could will would may might must shall should",
+        "MD": "can cannot 'll ’ll 'd ’d could will would may might must shall should",
         "WDT": "which who",
         "WP$": "whose",
         "WRB": "where when how why",
@@ -88,8 +102,8 @@ CLOSED = {
         "TO": "to",
         "RP": "",
         "CD": "zero one two three four five six seven eight nine ten eleven twelve twenty hundred dozen",
-        "RB": "not very just only also too so almost together away partially",
-        "NN": "someone something nobody nothing everyone everything man woman",
+        "RB": "not n't n’t 't ’t never instead very just only also too so almost together away partially",
+        "NN": "someone something nobody nothing none noone everyone everything man woman",
     }.items()
     for word in words.split()
 }

@@ -1,9 +1,10 @@
 """Foils of captions: one thing changed in place, never a caption that is still true."""
 
 import numpy as np
+import pytest
 
 from relpretrain.scene_graph import Box, Entity, Relation, SceneGraph
-from relpretrain.scene_graph.foils import caption_foils
+from relpretrain.scene_graph.foils import GRAPH_KINDS, caption_foils, read_caption
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
 
 NAMES = ("elephant", "bus", "apple")
@@ -52,6 +53,16 @@ def test_what_is_joined_in_another_order_says_the_same():
     found = foils("a man in a red shirt and a man in a blue shirt", things, [(0, "in", 1), (1, "in", 3), (2, "in", 3)])
     assert "attr_swap" not in found
     assert {"swap_so", "attr_replace", "rel_replace"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    "caption", ["a street with no cars", "a cat is not on the red bed", "a man without a hat", "no dogs or red cats"]
+)
+def test_what_is_denied_is_not_changed(caption):
+    """There are no elephants either: "a street with no elephants" would be true."""
+    found = caption_foils(caption, read_caption(caption), GRAPH_KINDS, names=NAMES)
+    assert {kind for kind, foil in found.items() if "elephant" in foil.text and kind == "obj_replace"} == set()
+    assert not found.keys() & {"obj_replace", "attr_replace", "swap_so", "rel_replace"}
 
 
 def test_the_annotation_of_the_image_is_asked():

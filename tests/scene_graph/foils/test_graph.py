@@ -40,7 +40,7 @@ def test_each_kind():
 
 
 def test_symmetric_relations_are_not_swapped():
-    for relation in ("next to", "standing next to", "hugging", "near", "talking to"):
+    for relation in ("next to", "standing next to", "hugging", "near", "talking to", "smiling at", "sitting at"):
         assert "swap_so" not in texts(graph("man", "dog", relations=[(0, relation, 1)])), relation
     assert "swap_so" in texts(graph("man", "dog", relations=[(0, "riding", 1)]))
 
@@ -72,6 +72,36 @@ def test_without_boxes_a_second_thing_of_the_name_is_doubt():
 def test_what_another_relation_of_the_pair_makes_true_is_left_out():
     found = texts(graph("man", "bench", relations=[(0, "sitting on", 1), (0, "standing on", 1)]))
     assert found.get("rel_replace") not in ("man standing on bench", "man sitting on bench")
+
+
+@pytest.mark.parametrize("relation", ["without", "standing without", "missing", "empty of"])
+def test_what_says_that_a_thing_is_not_there_is_true_of_all_that_is_not(relation):
+    """There is no elephant: "man without elephant" is true, and so "hat without man" may be."""
+    found = texts(graph("man", "hat", relations=[(0, relation, 1)]), kinds=("obj_replace", "swap_so"))
+    assert found == {}
+    assert Witness(graph("man", "dog")).true(Statement("man", relation, "elephant")) is None
+    assert Witness(graph("man", "dog")).true(Statement("bus", relation, "elephant")) is False
+
+
+def test_who_is_without_a_thing_has_none():
+    assert texts(graph("man", "hat", relations=[(0, "without", 1)]))["rel_replace"] == "man with hat"
+
+
+def test_who_looks_at_a_thing_may_be_far_from_it():
+    looking = graph("man", "plane", relations=[(0, "looking at", 1)])
+    found = {texts(looking, kinds=("rel_replace",), rng=np.random.default_rng(i))["rel_replace"] for i in range(20)}
+    assert found == {"man looking away from plane"}
+    for relation in ("pointing at", "staring at", "waving at", "looking down at"):
+        assert texts(graph("man", "plane", relations=[(0, relation, 1)]), kinds=("rel_replace",)).keys() <= {
+            "rel_replace"
+        }
+        assert (
+            Witness(graph("man", "plane", relations=[(0, relation, 1)])).true(Statement("man", "far from", "plane"))
+            is None
+        )
+    for relation in ("sitting at", "standing at", "at"):
+        sitting = graph("man", "table", relations=[(0, relation, 1)])
+        assert Witness(sitting).true(Statement("man", "far from", "table")) is False
 
 
 def test_names_that_may_be_the_same_thing_replace_nothing():

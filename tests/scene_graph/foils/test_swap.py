@@ -42,6 +42,10 @@ def test_whole_phrases_change_places_and_the_capital_stays():
 @pytest.mark.parametrize(
     "caption",
     [
+        "a cat is not on the bed",
+        "a cat isn't chasing a dog",
+        "a red cup without a white saucer",
+        "a street with no cars",
         "a cat and a dog",
         "a cat, a dog and a bird",
         "a dog next to a cat",

@@ -13,7 +13,9 @@ VERBS = (
     "run running runs ran, cut cutting cuts, surround surrounding surrounds surrounded, fill filling fills filled, "
     "park parking parks parked, attach attaching attaches attached, tie tying ties tied, eat eating eats ate, "
     "graze grazing grazes grazed, see seeing sees saw, play playing plays played, lean leaning leans leaned, "
-    "raise raising raises raised, use using uses used"
+    "raise raising raises raised, use using uses used, "
+    "share sharing shares shared, rake raking rakes raked, strike striking strikes, rise rising rises, "
+    "stop stopping stops stopped, box boxing boxes boxed, snow snowing snows snowed, visit visiting visits visited"
 )
 
 

@@ -59,6 +59,20 @@ def things(text):
         ("a man riding a wave on a surfboard", ["man|riding|wave", "man|on|surfboard"]),
         ("a girl in a blue shirt", ["girl|wearing|shirt"]),
         ("there is a car on the road", ["car|on|road"]),
+        (
+            "The man in the red shirt and blue jeans is holding a leash",
+            ["man|wearing|shirt", "man|wearing|jeans", "man|holding|leash"],
+        ),
+        (
+            "A man wearing glasses and a black hat is talking on a phone",
+            ["man|wearing|glasses", "man|wearing|hat", "man|talking on|phone"],
+        ),
+        ("a man holding a cup and a dog is on the sofa", ["man|holding|cup", "dog|on|sofa"]),
+        ("There is a dog under the table and a cat on it", ["dog|under|table"]),
+        ("A zebra is laying down while another zebra stands over a log", ["zebra|standing over|log"]),
+        ("a man walking a dog while holding an umbrella", ["man|walking|dog", "man|holding|umbrella"]),
+        ("a clock tower rising above the trees", ["clock tower|rising above|tree"]),
+        ("two men sharing a bench", ["man|sharing|bench"]),
         ("a red car", []),
         ("", []),
     ],
@@ -83,6 +97,58 @@ def test_triplets(text, triplets):
     ],
 )
 def test_things_and_attributes(text, entities):
+    assert things(text) == entities
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "triplets"),
+    [
+        ("a street with no cars", "street", []),
+        ("there are no people on the beach", "beach", []),
+        ("a bathroom with no toilet or sink", "bathroom", []),
+        ("a street with no cars and a dog on a bench", "street dog bench", ["street|with|dog", "dog|on|bench"]),
+        ("neither the cat nor the dog is on the sofa", "sofa", []),
+        ("an empty room with nothing on the floor", "room floor", []),
+        ("not a cloud in the sky", "sky", []),
+        ("two men without shoes or shirts", "man", []),
+        ("a man wearing no shirt", "man", []),
+        ("a cat is not on the bed", "cat", []),
+        ("a dog that isn't on a leash", "dog", []),
+        ("a dog that isn\u2019t on a leash", "dog", []),
+        ("a man who ca n't see the car", "man", []),
+        ("a ca with a dog", "ca dog", ["ca|with|dog"]),
+        ("the man doesn't have a hat", "man", []),
+        ("the boy is not wearing a helmet or a scarf", "boy", []),
+        ("a plate of food that is not eaten by the dog", "plate food", ["plate|has|food"]),
+        ("a woman no longer holding an umbrella", "woman", []),
+        ("a pole with no one holding it", "pole", []),
+        ("a cup instead of a plate on the table", "cup table", []),
+        ("all the animals except a dog are on the grass", "animal grass", ["animal|on|grass"]),
+        ("a man riding a bike and not wearing a helmet", "man bike", ["man|riding|bike"]),
+        ("people aren't on the bench, a dog is on the grass", "people dog grass", ["dog|on|grass"]),
+        ("not only a cat but a dog on a sofa", "cat dog sofa", ["cat|on|sofa", "dog|on|sofa"]),
+        ("a no parking sign on a pole", "sign pole", ["sign|on|pole"]),
+        ("no parking sign on a pole", "sign pole", ["sign|on|pole"]),
+        ("zebra no 2 next to a tree", "zebra tree", ["zebra|next to|tree"]),
+    ],
+)
+def test_what_is_denied_is_no_thing_and_no_relation(text, there, triplets):
+    assert ["|".join(triplet) for triplet in said(text)] == triplets
+    assert list(things(text)) == there.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "entities"),
+    [
+        ("a cat that is not black or white", {"cat": ()}),
+        ("the cat is not black but gray", {"cat": ("gray",)}),
+        ("a man not smiling or waving", {"man": ()}),
+        ("a dog not on the left", {"dog": ()}),
+        ("a bed not made", {"bed": ()}),
+        ("I'm near a dog, we've a cat", {"dog": (), "cat": ()}),
+    ],
+)
+def test_nothing_is_like_what_it_is_said_not_to_be(text, entities):
     assert things(text) == entities
 
 

@@ -87,6 +87,33 @@ CASES = {
 }
 
 
+DENIED = {
+    "a/DT/det/1 street/NN/ROOT/1 with/IN/prep/1 no/DT/det/4 cars/NNS/pobj/2 or/CC/cc/4 trucks/NNS/conj/4": {"street"},
+    "the/DT/det/1 boy/NN/nsubj/4 is/VBZ/aux/4 not/RB/neg/4 wearing/VBG/ROOT/4 a/DT/det/6 helmet/NN/dobj/4": {"boy"},
+    "a/DT/det/1 cat/NN/nsubj/2 is/VBZ/ROOT/2 n't/RB/neg/2 on/IN/prep/2 the/DT/det/6 bed/NN/pobj/4": {"cat"},
+    "a/DT/det/1 man/NN/ROOT/1 without/IN/prep/1 a/DT/det/4 hat/NN/pobj/2": {"man"},
+    "a/DT/det/1 man/NN/ROOT/1 wearing/VBG/acl/1 no/DT/det/4 hat/NN/dobj/2": {"man"},
+    "not/RB/neg/2 a/DT/det/2 cloud/NN/ROOT/2 in/IN/prep/2 the/DT/det/5 sky/NN/pobj/3": {"sky"},
+    "nothing/NN/ROOT/0 on/IN/prep/0 a/DT/det/3 table/NN/pobj/1": {"table"},
+}
+
+
+@pytest.mark.parametrize("text", DENIED)
+def test_what_is_denied_is_no_thing_and_no_relation(text):
+    parsed = read_tree(tree(text))
+    assert {(entity.label, entity.attributes) for entity in parsed.entities} == {(name, ()) for name in DENIED[text]}
+    assert parsed.relations == ()
+
+
+def test_no_is_said_of_a_list_as_far_as_it_goes():
+    text = "no/DT/det/1 cars/NNS/ROOT/1 and/CC/cc/1 a/DT/det/4 dog/NN/conj/1 on/IN/prep/4 grass/NN/pobj/5"
+    assert said(read_tree(tree(text))) == [("dog", "on", "grass")]
+    text = "a/DT/det/2 stop/NN/compound/2 sign/NN/ROOT/2 on/IN/prep/2 a/DT/det/5 pole/NN/pobj/3"
+    assert said(read_tree(tree(text.replace("stop/NN", "no/DT").replace("compound", "det")))) == [
+        ("sign", "on", "pole")
+    ]
+
+
 @pytest.mark.parametrize("text", CASES)
 def test_triplets(text):
     assert ["|".join(triplet) for triplet in said(read_tree(tree(text)))] == CASES[text]
@@ -142,4 +169,4 @@ def test_a_pipeline():
     assert sorted(said(parsed[2])) == [("cat", "on", "sofa"), ("dog", "on", "sofa")]
     for text, one in zip(texts, parsed, strict=True):
         assert all(text[slice(*entity.span)].strip() for entity in one.entities)
-    assert parser.version.startswith("1-en_core_web_sm-")
+    assert parser.version.startswith("2-en_core_web_sm-")
