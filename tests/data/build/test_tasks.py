@@ -94,6 +94,26 @@ def test_others_work_is_neither_mixed_nor_lost(tmp_path):
         list(parts.stored())
 
 
+def test_work_of_which_nothing_is_finished_gives_way(tmp_path):
+    """A command that was mistaken ends before its first part; the one that is right need not be told to clean up."""
+    parts = Parts(tmp_path / "out/.tasks")
+    assert parts.begin(Task(0, 2), ["join"], {"on": "url"})
+    parts._lock.close()  # ended
+    parts = Parts(parts.folder)
+    assert parts.begin(Task(0, 3), ["join"], {"on": "key"})
+    assert (parts.plan()["total"], parts.plan()["arguments"]) == (3, {"on": "key"})
+    parts.store(0, {})
+    with pytest.raises(ValueError, match=r"other arguments or files \(on\): .*, or remove it to begin anew"):
+        Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"})
+    with pytest.raises(ValueError, match=r"other arguments or files \(on\): .*, or add --overwrite to begin anew"):
+        Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"}, overwrite=False)
+    with pytest.raises(ValueError, match=r"other arguments or files \(on\)"):  # at work
+        Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"}, overwrite=True)
+    parts._lock.close()
+    assert Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"}, overwrite=True)
+    assert not parts.place(0).exists()
+
+
 @pytest.fixture
 def shards(tmp_path):
     folder = tmp_path / "shards"
