@@ -60,6 +60,17 @@ def test_names_and_numbers_with_and_without_captions(folder):
     assert records(read_own, folder / "photos", path)[0][0]["captions"] == ["a list, too"]
 
 
+def test_how_sure_a_relation_is_is_kept(folder):
+    """A stream's `min_confidence` goes by it: all would be certain without."""
+    ends = {"subject": "man", "object": "horse"}
+    told = [{**ends, "relation": name, "confidence": c} for name, c in (("on", 0.25), ("near", None), ("by", "0.5"))]
+    boxes = {"man": [1, 1, 20, 40], "horse": [10, 10, 60, 46]}
+    path = lines(folder, {"image": "a.jpg", "boxes": boxes, "relations": [*told, ["man", "rides", "horse"]]})
+    (found,), dropped = records(read_own, folder / "photos", path)
+    assert not dropped
+    assert [r.get("confidence") for r in found["relations"]] == [0.25, None, 0.5, None]  # certain where it is absent
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
@@ -75,6 +86,14 @@ def test_names_and_numbers_with_and_without_captions(folder):
             r"\[subject, relation, object\]",
         ),
         ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, " ", 0]]}, "name of a relation"),
+        (
+            {
+                "image": "a.jpg",
+                "boxes": {"man": [0, 0, 9, 9]},
+                "relations": [{"subject": 0, "relation": "on", "object": 0, "confidence": 80}],
+            },
+            r"the confidence of \{.*\.* is 80, expected a number from 0 to 1",
+        ),
         ({"image": "a.jpg", "boxes": {"man": [9, 9, 0, 0]}}, r"the box of 'man' is \[9, 9, 0, 0\], expected \[x_min"),
         ({"image": "a.jpg", "boxes": {"man": [1, 2, 3, float("nan")]}}, "the box of 'man'"),
         ({"image": "a.jpg", "boxes": {"man": [0.1, 0.2, 0.9, 1.0]}}, "expected pixels, not fractions"),

@@ -52,6 +52,7 @@ class Annotation:
         size: Width and height of the image that was annotated, where the source tells.
         fractions: Whether boxes are fractions of width and height instead of pixels.
         other_ids: Other names of the same photo, by which a list may exclude it.
+        confidences: How sure the source is of a relation, in [0, 1], by its number; of others it is certain.
     """
 
     image: Path | bytes
@@ -62,6 +63,7 @@ class Annotation:
     size: tuple[Any, Any] | None = None
     fractions: bool = False
     other_ids: tuple[str, ...] = ()
+    confidences: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,13 @@ def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Count
         entities.append(entity)
 
     relations: list[Relation] = []
-    for subject, name, object_ in annotation.relations:
+    for number, (subject, name, object_) in enumerate(annotation.relations):
         if not (subject in numbers and object_ in numbers):
             dropped["relation_without_entity"] += 1
             continue
+        name, sure = _name(name, rules.relation_aliases), annotation.confidences.get(number, 1.0)
         try:
-            relations.append(Relation(numbers[subject], _name(name, rules.relation_aliases), numbers[object_]))
+            relations.append(Relation(numbers[subject], name, numbers[object_], confidence=sure))
         except GraphError as error:
             dropped[error.reason] += 1
     return SceneGraph(tuple(entities), tuple(_chosen(entities, relations, rules, dropped)))
