@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from relpretrain.cli import main
 from relpretrain.errors import ConfigError
@@ -115,6 +116,18 @@ def test_each_mistake_is_a_line_with_its_place(folder, item, message):
         records(read_own, folder / "photos", lines(folder, good, item, item))
     assert all("\n" not in problem for problem in caught.value.problems)
     assert len(caught.value.problems) == 2  # of every line that has one
+
+
+def test_boxes_of_photos_that_viewers_turn_are_told(folder):
+    """A tool that shows such a photo turned has its boxes in other pixels than those that are stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48)).save(folder / "photos/turned.jpg", exif=exif)
+    boxes, size = {"boxes": {"man": [1, 1, 9, 9]}}, {"width": 64, "height": 48}
+    for more, counted in ((boxes, 1), (boxes | size, 0), ({"captions": "a man"}, 0)):
+        found, dropped = records(read_own, folder / "photos", lines(folder, {"image": "turned.jpg", **more}))
+        assert (found[0]["width"], found[0]["height"]) == (64, 48)
+        assert (dropped["image_turned_by_exif"], dropped.total()) == (counted, counted)
 
 
 def test_endings_in_capitals_are_found_too(folder):

@@ -23,6 +23,8 @@ from relpretrain.sources.common.values import as_number
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 """Image formats that shards may hold, as Pillow names them, and the ending that each gets."""
 
+_ORIENTATION = 0x0112  # number of the EXIF tag
+
 
 @dataclass
 class RawEntity:
@@ -106,11 +108,12 @@ class Rules:
 
 
 class ImageFile(NamedTuple):
-    """What the head of an image file says."""
+    """What the head of an image file says: its size as stored, its ending, and whether viewers turn it (EXIF)."""
 
     width: int
     height: int
     extension: str
+    turned: bool = False
 
 
 class Checked(NamedTuple):
@@ -124,7 +127,8 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
     """Make a record of an annotation: look at the image, fit boxes, normalise names.
 
     Labels, attributes and relations get lower case and single blanks before aliases apply. Boxes may reach over the
-    image by a pixel and are clipped.
+    image by a pixel and are clipped. They count in the pixels that are stored: of an image that viewers turn, whose
+    annotated size is not told, this is uncertain, and counted as "image_turned_by_exif".
 
     Args:
         annotation: What a source yielded.
@@ -155,6 +159,8 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
         return None
     record = make_record(annotation.image_id, source, file, captions=captions, **graph.to_json())
     dropped["replaced_character"] += broken_texts(record)
+    placed = any(entity.box is not None for entity in graph.entities)
+    dropped["image_turned_by_exif"] += file.turned and annotation.size is None and placed
     return Checked(file.extension, record)
 
 
@@ -249,6 +255,7 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
             with open_image(image) as opened:
                 extension = EXTENSIONS.get(opened.format or "")
                 width, height = opened.size
+                turned = _is_turned(opened)
     except FileNotFoundError:
         dropped["missing_image"] += 1
         return None
@@ -261,7 +268,15 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     if extension is None:
         dropped["unsupported_image"] += 1
         return None
-    return ImageFile(width, height, extension)
+    return ImageFile(width, height, extension, turned)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF data of an opened image asks viewers to turn or mirror it."""
+    try:
+        return "exif" in image.info and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except BROKEN:
+        return False
 
 
 def make_record(image_id: str | None, source: str, image: ImageFile, **parts: Any) -> dict[str, Any]:
