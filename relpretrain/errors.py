@@ -113,7 +113,32 @@ def positive(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: If it is smaller.
     """
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0: the argparse type of seeds, and of counts that may be none.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is smaller.
+    """
+    return _whole(text, 0)
+
+
+def fraction(text: str) -> float:
+    """A number between 0 and 1: the argparse type of shares and probabilities.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is another.
+    """
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, got {text}")
+    return value
+
+
+def _whole(text: str, least: int) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
     return value

@@ -10,7 +10,9 @@ import numpy as np
 from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.stages import EXCLUDED, Pipeline
 from relpretrain.data.pipeline.text_writer import Example
+from relpretrain.data.pipeline.transforms import EXCLUDED_BY_CONFIDENCE
 from relpretrain.data.sampling.schedule import BatchSchedule, Row, groups_of
+from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.manifest import ShardEntry
 from relpretrain.data.shards.opened import OpenShards
 from relpretrain.errors import TooManyBadSamples
@@ -84,14 +86,12 @@ class Batches:
                 if example is not None:
                     skipped += others  # of the substitute's parts; bad substitutes are not counted
                     break
+                lost = others
             if example is None:
                 _, reason, place = lost[-1]
-                remedy = "the list of `exclude` leaves too little of this data" if reason.startswith(EXCLUDED) else (
-                    "look at it with `relpretrain data doctor`"
-                )  # fmt: skip
                 raise TooManyBadSamples(
                     f"Dataset {row.dataset!r}: of {TRIES:,} samples drawn for step {step} (stream {name!r}) none is "
-                    f"good: {place} ({reason}), ...; {remedy}."
+                    f"good: {place} ({reason}), ...; {_remedy(stream, reason)}."
                 )
             examples.append(example)
         return collate(
@@ -126,6 +126,15 @@ class Batches:
     def _needed(self, step: int) -> set[str]:
         """Addresses of the shards that are open at a step, of all datasets."""
         return {entry.shard for entry in self.shards_of(range(step, step + 1))}
+
+
+def _remedy(stream: Stream, reason: str) -> str:
+    """What to do where a stream finds no good sample."""
+    if reason == EXCLUDED_BY_CONFIDENCE:
+        return f"min_confidence={stream.min_confidence:g} leaves too little of this data: lower it"
+    if reason.startswith(EXCLUDED):
+        return "the list of `exclude` leaves too little of this data"
+    return "look at it with `relpretrain data doctor`"
 
 
 def uneven(stream: str, batch_size: int, world_size: int) -> str:

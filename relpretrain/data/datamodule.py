@@ -571,8 +571,7 @@ class RelationDataModule(LightningDataModule):
         counts, never_drawn = eligible_counts(streams, shards)
         if streams is self.streams:
             self.never_drawn, self._outside = never_drawn, outside(streams, shards, objectives)
-        listed = None if exclusion is None else repr((sorted(exclusion.image_ids), exclusion.phashes))
-        schedule = BatchSchedule(streams, counts, seed, "" if listed is None else fingerprint(listed), groups)
+        schedule = BatchSchedule(streams, counts, seed, "" if exclusion is None else exclusion.fingerprint, groups)
         return Batches(schedule, shards, pipelines, tokenizer.pad_token_id, rank(), world_size())
 
     def _loader(self, dataset: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:

@@ -190,7 +190,7 @@ def graph_loader(
     host = None if transform is None else HostTransform(image_size, transform)
     pipeline = Pipeline(stream, image_size, writer, exclusion, Normalisation(tuple(mean), tuple(std)), host)
     counts, _ = eligible_counts(streams, found)
-    schedule = BatchSchedule(streams, counts, seed, "" if exclude is None else str(exclude), groups)
+    schedule = BatchSchedule(streams, counts, seed, "" if exclusion is None else exclusion.fingerprint, groups)
     problems = checks.workers(num_workers, schedule)
     processes, bytes_ = local_processes(world_size()), 1 if host is None else 4
     problems += shared_memory(streams, image_size, num_workers, 2, world_size(), processes, bytes_)

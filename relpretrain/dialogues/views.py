@@ -57,7 +57,7 @@ class View(NamedTuple):
 
 def make_view(scene: Scene, rng: np.random.Generator) -> View:
     """Draw a view of an image: of its own size, so that no number of pixels tells it."""
-    width, height, _ = scene.file
+    width, height = scene.file[:2]
     transform: Transform = drawn(("crop", "mirror", "shrink"), rng)
     if transform == "mirror":
         return View(transform, Box(0, 0, width, height), (width, height))

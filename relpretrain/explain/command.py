@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.errors import check_checkpoint, counted, positive
+from relpretrain.errors import check_checkpoint, counted, natural, positive
 from relpretrain.showing import say, short
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images that figures are of, at least --n (default: %(default)s)",
     )
     graphs.add_argument("--triplets", type=positive, default=3, metavar="N", help="of an image (default: %(default)s)")
-    graphs.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
+    graphs.add_argument("--seed", type=natural, default=0, help="of all random choices (default: %(default)s)")
     graphs.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
     model = parser.add_argument_group("the model")
     model.add_argument(

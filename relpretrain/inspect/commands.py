@@ -11,7 +11,7 @@ from relpretrain.data.build.output import add_workers
 from relpretrain.data.build.tasks import add_task
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import write_atomically
-from relpretrain.errors import counted, positive
+from relpretrain.errors import counted, fraction, natural, positive
 from relpretrain.recipe_files import check_recipe, find_recipe
 from relpretrain.showing import say
 
@@ -40,7 +40,7 @@ def add_subcommands(commands: Any) -> None:
     audit.add_argument(
         "--image-data", type=Path, metavar="FILE", help="Visual Genome's image_data.json: which images are COCO's"
     )
-    audit.add_argument("--distance", type=int, help="bits in which the hashes of one image may differ (default: 6)")
+    audit.add_argument("--distance", type=natural, help="bits in which the hashes of one image may differ (default: 6)")
     audit.add_argument("--out", type=Path, metavar="FILE", help="write the exclusion list for convert and training")
     audit.add_argument(
         "--hashes", action="store_true", help="also list the hashes of all benchmark images, for other data"
@@ -60,16 +60,18 @@ def add_subcommands(commands: Any) -> None:
     doctor.add_argument("-c", "--config", type=Path, metavar="RECIPE", help="judge samples as its streams would")
     doctor.add_argument("--out", type=Path, metavar="FILE", help="write all findings as JSON")
     doctor.add_argument(
-        "--max-bad", type=float, metavar="FRACTION",
+        "--max-bad", type=fraction, metavar="FRACTION",
         help="end with exit status 1 if more samples are bad (default: the recipe's, else 0.05)",
     )  # fmt: skip
     doctor.add_argument("--ranks", type=positive, default=1, help="processes that would train (default: %(default)s)")
-    doctor.add_argument("--num-workers", type=int, metavar="N", help="of each of them (default: the recipe's, else 0)")
+    doctor.add_argument(
+        "--num-workers", type=natural, metavar="N", help="of each of them (default: the recipe's, else 0)"
+    )
     doctor.add_argument(
         "--vocabulary", metavar="NAME",
         help="relations that MRC knows, a file or a bundled name (default: the recipe's, else gqa)",
     )  # fmt: skip
-    doctor.add_argument("--steps", type=int, help="how long it would train (default: the recipe's max_steps)")
+    doctor.add_argument("--steps", type=natural, help="how long it would train (default: the recipe's max_steps)")
     add_workers(doctor)
     add_task(doctor)
     doctor.set_defaults(run_data=_doctor)

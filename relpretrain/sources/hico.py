@@ -145,7 +145,7 @@ def _graph(item: dict[str, Any], dropped: Counter[str]) -> tuple[list[RawEntity]
     for box in item["annotations"]:
         try:
             label, corners = OBJECTS[int(str(box["category_id"]).strip())], tuple(map(float, box["bbox"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             dropped["malformed_box"] += 1
             of_box.append(None)
             continue
@@ -158,9 +158,9 @@ def _graph(item: dict[str, Any], dropped: Counter[str]) -> tuple[list[RawEntity]
         try:
             if (target := int(pair["object_id"])) < 0:
                 continue
-            ends = of_box[int(pair["subject_id"])], of_box[target]
-            verb = VERBS[int(str(pair["category_id"]).strip()) - 1]
-        except (KeyError, TypeError, ValueError, IndexError):
+            ends = of_box[_from(0, int(pair["subject_id"]))], of_box[target]
+            verb = VERBS[_from(1, int(str(pair["category_id"]).strip())) - 1]
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             dropped["malformed_relation"] += 1
             continue
         if ends[0] is None or ends[1] is None:
@@ -168,3 +168,10 @@ def _graph(item: dict[str, Any], dropped: Counter[str]) -> tuple[list[RawEntity]
         else:
             relations[ends[0], gerund(verb), ends[1]] = None
     return entities, list(relations)
+
+
+def _from(least: int, number: int) -> int:
+    """A number that counts from the least one: in a list, a smaller one would count from its end."""
+    if number < least:
+        raise IndexError(f"expected a number from {least}, got {number}")
+    return number

@@ -28,8 +28,9 @@ def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter 
 
     A line is an object about one image, whose file `image` names, with or without its ending. Entities are `boxes`, a
     name and [x_min, y_min, x_max, y_max] each, or the `entities` of the sample format, with or without a box. Relations
-    are [subject, relation, object], or the objects of the sample format; subject and object are names, or numbers of
-    entities from 0. `attributes` gives names theirs. Captions may be absent, and so may graphs.
+    are [subject, relation, object], or the objects of the sample format, of which `confidence` is kept; subject and
+    object are names, or numbers of entities from 0. `attributes` gives names theirs. Captions may be absent, and so may
+    graphs.
 
     The whole file is looked at before the first image, so that all mistakes are told at once.
 
@@ -79,7 +80,8 @@ def _annotation(images: Path, item: Any) -> Annotation:
         raise ValueError(f"unknown key {unknown[0]!r}{suggest(unknown[0], sorted(KEYS))}")
     file = _file(images, item)
     entities, names = _entities(item)
-    relations = [_relation(triplet, names, len(entities)) for triplet in _list(item, "relations")]
+    triplets = _list(item, "relations")
+    relations = [_relation(triplet, names, len(entities)) for triplet in triplets]
     captions = [*_list(item, "captions"), *_list(item, "caption")]
     if not all(isinstance(caption, str) for caption in captions):
         raise ValueError(f"expected captions that are texts, got {captions!r:.60}")
@@ -94,6 +96,7 @@ def _annotation(images: Path, item: Any) -> Annotation:
         relations,
         size=size_of(item.get("width"), item.get("height")),
         other_ids=(file.stem,),
+        confidences={number: _confidence(triplet) for number, triplet in enumerate(triplets)},
     )
 
 
@@ -164,6 +167,15 @@ def _relation(triplet: Any, names: dict[str, list[int]], count: int) -> tuple[in
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"expected the name of a relation in the middle of {triplet!r:.60}")
     return _number(subject, names, count), name, _number(object_, names, count)
+
+
+def _confidence(triplet: Any) -> float:
+    """How sure a relation of the sample format is; those of people are certain."""
+    told = triplet.get("confidence") if isinstance(triplet, dict) else None
+    sure = 1.0 if told is None or told != told else as_number(told)
+    if not 0 <= sure <= 1:
+        raise ValueError(f"the confidence of {triplet!r:.80} is {told!r:.60}, expected a number from 0 to 1")
+    return sure
 
 
 def _number(end: Any, names: dict[str, list[int]], count: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from docstring_parser import parse
 
+from relpretrain.errors import natural
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.synthetic.options import WorldOptions
 
@@ -48,8 +49,13 @@ def add_parser(commands: Any) -> None:
         many = {"nargs": "+"} if isinstance(default, tuple) or field.name == "objects" else {}
         metavar = {int: "N", float: "FRACTION", str: "NAME"}[kind]
         group.add_argument(
-            option, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=f"{text.rstrip('.')} ({shown})", **many
-        )  # type: ignore[arg-type]
+            option,
+            type=natural if kind is int else kind,
+            default=argparse.SUPPRESS,
+            metavar=metavar,
+            help=f"{text.rstrip('.')} ({shown})",
+            **many,  # type: ignore[arg-type]
+        )
     synthetic.set_defaults(run_data=_synthetic)
 
 

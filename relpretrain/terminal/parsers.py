@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from relpretrain.errors import ConfigError
+from relpretrain.errors import ConfigError, counted
 from relpretrain.showing.help import ExampleFormatter
 from relpretrain.terminal.examples import add_examples
 
@@ -21,9 +22,30 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"formatter_class": ExampleFormatter, **options})
 
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse arguments; of words that are left over it is told which option has its values already."""
+        words = list(sys.argv[1:] if args is None else args)
+        found, extra = self.parse_known_args(words, namespace)
+        if extra:
+            self.error(f"unrecognized arguments: {' '.join(extra)}{_full(words, extra[0])}")
+        return found
+
     def error(self, message: str) -> NoReturn:
         """Raise a ConfigError instead of leaving the process."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def _full(words: Sequence[str], extra: str) -> str:
+    """What is said of the option before a word that is left over, where that looks like one more of its values."""
+    before = words[: len(words) - 1 - words[::-1].index(extra)] if extra in words else []
+    place = next((place for place in reversed(range(len(before))) if before[place].startswith("--")), None)
+    if place is None or extra.startswith("-"):
+        return ""
+    option, inside, _ = before[place].partition("=")
+    taken = len(before) - 1 - place + bool(inside)
+    if not taken:
+        return ""
+    return f": {option} takes {counted(taken, 'value')}, so for several run the command once for each"
 
 
 def recipes() -> Parser:

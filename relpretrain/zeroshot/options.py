@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import NoReturn
 
-from relpretrain.errors import positive
+from relpretrain.errors import natural, positive
 from relpretrain.showing.help import ExampleFormatter, example
 from relpretrain.zeroshot.results.thresholds import DEV, SWEEP
 from relpretrain.zeroshot.tasks import TASKS
@@ -108,7 +108,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--beside-blind", type=Path, metavar="DIR", help="--further: an --out folder of --blind on the same items"
     )
-    parser.add_argument("--seed", type=int, default=0, help="--compare: of the draws (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="--compare: of the draws (default: 0)")
     return parser
 
 

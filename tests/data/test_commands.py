@@ -205,6 +205,30 @@ def test_counts_must_be_positive(tmp_path, capsys):
     assert "at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("pack", "s", "--out", "o", "--shuffle", "-1"), "--shuffle: must be at least 0, got -1"),
+        (("pack", "s", "--out", "o", "--quality", "101"), "--quality: must be from 1 to 100, got 101"),
+        (("show", "s", "--out", "o.html", "--seed", "-1"), "--seed: must be at least 0, got -1"),
+        (("dialogues", "s", "--out", "o.json", "--seed", "-1"), "--seed: must be at least 0, got -1"),
+        (("synthetic", "o", "--seed", "-1"), "--seed: must be at least 0, got -1"),
+        (("synthetic", "o", "--images-graphs", "-5"), "--images-graphs: must be at least 0, got -5"),
+        (("doctor", "s", "--steps", "-1"), "--steps: must be at least 0, got -1"),
+        (("doctor", "s", "--num-workers", "-1"), "--num-workers: must be at least 0, got -1"),
+        (("doctor", "s", "--max-bad", "5"), "--max-bad: must be a number between 0 and 1, got 5"),
+        (("audit", "s", "--benchmarks", "b", "--distance", "-1"), "--distance: must be at least 0, got -1"),
+        (("label", "s", "--out", "o", "--min-tie", "nan"), "--min-tie: must be a number between 0 and 1, got nan"),
+        (("label", "s", "--out", "o", "--min-tie", "x"), "--min-tie: invalid fraction value: 'x'"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_in_a_line(capsys, words, message):
+    assert data(*words) == 2
+    error = capsys.readouterr().err
+    assert f"argument {message}" in error
+    assert error.count("\n") == 1
+
+
 def test_every_field_of_the_options_is_explained(capsys):
     assert main(["data", "synthetic", "--help"]) == 0
     shown = capsys.readouterr().out

@@ -14,10 +14,11 @@ from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.pipeline.transforms import augment
 from relpretrain.data.sampling.eligible import eligible_counts
+from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.stream import with_defaults
 from relpretrain.data.shards.manifest import manifests
 from relpretrain.data.shards.writer import ShardWriter
-from relpretrain.errors import BadSample, ConfigError
+from relpretrain.errors import BadSample, ConfigError, TooManyBadSamples
 from relpretrain.objectives import MRC, VSG
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from tests.data.small import picture, record, stream, tokenizer
@@ -131,6 +132,29 @@ def test_the_loader_of_foreign_scripts_takes_the_same_options(shards, tmp_path):
     assert {reason for batch in batches for _, reason, _ in batch.skipped} == {"excluded_by_confidence"}
     with pytest.raises(ConfigError, match="min_confidence=2 must be a fraction between 0 and 1"):
         graph_loader(shards, tokenizer(tmp_path), 2, 32, min_confidence=2)
+
+
+def test_a_confidence_that_no_sample_has_is_named(tmp_path):
+    with ShardWriter(tmp_path / "s") as writer:
+        for i in range(3):
+            writer.write(f"k{i}", picture(i), "png", doubtful(i))
+    loader = graph_loader(str(tmp_path / "s"), tokenizer(tmp_path), 2, 32, min_confidence=0.9)
+    with pytest.raises(TooManyBadSamples, match=r"\(excluded_by_confidence\), \.\.\.; min_confidence=0.9 leaves too"):
+        next(iter(loader))
+
+
+def test_the_remedy_is_that_of_the_samples_drawn_last(tmp_path):
+    """The first sample is on the list, all others are broken: the list is not what is wrong."""
+    with ShardWriter(tmp_path / "s") as writer:
+        for i in range(40):
+            writer.write(f"k{i}", picture(i) if i == 0 else b"none", "png", record(i))
+    Exclusion(frozenset([record(0)["image_id"]])).save(tmp_path / "list.json")
+    exclude, whole = str(tmp_path / "list.json"), {"max_bad_fraction": 1.0}
+    loader = graph_loader(str(tmp_path / "s"), tokenizer(tmp_path), 1, 32, exclude=exclude, **whole)
+    step = next(step for step in range(40) if loader.schedule.rows(step)[0].row == 0)
+    loader.seek(step)
+    with pytest.raises(TooManyBadSamples, match=r"look at it with `relpretrain data doctor`"):
+        next(iter(loader))
 
 
 def test_a_stream_of_pairs_without_any_is_told_before_training(tmp_path):

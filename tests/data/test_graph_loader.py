@@ -11,6 +11,7 @@ from relpretrain.data.pipeline.host_tokenizer import PlainTokenizer, SentenceEnc
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.tokenizer import load_tokenizer
+from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.errors import ConfigError
 from relpretrain.types import GraphBatch
 from tests import two_ranks
@@ -68,6 +69,15 @@ def test_a_break_in_the_middle_of_a_pass(world):
     assert [batch.step for batch in loader] == [2, 3, 4, 5]
     loader.seek(4)
     assert [batch.step for batch in loader] == [4, 5]
+
+
+def test_a_list_of_images_is_known_by_what_it_holds(world, tmp_path):
+    """Not by its path: one that was moved changes nothing, and one that was changed does."""
+    states = []
+    for name, ids in (("a.json", "12"), ("b.json", "12"), ("a.json", "123")):
+        Exclusion(frozenset(ids)).save(tmp_path / name)
+        states.append(graph_loader(*world, 4, 32, exclude=str(tmp_path / name)).state_dict()["schedule"])
+    assert states[0] == states[1] != states[2]
 
 
 def test_another_plan_is_told(world):

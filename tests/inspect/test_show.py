@@ -1,26 +1,32 @@
+import argparse
 import io
 import json
 import tarfile
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 
+import relpretrain.objectives as all_objectives
 from relpretrain.cli import main
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import TextWriter
 from relpretrain.data.pipeline.tokenizer import load_tokenizer
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.sampling.stream import with_defaults
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.features import patch_mask
 from relpretrain.identity import number_of
-from relpretrain.inspect.show.command import _stride
+from relpretrain.inspect.common.recipe_data import read_data
+from relpretrain.inspect.show.command import _choose, _lenses, _stride, add_subcommands
 from relpretrain.inspect.show.page import _places, _runs, marked, render
 from relpretrain.inspect.show.samples import Lens, look
-from relpretrain.scene_graph import Box
+from relpretrain.scene_graph import Box, RelationVocabulary
 from tests.data.small import picture, record, stream, tokenizer, write_shards
 
 SIZE, GRID = 32, (4, 4)
@@ -126,6 +132,20 @@ def test_the_page_is_whole_and_needs_nothing_else(index, lenses):
     assert not any("url(" in text or "@import" in text for text in style)
     for caption in shown[0].captions:
         assert caption in page.texts
+
+
+def test_what_is_left_out_is_counted_and_pairs_without_end_are_not_shown(index, lenses):
+    lens = replace(lenses["graphs"], vocabulary=RelationVocabulary(["beside"]))
+    lens.stream = replace(lens.stream, boxes_per_image=3, min_scale=1.0)
+    shown = look("small", index, 0, {"graphs": lens}, draws=1)
+    (draw,) = shown.draws["graphs"]
+    assert len(draw.masked) == 6
+    assert draw.lost == ["relation_outside_vocabulary"] * 2
+    draw.masked *= 3
+    texts = parsed(render([shown], {"graphs": lens}, "t")).texts
+    assert "Left out: relation outside vocabulary (2 times)" in texts
+    assert "and 6 more pairs" in texts
+    assert texts.count("(no relation)") == 3  # those with a relation come first
 
 
 def test_texts_of_the_data_are_no_markup(tmp_path, lenses):
@@ -239,7 +259,71 @@ def test_what_has_no_room_is_not_told_as_lost_in_the_crop(tmp_path):
     lost = [draw.lost for draw in shown.draws["graphs"] if "triplet_too_long" in draw.lost]
     page = render([shown], {"graphs": lens}, "t")
     assert lost
-    assert f"Left out: triplet too long ({lost[0].count('triplet_too_long')})" in page
+    times = lost[0].count("triplet_too_long")
+    assert f"Left out: triplet too long{f' ({times} times)' if times > 1 else ''}" in page
+
+
+def _lenses_of(recipe, shards, *words):
+    parser = argparse.ArgumentParser()
+    add_subcommands(parser.add_subparsers())
+    args = parser.parse_args(["show", "--out", "p.html", *words])
+    return _lenses(args, read_data(recipe), {"small": [ShardIndex.of(f"{shards}/s-000000.tar")]}, [])
+
+
+def _recipe(tmp_path, shards, objectives, **data):
+    options = {"kind": "graphs", "datasets": {"small": shards}, "batch_size": 2, "objectives": list(objectives)}
+    data = {"tokenizer": tokenizer(tmp_path), "image_size": 32, "streams": {"mine": options}, **data}
+    (tmp_path / "r.yaml").write_text(json.dumps({"model": {"objectives": objectives}, "data": data}))
+    return tmp_path / "r.yaml"
+
+
+def test_a_recipes_streams_have_what_their_objectives_ask_for(tmp_path):
+    """As training fills it in: else the page shows other texts and triplets than those that are trained on."""
+    shards = write_shards(tmp_path / "s", 6, 6)
+    RelationVocabulary(["on"]).save(tmp_path / "v.json")
+    own = {"vocabulary": str(tmp_path / "v.json")}
+    vsg = {"class_path": "VSG", "init_args": {"max_relations": 1}}
+    for objectives, expected in (
+        ({"vsg": vsg, "mrc": {"class_path": "MRC", "init_args": own | {"relations_per_image": 5}}}, (False, 1, 5, 0)),
+        ({"mrc": {"class_path": "relpretrain.objectives.MRC", "init_args": own}}, (True, 8, 2, 0)),
+        ({"tag": {"class_path": "RelationTagger", "init_args": own}}, (True, 8, 2, 8)),
+        ({"vsg": {"class_path": "VSG"}, "mine": {"class_path": "mine.Objective"}}, (False, 8, 2, 0)),
+    ):
+        (lens,) = _lenses_of(_recipe(tmp_path, shards, objectives), shards).values()
+        found = lens.stream
+        asked = (found.boxed, found.relations_per_text, found.relations_per_image, found.boxes_per_image)
+        assert asked == expected
+        built = {n: getattr(all_objectives, o["class_path"].rpartition(".")[2])(**o.get("init_args", {}))
+                 for n, o in objectives.items() if n != "mine"}  # fmt: skip
+        if "mine" not in objectives:
+            real = with_defaults(stream("graphs", shards, objectives=list(objectives)), built)
+            assert asked == (real.boxed, real.relations_per_text, real.relations_per_image, real.boxes_per_image)
+        assert (lens.vocabulary is None) == ("mine" in objectives)
+
+
+def test_triplets_outside_the_vocabulary_are_not_shown_for_mrc(tmp_path):
+    shards = write_shards(tmp_path / "s", 6, 6)
+    RelationVocabulary(["on"]).save(tmp_path / "v.json")
+    RelationVocabulary(["under"]).save(tmp_path / "w.json")
+    objectives = {"mrc": {"class_path": "MRC", "init_args": {"vocabulary": str(tmp_path / "v.json")}}}
+    recipe = _recipe(tmp_path, shards, objectives)
+    index = ShardIndex.of(f"{shards}/s-000000.tar")
+    for words, expected in (((), {"on"}), (("--vocabulary", str(tmp_path / "w.json")), {"under"})):
+        lenses = _lenses_of(recipe, shards, *words)
+        draws = [draw for row in range(6) for draw in look("small", index, row, lenses).draws["mine"]]
+        assert {masked.relation for draw in draws for masked in draw.masked} == expected
+
+
+def test_cleaning_and_exclusion_are_the_recipes_with_another_tokenizer_too(tmp_path):
+    shards = write_shards(tmp_path / "s", 6, 6)
+    Exclusion(frozenset("0123")).save(tmp_path / "list.json")
+    data = {"clean": True, "separator": False, "exclude": str(tmp_path / "list.json")}
+    recipe = _recipe(tmp_path, shards, {"vsg": {"class_path": "VSG"}}, **data)
+    for words in ((), ("--tokenizer", str(tmp_path / "tokenizer"))):
+        (lens,) = _lenses_of(recipe, shards, *words).values()
+        assert (lens.encoder.clean, lens.encoder.separator) == (True, False)
+        index = ShardIndex.of(f"{shards}/s-000000.tar")
+        assert {row for _, _, row, _ in _choose({"small": [index]}, {"mine": lens}, 6, 0)} == {4, 5}
 
 
 @pytest.mark.parametrize(
@@ -248,6 +332,8 @@ def test_what_has_no_room_is_not_told_as_lost_in_the_crop(tmp_path):
         ([], "name shards, or a recipe with -c"),
         (["{}/s", "--image-size", "50"], "image size 50 is not a multiple of the patch size 16"),
         (["{}/s", "--n", "0"], "must be at least 1, got 0"),
+        (["{}/s", "--seed", "-1"], "argument --seed: must be at least 0, got -1"),
+        (["{}/s", "--vocabulary", "ggqa"], "no relation vocabulary 'ggqa'"),
         (["{}/bare"], "nothing to show"),
         (["{}/s", "--tokenizer", "{}/none"], "There is no tokenizer folder"),
     ],

@@ -74,6 +74,19 @@ def test_what_is_dropped(folder):
     assert +Counter(dropped) == {"malformed_box": 1, "malformed_relation": 2, "relation_without_entity": 1}
 
 
+@pytest.mark.parametrize(
+    "pair", [(-1, 1, 1), (0, 0, 1), (0, -3, 1), (0, 1, float("inf")), (float("inf"), 1, 1), (float("nan"), 1, 1)]
+)
+def test_numbers_that_count_nothing_are_no_numbers_from_the_end(folder, pair):
+    item = image("a.jpg", [(0, "ride", 1)])
+    subject, number, object_ = pair
+    item["hoi_annotation"].append({"subject_id": subject, "object_id": object_, "category_id": number})
+    item["annotations"].append({"bbox": [0, 0, 5, 10**400], "category_id": 1})
+    found, dropped = read(folder, item)
+    assert triplets(found[0]) == [("person", "riding", "bicycle")]
+    assert +Counter(dropped) == {"malformed_relation": 1, "malformed_box": 1}
+
+
 @pytest.mark.parametrize("item", [[], "a", {"file_name": 3, "annotations": []}, {"file_name": "a.jpg"}])
 def test_other_files_are_refused(folder, item):
     with pytest.raises(ValueError, match="not in HICO-DET's format"):

@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from relpretrain.cli import main
 from relpretrain.errors import ConfigError
@@ -60,6 +61,17 @@ def test_names_and_numbers_with_and_without_captions(folder):
     assert records(read_own, folder / "photos", path)[0][0]["captions"] == ["a list, too"]
 
 
+def test_how_sure_a_relation_is_is_kept(folder):
+    """A stream's `min_confidence` goes by it: all would be certain without."""
+    ends = {"subject": "man", "object": "horse"}
+    told = [{**ends, "relation": name, "confidence": c} for name, c in (("on", 0.25), ("near", None), ("by", "0.5"))]
+    boxes = {"man": [1, 1, 20, 40], "horse": [10, 10, 60, 46]}
+    path = lines(folder, {"image": "a.jpg", "boxes": boxes, "relations": [*told, ["man", "rides", "horse"]]})
+    (found,), dropped = records(read_own, folder / "photos", path)
+    assert not dropped
+    assert [r.get("confidence") for r in found["relations"]] == [0.25, None, 0.5, None]  # certain where it is absent
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
@@ -75,6 +87,14 @@ def test_names_and_numbers_with_and_without_captions(folder):
             r"\[subject, relation, object\]",
         ),
         ({"image": "a.jpg", "boxes": {"man": [0, 0, 9, 9]}, "relations": [[0, " ", 0]]}, "name of a relation"),
+        (
+            {
+                "image": "a.jpg",
+                "boxes": {"man": [0, 0, 9, 9]},
+                "relations": [{"subject": 0, "relation": "on", "object": 0, "confidence": 80}],
+            },
+            r"the confidence of \{.*\.* is 80, expected a number from 0 to 1",
+        ),
         ({"image": "a.jpg", "boxes": {"man": [9, 9, 0, 0]}}, r"the box of 'man' is \[9, 9, 0, 0\], expected \[x_min"),
         ({"image": "a.jpg", "boxes": {"man": [1, 2, 3, float("nan")]}}, "the box of 'man'"),
         ({"image": "a.jpg", "boxes": {"man": [0.1, 0.2, 0.9, 1.0]}}, "expected pixels, not fractions"),
@@ -96,6 +116,18 @@ def test_each_mistake_is_a_line_with_its_place(folder, item, message):
         records(read_own, folder / "photos", lines(folder, good, item, item))
     assert all("\n" not in problem for problem in caught.value.problems)
     assert len(caught.value.problems) == 2  # of every line that has one
+
+
+def test_boxes_of_photos_that_viewers_turn_are_told(folder):
+    """A tool that shows such a photo turned has its boxes in other pixels than those that are stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48)).save(folder / "photos/turned.jpg", exif=exif)
+    boxes, size = {"boxes": {"man": [1, 1, 9, 9]}}, {"width": 64, "height": 48}
+    for more, counted in ((boxes, 1), (boxes | size, 0), ({"captions": "a man"}, 0)):
+        found, dropped = records(read_own, folder / "photos", lines(folder, {"image": "turned.jpg", **more}))
+        assert (found[0]["width"], found[0]["height"]) == (64, 48)
+        assert (dropped["image_turned_by_exif"], dropped.total()) == (counted, counted)
 
 
 def test_endings_in_capitals_are_found_too(folder):

@@ -71,11 +71,15 @@ def test_nothing_is_downloaded_that_the_checkpoint_holds(fit, monkeypatch):
     assert kept["weights"] == "start.pt"
 
 
-def test_validating_leaves_settings_and_metrics_of_the_run(fit):
+def test_validating_leaves_settings_and_metrics_of_the_run(fit, caplog):
     validation = ['--data.validation={"v": {"kind": "captions", "datasets": {"s": "shards"}, "batch_size": 4}}']
     assert fit(*validation, '--data.validation.v.objectives=["itc"]') == 0
     before = [Path("run", name).read_bytes() for name in ("config.yaml", "metrics.csv")]
+    caplog.set_level(logging.INFO)
     assert main(["validate", "--ckpt_path", "run/checkpoints/last.ckpt"]) == 0
+    told = [record.getMessage() for record in caplog.records]
+    assert any("with the settings of" in line for line in told)
+    assert not [line for line in told if line.startswith("  ")]  # no setting has changed
     assert [Path("run", name).read_bytes() for name in ("config.yaml", "metrics.csv")] == before
     assert Path("run/validate/metrics.csv").is_file()
 

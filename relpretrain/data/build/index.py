@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,15 @@ from relpretrain.data.build.output import add_workers
 from relpretrain.data.build.tasks import Parts, add_task, is_merging, parts_of, stamp, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.indexing import for_each
-from relpretrain.data.shards.manifest import NAME, ForeignFileError, cached_manifest, examine, folder_of, load_manifest
+from relpretrain.data.shards.manifest import (
+    NAME,
+    ForeignFileError,
+    cached_manifest,
+    entries_of,
+    examine,
+    folder_of,
+    load_manifest,
+)
 from relpretrain.data.shards.record import PARTS
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.writer import write_manifest
@@ -75,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
             parts.mark(task)
         print(f"task {task.number} of {task.total} is done; when all are: relpretrain data merge {args.out or place}")
         return
-    _write(parts, list(names.values()), place)
+    _write(parts, list(names.values()), place, keep=args.out is None)
 
 
 def _read(parts: Parts, names: Mapping[str, str], workers: int) -> None:
@@ -93,15 +101,18 @@ def _read(parts: Parts, names: Mapping[str, str], workers: int) -> None:
         raise ConfigError([*problems, told])
 
 
-def _write(parts: Parts, names: Sequence[str], place: Path) -> None:
+def _write(parts: Parts, names: Sequence[str], place: Path, keep: bool) -> None:
+    """Write what was found, and report; `keep`: beside what is known of other shards in the same folder."""
     described = [parts.read(name) for name in names]
     for shard in described:
         if folder_of(shard["name"]) == str(place.absolute().parent):
             shard["name"] = Path(shard["name"]).name
     old = read_json(place, "a manifest of shards") if place.exists() else {}
     known = {"shards", "samples", *PARTS, "relation_counts"}
-    write_manifest(place, described, {name: value for name, value in old.items() if name not in known})
+    others = _others(old, {shard["name"] for shard in described}, place) if keep else []
+    write_manifest(place, [*others, *described], {name: value for name, value in old.items() if name not in known})
     parts.clear()
+    digests = {shard["name"]: shard["sha256"] for shard in described}
     totals = {name: sum(shard[name] for shard in described) for name in ("samples", *PARTS)}
     told = ", ".join(counted(count, singular(name), name) for name, count in totals.items())
     print(f"{counted(len(described), 'shard')}: {told}")
@@ -114,6 +125,41 @@ def _write(parts: Parts, names: Sequence[str], place: Path) -> None:
         if not shard["samples"]:
             say(f"  {shard['name']} holds no samples: leave it out of a recipe's pattern")
     print(f"manifest in {place}")
+    for line in _overruled(digests, place):
+        say(line)
+
+
+def _others(old: Mapping[str, Any], new: Collection[str], place: Path) -> list[dict[str, Any]]:
+    """What a manifest says of shards that are not read anew; of files those that are still there."""
+    names, kept = list(old.get("relation_counts") or {}), []
+    for shard in old.get("shards", ()):
+        gone = not is_remote(shard["name"]) and not (place.parent / shard["name"]).exists()
+        if shard["name"] in new or gone or "eligible" not in shard:
+            continue
+        numbers = iter(map(int, shard.get("relation_numbers", "").split()))
+        counts = {names[number]: count for number, count in zip(numbers, numbers, strict=True)}
+        plain = {name: value for name, value in shard.items() if name != "relation_numbers"}
+        kept.append(plain | {part: shard.get(part, 0) for part in PARTS} | {"relation_counts": counts})
+    return kept
+
+
+def _overruled(digests: Mapping[str, str], place: Path) -> list[str]:
+    """A line for each folder with a manifest of its own that counts more than this one, and says something else."""
+    lines = []
+    for folder in dict.fromkeys(map(folder_of, digests)):
+        if place != cached_manifest(folder):
+            continue
+        try:
+            entries = entries_of(folder)
+        except (OSError, ValueError):
+            continue  # told when it is needed
+        other = sum(name in entries and entries[name].sha256 != digest for name, digest in digests.items())
+        if other:
+            lines.append(
+                f"{folder}/{NAME} counts more, and says something else of {counted(other, 'shard')}: put this manifest "
+                "in its place, or write one with --out FILE.json and name it in recipes"
+            )
+    return lines
 
 
 def _place(out: Path | None, shards: list[str]) -> Path:

@@ -15,7 +15,7 @@ from relpretrain.data.build.output import Job, add_output, cores, plain_options,
 from relpretrain.data.build.parts import Piece, merge_parts, write_parts
 from relpretrain.data.build.tasks import Task, is_merging, parts_of, task_of
 from relpretrain.data.shards.remote import is_remote
-from relpretrain.errors import counted, positive
+from relpretrain.errors import counted, fraction, positive
 from relpretrain.progress import Meter
 from relpretrain.scene_graph.parse import PARSERS
 from relpretrain.scene_graph.tying import SYNONYMS, resolve_synonyms
@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
         "has its data",
     )  # fmt: skip
     label.add_argument(
-        "--min-tie", type=_share, default=MIN_TIE, metavar="P",
+        "--min-tie", type=fraction, default=MIN_TIE, metavar="P",
         help="how sure it must be which box a noun means, else it gets none (default: %(default)s)",
     )  # fmt: skip
     label.add_argument("--replace", action="store_true", help="leave out the relations that samples have; boxes stay")
@@ -160,13 +160,6 @@ def _pieces(
     for part in own:
         yield from pieces_of(shards[part], part, args.batch_size, args.source)
         meter.advance()
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a probability between 0 and 1, got {text}")
-    return value
 
 
 def _nothing(item: Any) -> Any:

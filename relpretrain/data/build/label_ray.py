@@ -39,7 +39,7 @@ def add_ray(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--actors", type=positive, metavar="N",
                        help="actors, each with a parser (default: as many as the GPUs serve, 1 without)")  # fmt: skip
     group.add_argument(
-        "--gpus-per-actor", type=_gpus, metavar="G",
+        "--gpus-per-actor", type=gpu_share, metavar="G",
         help="GPUs of an actor; 0.5: two share one (default: 1 for a parser with a large model where there are GPUs, "
         "else 0)",
     )  # fmt: skip
@@ -223,7 +223,12 @@ def _absolute(shard: str) -> str:
     return shard if is_remote(shard) else str(Path(shard).resolve())
 
 
-def _gpus(text: str) -> float:
+def gpu_share(text: str) -> float:
+    """A share of a GPU, or a whole number of them: an argparse type.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is neither.
+    """
     value = float(text)
     if not 0 <= value < float("inf") or (value > 1 and value != int(value)):
         raise argparse.ArgumentTypeError(f"must be a share of a GPU or a whole number of them, got {text}")

@@ -19,7 +19,7 @@ from relpretrain.data.build.tasks import is_merging, task_of
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.remote import is_remote, local_copy, name_of
 from relpretrain.data.shards.row_index import ShardIndex
-from relpretrain.errors import positive
+from relpretrain.errors import natural, positive
 from relpretrain.progress import Meter
 from relpretrain.reading import parse_json
 from relpretrain.sources.common.dropped import Dropped, note
@@ -34,12 +34,16 @@ def add_parser(commands: Any) -> None:
     pack = commands.add_parser("pack", help="write existing shards anew, for instance those of img2dataset")
     pack.add_argument("shards", nargs="+", help="tar files, folders, globs, brace patterns or addresses")
     pack.add_argument("--max-samples", type=positive, help="stop after so many, in one process (default: all)")
-    pack.add_argument("--shuffle", type=int, metavar="SEED", help="mix all samples, in an order drawn with this seed")
+    pack.add_argument(
+        "--shuffle", type=natural, metavar="SEED", help="mix all samples, in an order drawn with this seed"
+    )
     pack.add_argument("--source", help="name for samples that carry none (default: their shard's)")
     resize = pack.add_argument_group("smaller images")
     resize.add_argument("--shorter-side", type=positive, metavar="PIXELS", help="never up; boxes move along")
     resize.add_argument("--longer-side", type=positive, metavar="PIXELS", help="never up; boxes move along")
-    resize.add_argument("--quality", type=positive, default=QUALITY, help="of JPEG and WebP (default: %(default)s)")
+    resize.add_argument(
+        "--quality", type=quality, default=QUALITY, metavar="1-100", help="of JPEG and WebP (default: %(default)s)"
+    )
     join = pack.add_argument_group("annotations from elsewhere")
     join.add_argument("--join", type=Path, metavar="FILE", help="JSON lines in the sample format, or a shard folder")
     add_choice(join, "--join-by", JOIN_BY, "what both name")
@@ -239,3 +243,15 @@ def _folder(path: Path, join_by: str, meter: Meter) -> Iterator[tuple[str, str |
 def _record(raw: bytes | None) -> dict[str, Any]:
     record = parse_json(raw or b"{}")
     return record if isinstance(record, dict) else {}
+
+
+def quality(text: str) -> int:
+    """The quality of a JPEG or WebP file, from 1 to 100: an argparse type.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is another.
+    """
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 100, got {value}")
+    return value

@@ -114,7 +114,7 @@ def share_parts(
     if (args.out / "index.json").exists() and not args.overwrite:
         raise ValueError(f"--out {args.out} holds shards already; choose another folder, or add --overwrite")
     parts = parts_of(args.out, is_file=False)
-    if parts.begin(task, args.words, stamps(job)):
+    if parts.begin(task, args.words, stamps(job), args.overwrite if alone else None):
         make(parts, partial(parts.wants, task))
         parts.store("reading", {"dropped": job.dropped, "examples": getattr(job.dropped, "examples", {})})
         parts.mark(task)

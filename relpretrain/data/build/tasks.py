@@ -83,40 +83,60 @@ class Parts:
         self.folder = folder
         self._lock: IO[bytes] | None = None
 
-    def begin(self, task: Task, words: Sequence[str], arguments: Mapping[str, Any]) -> bool:
+    def begin(
+        self, task: Task, words: Sequence[str], arguments: Mapping[str, Any], overwrite: bool | None = None
+    ) -> bool:
         """Take part; returns whether there is anything left to do for this task.
+
+        Where tasks of another number, or with other arguments, have finished nothing and are not at work any more, as
+        after a mistake that ended them, their plan gives way.
 
         Args:
             task: Which task this is.
             words: The command line, which `merge` repeats.
             arguments: What the parts depend on, of plain types.
+            overwrite: Of a command that is alone here, its `--overwrite`: whether what others have finished gives way,
+                too.
 
         Raises:
-            ValueError: If tasks of another number, or with other arguments, have begun here, or this one runs already.
+            ValueError: If other tasks have finished something or are at work, or this one runs already.
         """
         plan = {"total": task.total, "arguments": dict(arguments), "words": list(words), "folder": os.getcwd()}
         plan = parse_json(json.dumps(plan))
         place = self.folder / PLAN
-        if not place.exists():
+        gives_way = place.exists() and self._gives_way(plan, bool(overwrite))
+        if gives_way and overwrite:
+            shutil.rmtree(self.folder)
+        if gives_way or not place.exists():
             check_writable(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(place, json.dumps(plan, indent=1).encode())
         old = self.plan()
+        remedy = "remove it" if overwrite is None else "add --overwrite"
         if (total := old["total"]) != task.total:
             raise ValueError(
-                f"{self.folder} holds the work of {total} tasks, not of {task.total}: name --task I/{total}, or remove "
-                "it to begin anew"
+                f"{self.folder} holds the work of {total} tasks, not of {task.total}: name --task I/{total}, or "
+                f"{remedy} to begin anew"
             )
         if old["arguments"] != plan["arguments"]:
             of_both = {**old["arguments"], **plan["arguments"]}
             different = [n for n in of_both if old["arguments"].get(n) != plan["arguments"].get(n)]
             raise ValueError(
                 f"{self.folder} holds work with other arguments or files ({', '.join(different)}): repeat those to go "
-                "on, or remove it to begin anew"
+                f"on, or {remedy} to begin anew"
             )
         busy = f"another process does task {task.number}/{task.total} in {self.folder} at the moment"
         self._lock = lock(self.folder / f"task-{task.number}.lock", busy)
         return not self._marker(task).exists()
+
+    def _gives_way(self, plan: Mapping[str, Any], overwrite: bool) -> bool:
+        """Whether what is here is of another plan, of no use or to be overwritten, and nobody is at work on it."""
+        old = self.plan()
+        if all(old[name] == plan[name] for name in ("total", "arguments")):
+            return False
+        names = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        finished = [name for name in names if name != PLAN and not name.endswith(".lock")]
+        return (overwrite or not finished) and all(map(_is_free, self.folder.glob("task-*.lock")))
 
     def plan(self) -> dict[str, Any]:
         """What the first task said of all of them.
@@ -180,6 +200,15 @@ class Parts:
 
     def _marker(self, task: Task) -> Path:
         return self.folder / f"task-{task.number}-of-{task.total}.done"
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds a lock."""
+    try:
+        lock(path, "").close()
+    except ValueError:
+        return False
+    return True
 
 
 def stamp(place: str | Path) -> list[Any]:

@@ -32,6 +32,7 @@ from relpretrain.data.pipeline.stages import Pipeline, check, parse
 from relpretrain.data.pipeline.text_writer import Example, TextWriter
 from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.shards.record import image_id_of
 from relpretrain.data.shards.remote import name_of
 from relpretrain.data.shards.row_index import RawSample
 from relpretrain.data.shards.writer import IMAGE_EXTENSIONS
@@ -170,7 +171,7 @@ def _decoded(
 ) -> Sample:
     raw, shard = _raw(sample)
     record = parse(raw, shard.path.parent.name or shard.name, shard)
-    if exclusion is not None and (reason := exclusion.reason(record.image_id)):
+    if exclusion is not None and (reason := exclusion.reason(image_id_of(record.content, raw.key))):
         raise BadSample(reason)
     decoded = images.decode(raw.image, size, stream.min_scale)
     return check(record, decoded, stream.kind, exclusion, stream.reads_graph)

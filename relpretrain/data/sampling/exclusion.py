@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relpretrain.data.shards.writer import write_atomically
+from relpretrain.identity import fingerprint
 from relpretrain.pixels import to_rgb
 from relpretrain.reading import read_json
 
@@ -70,6 +71,11 @@ class Exclusion:
         if phash is not None and len(nearest := distances(phash, self._table)) and nearest.min() <= self.distance:
             return "excluded_phash"
         return None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of what is listed, wherever the list lies."""
+        return fingerprint(repr((sorted(self.image_ids), self.phashes)))
 
     @classmethod
     def load(cls, path: str | Path, distance: int = DISTANCE) -> Exclusion:

@@ -129,8 +129,9 @@ def manifests(shards: Sequence[str], workers: int = 0, named: Sequence[str] = ()
         except (OSError, ValueError) as error:
             found |= dict.fromkeys(inside, error)
             continue
+        of_path = {_path_of(name): entry for name, entry in listed.items()}
         for shard in inside:
-            entry = listed.get(_without_query(shard))
+            entry = listed.get(shard) or of_path.get(_path_of(shard))
             if entry is None:
                 missing.append(shard)
             else:
@@ -150,7 +151,7 @@ def manifests(shards: Sequence[str], workers: int = 0, named: Sequence[str] = ()
 def examine(shard: str) -> dict[str, Any]:
     """Read a shard once, and describe it as a manifest does, but with `relation_counts` by name.
 
-    A remote shard is fetched and not kept, unless it lies in the cache already.
+    A remote shard is fetched and not kept: what another command has left in the cache may be an earlier version.
 
     Raises:
         ValueError: If it is no tar.
@@ -158,7 +159,7 @@ def examine(shard: str) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="relpretrain-") as folder:
         path = place_of(shard)
-        if not path.exists() and is_remote(shard):
+        if is_remote(shard):
             path = Path(folder) / "shard.tar"
             fetch(shard, path)
         return describe(ShardIndex.scan(path, name_of(shard)), file_digest(path))
@@ -195,7 +196,11 @@ def load_manifest(place: str) -> list[ShardEntry]:
     with tempfile.TemporaryDirectory(prefix="relpretrain-") as folder:
         path = Path(folder) / NAME
         fetch(place, path)
-        return _entries(read_json(path, "a manifest of shards"), place)
+        try:
+            content = read_json(path, "a manifest of shards")
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), place)) from None
+        return _entries(content, place)
 
 
 def check_against(entry: ShardEntry, index: ShardIndex) -> None:
@@ -224,6 +229,12 @@ def folder_of(shard: str) -> str:
 def _without_query(shard: str) -> str:
     """An address without what follows its path, such as a signature."""
     return shard.split("?")[0] if is_remote(shard) and not shard.startswith("pipe:") else shard
+
+
+def _path_of(shard: str) -> str:
+    """An address without its signature; whole where the part before "?" names no shard."""
+    path = _without_query(shard)
+    return path if path.endswith(".tar") else shard
 
 
 def cached_manifest(folder: str) -> Path:

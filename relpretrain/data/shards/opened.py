@@ -108,8 +108,8 @@ class OpenShards:
         )
 
     def _bring(self, entry: ShardEntry, path: Path) -> None:
-        """Have a remote shard on this machine; what that costs is noted."""
-        if path.exists():
+        """Have a remote shard on this machine; what that costs is noted. A copy of another size is made anew."""
+        if _is_whole(entry, path):
             self.note("hits", 1)
         else:
             start = time.monotonic()
@@ -118,6 +118,18 @@ class OpenShards:
             self.note("waited_seconds", time.monotonic() - start)
             self.note("fetched_bytes", came)
         touch(path)
+
+
+def _is_whole(entry: ShardEntry, path: Path) -> bool:
+    """Whether a copy is there; one that something has cut off since it came is removed."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return False
+    if entry.bytes in (None, size):
+        return True
+    path.unlink(missing_ok=True)
+    return False
 
 
 def _checked(entry: ShardEntry, path: Path) -> ShardIndex:

@@ -41,7 +41,9 @@ def faults(
     digests = dict(for_each(_digest, known, workers, "digests compared"))
     lines = []
     for shard, index in zip(shards, indexes, strict=True):
-        lines += _faults(shard, index, entries.get(shard), digests.get(shard))
+        found = _faults(shard, index, entries.get(shard), digests.get(shard))
+        read = f" It was read from the copy {index.path}: remove that if the shard has changed since."
+        lines += [f"{line}{read}" for line in found] if is_remote(shard) else found
     return lines + absent(shards)
 
 

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from relpretrain import objectives
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.sampling.stream import Stream
+from relpretrain.data.sampling.stream import Stream, with_defaults
 from relpretrain.errors import ConfigError
 from relpretrain.inspect.common.survey import SHARDS
 from relpretrain.reading import read_text
 from relpretrain.recipe_files import find_recipe
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
+
+_OF_STREAMS = {
+    "max_relations": "relations_per_text",
+    "relations_per_image": "relations_per_image",
+    "boxes_per_image": "boxes_per_image",
+}
+"""Arguments of objectives, and the settings of their streams that follow them."""
 
 
 @dataclass
@@ -43,13 +53,16 @@ class RecipeData:
         """The training streams."""
         return self.module.streams
 
-    def encoders(self) -> dict[str, TextEncoder]:
+    def encoders(self, tokenizer: Any = None) -> dict[str, TextEncoder]:
         """The encoder of each stream's texts.
+
+        Args:
+            tokenizer: In place of the recipe's own.
 
         Raises:
             ValueError: If the tokenizer cannot be loaded, or a limit is too short.
         """
-        tokenizer = load_tokenizer(self.module.tokenizer_name)
+        tokenizer = load_tokenizer(self.module.tokenizer_name) if tokenizer is None else tokenizer
         separator, clean = self.module.separator, self.module.clean
         return {n: TextEncoder(tokenizer, s.max_tokens, separator, clean) for n, s in self.streams.items()}
 
@@ -65,7 +78,7 @@ class RecipeData:
         """
         for objective in (name for stream in streams for name in self.streams[stream].objectives):
             kind, given = _objective(self.content, objective)
-            name = given.get("vocabulary", DEFAULT_VOCABULARY if kind == "MRC" else None)
+            name = given.get("vocabulary", DEFAULT_VOCABULARY if kind in ("MRC", "RelationTagger") else None)
             if name is not None:
                 return RelationVocabulary.load(name)
         return None
@@ -118,11 +131,25 @@ def read_data(path: Path, shards: Sequence[str] = ()) -> RecipeData:
         module.validation = {}
     for streams in (module.streams, module.validation):
         for name, stream in streams.items():
-            if stream.boxed is None and {_objective(content, each)[0] for each in stream.objectives} == {"MRC"}:
-                streams[name] = replace(stream, boxed=True)
+            streams[name] = _settled(stream, content)
     trainer = content.get("trainer")
     steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
     return RecipeData(module, steps if isinstance(steps, int) and steps > 0 else None, content)
+
+
+def _settled(stream: Stream, content: dict[str, Any]) -> Stream:
+    """A stream with what it leaves to its objectives, as training fills it in, but without building them."""
+    found = with_defaults(stream, {name: _asking(content, name) for name in stream.objectives})
+    return replace(stream, boxed=found.boxed, **{name: getattr(found, name) for name in _OF_STREAMS.values()})
+
+
+def _asking(content: dict[str, Any], name: str) -> SimpleNamespace:
+    """What one of a recipe's objectives asks of its streams; nothing of one that is not ours."""
+    kind, given = _objective(content, name)
+    cls = getattr(objectives, kind, None)
+    defaults = {n: p.default for n, p in inspect.signature(cls).parameters.items()} if isinstance(cls, type) else {}
+    values = {n: value for n, value in (defaults | given).items() if n in _OF_STREAMS and isinstance(value, int)}
+    return SimpleNamespace(needs_boxes=getattr(cls, "needs_boxes", False), **values)
 
 
 def _objective(content: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:

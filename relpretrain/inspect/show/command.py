@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relpretrain.errors import counted, positive
+from relpretrain.errors import counted, natural, positive
 from relpretrain.recipe_files import check_recipe, find_recipe
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ def add_subcommands(commands: Any) -> None:
     show.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page")
     show.add_argument("--n", type=positive, default=12, help="samples, drawn at random (default: %(default)s)")
     show.add_argument("--draws", type=positive, default=3, help="how often each is drawn (default: %(default)s)")
-    show.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
+    show.add_argument("--seed", type=natural, default=0, help="of all random choices (default: %(default)s)")
     show.add_argument("--tokenizer", help="name or folder (default: the recipe's, or one beside the shards)")
+    show.add_argument(
+        "--vocabulary", metavar="NAME",
+        help="relations that MRC knows, a file or a bundled name (default: the recipe's, else all are shown)",
+    )  # fmt: skip
     show.add_argument("--image-size", type=positive, help=f"(default: the recipe's, else {_IMAGE_SIZE})")
     show.add_argument("--patch-size", type=positive, help=f"(default: the recipe's, else {_PATCH})")
     show.set_defaults(run_data=show_samples)
@@ -101,6 +105,7 @@ def _choose(
             if name in lens.stream.datasets
             for shard, index in enumerate(found)
             for row in index.eligible(lens.stream.need).tolist()
+            if lens.draws(index, row)
         ]
         decks.append([cards[i] for i in rng.permutation(len(cards))[: number * len(lenses)].tolist()])
     taken: set[tuple[str, int, int]] = set()
@@ -116,7 +121,9 @@ def _choose(
                 able = [
                     n
                     for n, lens in lenses.items()
-                    if name in lens.stream.datasets and row in index.eligible(lens.stream.need)
+                    if name in lens.stream.datasets
+                    and row in index.eligible(lens.stream.need)
+                    and lens.draws(index, row)
                 ]
                 yield name, index, row, able
 
@@ -129,26 +136,23 @@ def _lenses(
     from relpretrain.data.pipeline.tokenizer import load_tokenizer
     from relpretrain.data.sampling.stream import Stream
     from relpretrain.inspect.show.samples import Lens
+    from relpretrain.scene_graph import RelationVocabulary
 
     size = args.image_size or (recipe.module.image_size if recipe is not None else _IMAGE_SIZE)
     grid = _grid(args, recipe, size)
-    if recipe is not None and args.tokenizer is None:
-        encoders = recipe.encoders()
+    given = None if args.vocabulary is None else RelationVocabulary.load(args.vocabulary)
+    if recipe is not None:
+        encoders = recipe.encoders(None if args.tokenizer is None else load_tokenizer(args.tokenizer))
+        exclusion, fraction = recipe.exclusion(), recipe.module.mask_fraction
+        vocabularies = {name: given if given is not None else recipe.vocabulary([name]) for name in recipe.streams}
         return {
-            name: Lens(stream, encoders[name], size, grid, recipe.module.mask_fraction)
+            name: Lens(stream, encoders[name], size, grid, fraction, vocabularies[name], exclusion)
             for name, stream in recipe.streams.items()
         }
     tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer is not None else _nearby_tokenizer(indexes, notes)
-    if recipe is not None:
-        separator, clean = recipe.module.separator, recipe.module.clean
-        streams, fraction = recipe.streams, recipe.module.mask_fraction
-    else:
-        separator, clean, fraction = True, False, 0.25
-        streams = {
-            kind: Stream(kind, dict.fromkeys(indexes, ""), 1, max_tokens=_MAX_TOKENS[kind]) for kind in BATCH_TYPES
-        }
+    streams = {kind: Stream(kind, dict.fromkeys(indexes, ""), 1, max_tokens=_MAX_TOKENS[kind]) for kind in BATCH_TYPES}
     return {
-        name: Lens(stream, TextEncoder(tokenizer, stream.max_tokens, separator, clean), size, grid, fraction)
+        name: Lens(stream, TextEncoder(tokenizer, stream.max_tokens), size, grid, vocabulary=given)
         for name, stream in streams.items()
     }
 

@@ -15,7 +15,7 @@ from typing import Any
 from relpretrain.data.build.output import add_choice, add_workers
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.writer import check_writable, write_atomically
-from relpretrain.errors import counted, positive
+from relpretrain.errors import counted, natural, positive
 
 _KINDS = ("semantic", "geometric", "temporal", "single")
 _FORMATS = ("llava", "messages")
@@ -37,7 +37,7 @@ def add_subcommands(commands: Any) -> None:
         "image) (default: semantic geometric)",
     )  # fmt: skip
     dialogues.add_argument("--pairs", type=positive, default=1000, help="of each kind (default: %(default)s)")
-    dialogues.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
+    dialogues.add_argument("--seed", type=natural, default=0, help="of all random choices (default: %(default)s)")
     add_choice(dialogues, "--format", _FORMATS, "what the trainer reads")
     dialogues.add_argument("--turns", type=positive, default=4, help="questions at most (default: %(default)s)")
     dialogues.add_argument(

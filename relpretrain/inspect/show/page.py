@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from relpretrain.errors import counted
 from relpretrain.inspect.show.samples import Draw, Lens, Shown, Token
 from relpretrain.scene_graph import Box, Relation, SceneGraph
 from relpretrain.showing import short
@@ -27,6 +28,7 @@ _QUALITY = 82
 _TINY = 64  # pixels up to which an image is shown pixel for pixel
 _BADGE = 0.026  # radius over the longer side of an image
 _MOST_BADGES = 60
+_MOST_PAIRS = 12  # of a draw: a tagger's stream has more than a hundred
 
 _TITLES = {"captions": "Caption", "regions": "Regions", "graphs": "Verbalised graph (VSG)"}
 
@@ -118,16 +120,20 @@ def _draw(name: str, draw: Draw, graph: SceneGraph, lens: Lens) -> dict[str, Any
         return {"bad": draw.bad}
     size = (lens.image_size, lens.image_size)
     pairs = []
-    for masked in draw.masked:
+    for masked in sorted(draw.masked, key=lambda masked: not masked.relation)[:_MOST_PAIRS]:
         ends = zip(masked.masks, (masked.subject, masked.object), strict=True)
         pairs.append((masked, [_mask(name, size, mask, entity) for mask, entity in ends]))
     return {
         "bad": "",
         "picture": _picture(draw.image, name, size, {} if lens.stream.kind == "captions" else draw.boxes, graph),
-        "lost": ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in Counter(draw.lost).items()),
+        "lost": ", ".join(
+            f"{reason.replace('_', ' ')}{f' ({count} times)' if count > 1 else ''}"
+            for reason, count in Counter(draw.lost).items()
+        ),
         "title": _TITLES[lens.stream.kind],
         "texts": [([_token(token, about) for token in tokens], about) for tokens, about in draw.texts],
         "pairs": pairs,
+        "more": counted(more, "more pair") if (more := len(draw.masked) - len(pairs)) else "",
         "grid": lens.grid,
     }
 

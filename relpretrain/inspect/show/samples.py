@@ -15,12 +15,13 @@ from relpretrain.data.pipeline.images import decode, to_image
 from relpretrain.data.pipeline.stages import Pipeline, parse, read_graph
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.text_writer import Text, TextWriter
+from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.features import patch_mask
 from relpretrain.identity import number_of
-from relpretrain.scene_graph import Box, Relation, SceneGraph, triplet_text
+from relpretrain.scene_graph import Box, Relation, RelationVocabulary, SceneGraph, triplet_text
 from relpretrain.types import IGNORE
 
 
@@ -118,6 +119,8 @@ class Lens:
         image_size: Side of the image that the model sees, in pixels.
         grid: Rows and columns of the model's patches.
         mask_fraction: Share of the tokens masked for MLM.
+        vocabulary: Relations that triplets for MRC are drawn from; None takes all.
+        exclusion: Images that it never draws.
     """
 
     stream: Stream
@@ -125,6 +128,12 @@ class Lens:
     image_size: int
     grid: tuple[int, int]
     mask_fraction: float = 0.25
+    vocabulary: RelationVocabulary | None = None
+    exclusion: Exclusion | None = None
+
+    def draws(self, index: ShardIndex, row: int) -> bool:
+        """Whether it may draw a sample, as far as its image's id tells."""
+        return self.exclusion is None or self.exclusion.reason(index.image_ids[row]) is None
 
 
 def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], draws: int = 3, seed: int = 0) -> Shown:
@@ -157,7 +166,8 @@ def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], 
 
 
 def _draw(dataset: str, index: ShardIndex, row: int, lens: Lens, rng: np.random.Generator) -> Draw:
-    pipeline = Pipeline(lens.stream, lens.image_size, TextWriter(lens.stream, lens.encoder, lens.mask_fraction))
+    writer = TextWriter(lens.stream, lens.encoder, lens.mask_fraction, lens.vocabulary)
+    pipeline = Pipeline(lens.stream, lens.image_size, writer, lens.exclusion)
     try:
         raw = index.read(row)
         decoded = decode(raw.image, lens.image_size, lens.stream.min_scale)

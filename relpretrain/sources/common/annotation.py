@@ -23,6 +23,8 @@ from relpretrain.sources.common.values import as_number
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 """Image formats that shards may hold, as Pillow names them, and the ending that each gets."""
 
+_ORIENTATION = 0x0112  # number of the EXIF tag
+
 
 @dataclass
 class RawEntity:
@@ -52,6 +54,7 @@ class Annotation:
         size: Width and height of the image that was annotated, where the source tells.
         fractions: Whether boxes are fractions of width and height instead of pixels.
         other_ids: Other names of the same photo, by which a list may exclude it.
+        confidences: How sure the source is of a relation, in [0, 1], by its number; of others it is certain.
     """
 
     image: Path | bytes
@@ -62,6 +65,7 @@ class Annotation:
     size: tuple[Any, Any] | None = None
     fractions: bool = False
     other_ids: tuple[str, ...] = ()
+    confidences: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,12 @@ class Rules:
 
 
 class ImageFile(NamedTuple):
-    """What the head of an image file says."""
+    """What the head of an image file says: its size as stored, its ending, and whether viewers turn it (EXIF)."""
 
     width: int
     height: int
     extension: str
+    turned: bool = False
 
 
 class Checked(NamedTuple):
@@ -122,7 +127,8 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
     """Make a record of an annotation: look at the image, fit boxes, normalise names.
 
     Labels, attributes and relations get lower case and single blanks before aliases apply. Boxes may reach over the
-    image by a pixel and are clipped.
+    image by a pixel and are clipped. They count in the pixels that are stored: of an image that viewers turn, whose
+    annotated size is not told, this is uncertain, and counted as "image_turned_by_exif".
 
     Args:
         annotation: What a source yielded.
@@ -153,6 +159,8 @@ def check(annotation: Annotation, source: str, rules: Rules, dropped: Counter[st
         return None
     record = make_record(annotation.image_id, source, file, captions=captions, **graph.to_json())
     dropped["replaced_character"] += broken_texts(record)
+    placed = any(entity.box is not None for entity in graph.entities)
+    dropped["image_turned_by_exif"] += file.turned and annotation.size is None and placed
     return Checked(file.extension, record)
 
 
@@ -171,12 +179,13 @@ def _graph(annotation: Annotation, file: ImageFile, rules: Rules, dropped: Count
         entities.append(entity)
 
     relations: list[Relation] = []
-    for subject, name, object_ in annotation.relations:
+    for number, (subject, name, object_) in enumerate(annotation.relations):
         if not (subject in numbers and object_ in numbers):
             dropped["relation_without_entity"] += 1
             continue
+        name, sure = _name(name, rules.relation_aliases), annotation.confidences.get(number, 1.0)
         try:
-            relations.append(Relation(numbers[subject], _name(name, rules.relation_aliases), numbers[object_]))
+            relations.append(Relation(numbers[subject], name, numbers[object_], confidence=sure))
         except GraphError as error:
             dropped[error.reason] += 1
     return SceneGraph(tuple(entities), tuple(_chosen(entities, relations, rules, dropped)))
@@ -246,6 +255,7 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
             with open_image(image) as opened:
                 extension = EXTENSIONS.get(opened.format or "")
                 width, height = opened.size
+                turned = _is_turned(opened)
     except FileNotFoundError:
         dropped["missing_image"] += 1
         return None
@@ -258,7 +268,15 @@ def probe_image(image: Path | IO[bytes], dropped: Counter[str]) -> ImageFile | N
     if extension is None:
         dropped["unsupported_image"] += 1
         return None
-    return ImageFile(width, height, extension)
+    return ImageFile(width, height, extension, turned)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF data of an opened image asks viewers to turn or mirror it."""
+    try:
+        return "exif" in image.info and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except BROKEN:
+        return False
 
 
 def make_record(image_id: str | None, source: str, image: ImageFile, **parts: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
 from relpretrain.training.command.resuming import (
     METRICS,
+    OF_ONE_CALL,
     SETTINGS,
     checkpoint_file,
     differences,
@@ -174,9 +175,9 @@ class RelationCLI(LightningCLI):
         if settings is None:
             return
         command = self.config["subcommand"]
-        now = yaml.safe_load(self._parser(command).dump(self.config[command], skip_none=False))
+        given = yaml.safe_load(self._parser(command).dump(self.config[command], skip_none=False))
+        now = {key: value for key, value in given.items() if key not in OF_ONE_CALL}
         before = {key: value for key, value in read_recipe(settings).items() if key in now}
-        before["ckpt_path"] = now["ckpt_path"]
         rank_zero_info(f"From {checkpoint}, step {self.resumed_step}, with the settings of {settings}")
         for line in differences(before, now):
             rank_zero_info(f"  {line}")

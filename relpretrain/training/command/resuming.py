@@ -11,6 +11,9 @@ from typing import Any
 from relpretrain.errors import ConfigError
 
 SETTINGS, METRICS = "config.yaml", "metrics.csv"
+OF_ONE_CALL = ("ckpt_path", "verbose", "return_predictions")
+"""What a command is told for once: no setting of a run, and so no change of one."""
+
 _NAMES = ("best", "last", "auto", "hpc", "registry", "null")
 _OPTION = "--ckpt_path"
 

@@ -405,3 +405,13 @@ def test_a_file_of_nothing_is_named(tmp_path, capsys):
     files = ["--images", str(tmp_path / "images"), "--graphs", str(tmp_path / "none.jsonl")]
     assert main(["data", "convert", "own", *files, "--out", str(tmp_path / "out")]) == 2
     assert f"so nothing is written: there is none in {tmp_path / 'none.jsonl'}\n" in capsys.readouterr().err
+
+
+def test_two_folders_of_images_are_told_what_to_do(tmp_path, capsys):
+    folders = [tmp_path / name for name in ("train", "val")]
+    files = ("--captions", tmp_path / "captions.json", "--out", tmp_path / "out")
+    for words in (("--images", *folders, *files), (*files, f"--images={folders[0]}", folders[1])):
+        assert convert("coco", *words) == 2
+        error = capsys.readouterr().err
+        assert f"unrecognized arguments: {folders[1]}: --images takes 1 value, so for several run the" in error
+        assert error.count("\n") == 1

@@ -176,7 +176,7 @@ def test_mistakes_are_one_line(shards, tmp_path, capsys):
     assert label(shards, "--out", tmp_path / "out", "--task", "1/2", "--min-tie", "0.9") == 2
     assert "other arguments or files (options)" in capsys.readouterr().err
     assert label(shards, "--out", tmp_path / "other", "--min-tie", "2") == 2
-    assert "argument --min-tie: must be a probability between 0 and 1, got 2" in capsys.readouterr().err
+    assert "argument --min-tie: must be a number between 0 and 1, got 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

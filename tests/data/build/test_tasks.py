@@ -17,6 +17,7 @@ from relpretrain.data.build.tasks import Parts, Task, add_task, task_of
 from relpretrain.data.shards import manifest
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.row_index import ShardIndex
+from relpretrain.identity import file_digest
 from tests.data.build.test_convert import in_a_child, kill_at
 from tests.data.shards.test_remote import Server
 from tests.data.shards.test_row_index import write_tar
@@ -91,6 +92,26 @@ def test_others_work_is_neither_mixed_nor_lost(tmp_path):
     assert not parts.begin(Task(0, 2), ["index"], {"a": 1})
     with pytest.raises(ValueError, match=r"1 of 2 tasks have not finished: run --task 1/2 again"):
         list(parts.stored())
+
+
+def test_work_of_which_nothing_is_finished_gives_way(tmp_path):
+    """A command that was mistaken ends before its first part; the one that is right need not be told to clean up."""
+    parts = Parts(tmp_path / "out/.tasks")
+    assert parts.begin(Task(0, 2), ["join"], {"on": "url"})
+    parts._lock.close()  # ended
+    parts = Parts(parts.folder)
+    assert parts.begin(Task(0, 3), ["join"], {"on": "key"})
+    assert (parts.plan()["total"], parts.plan()["arguments"]) == (3, {"on": "key"})
+    parts.store(0, {})
+    with pytest.raises(ValueError, match=r"other arguments or files \(on\): .*, or remove it to begin anew"):
+        Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"})
+    with pytest.raises(ValueError, match=r"other arguments or files \(on\): .*, or add --overwrite to begin anew"):
+        Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"}, overwrite=False)
+    with pytest.raises(ValueError, match=r"other arguments or files \(on\)"):  # at work
+        Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"}, overwrite=True)
+    parts._lock.close()
+    assert Parts(parts.folder).begin(Task(0, 3), ["join"], {"on": "url"}, overwrite=True)
+    assert not parts.place(0).exists()
 
 
 @pytest.fixture
@@ -180,14 +201,59 @@ def test_index_of_remote_shards(shards, tmp_path, monkeypatch):
     try:
         pattern = server.address + "/s-{000000..000005}.tar"
         assert data("index", pattern, "--workers", 1) == 0
-        assert len(server.asked) == 8
+        assert len(server.shards_asked) == 8
+        assert server.asked[8:] == ["/index.json"]  # is there another manifest, which would count more?
         found = manifest.manifests(resolve_shards(pattern))
         assert [entry.samples for entry in found.values()] == [4, 4, 4, 4, 4, 2]
-        assert server.asked[8:] == ["/index.json"]
+        assert server.asked[9:] == ["/index.json"]
         assert not list((tmp_path / "cache").rglob("*.tar"))
     finally:
         server.http.shutdown()
         server.http.server_close()
+
+
+def test_indexing_some_shards_keeps_what_is_known_of_the_others(shards):
+    assert data("index", shards, "--workers", 1) == 0
+    whole = (shards / "index.json").read_bytes()
+    (shards / "index.json").unlink()
+    assert data("index", f"{shards}/s-00000[0-2].tar", "--workers", 1) == 0
+    assert data("index", f"{shards}/s-00000[3-5].tar", f"{shards}/z.tar", "--workers", 1) == 0
+    assert (shards / "index.json").read_bytes() == whole
+    (shards / "s-000000.tar").unlink()
+    assert data("index", f"{shards}/z.tar", "--workers", 1) == 0
+    names = [shard["name"] for shard in json.loads((shards / "index.json").read_text())["shards"]]
+    assert names == [*(f"s-{i:06d}.tar" for i in range(1, 6)), "z.tar"]
+    assert data("index", f"{shards}/z.tar", "--out", shards / "own.json", "--workers", 1) == 0
+    assert data("index", f"{shards}/s-000001.tar", "--out", shards / "own.json", "--workers", 1) == 0
+    assert [e.shard for e in manifest.load_manifest(str(shards / "own.json"))] == [f"{shards}/s-000001.tar"]
+
+
+def test_index_reads_a_remote_shard_as_it_is_now(shards, capsys):
+    """Not as an earlier command has copied it: the remedy for a shard that changed would never help."""
+    server = Server(shards)
+    try:
+        address = f"{server.address}/s-000000.tar"
+        ShardIndex.of(address)  # such as the doctor's
+        os.replace(shards / "s-000005.tar", shards / "s-000000.tar")
+        assert data("index", address, "--workers", 1) == 0
+        (entry,) = manifest.manifests([address]).values()
+        assert (entry.samples, entry.sha256) == (2, file_digest(shards / "s-000000.tar"))
+        assert "counts more" not in capsys.readouterr().out
+    finally:
+        server.close()
+
+
+def test_a_manifest_that_another_one_overrules_says_so(shards, capsys):
+    assert data("index", shards, "--workers", 1) == 0
+    os.replace(shards / "s-000005.tar", shards / "s-000000.tar")
+    server = Server(shards)
+    try:
+        capsys.readouterr()
+        assert data("index", f"{server.address}/s-{{000000..000001}}.tar", "--workers", 1) == 0
+        told = capsys.readouterr().out
+        assert f"{server.address}/index.json counts more, and says something else of 1 shard: put this" in told
+    finally:
+        server.close()
 
 
 def test_the_job_array_of_the_recipes(shards, tmp_path, monkeypatch):

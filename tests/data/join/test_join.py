@@ -76,6 +76,29 @@ def test_dreamlip_by_address(shards, dreamlip, tmp_path, capsys):
     ]
 
 
+def test_a_mistake_is_set_right_by_the_right_command(shards, dreamlip, tmp_path, capsys):
+    words = (shards, "--annotations", dreamlip, "--format", "dreamlip", "--out", tmp_path / "out")
+    assert join(*words, "--on", "key") == 2
+    assert "--on says what both share" in capsys.readouterr().err
+    assert join(*words, "--on", "url") == 0
+
+
+def test_overwrite_begins_unfinished_work_of_other_arguments_anew(shards, dreamlip, tmp_path, capsys):
+    words = (shards, "--annotations", dreamlip, "--format", "dreamlip", "--workers", 1, "--out", tmp_path / "out")
+
+    def run():
+        kill_at(writing.ShardFile, "finish", 3, after=True)
+        join(*words)
+
+    assert in_a_child(run) < 0
+    assert join(*words, "--sentences") == 2
+    assert "other arguments or files (options): repeat those to go on, or add --overwrite" in capsys.readouterr().err
+    assert join(*words, "--sentences", "--overwrite") == 0
+    again = (*words[:-1], tmp_path / "whole")
+    assert join(*again, "--sentences") == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_chosen_columns_cut_into_sentences(shards, dreamlip, tmp_path):
     words = (shards, "--annotations", dreamlip, "--format", "dreamlip", "--unmatched", "drop", "--sentences")
     more = ("--captions", "longIB_captions", "shortIB_captions", "--join-captions", "replace")

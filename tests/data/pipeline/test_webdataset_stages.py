@@ -12,6 +12,8 @@ import webdataset as wds
 
 from relpretrain.data import RelationDataModule, Stream, augment, collate, decode, verbalise
 from relpretrain.data.pipeline.images import CLIP_NORMALISATION
+from relpretrain.data.sampling.exclusion import Exclusion
+from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.types import CaptionBatch, GraphBatch, RegionBatch
 from tests.data.small import picture, record, tokenizer, write_shards
@@ -60,6 +62,20 @@ def test_stages_make_typed_batches(world, kind, batch_type):
     assert batches[0].images.shape == (4, 3, SIZE, SIZE)
     assert batches[0].normalisation == CLIP_NORMALISATION
     assert (batches[0].pairs.text.labels >= 0).any()
+
+
+def test_a_list_of_images_goes_by_the_ids_that_training_and_audit_use(tmp_path):
+    """The record's `image_id`, else img2dataset's `key`, else the sample's own."""
+    abouts = [{"image_id": "a"}, {"key": "b"}, {}, {"image_id": "c"}]
+    parts = {"png": picture, "json": lambda i: json.dumps(abouts[i]).encode(), "txt": lambda i: b"a cat"}
+    path = write_tar(tmp_path / "x.tar", 4, **parts)
+    index = ShardIndex.of(path)
+    assert index.image_ids == ["a", "b", "000000002", "c"]
+    words = tokenizer(tmp_path)
+    for listed, left in ((index.image_ids[:3], [3]), (["c"], [0, 1, 2])):
+        batches = list(pipeline([path], words, "captions", exclusion=Exclusion(frozenset(listed))))
+        keys = [key.rpartition("/")[2] for batch in batches for key in batch.keys]
+        assert keys == [f"{i:09d}" for i in left]
 
 
 def test_seeds_are_torchs(world):

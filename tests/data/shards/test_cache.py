@@ -190,6 +190,17 @@ def test_a_copy_that_vanishes_is_fetched_again(served, monkeypatch):
     assert len(server.shards_asked) == 2
 
 
+def test_a_copy_that_was_cut_off_since_it_came_is_made_anew(served):
+    """Else every run would stop at it, and nothing would tell which file to remove."""
+    server, entries = served
+    cache = Cache()
+    cache.fetch(entries[0])
+    os.truncate(cache.path(entries[0]), 600)
+    assert OpenShards(cache).get(entries[0], set).index.keys == ["k000", "k001", "k002", "k003"]
+    assert cache.path(entries[0]).stat().st_size == entries[0].bytes
+    assert server.shards_asked == ["/s-000000.tar"] * 2
+
+
 def test_open_shards_are_those_of_the_time(served):
     _, entries = served
     noted = []

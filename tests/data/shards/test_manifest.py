@@ -146,6 +146,13 @@ def test_a_damaged_manifest_is_named(tmp_path, content):
     assert f"{tmp_path}/a/index.json" in str(error)
 
 
+def test_a_page_in_the_place_of_a_remote_manifest_is_named_by_its_address(monkeypatch):
+    monkeypatch.setattr(module, "fetch", lambda address, path: path.write_text("<html>log in</html>"))
+    (error,) = manifests(["https://host/web/a.tar"]).values()
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("https://host/web/index.json should hold a manifest of shards but is no JSON")
+
+
 @pytest.fixture
 def store(tmp_path):
     write_shards(tmp_path / "a", 12, 4)
@@ -166,6 +173,23 @@ def test_a_signature_does_not_hide_a_shard_from_its_manifest(monkeypatch, unread
     monkeypatch.setattr(module, "fetch", lambda address, path: path.write_text(json.dumps(content)))
     shard = "https://host/web/a.tar?signature=x/y"
     assert manifests([shard])[shard].shard == shard
+
+
+def test_an_index_of_signed_addresses_serves_those_of_the_next_signature(monkeypatch, unread):
+    """An address that tells its shard after the "?" is another shard."""
+    signed, odd = "https://host/web/a.tar?signature=1", "https://host/web/get?file=a.tar"
+    about = {"samples": 3, "eligible": dict.fromkeys(module.NEEDS, 3), "relation_counts": {}}
+    about |= dict.fromkeys(module.PARTS, 3)
+    write_manifest(module.cached_manifest("https://host/web"), [about | {"name": name} for name in (signed, odd)])
+
+    def absent(address, path):
+        raise OSError("nothing there") from FileNotFoundError()
+
+    monkeypatch.setattr(module, "fetch", absent)
+    asked = [signed, "https://host/web/a.tar?signature=2", odd, "https://host/web/get?file=b.tar"]
+    found = manifests(asked)
+    assert [isinstance(entry, ShardEntry) for entry in found.values()] == [True, True, True, False]
+    assert [found[shard].shard for shard in asked[:3]] == asked[:3]
 
 
 def test_remote_shards_without_manifest_are_read_once_with_a_notice(store, tmp_path, caplog, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import os
 from itertools import islice
 
+import fsspec
 import pytest
 
 from relpretrain.cli import main
@@ -58,6 +59,19 @@ def test_the_doctor_fails_and_names_the_shard(folder, damage, listed, said, caps
     out = capsys.readouterr().out
     assert said in out
     assert out.count("PROBLEM") == 1 + (damage is half and listed)  # its counts are not the manifest's, either
+
+
+def test_a_copy_of_a_remote_shard_is_named(folder, capsys):
+    """It stays in the cache: the shard may have been put right since."""
+    whole = (folder / "s-000001.tar").read_bytes()
+    half(folder / "s-000001.tar")
+    (folder / "index.json").unlink()
+    with fsspec.filesystem("memory").open("/bucket/a.tar", "wb") as file:
+        file.write((folder / "s-000001.tar").read_bytes() + bytes(-(len(whole) // 2) % 512) + bytes(1024))
+    assert doctor("memory://bucket/a.tar") == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "PROBLEM" in line]
+    copy = next((folder.parent / "cache/shards").glob("*.tar"))
+    assert line.endswith(f"It was read from the copy {copy}: remove that if the shard has changed since.")
 
 
 def test_counts_are_compared(folder, capsys):
