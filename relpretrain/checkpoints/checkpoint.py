@@ -334,6 +334,25 @@ def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | Non
     )
 
 
+def check_groups(path: Path, saved: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
+    """Compare the groups of a stored optimizer with those of this run.
+
+    Args:
+        path: The checkpoint, for the message.
+        saved: Its groups.
+        own: Those of the optimizer that is to take it.
+
+    Raises:
+        CheckpointError: If their sizes differ.
+    """
+    theirs, ours = ([len(group["params"]) for group in groups] for groups in (saved, own))
+    if theirs != ours:
+        raise CheckpointError(
+            f"{path} is of an optimizer with groups of {theirs} parameters, this one has groups of {ours}: go on with "
+            "the settings of its run (optimizer.groups, optimizer.new_lr and freeze_backbone make the groups)"
+        )
+
+
 def build(state: Mapping[str, Any], base: type[Any]) -> Any:
     """Build the object that `record` described, without weights from elsewhere.
 

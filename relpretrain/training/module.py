@@ -254,6 +254,15 @@ class RelationModule(pl.LightningModule):
         adamw, schedule = optim.build(self, self.optimizer, total, fused)
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """Let this run's learning rate, decay and so on count, where a checkpoint has brought those of another."""
+        if type(self).configure_optimizers is not RelationModule.configure_optimizers:
+            return
+        adamw, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(adamw, torch.optim.AdamW)
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        optim.take_settings(adamw, schedule, self, self.optimizer)
+
     def configure_callbacks(self) -> list[Any]:
         """What logs the losses."""
         return [LossLog()]

@@ -150,6 +150,28 @@ def parameter_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str, 
     ]
 
 
+def take_settings(
+    adamw: torch.optim.AdamW, schedule: torch.optim.lr_scheduler.LambdaLR, module: nn.Module, optimizer: Optimizer
+) -> None:
+    """Give an optimizer and its schedule this run's numbers: a checkpoint brings those of the run that wrote it.
+
+    Moments and the number of steps stay. Where the numbers are the same, nothing changes, to the bit.
+
+    Args:
+        adamw: The optimizer, of `build`.
+        schedule: Its schedule, likewise.
+        module: Whose parameters they train.
+        optimizer: The numbers.
+    """
+    own = parameter_groups(module, optimizer)
+    schedule.base_lrs = [group["lr"] for group in own]
+    for group, numbers, factor in zip(adamw.param_groups, own, schedule.lr_lambdas, strict=True):
+        group.update({name: adamw.defaults[name] for name in ("betas", "eps", "fused")})
+        group.update(weight_decay=numbers["weight_decay"], initial_lr=numbers["lr"])
+        group["lr"] = numbers["lr"] * factor(schedule.last_epoch)
+    schedule._last_lr = [group["lr"] for group in adamw.param_groups]
+
+
 def build(
     module: nn.Module, optimizer: Optimizer, total_steps: int, fused: bool = False
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:

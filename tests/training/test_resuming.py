@@ -4,6 +4,7 @@ import sys
 import types
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
@@ -12,6 +13,7 @@ from relpretrain.backbones import vision
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
 from relpretrain.training.command.resuming import differences, settings_of
+from relpretrain.training.optim import Optimizer, learning_rate
 from tests.small_fit import small_fit
 
 
@@ -90,6 +92,90 @@ def test_a_checkpoint_without_settings_needs_a_recipe(tmp_path, monkeypatch, cap
     assert settings_of(Path("x.ckpt")) is None
     assert main(["fit", "--ckpt_path", "x.ckpt"]) == 2
     assert "x.ckpt has no config.yaml of its run beside it: give its recipe, -c RECIPE" in capsys.readouterr().err
+
+
+def errors(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    return [line.removeprefix("relpretrain: error: ") for line in lines if line.startswith("relpretrain: error: ")]
+
+
+def test_other_numbers_of_the_optimizer_count_from_the_checkpoint_on(fit):
+    plain = ["--model.optimizer.decay=constant", "--model.optimizer.warmup_steps=0"]
+    assert fit(*plain) == 0
+    other = {"lr": 1e-5, "weight_decay": 0.5, "eps": 1e-6}
+    given = [f"--model.optimizer.{name}={value}" for name, value in other.items()]
+    last = "run/checkpoints/last.ckpt"
+    given += ["--model.optimizer.betas=[0.5,0.6]", "--trainer.max_steps=6"]
+    assert main(["fit", f"--ckpt_path={last}", *given]) == 0
+    state = torch.load(last, weights_only=True)
+    (optimizer,), (schedule,) = state["optimizer_states"], state["lr_schedulers"]
+    decayed, free = optimizer["param_groups"]
+    assert {name: decayed[name] for name in other} == other
+    assert (free["lr"], free["weight_decay"]) == (1e-5, 0.0)
+    assert tuple(decayed["betas"]) == (0.5, 0.6)
+    assert schedule["base_lrs"] == [1e-5, 1e-5]
+    assert int(optimizer["state"][0]["step"]) == 6  # moments are those of the whole run
+    with open("run/metrics.csv", newline="") as file:
+        assert [float(row["lr"]) for row in csv.DictReader(file) if row["lr"]] == [1e-4] * 4 + [1e-5] * 2
+
+
+def test_a_longer_run_takes_its_first_step_with_its_own_learning_rate(fit):
+    """The schedule of the shorter one had come to zero."""
+    RATES.clear()
+    assert fit("--model.optimizer.warmup_steps=0", "--trainer.callbacks+=tests.training.test_resuming.Rates") == 0
+    assert RATES[:] == pytest.approx([learning_rate(n, Optimizer(warmup_steps=0), 4) for n in range(4)])
+    assert main(["fit", "--ckpt_path=run/checkpoints/last.ckpt", "--trainer.max_steps=8"]) == 0
+    assert RATES[4:] == pytest.approx([learning_rate(n, Optimizer(warmup_steps=0), 8) for n in range(4, 8)])
+
+
+RATES = []
+
+
+class Rates(pl.Callback):
+    """Notes the learning rate that each step is taken with."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        RATES.append(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--model.backbone.init_args.text_ffn=32", "of another shape: "),
+        ("--model.objectives.mrc.init_args.hidden=8", "instead of (8,)"),
+        ("--model.optimizer.new_lr=2.0", "is of an optimizer with groups of"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_told_in_one_line(fit, capsys, given, message):
+    assert fit() == 0
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    assert main(["fit", "--ckpt_path=run/checkpoints/last.ckpt", "--trainer.max_steps=6", given]) == 2
+    (line,) = errors(capsys)
+    assert message in line
+    assert "settings of its run" in line
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+
+
+def test_weights_alone_are_a_beginning_and_no_run_to_go_on_with(fit, capsys):
+    assert fit() == 0
+    assert main(["weights", "export", "run/checkpoints/last.ckpt", "folder"]) == 0
+    content = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    del content["optimizer_states"]
+    torch.save(content, "weights.ckpt")
+    capsys.readouterr()
+    for path in ("folder", "weights.ckpt"):
+        assert fit("--run=other", f"--ckpt_path={path}") == 2
+        (line,) = errors(capsys)
+        assert line.startswith(f"{path} holds weights alone")
+        assert line.endswith(f"give it as --model.weights={path} instead")
+    assert fit("--run=other", "--model.weights=folder") == 0
+
+
+@pytest.mark.parametrize("name", ["best", "hpc"])
+def test_names_that_mean_nothing_before_a_run_are_told(fit, capsys, name):
+    assert fit(f"--ckpt_path={name}") == 2
+    (line,) = errors(capsys)
+    assert line.startswith(f"--ckpt_path={name}: no run is under way")
 
 
 LOGGER = """

@@ -25,6 +25,7 @@ from relpretrain.showing.help import ExampleFormatter, example
 from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
+from relpretrain.training.command.resumed import check_resumed
 from relpretrain.training.command.resuming import (
     METRICS,
     OF_ONE_CALL,
@@ -166,8 +167,8 @@ class RelationCLI(LightningCLI):
         self.checkpoint = checkpoint_file(path)
         self.resumed, self.resumed_step = None, 0
         if self.checkpoint is not None:
-            content = checkpoints.read(self.checkpoint)
-            self.resumed, self.resumed_step = content[checkpoints.KEY], int(content.get("global_step", 0))
+            self.resumed = checkpoints.read(self.checkpoint)
+            self.resumed_step = int(self.resumed.get("global_step", 0))
             self._say_differences(self.checkpoint)
 
     def _say_differences(self, checkpoint: Path) -> None:
@@ -193,14 +194,16 @@ class RelationCLI(LightningCLI):
             self.config = _without_weights(self.config)
         super().instantiate_classes()
 
-    def after_instantiate_classes(self) -> None:
-        """Compare the checkpoint's relation vocabulary with the model's."""
-        if self.resumed is not None:
-            checkpoints.check_vocabulary(self.resumed, self.model.relation_vocabulary)
-
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Keep the run in its folder, choose the precision where the recipe leaves it open, show the progress."""
+        """Keep the run in its folder, choose the precision where the recipe leaves it open, show the progress.
+
+        Raises:
+            CheckpointError: If the checkpoint to go on from does not fit the model.
+        """
         self.config = self._as_given
+        if self.resumed is not None and self.checkpoint is not None:
+            check_resumed(self.resumed, self.checkpoint, self.model, fits=self.subcommand == "fit")
+            self.resumed = None  # its tensors: the trainer reads them itself
         given = self._get(self.config_init, "trainer")
         folder = Path(self._get(self.config_init, "run"))
         fits = self.subcommand == "fit"
@@ -306,6 +309,11 @@ def _going_on(command: str, arguments: list[str]) -> tuple[list[str], Path | Non
         return arguments, None
     settings = _merged(arguments)
     folder, wanted = Path(str(settings.get("run") or DEFAULT_RUN)), settings.get("ckpt_path")
+    if wanted in ("best", "hpc"):
+        raise ConfigError(
+            f"--ckpt_path={wanted}: no run is under way that could say which this is; name a file of "
+            f"{folder / CHECKPOINTS}, or take auto (the newest whole checkpoint) or last"
+        )
     if wanted in ("auto", "last"):
         found = newest(folder) if wanted == "auto" else last(folder)
         if found is None and command != "fit":

@@ -13,8 +13,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
-from relpretrain.checkpoints.sharded import are_shards
 from relpretrain.errors import CheckpointError, ConfigError, counted
+from relpretrain.training.command.resumed import goes_on
 from relpretrain.training.survival.checkpoint_io import SAVED
 from relpretrain.writing import remove_unfinished
 
@@ -45,7 +45,7 @@ def newest(folder: Path) -> Path | None:
         except CheckpointError as error:
             broken.append(str(error))
             continue
-        if content.get("optimizer_states") or are_shards(path):  # else it holds weights alone
+        if goes_on(content, path):
             times[path] = (content.get(SAVED, path.stat().st_mtime), path.name == LAST)
     found = max(times, key=times.__getitem__, default=None)
     for line in broken:

@@ -22,7 +22,6 @@ from torch.distributed.checkpoint.state_dict import (
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.checkpoints.sharded import are_shards, fill, read_rest
-from relpretrain.errors import CheckpointError
 from relpretrain.training.survival.checkpoint_io import SAVED
 from relpretrain.writing import folder_aside, replace_folder
 
@@ -97,13 +96,8 @@ def _named(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn
     """An optimizer's state with the names of parameters for their numbers, by their places in its groups."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
+    checkpoints.check_groups(path, saved["param_groups"], optimizer.param_groups)
     numbers = [group["params"] for group in saved["param_groups"]]
-    theirs, ours = list(map(len, numbers)), list(map(len, groups))
-    if theirs != ours:
-        raise CheckpointError(
-            f"{path} is of an optimizer with groups of {theirs} parameters, this one has groups of {ours}: go on with "
-            "the settings of its run"
-        )
     name_of = dict(zip(chain(*numbers), chain(*groups), strict=True))
     return {
         "state": {name_of[number]: state for number, state in saved["state"].items()},
