@@ -178,6 +178,13 @@ def test_names_that_mean_nothing_before_a_run_are_told(fit, capsys, name):
     assert line.startswith(f"--ckpt_path={name}: no run is under way")
 
 
+def test_a_pass_for_trial_leaves_a_run_alone(fit):
+    assert fit() == 0
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    assert fit("--trainer.fast_dev_run=1") == 0
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+
+
 LOGGER = """
 from lightning.pytorch.loggers import Logger
 class Other(Logger):

@@ -207,7 +207,8 @@ class RelationCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         folder = Path(self._get(self.config_init, "run"))
         fits = self.subcommand == "fit"
-        lasting = fits and not given.get("fast_dev_run")
+        passing = bool(given.get("fast_dev_run"))
+        lasting = fits and not passing
         if lasting and is_first_process():
             held = RunFolder(folder, bool(self._get(self.config_init, "overwrite")))
         if not fits:
@@ -216,7 +217,9 @@ class RelationCLI(LightningCLI):
             kwargs["precision"] = precision(given.get("accelerator", "auto"))
         else:
             check_precision(given["precision"])  # Lightning's own check asks for packages first
-        kwargs["logger"] = loggers(given.get("logger"), folder if fits else folder / self.subcommand, self._earlier())
+        home = folder if fits else folder / self.subcommand
+        # A pass for trial logs nothing, and must leave alone what a run has logged.
+        kwargs["logger"] = not passing and loggers(given.get("logger"), home, self._earlier())
         if fits and not given.get("overfit_batches"):
             steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
             if steps is not None and not 0 <= given["max_steps"] <= steps:
@@ -225,6 +228,8 @@ class RelationCLI(LightningCLI):
             kwargs["default_root_dir"] = folder
         callbacks = given.get("callbacks") or []
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+        if passing:  # Lightning would save `last.ckpt` at the end even so, in the place of the run's
+            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / CHECKPOINTS)
