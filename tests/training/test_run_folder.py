@@ -175,6 +175,15 @@ def test_nothing_in_a_checkpoint_is_run_whatever_lightning_asks(tmp_path, monkey
     assert not Path("boom").exists()
 
 
+def test_overrides_count_wherever_they_stand(tmp_path, monkeypatch):
+    """The parser lets a recipe undo what stands before it: a run would begin in a folder that nobody has asked for."""
+    monkeypatch.chdir(tmp_path)
+    write_home(tmp_path)
+    assert main(["fit", "--run=mine", *SHORT, "-c", "recipe.yaml", "--trainer.max_steps=2"]) == 0
+    assert not Path("run").exists()
+    assert step(Path("mine/checkpoints/last.ckpt")) == 2
+
+
 def test_metrics_are_on_the_disk_when_they_are_logged(fit, tmp_path):
     """Read by a callback while the run goes on."""
     path = tmp_path / "run/metrics.csv"

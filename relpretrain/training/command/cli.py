@@ -58,6 +58,7 @@ EXAMPLES = {
 }
 """What the help of a command ends with."""
 
+_RECIPE = ("-c", "--config")
 DEFAULT_RUN = "runs/default"
 TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,  # the batch schedule already knows rank and world size
@@ -73,7 +74,7 @@ def run(arguments: list[str]) -> RelationCLI:
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
     command, *rest = _with_recipes(arguments)
-    rest, new = _going_on(command, rest)
+    rest, new = _going_on(command, _recipes_first(rest))
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
     arguments = [command, *with_settings(rest, recipe_paths(rest))]
@@ -360,14 +361,26 @@ def _check_recipes(arguments: list[str]) -> None:
         raise ConfigError(found)
 
 
+def _recipes_first(arguments: list[str]) -> list[str]:
+    """The arguments, recipes before all else: for the parser, one undoes the overrides that stand before it."""
+    recipes: list[str] = []
+    others: list[str] = []
+    before = ""
+    for argument in arguments:
+        names_one = before in _RECIPE or argument.partition("=")[0] in _RECIPE
+        (recipes if names_one else others).append(argument)
+        before = argument
+    return [*recipes, *others]
+
+
 def _with_recipes(arguments: list[str]) -> list[str]:
     """The arguments, with the package's recipes in place of their names."""
     found, before = [], ""
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        if before in ("-c", "--config"):
+        if before in _RECIPE:
             found.append(str(find_recipe(argument)))
         else:
-            found.append(f"{option}={find_recipe(value)}" if equals and option in ("-c", "--config") else argument)
+            found.append(f"{option}={find_recipe(value)}" if equals and option in _RECIPE else argument)
         before = argument
     return found
