@@ -184,6 +184,16 @@ def test_overrides_count_wherever_they_stand(tmp_path, monkeypatch):
     assert step(Path("mine/checkpoints/last.ckpt")) == 2
 
 
+def test_checkpoints_of_lightnings_own_making_are_in_the_runs_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_home(tmp_path)
+    few = ["--trainer.max_steps=3", "--trainer.val_check_interval=2", "--data.num_workers=0"]
+    assert main(["fit", "-c", "recipe.yaml", *few, "--trainer.callbacks=null"]) == 0
+    found = list(Path().rglob("*.ckpt"))
+    assert {path.parent for path in found} == {LAST.parent}
+    assert sorted(map(step, found)) == [2, 3]
+
+
 def test_metrics_are_on_the_disk_when_they_are_logged(fit, tmp_path):
     """Read by a callback while the run goes on."""
     path = tmp_path / "run/metrics.csv"

@@ -71,8 +71,8 @@ class MetricsLog(Logger):
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.path.parent.name
+        """Empty: Lightning makes a folder of it, and would look for checkpoints and keep them there."""
+        return ""
 
     @property
     def version(self) -> str:
