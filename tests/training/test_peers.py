@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from relpretrain.cli import user_message
+from relpretrain.errors import ConfigError
 from relpretrain.training.survival import peers
 from tests import processes
 
@@ -52,3 +53,14 @@ def test_a_hanging_rank_is_named(tmp_path, how, hanging):
     pid, other = ranks[hanging].pid, 1 - hanging
     assert said.startswith(f"rank {hanging} (process {pid} on "), said
     assert said.endswith(f") does not answer: rank {other} ends, too")
+
+
+@pytest.mark.parametrize(("steps", "said"), [((300, None), "from step 300.* from the start"),
+                                             ((None, 7), "from the start.* from step 7")])  # fmt: skip
+def test_machines_that_see_different_folders_are_told(monkeypatch, steps, said):
+    """With --ckpt_path=auto, one would go on and the other begin."""
+    monkeypatch.setattr(peers, "is_distributed", lambda: True)
+    monkeypatch.setattr(peers, "gather_objects", lambda own: [("a", 1, steps[0]), (*own[:2], steps[1])])
+    watch = peers.Peers()
+    with pytest.raises(ConfigError, match=rf"rank 0 \(process 1 on a\) begins {said}: the run's folder must be one"):
+        watch.on_fit_start(None, None)

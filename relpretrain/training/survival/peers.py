@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from relpretrain.distributed import gather_objects, is_distributed, new_host_group, rank
-from relpretrain.errors import PeerLost
+from relpretrain.errors import ConfigError, PeerLost
 
 _PATIENCE = 5.0
 """Seconds in which a process whose connection broke must be gone."""
@@ -40,11 +41,22 @@ class Peers(pl.Callback):
     def __init__(self) -> None:
         self._everyone: list[tuple[str, int]] = []  # host and process by rank
         self._group: Any = None
+        self._step: int | None = None  # that the checkpoint to go on from was saved at
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Note from which step this process goes on."""
+        self._step = checkpoint.get("global_step")
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Learn where the others are."""
+        """Learn where the others are, and that they begin where this one does.
+
+        Raises:
+            ConfigError: If they go on from another checkpoint, or from none.
+        """
         if is_distributed():
-            self._everyone = gather_objects((socket.gethostname(), os.getpid()))
+            found = gather_objects((socket.gethostname(), os.getpid(), self._step))
+            self._everyone = [(host, process) for host, process, _ in found]
+            _check_steps([step for _, _, step in found], [self._place(number) for number in range(len(found))])
             self._group = new_host_group()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -84,6 +96,17 @@ class Peers(pl.Callback):
     def _place(self, number: int) -> str:
         host, pid = self._everyone[number]
         return f"process {pid} on {host}"
+
+
+def _check_steps(steps: Sequence[int | None], places: Sequence[str]) -> None:
+    """Raise a ConfigError where processes do not begin at the same step, as on machines that see different folders."""
+    other = next((number for number, step in enumerate(steps) if step != steps[0]), None)
+    if other is not None:
+        first, second = ("from the start" if steps[n] is None else f"from step {steps[n]:,}" for n in (0, other))
+        raise ConfigError(
+            f"rank 0 ({places[0]}) begins {first}, but rank {other} ({places[other]}) {second}: the run's folder must "
+            "be one that all machines see"
+        )
 
 
 def _of_a_collective(error: BaseException) -> bool:
