@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -235,7 +236,7 @@ class RelationCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder / CHECKPOINTS)
         if lasting:
-            go_on = f"relpretrain fit --run={folder} --ckpt_path=auto"
+            go_on = f"relpretrain fit --run={shlex.quote(str(folder))} --ckpt_path=auto"
             callbacks += [LastCheckpoint(folder / CHECKPOINTS), Preemption(folder / CHECKPOINTS / LAST, go_on), Peers()]
             callbacks.append(DataRecord(folder))
             callbacks += [held] if is_first_process() else []
