@@ -69,17 +69,25 @@ def replace_folder(written: Path, path: Path) -> None:
     """Give a folder, or a file, that is whole its name; what had it, a file or a folder, is removed.
 
     Both are exchanged at once where the file system can do that, so that the name always stands for one of them.
+    Elsewhere (NFS) the earlier one has a name of its own for a moment, "last-before.ckpt" of "last.ckpt": a kill in
+    between leaves it there.
 
     Raises:
         OSError: If that cannot be done.
     """
+    for part in (*written.rglob("*"), written):
+        _keep(part)
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     places = os.fsencode(written), os.fsencode(path)
-    if path.exists() and (rename is None or rename(_HERE, places[0], _HERE, places[1], _EXCHANGE)):
-        _remove(path)
+    before = path.with_name(f"{path.stem}-before{path.suffix}")
     if not path.exists():
         os.replace(written, path)
+    elif rename is None or rename(_HERE, places[0], _HERE, places[1], _EXCHANGE):
+        _remove(before)
+        os.replace(path, before)
+        os.replace(written, path)
     _keep(path.parent)
+    _remove(before)
     _remove(written)
 
 
@@ -91,15 +99,15 @@ def remove_unfinished(folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a file or a folder; nothing, if there is none."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _keep(folder: Path) -> None:
-    """Let a rename survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
+def _keep(path: Path) -> None:
+    """Let a file, or the names in a folder, survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -3,6 +3,7 @@ import resource
 import signal
 import stat
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,6 +99,49 @@ def test_a_folder_takes_its_name_when_it_is_whole(tmp_path, monkeypatch, before,
     folder_aside(path).mkdir()  # a kill has left it
     remove_unfinished(tmp_path)
     assert os.listdir(tmp_path) == ["x.ckpt"]
+
+
+def test_a_kill_between_two_names_leaves_one_to_go_on_with(tmp_path, monkeypatch):
+    """Where the file system cannot exchange two folders, as NFS."""
+    path, rename = tmp_path / "x.ckpt", os.replace
+    path.mkdir()
+    (path / "old").write_bytes(b"old")
+    written = folder_aside(path)
+    written.mkdir()
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+
+    def killed(old, new):
+        if old == written:
+            raise KeyboardInterrupt
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(written, path)
+    remove_unfinished(tmp_path)
+    (left,) = tmp_path.glob("*.ckpt")
+    assert os.listdir(left) == ["old"]
+    monkeypatch.undo()
+    written.mkdir()
+    replace_folder(written, path)
+    assert path.is_dir()
+
+
+def test_a_folder_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    path, kept, fsync = tmp_path / "x.ckpt", [], os.fsync
+    written = folder_aside(path)
+    written.mkdir()
+    for name in ("meta.pt", "shard"):
+        (written / name).write_bytes(b"x")
+
+    def synced(number):
+        kept.append((Path(os.readlink(f"/proc/self/fd/{number}")).name, path.exists()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    replace_folder(written, path)
+    assert {name for name, named in kept if not named} == {"meta.pt", "shard", written.name}
+    assert kept[-1] == (tmp_path.name, True)
 
 
 def test_a_file_takes_the_place_of_a_folder_of_shards(tmp_path):
