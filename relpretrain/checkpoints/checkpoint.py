@@ -40,6 +40,9 @@ KEY = "relpretrain"
 _ROOMS = ("relpretrain.backbones.", "relpretrain.objectives.", "relpretrain.scene_graph.")
 """Where the classes are that a checkpoint may name."""
 
+_SPARE = 1 << 26
+"""Numbers that a model may keep beside its weights, such as the tables of Swin's windows."""
+
 OFFICIAL_TOKENIZER = "bert-base-uncased"
 """The tokenizer that the official checkpoints were trained with."""
 
@@ -290,6 +293,7 @@ def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
     if described.get("preprocess") is None:
         raise CheckpointError(f"{path} does not say how images and texts are prepared: train with RelationDataModule")
     try:
+        _check_size(path, described, content["state_dict"])
         backbone = cast(nn.Module, build(described["backbone"], nn.Module))
         objectives = {name: build(state, Objective) for name, state in described["objectives"].items()}
         for objective in objectives.values():
@@ -298,19 +302,57 @@ def _load_ours(path: str | Path, content: Mapping[str, Any]) -> Loaded:
         backbone.load_state_dict(below(state, "backbone."), strict=True)
         nn.ModuleDict(objectives).load_state_dict(below(state, "objectives."), strict=True)
         preprocess = Preprocess.from_state(described["preprocess"])
+        size = getattr(getattr(backbone, "config", None), "image_size", preprocess.image_size)
+        if preprocess.image_size != size:
+            raise CheckpointError(f"{path} prepares images of {preprocess.image_size} pixels for a model of {size}")
         if broken := not_finite(below(state, "backbone.")):
             raise CheckpointError(
                 f"{path} holds values that are not finite (its run had diverged), in {len(broken)} weights: {broken[0]}"
             )
     except CheckpointError:
         raise
-    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:  # whatever stands in the file
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"{path} (relpretrain {described.get('version')}) does not fit this version: {reason}"
         ) from error
     keys = tuple(described.get("official_keys") or ()) or None
     return Loaded(cast(Backbone, backbone), preprocess, objectives, relation_vocabulary(objectives), None, keys)
+
+
+def _check_size(path: str | Path, described: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Compare the model that a checkpoint describes with the weights beside it, before memory is taken for it.
+
+    Classes of others, which were imported before, are built as they are.
+
+    Raises:
+        CheckpointError: If it is larger than they are.
+    """
+    backbone = described["backbone"]
+    if not str(backbone["class_path"]).startswith(_ROOMS) or not isinstance(backbone["init_args"], dict):
+        return
+    numbers = sum(value.numel() for value in state.values() if isinstance(value, Tensor))
+    layers = _layers(backbone["init_args"])
+    if layers > len(state):
+        raise CheckpointError(f"{path} describes a model of {layers:,} layers, but holds {len(state):,} tensors")
+    objectives = [build(each, Objective) for each in described["objectives"].values()]
+    with torch.device("meta"):
+        built = build(backbone, nn.Module)
+        for objective in objectives:
+            objective.attach(built)
+    parts = nn.ModuleList([built, *objectives])
+    wanted = sum(value.numel() for value in (*parts.parameters(), *parts.buffers()))
+    if wanted > numbers + _SPARE:
+        raise CheckpointError(
+            f"{path} describes a model of {wanted:,} numbers, but holds {numbers:,}: it was not built"
+        )
+
+
+def _layers(arguments: Any) -> int:
+    """How many layers a configuration asks for."""
+    counts = [arguments.get(name) for name in ("vision_depth", "text_layers", "fusion_layers")]
+    flat = [n for count in counts for n in (count if isinstance(count, (list, tuple)) else [count])]
+    return sum(n for n in flat if isinstance(n, int))
 
 
 def check_vocabulary(described: Mapping[str, Any], own: RelationVocabulary | None) -> None:

@@ -9,16 +9,24 @@ import argparse
 import functools
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from relpretrain.errors import CheckpointError, check_checkpoint
 from relpretrain.writing import aside
 
 _PIECE = 1 << 22
 """Bytes read at a time."""
+
+_REPEATED = 4
+"""How many times what a file holds its tensors may stand for: tied weights are stored once, and expanded ones too."""
+
+_SMALL = 1 << 20
+"""Bytes that tensors may stand for in any case."""
 
 
 def write(content: Any, path: Path) -> None:
@@ -39,7 +47,8 @@ def read_file(path: Path, mapped: bool = True) -> Any:
         mapped: Whether its tensors may stay on the disk until they are used.
 
     Raises:
-        CheckpointError: If it is missing, cut off, damaged or compressed, or contains anything else.
+        CheckpointError: If it is missing, cut off, damaged or compressed, contains anything else, or repeats a few
+            numbers as tensors of any size.
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint: name the .ckpt file in it")
@@ -57,7 +66,7 @@ def read_file(path: Path, mapped: bool = True) -> Any:
         check(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # settings, which many scripts save beside weights
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and mapped)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds Python objects besides tensors and plain types; it was not loaded, because such a file can "
@@ -65,6 +74,28 @@ def read_file(path: Path, mapped: bool = True) -> Any:
         ) from error
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is not a checkpoint: cut off, or of another format") from error
+    claimed, held = _bytes(content)
+    if claimed > _REPEATED * held + _SMALL:
+        raise CheckpointError(
+            f"{path} holds tensors of {claimed:,} bytes in {held:,}, as no training saves them: it was not loaded"
+        )
+    return content
+
+
+def _bytes(content: Any) -> tuple[int, int]:
+    """How many bytes the tensors in a content take when each is copied, and how many are stored."""
+    claimed, stored, seen, waiting = 0, {}, set(), [content]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Tensor):
+            claimed += part.numel() * part.element_size()
+            if part.layout == torch.strided and not part.is_meta:
+                storage = part.untyped_storage()
+                stored[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(part, (Mapping, list, tuple)) and id(part) not in seen:
+            seen.add(id(part))
+            waiting += part.values() if isinstance(part, Mapping) else part
+    return claimed, sum(stored.values())
 
 
 def check(path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
         reader = _Reader(path)
         found = reader.read_metadata().state_dict_metadata
         wanted = ("state_dict.", "optimizer_") if optimizers else ("state_dict.",)
+        _check_room(path, [entry for name, entry in found.items() if name.startswith(wanted)])
         state: dict[str, Any] = {
             name: torch.empty(entry.size, dtype=entry.properties.dtype)
             if isinstance(entry, TensorStorageMetadata)
@@ -75,6 +78,15 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
     weights = {name.removeprefix("state_dict."): v for name, v in state.items() if name.startswith("state_dict.")}
     content = {**rest, "state_dict": weights}
     return {**content, "optimizer_states": _optimizer_states(state)} if optimizers else content
+
+
+def _check_room(path: Path, entries: Iterable[Any]) -> None:
+    """Raise a ValueError for an index that speaks of larger tensors than the shards beside it can hold."""
+    tensors = [entry for entry in entries if isinstance(entry, TensorStorageMetadata)]
+    claimed = sum(math.prod(entry.size) * entry.properties.dtype.itemsize for entry in tensors)
+    held = sum(file.stat().st_size for file in path.iterdir())
+    if claimed > held:
+        raise ValueError(f"its index speaks of {claimed:,} bytes of tensors, but its files hold {held:,}")
 
 
 def read_rest(path: Path) -> dict[str, Any]:
@@ -165,7 +177,7 @@ class _Reader(FileSystemReader):
                 raise CheckpointError(f"{index.fqn} is said to lie in {found.relative_path!r}, no file of {self.path}")
             with place.open("rb") as file:
                 file.seek(found.offset)
-                content = file.read(found.length)
+                content = file.read(min(found.length, place.stat().st_size))
             if (problem := problem_of(io.BytesIO(content), len(content))) is not None:
                 raise CheckpointError(f"{index.fqn} in {place} {problem}")
         return super().read_data(plan, planner)

@@ -252,6 +252,8 @@ def _read_counts(given: str | Mapping[str, int]) -> Mapping[str, int]:
     path = Path(given)
     path = path / "index.json" if path.is_dir() else path
     try:
+        if not path.is_file():  # a device has no end
+            raise FileNotFoundError
         counts = parse_json(read_text(path))["relation_counts"]
         return {str(name): int(number) for name, number in counts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -183,3 +183,39 @@ def test_vocabularies_are_compared_by_number_of_each_name():
         checkpoints.check_vocabulary(described, RelationVocabulary(("under", "on", "near")))
     with pytest.raises(CheckpointError, match="aliases differ"):
         checkpoints.check_vocabulary(described, RelationVocabulary(("on", "under")))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "message"),
+    [
+        ("vocab_size", 2_000_000, r"describes a model of [\d,]+ numbers, but holds [\d,]+: it was not built"),
+        ("queue_size", 2_000_000, r"describes a model of [\d,]+ numbers, but holds [\d,]+: it was not built"),
+        ("image_size", 32 * 400, r"describes a model of [\d,]+ numbers, but holds [\d,]+: it was not built"),
+        ("text_layers", 5_000, r"describes a model of 5,\d+ layers, but holds \d+ tensors"),
+    ],
+)
+def test_a_small_file_gets_no_large_model(preprocess, tmp_path, name, number, message):
+    backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer), momentum=0.9, queue_size=8)
+    content = made(preprocess, backbone, {"itc": ITC()})
+    content[checkpoints.KEY]["backbone"]["init_args"][name] = number
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        relpretrain.load(tmp_path / "c.ckpt")
+
+
+def test_a_head_is_no_larger_than_its_weights_either(preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"mrc": MRC(VOCABULARY, hidden=16)})
+    content[checkpoints.KEY]["objectives"]["mrc"]["init_args"]["hidden"] = 2_000_000
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match="it was not built"):
+        relpretrain.load(tmp_path / "c.ckpt")
+
+
+def test_images_are_prepared_for_the_model(preprocess, tmp_path):
+    backbone = XVLM(size="tiny", image_size=32, vocab_size=len(preprocess.tokenizer))
+    content = made(preprocess, backbone, {"itc": ITC()})
+    content[checkpoints.KEY]["preprocess"]["image_size"] = 10**6
+    torch.save(content, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match="prepares images of 1000000 pixels for a model of 32"):
+        relpretrain.load(tmp_path / "c.ckpt")

@@ -144,6 +144,15 @@ def test_a_folder_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch)
     assert kept[-1] == (tmp_path.name, True)
 
 
+def test_tensors_that_repeat_a_few_numbers_are_no_weights(tmp_path):
+    tied = torch.rand(1000)
+    write({"state_dict": {"a": tied, "b": tied}}, tmp_path / "tied.ckpt")
+    assert read_file(tmp_path / "tied.ckpt")["state_dict"]["b"].equal(tied)
+    write({"state_dict": {"a": torch.zeros(1).expand(10_000, 10_000)}}, tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match=r"holds tensors of 400,000,000 bytes in 4,"):
+        read_file(tmp_path / "x.ckpt")
+
+
 def test_a_file_takes_the_place_of_a_folder_of_shards(tmp_path):
     path = tmp_path / "x.ckpt"
     path.mkdir()

@@ -105,3 +105,8 @@ def test_no_weight_at_all_gives_a_zero_with_a_graph(objective):
     loss = loss_of(made, batch)
     assert float(loss) == 0
     loss.backward()
+
+
+def test_counts_come_from_a_file_and_from_nothing_without_an_end():
+    with pytest.raises(ValueError, match=r"'/dev/null' has no counts of relations \(FileNotFoundError\)"):
+        MRC("gqa", relation_counts="/dev/null")

@@ -336,6 +336,16 @@ def test_an_index_leads_to_no_file_outside(tmp_path, name):
         read(tmp_path / "x.ckpt")
 
 
+def test_an_index_speaks_of_no_more_than_its_files_hold(tmp_path):
+    save({"state_dict.a": torch.ones(2)}, checkpoint_id=tmp_path / "x.ckpt", no_dist=True)
+    torch.save({}, tmp_path / "x.ckpt" / "meta.pt")
+    index = pickle.loads((tmp_path / "x.ckpt" / ".metadata").read_bytes())
+    index.state_dict_metadata["state_dict.a"].size = torch.Size((1_000_000, 1_000))
+    (tmp_path / "x.ckpt" / ".metadata").write_bytes(pickle.dumps(index))
+    with pytest.raises(CheckpointError, match=r"speaks of 4,000,000,000 bytes of tensors, but its files hold \d,"):
+        read(tmp_path / "x.ckpt")
+
+
 @pytest.fixture
 def one_process():
     yield
