@@ -50,11 +50,11 @@ def start_from(backbone: nn.Module, objectives: Mapping[str, nn.Module], path: s
     except ValueError as error:
         raise CheckpointError(f"model.weights={path}: {' '.join(str(error).split())[:1000]}") from error
     backbone.load_state_dict(given)
-    attached = {f"objectives.{key}": value for key, value in official.relations.items()} if official else None
-    heads = _load_heads(objectives, _own(content, path) if attached is None else attached)
+    stored = official.relations if official else checkpoints.below(_own(content, path), "objectives.")
+    heads = _load_heads(objectives, stored)
     notes = [f"{len(given)} weights from {path}", f"{resized} resized"]
     notes += [f"{name} is new" for name in new] + [f"{name}'s head too" for name in heads]
-    notes += [f"{name}'s head left aside" for name in _heads(attached or {}) if name not in heads]
+    notes += [f"{name}'s head left aside" for name in _heads(stored) if name not in heads]
     notes += official.notes if official else ()
     return ", ".join(notes), official is not None
 
@@ -84,15 +84,15 @@ def _with_teacher(given: State, wanted: State) -> State:
 
 
 def _heads(state: Mapping[str, Any]) -> list[str]:
-    """Names of the objectives with weights in a state dict with keys "objectives.<name>.<weight>"."""
-    return sorted({key.split(".")[1] for key in state})
+    """Names of the objectives with weights in a state dict with keys "<name>.<weight>"."""
+    return sorted({key.partition(".")[0] for key in state})
 
 
 def _load_heads(objectives: Mapping[str, nn.Module], state: Mapping[str, Any]) -> list[str]:
     """Load the objectives whose names, shapes and relations match; return their names."""
     loaded = []
     for name, objective in objectives.items():
-        own, stored = objective.state_dict(), checkpoints.below(state, f"objectives.{name}.")
+        own, stored = objective.state_dict(), checkpoints.below(state, f"{name}.")
         same = own.keys() == stored.keys() and all(own[key].shape == stored[key].shape for key in own)
         if own and same and all(own[k].equal(stored[k].to(own[k])) for k in own if k.endswith("fingerprint")):
             objective.load_state_dict(stored)

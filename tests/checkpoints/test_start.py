@@ -74,15 +74,18 @@ def test_images_of_another_size(vision, tmp_path):
     assert model.encode_image(torch.randn(1, 3, 96, 96)).tokens.isfinite().all()
 
 
-def test_ours_bring_the_heads_whose_relations_are_the_same(tmp_path):
+def test_ours_bring_the_heads_whose_relations_are_the_same(tmp_path, caplog):
     source, objectives = XVLM(**NUMBERS), {"mrc": MRC(NAMES)}
     objectives["mrc"].attach(source)
     path = ours(source, objectives, tmp_path / "c.ckpt")
     same, other = {"mrc": MRC(NAMES)}, {"mrc": MRC(RelationVocabulary(("on", "beside")))}
-    for chosen in (same, other):
+    for chosen, told in ((same, "mrc's head too"), (other, "mrc's head left aside")):
         model = XVLM(**NUMBERS)
-        RelationModule(model, chosen, weights=path)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            RelationModule(model, chosen, weights=path)
         assert equal(model, source) == []
+        assert told in caplog.text
     assert equal(same["mrc"], objectives["mrc"]) == []
     assert "head.0.weight" in equal(other["mrc"], objectives["mrc"])
 
