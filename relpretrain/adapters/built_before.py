@@ -11,13 +11,23 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from relpretrain.distributed import is_sharded
+
 _Kind = TypeVar("_Kind")
 
 
 def check_wrappers(model: nn.Module, new: nn.Module) -> None:
-    """Raise a ValueError if DistributedDataParallel wraps the model already: it would not average the new gradients."""
+    """Raise a ValueError if the model is in DistributedDataParallel or FSDP, which would not average new gradients."""
     if not any(True for _ in new.parameters()):
         return
+    from torch.distributed.fsdp import FullyShardedDataParallel  # takes its time
+
+    wrapped = [module for wrapper in _alive(FullyShardedDataParallel) for module in wrapper.modules()]
+    if any(module is model for module in wrapped) or any(map(is_sharded, model.modules())):
+        raise ValueError(
+            f"This {type(model).__name__} is sharded over processes (FSDP) already, which would not average the "
+            "gradients of new parameters: call add_relation_objectives before."
+        )
     own = {id(parameter) for parameter in model.parameters()}
     if any(own & {id(parameter) for parameter in wrapper.parameters()} for wrapper in _alive(DistributedDataParallel)):
         raise ValueError(

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from relpretrain import HostAdapter, add_relation_objectives, relation_parameters, remove_relation_objectives
 from relpretrain.adapters.find import find
@@ -187,6 +188,17 @@ def test_a_wrapped_model_is_refused():
         assert "wrapped in DistributedDataParallel already" in message
         assert not attached
         assert same
+
+
+@pytest.mark.parametrize("part", ["the model", "a part of it"])
+def test_a_sharded_model_is_refused(part):
+    model = StandIn()
+    sharded = model if part == "the model" else next(iter(model.children()))
+    kind = type(sharded)
+    sharded.__class__ = type(f"FSDP{kind.__name__}", (FSDPModule, kind), {})  # as `fully_shard` does
+    with pytest.raises(ValueError, match=r"is sharded over processes \(FSDP\) already"):
+        add_relation_objectives(model, chosen())
+    assert not hasattr(model, "relation_objectives")
 
 
 def test_removed_and_attached_again():
