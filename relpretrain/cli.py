@@ -160,6 +160,9 @@ def user_message(error: BaseException) -> list[str] | None:
         from relpretrain.data.workers import died
 
         return [str(died(f"{text} {error.__cause__}"))]
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        said = ". ".join(" ".join(text.split()).split(". ")[:2])
+        return [f"{said}: take smaller batches; training computes one in parts by --model.micro_batch=N"]
     if isinstance(error, ImportError) and error.name is not None and not error.name.startswith("relpretrain"):
         return [f"{text}: install the missing package"]
     if isinstance(error, ModuleNotFoundError) and error.name is None:  # Lightning's word on an optional package

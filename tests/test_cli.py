@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from relpretrain import cli
@@ -258,3 +259,13 @@ def test_what_is_no_mistake_of_a_user_keeps_its_traceback(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "fit", broken)
     with pytest.raises(ValueError, match="a bug"):
         main(["fit"])
+
+
+def test_a_full_gpu_is_one_line_with_the_remedy(monkeypatch, capsys):
+    def full(command, arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 9 GiB.\n See more")
+
+    monkeypatch.setitem(cli.COMMANDS, "fit", full)
+    assert main(["fit"]) == 2
+    (line,) = errors(capsys)
+    assert line.startswith("CUDA out of memory. Tried to allocate 2.00 GiB: take smaller batches; ")
