@@ -196,7 +196,7 @@ def gflop(act: Callable[[], Any]) -> float:
     """10^9 FLOPs of the matrix products in what is done."""
     with _PartCounter() as counter:
         act()
-    return sum(counter.parts.values()) / 1e9
+    return float(sum(counter.parts.values()) / 1e9)
 
 
 class _PartCounter(FlopCounterMode):
