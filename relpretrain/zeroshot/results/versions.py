@@ -30,7 +30,9 @@ def version_note(task: Task, split: str, version: str, n: int) -> str:
     if version:
         return f"data: {version}"
     versions = [v for v in task.card.versions if v.split == split] or task.card.versions
-    known = ", ".join(dict.fromkeys(f"{v.name} with {v.n:,}" for v in versions)) or "none"
+    if not versions:
+        return f"data: {counted(n, 'item')}, which have no published versions"
+    known = ", ".join(dict.fromkeys(f"{v.name} with {v.n:,}" for v in versions))
     return f"data: no version that is known ({counted(n, 'item')}; known: {known})"
 
 

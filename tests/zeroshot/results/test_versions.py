@@ -47,6 +47,10 @@ def test_a_changed_text_makes_data_unknown(realdata, tmp_path):
     assert version_note(task, "", "", 7511) == "data: no version that is known (7,511 items; known: 0047054 with 7,511)"
 
 
+def test_data_of_which_nobody_has_published_any_are_not_called_unknown():
+    assert version_note(TASKS["graphs"], "", "", 600) == "data: 600 items, which have no published versions"
+
+
 @pytest.mark.realdata
 def test_files_missing_from_valse_are_named(realdata, tmp_path):
     shutil.copytree(realdata / "valse", tmp_path / "valse")
