@@ -3,8 +3,8 @@
     relpretrain data synthetic runs/quickstart/data
     python benchmarks/soak.py --config recipes/quickstart.yaml --steps 2000
 
-Prints, at each mark, the resident memory of the training process (its own, without the loader's workers), and how many
-tensors and how many of their bytes are alive. Options after `--` go to `relpretrain fit`.
+Prints, at each mark, the resident memory of the training process (its own, without the loader's workers), how many
+tensors and how many of their bytes are alive, and how many files are open. Options after `--` go to `relpretrain fit`.
 """
 
 from __future__ import annotations
@@ -36,22 +36,30 @@ class Memory(Callback):
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self.found: list[tuple[int, float, int, float]] = []
+        self.found: list[tuple[int, float, int, float, int]] = []
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        """Note: step, resident MB, tensors alive and their MB."""
+        """Note: step, resident MB, tensors alive and their MB, open files."""
         if trainer.global_step % self.every == 0:
             gc.collect()
             alive = [found for found in gc.get_objects() if type(found) in (torch.Tensor, torch.nn.Parameter)]
             storages = {found.untyped_storage().data_ptr(): found.untyped_storage().nbytes() for found in alive}
-            self.found.append((trainer.global_step, resident_mb(), len(alive), sum(storages.values()) / 2**20))
-            print("step {:,}: {:,.1f} MB resident, {:,} tensors of {:,.2f} MB".format(*self.found[-1]), flush=True)
+            self.found.append(
+                (trainer.global_step, resident_mb(), len(alive), sum(storages.values()) / 2**20, open_files())
+            )
+            line = "step {:,}: {:,.1f} MB resident, {:,} tensors of {:,.2f} MB, {:,} open files"
+            print(line.format(*self.found[-1]), flush=True)
 
 
 def resident_mb() -> float:
     """Resident memory of this process; Linux only."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def open_files() -> int:
+    """Files, pipes and sockets that this process has open; Linux only."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
