@@ -46,7 +46,8 @@ def compile_regions(backbone: nn.Module, **options: Any) -> None:
         )
     # A method has a graph for each of: student and teacher, training and not, with and without gradients or regions.
     dynamo: Any = torch._dynamo.config
-    dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)
+    limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # its name in torch 2.6
+    setattr(dynamo, limit, max(getattr(dynamo, limit), GRAPHS))
     teacher = getattr(backbone, "teacher", None)
     for encoders in (backbone,) if teacher is None else (backbone, teacher.model):
         for part, methods in REGIONS.items():
