@@ -40,12 +40,15 @@ def main(
             print(overview([TASKS[n] for n in chosen]) if args.list else cards(args.card or chosen), end="")
             return 0
         if args.side_by_side or args.leaderboard:
+            from relpretrain.zeroshot.report.board import BOARD_NAME
             from relpretrain.zeroshot.side_by_side import make_board
 
             board = make_board(args, [program, *map(shlex.quote, argv)])
             if args.out:
                 board.write(args.out)
             board.print()
+            if args.out:
+                say(f"Page: {args.out / BOARD_NAME}.html")
             return 0
         _check(args)
         with importing():
@@ -62,6 +65,8 @@ def main(
             report.write(args.out)
             write_page(args.out / PAGE_NAME, report, finder(args))
         report.print()
+        if args.out:
+            say(f"Page: {args.out / PAGE_NAME}")
     except (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         files = [*(args.scores or ()), *(args.compare or ()), *(args.side_by_side or ())]
         if not files or os.environ.get("RELPRETRAIN_DEBUG") == "1":

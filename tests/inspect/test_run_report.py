@@ -203,6 +203,8 @@ def test_one_run(tmp_path, capsys):
     write_log(run / "logs" / "version_0" / "metrics.csv")
     write_result(run, [0.9, 0.2])
     assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out.split()
+    assert told == [str(tmp_path / "out" / name) for name in ("report.md", "report.html")]
     page = (tmp_path / "out" / "report.md").read_text()
     assert "![Logged values against steps](losses.png)" in page
     assert "| overall | 2 | 50.00 |" in page

@@ -28,6 +28,7 @@ def test_a_checkpoint_is_scored_and_its_scores_give_the_same_table(world, checkp
     assert main(["--checkpoint", str(checkpoint), *tasks, "--data", str(world), "--out", str(tmp_path / "a")]) == 0
     printed = capsys.readouterr().out
     assert all(title in printed for title in ("vsr synthetic/dev", "vsr synthetic/test", "valse", "graphs validation"))
+    assert printed.splitlines()[-1] == f"Page: {tmp_path / 'a' / 'zero_shot.html'}"
     found = overall(tmp_path / "a")
     assert {name: n for name, (n, _) in found.items()} == {
         "vsr synthetic/dev": 3,

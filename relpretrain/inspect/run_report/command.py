@@ -10,7 +10,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `relpretrain report`."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the run's folder, or two runs'")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where report.md and losses.png go (default: RUN/report of the first)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where report.html, report.md and losses.png go (default: RUN/report of the first)",
     )
     parser.add_argument(
         "--zero-shot", type=Path, nargs="+", default=[], metavar="FILE",
@@ -31,4 +34,6 @@ def run(args: argparse.Namespace) -> None:
 
     from relpretrain.inspect.run_report.report import write_report  # draws
 
-    print(write_report(args.runs, args.out or args.runs[0] / "report", args.zero_shot))
+    page = write_report(args.runs, args.out or args.runs[0] / "report", args.zero_shot)
+    print(page)
+    print(page.with_suffix(".html"))
