@@ -72,7 +72,10 @@ class CosineScorer:
         self._at_limit.clear()
         if self.max_tokens is None:
             return ()
-        return (f"texts are cut to {self.max_tokens} tokens; {counted(number, 'different text')} reach that",)
+        which = (
+            f"{counted(number, 'different text')} {'reach' if number > 1 else 'reaches'}" if number else "none reaches"
+        )
+        return (f"texts are cut to {self.max_tokens} tokens; {which} that",)
 
     def embed_images(self, image_features: Any) -> Tensor:
         """Unit vectors (images, dim): the features themselves, unless a class keeps more of an image."""

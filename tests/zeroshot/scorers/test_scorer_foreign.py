@@ -69,7 +69,7 @@ def test_long_texts_are_cut_and_counted(kind, tmp_path):
     long = scorer.score(features, [0, 0], ["abcdefgh", "abcdefzz"])
     assert torch.equal(long[0], long[1])
     assert scorer.notes() == ("texts are cut to 8 tokens; 2 different texts reach that",)
-    assert "; 0 different" in scorer.notes()[0]
+    assert "; none reaches that" in scorer.notes()[0]
     with pytest.raises(ValueError, match="reads at most 32 tokens; --max-tokens asks for 99"):
         hugging_face_scorer(name, max_tokens=99)
 

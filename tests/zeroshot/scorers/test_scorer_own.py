@@ -101,7 +101,7 @@ def test_what_is_cut_or_keeps_its_proportions_is_told(folders):
     scorer.score(scorer.encode_images(pictures()), INDEX, TEXTS)
     assert scorer.texts_at_limit == {TEXTS[-1]}
     assert scorer.notes() == (
-        "texts are cut to 24 tokens; 1 different text reach that",
+        "texts are cut to 24 tokens; 1 different text reaches that",
         "NaFlex: images keep their proportions, in up to 256 patches",
     )
     assert len(hugging_face_scorer(folders["siglip2_fixed"]).notes()) == 1
