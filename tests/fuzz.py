@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from relpretrain.checkpoints import checkpoint
+from relpretrain.checkpoints import described
 from relpretrain.data.pipeline.stages import parse, read_graph
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.tokenizer import load_tokenizer, write_wordpiece
@@ -254,7 +254,7 @@ class Targets:
             text(rng),
         ]
         path = names[rng.integers(len(names))] if rng.random() < 0.8 else value(rng)
-        checkpoint.build({"class_path": path, "init_args": value(rng)}, Objective)
+        described.build({"class_path": path, "init_args": value(rng)}, Objective)
 
     def _tokens(self, rng: Random) -> None:
         encoder = self.encoders[rng.integers(2)]

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.checkpoints.described import record
 from relpretrain.checkpoints.start import start_from
 from relpretrain.distributed import attach_unused_parameters, is_sharded, rank
 from relpretrain.errors import ConfigError, suggest
@@ -113,8 +114,8 @@ class RelationModule(pl.LightningModule):
         self.save_hyperparameters(
             {
                 "_instantiator": "lightning.pytorch.cli.instantiate_module",
-                "backbone": checkpoints.record(backbone),
-                "objectives": {name: checkpoints.record(objective) for name, objective in objectives.items()},
+                "backbone": record(backbone),
+                "objectives": {name: record(objective) for name, objective in objectives.items()},
                 "optimizer": {**asdict(optimizer), "betas": list(optimizer.betas)},
                 "seed": seed,
                 "compile": compile,
@@ -282,7 +283,7 @@ class RelationModule(pl.LightningModule):
                 "the official weights were trained on texts without [SEP], in lower case and without punctuation: set "
                 "data.separator=false and data.clean=true, as recipes/albef_official.yaml does"
             )
-        config = checkpoints.record(self.backbone)["init_args"] or {}
+        config = record(self.backbone)["init_args"] or {}
         if preprocess.image_size != config.get("image_size", preprocess.image_size):
             raise ConfigError(
                 f"data.image_size={preprocess.image_size} but the backbone takes images of {config['image_size']} "

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from relpretrain.checkpoints.checkpoint import build, record
+from relpretrain.checkpoints.described import build, record
 from relpretrain.features import Features
 from relpretrain.objectives import MRC
 from relpretrain.objectives.relation import class_weights

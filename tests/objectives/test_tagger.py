@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from relpretrain.checkpoints.checkpoint import build, record
+from relpretrain.checkpoints.described import build, record
 from relpretrain.features import Features
 from relpretrain.objectives import MRC, RelationTagger
 from relpretrain.objectives.tagger import NONE, PRIOR, focal_losses, pair_targets

@@ -1,4 +1,4 @@
-"""Whether a run can go on with a checkpoint: told before anything is built or written for it."""
+"""Whether a run can go on with a checkpoint: told before anything is written for it."""
 
 from __future__ import annotations
 

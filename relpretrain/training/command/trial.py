@@ -15,7 +15,7 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
-from relpretrain.checkpoints import checkpoint as checkpoints
+from relpretrain.checkpoints.described import record
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.find import resolve_shards
@@ -100,7 +100,7 @@ def _wrong_data(data: Mapping[str, Any], model: Mapping[str, Any], backbone: Any
     module = RelationDataModule(**{**values, **groups})
     streams = module._all_streams()
     yield from module._check_settings(streams)
-    config = {} if backbone is None else checkpoints.record(backbone)["init_args"] or {}
+    config = {} if backbone is None else record(backbone)["init_args"] or {}
     size = config.get("image_size", module.image_size)
     asked = model.get("image_size", size)  # else it was refused
     if size != module.image_size and size == asked and "image_size" in values:

@@ -109,10 +109,16 @@ class BiVLC(SquareTask):
                 rows.append(self.row(rule, f"{kind} (all)", [grids[n] for n in chosen], some, beside))
         return rows
 
-    def row(self, *arguments: Any, **keywords: Any) -> Row:
+    def row(
+        self,
+        rule: Rule,
+        name: str,
+        grids: Sequence[Grid],
+        images: Sequence[Any] | None = None,
+        beside: Sequence[Rule] = (),
+    ) -> Row:
         """A rule's row; without ties of outcomes, which do not tell them."""
-        found = super().row(*arguments, **keywords)
-        grids = arguments[2]
+        found = super().row(rule, name, grids, images, beside)
         if grids and grids[0].scores.shape == (1, 4):
             found.details.pop("ties")
         return found
