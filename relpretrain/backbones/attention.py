@@ -22,7 +22,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float)
         mask: True at keys that may be attended to, (n, 1, 1, K); every row has one. None: all.
         dropout: Probability that a key is left out, in [0, 1).
     """
-    plain = q.device.type != "cpu" or q.dtype != torch.float32 or not torch.is_grad_enabled()
+    known = q.dtype in (torch.float32, torch.bfloat16)  # bf16: torch would copy keys and values to fp32
+    plain = q.device.type != "cpu" or not known or not torch.is_grad_enabled()
     if not dropout or plain or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     attended: Tensor = _Attend.apply(q, k, v, mask, dropout)
@@ -37,7 +38,7 @@ class _Attend(torch.autograd.Function):
         scores = torch.matmul(q, k.transpose(-2, -1)).mul_(q.shape[-1] ** -0.5)
         if mask is not None:
             scores.masked_fill_(~mask, float("-inf"))
-        probabilities = scores.softmax(-1)
+        probabilities = scores.softmax(-1)  # rows are summed in fp32 in any case
         kept = torch.empty_like(probabilities, dtype=torch.bool).bernoulli_(1 - dropout)
         ctx.save_for_backward(q, k, v, probabilities, kept)
         ctx.factor = 1 / (1 - dropout)
@@ -49,6 +50,6 @@ class _Attend(torch.autograd.Function):
         grad = grad * ctx.factor
         to_v = torch.matmul((probabilities * kept).transpose(-2, -1), grad)
         to_scores = torch.matmul(grad, v.transpose(-2, -1)).mul_(kept)
-        to_scores = torch._softmax_backward_data(to_scores, probabilities, -1, torch.float32)  # hidden keys have 0
+        to_scores = torch._softmax_backward_data(to_scores, probabilities, -1, q.dtype)  # hidden keys have 0
         to_scores.mul_(q.shape[-1] ** -0.5)
         return torch.matmul(to_scores, k), torch.matmul(to_scores.transpose(-2, -1), q), to_v, None, None

@@ -138,17 +138,17 @@ class ITC(ViewObjective):
         queries = Queries(image, text, view.image_ids, view.pairs.text_keys, positive)
         image_ids, text_keys = gather(queries.image_ids, sizes), gather(queries.text_keys, sizes)
         teacher, teacher_view, alpha = view.features.teacher, view.teacher_view, 0.0
+        # Keys: the joint batch's pairs (with a teacher, as it embeds them, followed by its queue).
+        if teacher is None or teacher_view is None:
+            keys = Keys([gather(image, sizes).T], [gather(text, sizes).T], image_ids, text_keys)
+        else:
+            with torch.no_grad():  # the teacher encodes here, under autocast as the student does
+                taught_image = teacher_view.image_embedding.float()
+                taught_text = teacher_view.text_embedding.float()
+            queries = queries._replace(taught_image=taught_image, taught_text=taught_text)
+            keys = Keys([gather(taught_image, sizes).T], [gather(taught_text, sizes).T], image_ids, text_keys)
+            keys, alpha = _with_queue(keys, teacher.queue), teacher.alpha
         with full_precision(image):
-            # Keys: the joint batch's pairs (with a teacher, as it embeds them, followed by its queue).
-            if teacher is None or teacher_view is None:
-                keys = Keys([gather(image, sizes).T], [gather(text, sizes).T], image_ids, text_keys)
-            else:
-                with torch.no_grad():
-                    taught_image = teacher_view.image_embedding.float()
-                    taught_text = teacher_view.text_embedding.float()
-                queries = queries._replace(taught_image=taught_image, taught_text=taught_text)
-                keys = Keys([gather(taught_image, sizes).T], [gather(taught_text, sizes).T], image_ids, text_keys)
-                keys, alpha = _with_queue(keys, teacher.queue), teacher.alpha
             size = max(1, LOGITS // max(1, len(keys.image_ids)))
             losses, right = in_parts(lambda *q: pair_losses(Queries(*q), keys, temperature, alpha), size, *queries)
         loss = weighted_mean(losses / 2, view.pairs.weights, len(view))

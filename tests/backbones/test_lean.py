@@ -83,6 +83,23 @@ def test_attention_with_dropout_equals_its_formula(rows, masked):
         torch.testing.assert_close(a, b)
 
 
+def test_attention_with_dropout_in_bf16_is_near_that_in_fp32_and_keeps_its_inputs(rows):
+    """torch's general way would keep copies of keys and values in fp32."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        q, k, v = (x.detach().to(dtype).requires_grad_() for x in rows[:3])
+        torch.manual_seed(2)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.dtype) or t, lambda t: t):  # noqa: B023
+            attended = attend(q, k, v, rows[3], 0.2)
+        gradients = torch.autograd.grad(attended.float().square().sum(), (q, k, v))
+        assert attended.dtype == dtype
+        assert set(kept) == {dtype, torch.bool}
+        found[dtype] = [x.float() for x in (attended, *gradients)]
+    for a, b in zip(*found.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+
+
 def test_dropout_leaves_out_its_share_and_is_seeded():
     one = torch.ones(8, 4, 32, 64, requires_grad=True)
     v = torch.eye(64).expand(8, 4, 64, 64)
