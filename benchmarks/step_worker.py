@@ -56,6 +56,8 @@ class Side:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         torch.manual_seed(0)
+        if asked["device"] == "cpu":
+            _keep_freed_memory()
         self.fake = FakeTensorMode() if asked["device"] == "fake" else None
         self.device = torch.device("meta" if self.fake else asked["device"])
         with self.device if self.fake else contextlib.nullcontext():
@@ -173,6 +175,14 @@ class Side:
             self._step(batch)
         profile.export_chrome_trace(str(out))
         return {"table": profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)}
+
+
+def _keep_freed_memory() -> None:
+    """As `fit` does on a CPU; an older side has not the module."""
+    with contextlib.suppress(ImportError):
+        from relpretrain.allocator import keep_freed_memory
+
+        keep_freed_memory()
 
 
 def measure(act: Callable[[], Any], device: torch.device) -> dict[str, float]:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities.model_summary import get_human_readable_count
 from torch import nn
 
+from relpretrain.allocator import keep_freed_memory
 from relpretrain.data.sampling.summary import RECORD, share_line
 from relpretrain.showing import say
 from relpretrain.threads import choose_threads
@@ -42,7 +43,7 @@ class RunHeader(ModelSummary):
 
 
 class Threads(pl.Callback):
-    """Chooses the number of torch's threads before work begins.
+    """Chooses the number of torch's threads before work begins, and keeps memory that steps on a CPU free.
 
     Args:
         number: How many; None for what `choose_threads` finds right.
@@ -56,6 +57,8 @@ class Threads(pl.Callback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Choose: here, because Lightning sets a number itself when it starts several processes."""
         self.line = choose_threads(pl_module, self.number)
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
 
 
 def header(trainer: Any, module: Any, folder: Path | None = None, seed: int | None = None, done: int = 0) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from relpretrain.allocator import keep_freed_memory
 from relpretrain.identity import folder_digest
 from relpretrain.threads import choose_threads
 from relpretrain.types import PairScorer
@@ -35,6 +36,8 @@ def build_scorer(args: argparse.Namespace, device: str) -> tuple[PairScorer, dic
 
 def _build(args: argparse.Namespace, device: str) -> tuple[PairScorer, dict[str, Any]]:
     sizes = {"device": device, "batch_size": args.batch_size}
+    if device == "cpu":
+        keep_freed_memory()
     if args.constant:
         return ConstantScorer(), {"scorer": "constant"}
     if args.blind == "length":
