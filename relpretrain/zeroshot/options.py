@@ -209,7 +209,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="images at once (default: 32); halved, and told, where memory does not suffice",
     )
     model.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
-    model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 on CUDA; heads stay fp32")
+    model.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="bf16 on CUDA or a CPU with AMX; heads stay fp32"
+    )
 
 
 def _threshold(text: str) -> float | str:

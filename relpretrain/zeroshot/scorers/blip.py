@@ -52,7 +52,7 @@ class BlipScorer(HuggingFaceScorer):
         """Tokens (images, 1 + patches, dim)."""
         parts = []
         for pixels in self._pixels(images):
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 parts.append(self.model.vision_model(**pixels).last_hidden_state.float())
         return torch.cat(parts) if parts else torch.zeros(0, 1, 1)
 
@@ -72,7 +72,7 @@ class BlipScorer(HuggingFaceScorer):
         for wide in rectangles(index, lengths, 2 * self.batch_size):
             tokens = self.tokens([texts[row] for row in wide.rows])
             image = image_features[wide.images].repeat_interleave(len(wide.rows) // len(wide.images), dim=0)
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 logits[wide.rows] = self._match(tokens, image).float().cpu()
         return logits
 
@@ -133,7 +133,7 @@ class Blip2Scorer(BlipScorer):
         """Unit vectors (images, queries, dim) of image tokens."""
         parts = []
         for some in torch.split(image, self.batch_size):
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 hidden = self.model.qformer(
                     query_embeds=self.model.query_tokens.expand(len(some), -1, -1),
                     encoder_hidden_states=some,

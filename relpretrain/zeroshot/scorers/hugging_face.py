@@ -32,7 +32,7 @@ def hugging_face_scorer(
         device: Where to compute.
         batch_size: Images encoded at once.
         max_tokens: Limit of a text's length; None for the model's own.
-        precision: "fp32", or "bf16" on CUDA.
+        precision: "fp32", or "bf16" on CUDA or a CPU with instructions for it.
         by: Of BLIP and BLIP-2, "itm" for the matching head, which is the default, or "itc" for the embeddings.
 
     Raises:
@@ -120,7 +120,7 @@ class HuggingFaceScorer(CosineScorer):
         parts = []
         for numbers, tokens in self._texts(texts):
             order += numbers
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 vectors = self._text_vectors(tokens)
             parts.append(F.normalize(vectors.float(), dim=-1))
         return torch.cat(parts)[torch.tensor(order).argsort()] if parts else torch.zeros(0, 1)
@@ -161,7 +161,7 @@ class DualEncoderScorer(HuggingFaceScorer):
         parts = []
         for pixels in self._pixels(images):
             self._patches = pixels["pixel_values"].shape[1] if "spatial_shapes" in pixels else 0
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 parts.append(_vectors(self.model.get_image_features(**pixels)))
         return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.zeros(0, 1)
 
@@ -180,7 +180,7 @@ class DualEncoderScorer(HuggingFaceScorer):
         side = int(self.model.config.vision_config.image_size)
         grids = []
         for pixels in self._pixels([image.resize((side, side)) for image in images]):
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 patches = self.model.vision_model(**pixels).last_hidden_state[:, 1:]
                 vectors = self.model.visual_projection(self.model.vision_model.post_layernorm(patches)).float()
             rows = round(vectors.shape[1] ** 0.5)

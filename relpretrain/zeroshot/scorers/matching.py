@@ -58,10 +58,11 @@ class MatchScorer(CosineScorer):
         objectives: The objectives that the model was trained with, for probes that need their heads.
         by: "itm": the logits of the matching head. "itc": the cosine of the embeddings over the temperature. "both":
             the sum of the two, that is, the match logits' difference plus cosine over temperature.
-        precision: "fp32", or "bf16" for autocast on CUDA; heads and cosines stay fp32.
+        precision: "fp32", or "bf16" for autocast, on CUDA or a CPU with instructions for it; heads and cosines stay
+            fp32.
 
     Raises:
-        ValueError: If the batch size is below 1, or bf16 is asked for off CUDA.
+        ValueError: If the batch size is below 1, or bf16 is asked for on a device where it is slower than fp32.
     """
 
     fuses = True
@@ -103,7 +104,7 @@ class MatchScorer(CosineScorer):
         parts = []
         for start in range(0, len(images), self.batch_size):
             pixels = send(self.preprocess.images(list(images[start : start + self.batch_size])), self.device)
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 parts.append(self.backbone.encode_image(pixels))
         if not parts:
             return ImageTokens(torch.zeros(0, 1, 0), torch.zeros(0, 1, dtype=torch.bool))
@@ -131,7 +132,7 @@ class MatchScorer(CosineScorer):
             order += rows
             regions = Regions(torch.tensor([index[row] - start for row in rows]), masks[rows])
             pixels = send(self.preprocess.images(list(few)), self.device)
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 found = self.backbone.encode_image(pixels, Regions(*(part.to(self.device) for part in regions)))
             if found.region_tokens is None or found.region_mask is None:
                 raise ValueError(f"{type(self.backbone).__name__}.encode_image returned no region tokens.")
@@ -182,7 +183,7 @@ class MatchScorer(CosineScorer):
         lengths = mask.sum(dim=1).tolist()
         logits = torch.zeros(len(index), 2, device=self.device)
         fast = self.backbone if isinstance(self.backbone, CachedFusion) else None
-        with autocast(self.precision):
+        with autocast(self.precision, self.device):
             begun = states if fast is None else fast.precompute_text(states, mask)
         for wide in rectangles(index, [lengths[i] for i in place], 8 * self.batch_size):
             chosen = torch.tensor([place[row] for row in wide.rows], device=self.device)
@@ -191,7 +192,7 @@ class MatchScorer(CosineScorer):
             if fast is None:
                 found = self._fuse(words, visible, image)
             else:
-                with autocast(self.precision):
+                with autocast(self.precision, self.device):
                     found = fast.match(words, visible, fast.precompute_image_kv(image.tokens), image.mask)
             logits[torch.tensor(wide.rows, device=self.device)] = found.float()
         if self.by == "both":
@@ -204,7 +205,7 @@ class MatchScorer(CosineScorer):
         """Match logits (n, 2) by a backbone that wants an image for each text."""
         each = len(words) // len(images)
         tokens, mask = (t.repeat_interleave(each, dim=0) for t in (images.tokens, images.mask))
-        with autocast(self.precision):
+        with autocast(self.precision, self.device):
             fused = self.backbone.fuse(words, visible, tokens, mask)
         return self.backbone.match_logits(fused.float())
 
@@ -222,7 +223,7 @@ class MatchScorer(CosineScorer):
             parts = []
             for few in torch.split(torch.arange(len(numbers)), 2 * self.batch_size):
                 longest = int(lengths[numbers[few[-1]]])
-                with autocast(self.precision):
+                with autocast(self.precision, self.device):
                     states = self.backbone.encode_text(ids[few, :longest], mask[few, :longest])
                 parts.append(F.pad(states, (0, 0, 0, ids.shape[1] - longest)))
             yield numbers.tolist(), torch.cat(parts), mask
@@ -239,15 +240,25 @@ def check_precision(precision: str, device: torch.device) -> torch.dtype | None:
     """The type to compute in, None for that of the weights.
 
     Raises:
-        ValueError: If the precision is unknown, or bf16 is asked for off CUDA.
+        ValueError: If the precision is unknown, or bf16 is asked for on a device where it is slower than fp32.
     """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"The precision must be fp32 or bf16, not {precision!r}.")
-    if precision == "bf16" and device.type != "cuda":
-        raise ValueError(f"The precision bf16 needs a CUDA device, not {device.type!r}.")
-    return torch.bfloat16 if precision == "bf16" else None
+    if precision == "fp32":
+        return None
+    if device.type == "cpu" and not _cpu_computes_in_bf16():
+        raise ValueError("The precision bf16 needs CUDA or a CPU with AVX-512 BF16 or AMX; use fp32 on this CPU.")
+    if device.type not in ("cuda", "cpu"):
+        raise ValueError(f"The precision bf16 needs CUDA or a CPU, not {device.type!r}; use fp32.")
+    return torch.bfloat16
 
 
-def autocast(dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    """A context that computes in `dtype` on CUDA; nothing for None."""
-    return contextlib.nullcontext() if dtype is None else torch.autocast("cuda", dtype=dtype)
+def _cpu_computes_in_bf16() -> bool:
+    """True where the CPU has instructions for products in bf16; elsewhere these are slower than in fp32."""
+    known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(supported is not None and supported() for supported in known)
+
+
+def autocast(dtype: torch.dtype | None, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """A context that computes in `dtype` on a device; nothing for None."""
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

@@ -24,7 +24,7 @@ class OpenCLIPScorer(CosineScorer):
         device: Where to compute.
         batch_size: Images encoded at once.
         max_tokens: Must be None, or the length that the model reads.
-        precision: "fp32", or "bf16" on CUDA.
+        precision: "fp32", or "bf16" on CUDA or a CPU with instructions for it.
 
     Raises:
         ValueError: If OpenCLIP is not installed, or the model is unknown or cannot be loaded.
@@ -70,7 +70,7 @@ class OpenCLIPScorer(CosineScorer):
         parts = []
         for start in range(0, len(images), self.batch_size):
             few: list[Any] = [self.transform(image) for image in images[start : start + self.batch_size]]
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 parts.append(self.model.encode_image(torch.stack(few).to(self.device)))
         return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.zeros(0, 1)
 
@@ -85,7 +85,7 @@ class OpenCLIPScorer(CosineScorer):
             padding = getattr(own, "pad_token_id", None) or 0
             ended = int(padding == getattr(own, "eos_token_id", None))  # padding that is the end of the text, too
             self.note_lengths(few, ((ids != padding).sum(dim=1) + ended).tolist())
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 parts.append(self.model.encode_text(ids.to(self.device)))
         return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.zeros(0, 1)
 

@@ -34,7 +34,7 @@ class VQAScorer:
         device: Where to compute.
         batch_size: Pairs asked at once.
         max_tokens: Must be None: prompts are not cut.
-        precision: "fp32", or "bf16" on CUDA.
+        precision: "fp32", or "bf16" on CUDA or a CPU with instructions for it.
         question: What is asked, with {} for the text.
 
     Raises:
@@ -109,7 +109,7 @@ class VQAScorer:
             if self.model.config.is_encoder_decoder:
                 first = self.model.config.get_text_config().decoder_start_token_id
                 inputs["decoder_input_ids"] = torch.full((len(rows), 1), first, device=self.device)
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 said = self.model(**inputs).logits[:, -1]
             yes = said.float().log_softmax(dim=-1)[:, self.answer].double()
             no = torch.log(-torch.expm1(yes.clamp(max=-1e-12)))

@@ -114,14 +114,15 @@ def test_k_test_is_chosen_and_said(data, checkpoint, tmp_path):
     assert "the best 2 by cosine re-ranked" in state_of(tmp_path / "out")["tables"][0]["protocol"]
 
 
-def test_mistakes_get_one_line(data, checkpoint, tmp_path, capsys):
+def test_mistakes_get_one_line(data, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("relpretrain.zeroshot.scorers.matching._cpu_computes_in_bf16", lambda: False)
     for options, message in [
         (["--constant", "--blind", "length"], "Give one of --blind and --constant, not both."),
         (["--model", "clip"], "--model is hf:FOLDER_OR_NAME, open_clip:NAME/WEIGHTS or vqa:FOLDER_OR_NAME, not 'clip'"),
         (["--constant", "--by", "itc"], "--by is for --checkpoint, not for --constant."),
         (["--blind", "length", "--blank-image"], "--blank-image needs a model that looks at images"),
         (["--checkpoint", checkpoint, "--max-tokens", 1], "--max-tokens must be from 3 to 128"),
-        (["--checkpoint", checkpoint, "--precision", "bf16", "--device", "cpu"], "bf16 needs a CUDA device"),
+        (["--checkpoint", checkpoint, "--precision", "bf16", "--device", "cpu"], "bf16 needs CUDA or a CPU with"),
         (["--model", f"hf:{tmp_path}"], "holds no model that can be read"),
     ]:
         assert run(data, tmp_path / "out", *options) == 2

@@ -11,7 +11,7 @@ from relpretrain.data.pipeline.preprocess import Preprocess
 from relpretrain.data.pipeline.tokenizer import load_tokenizer
 from relpretrain.features import patch_mask
 from relpretrain.types import Regions
-from relpretrain.zeroshot.scorers import EmbeddingScorer, MatchScorer
+from relpretrain.zeroshot.scorers import EmbeddingScorer, MatchScorer, matching
 from relpretrain.zeroshot.scorers.batches import rectangles
 from tests.parity.official_files import words_of_golden
 
@@ -132,12 +132,28 @@ def test_rectangles_hold_every_pair_once(size):
     assert sorted(seen) == list(range(200))
 
 
-def test_bf16_needs_cuda(tokenizer):
+def test_bf16_needs_a_device_that_computes_in_it(tokenizer, monkeypatch):
     backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
-    with pytest.raises(ValueError, match="needs a CUDA device, not 'cpu'"):
+    monkeypatch.setattr(matching, "_cpu_computes_in_bf16", lambda: False)
+    with pytest.raises(ValueError, match="bf16 needs CUDA or a CPU with AVX-512 BF16 or AMX; use fp32"):
         MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision="bf16")
     with pytest.raises(ValueError, match="fp32 or bf16, not 'fp8'"):
         MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision="fp8")
+
+
+@torch.inference_mode()
+def test_bf16_on_a_cpu_is_autocast_and_gives_nearly_the_scores_of_fp32(tokenizer, monkeypatch):
+    torch.manual_seed(0)
+    backbone = ALBEF(size="tiny", image_size=32, vocab_size=len(tokenizer))
+    monkeypatch.setattr(matching, "_cpu_computes_in_bf16", lambda: True)
+    logits = {}
+    for precision in ("fp32", "bf16"):
+        scorer = MatchScorer(backbone, Preprocess(tokenizer, image_size=32), precision=precision)
+        index, texts = pairs(3, 12)
+        logits[precision] = scorer.score(scorer.encode_images(pictures(3)), index, texts)
+    assert logits["bf16"].dtype == torch.float32
+    assert not torch.equal(logits["bf16"], logits["fp32"])  # it was computed in bf16
+    torch.testing.assert_close(logits["bf16"], logits["fp32"], rtol=0, atol=0.05)
 
 
 @torch.inference_mode()
