@@ -13,7 +13,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from timm.models.swin_transformer import SwinTransformer, WindowAttention
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -193,6 +193,10 @@ class Swin(nn.Module):
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
                 module.fused_attn = True  # timm leaves scaled_dot_product_attention off here by default
+            elif isinstance(module, SwinTransformerBlock) and module.attn_mask is not None:
+                # timm adds -100 to hidden keys: their probabilities, 4e-44, are below the smallest normal number, and
+                # products with such numbers take a CPU up to 50 times as long. Here they are 0.
+                module.attn_mask.masked_fill_(module.attn_mask < 0, float("-inf"))
 
     def forward(
         self, images: Tensor, regions: Regions | None = None, packing: Packing | None = None, whole: bool = True

@@ -1,5 +1,7 @@
 """Image encoders: regions out of the same pass, independence of the batch, pretrained weights."""
 
+import math
+
 import pytest
 import timm
 import torch
@@ -184,3 +186,15 @@ def test_pretrained_weights_that_do_not_fit_are_listed(timm_file):
     wider = build_vision(from_preset("tiny", image_size=224, **(VIT_TINY | {"vision_width": 96})))
     with pytest.raises(ValueError, match=r"of another shape: .*cls_token \(1, 1, 192\) instead of \(1, 1, 96\)"):
         load_pretrained(wider, "vit_tiny_patch16_224")
+
+
+def test_hidden_keys_of_shifted_windows_have_no_probability_at_all():
+    """Not one below the smallest normal number, with which a CPU computes many times slower."""
+    trunk = build_vision(
+        from_preset(size="tiny", vision="swin", image_size=64, vision_depth=(2, 1), vision_heads=(1, 2))
+    ).trunk
+    masks = [module.attn_mask for module in trunk.modules() if getattr(module, "attn_mask", None) is not None]
+    assert masks
+    for mask in masks:
+        assert set(mask.unique().tolist()) == {-math.inf, 0.0}
+        assert not mask.diagonal(dim1=1, dim2=2).any()
