@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from relpretrain.scene_graph.parse.clauses import LONGEST_LIST
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, participle, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import Token
+from relpretrain.scene_graph.parse.lexicon.words import NO, NOT, PARTS, SIDES, lexicon
 from relpretrain.scene_graph.parse.phrases import Phrase, divide, meant, says_none
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
-from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import NO, NOT, PARTS, SIDES, lexicon
 
 Word = Any
 """A token of spaCy."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relpretrain.scene_graph.parse.clauses import relate
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.tagging import WordNetNouns, bundled_tags, nltk_tagger
+from relpretrain.scene_graph.parse.lexicon.tokens import tokenise
 from relpretrain.scene_graph.parse.phrases import items
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
-from relpretrain.scene_graph.parse.tagging import WordNetNouns, bundled_tags, nltk_tagger
-from relpretrain.scene_graph.parse.tokens import tokenise
 
 
 class LexiconParser:

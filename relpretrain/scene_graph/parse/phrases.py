@@ -6,9 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
-from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import BE, CLAUSES, HAVE, NO, NOT, NOTHING, PARTS, PREPOSITIONS, SIDES, lexicon
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import Token
+from relpretrain.scene_graph.parse.lexicon.words import (
+    BE,
+    CLAUSES,
+    HAVE,
+    NO,
+    NOT,
+    NOTHING,
+    PARTS,
+    PREPOSITIONS,
+    SIDES,
+    lexicon,
+)
 
 _LETTERS = {
     **dict.fromkeys(("DT", "PDT"), "d"), "PRP$": "g", "WP$": "g", "CD": "c",

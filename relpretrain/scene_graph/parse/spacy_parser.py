@@ -7,8 +7,8 @@ from typing import Any
 
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph.parse.dependencies import read_tree
+from relpretrain.scene_graph.parse.lexicon.tokens import LONGEST
 from relpretrain.scene_graph.parse.record import ParsedCaption
-from relpretrain.scene_graph.parse.tokens import LONGEST
 
 MODEL = "en_core_web_sm"
 

@@ -6,7 +6,8 @@ import pytest
 
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph.parse import build_parser
-from relpretrain.scene_graph.parse.clauses import CONFIDENCE, LONGEST_LIST
+from relpretrain.scene_graph.parse.clauses import LONGEST_LIST
+from relpretrain.scene_graph.parse.triplets import CONFIDENCE
 from tests.fuzz import caption
 
 PARSER = build_parser("lexicon")
