@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from relpretrain.data.pipeline.stages import EXCLUDED, PART
 from relpretrain.data.shards.manifest import ShardEntry, place_of_problem
@@ -100,6 +100,32 @@ class BadSampleTracker:
                 example = self.first[dataset, reason]
                 lines.append(f"{dataset}: {reason.removeprefix(PART)}: {number} {what} (first: {example})")
         return lines
+
+
+def informed_tracker(
+    max_bad_fraction: float,
+    sizes: Mapping[tuple[str, str], int],
+    shards: Mapping[str, Mapping[str, Sequence[ShardEntry]]],
+) -> BadSampleTracker:
+    """A tracker that knows of the samples which manifests leave out; once where several streams draw from a shard.
+
+    Args:
+        max_bad_fraction: Largest fraction of a dataset's samples that may be bad.
+        sizes: Samples per epoch, by stream and dataset.
+        shards: What the shards hold, by stream and dataset.
+    """
+    largest: dict[str, int] = {}
+    for (_, dataset), size in sizes.items():
+        largest[dataset] = max(size, largest.get(dataset, 0))
+    tracker = BadSampleTracker(max_bad_fraction, largest)
+    noted = set()
+    for datasets in shards.values():
+        for dataset, entries in datasets.items():
+            for entry in entries:
+                if entry.problems and (dataset, entry.shard) not in noted:
+                    tracker.add_entry(dataset, entry)
+                    noted.add((dataset, entry.shard))
+    return tracker
 
 
 def too_many(
