@@ -12,7 +12,7 @@ from relpretrain.data.build import jobs as parallel
 from relpretrain.data.build.pack_sample import Resize
 from relpretrain.data.shards.resumable import UNFINISHED
 from relpretrain.scene_graph import SceneGraph
-from tests.data.build.test_convert import contents, fill_disk_at, in_a_child, kill_at
+from tests.data.build.converting import contents, fill_disk_at, in_a_child, kill_at
 from tests.data.test_commands import jpeg, samples, write_tar
 
 
