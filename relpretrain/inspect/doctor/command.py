@@ -17,14 +17,8 @@ from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import ConfigError
 from relpretrain.inspect.common.share import Share, begin_share, end_share, is_task
 from relpretrain.inspect.common.survey import SHARDS
-from relpretrain.inspect.doctor.judge import (
-    Examination,
-    Judge,
-    examine,
-    plain_judges,
-    plain_schedule,
-    recipe_judges,
-)
+from relpretrain.inspect.doctor.examination import Examination, plain_schedule
+from relpretrain.inspect.doctor.judge import Judge, examine, plain_judges, recipe_judges
 from relpretrain.inspect.doctor.report import print_examination, serving, to_json
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 from relpretrain.showing import say

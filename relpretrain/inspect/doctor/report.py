@@ -18,7 +18,7 @@ from relpretrain.data.shards.record import Counts as SampleCounts
 from relpretrain.errors import counted, singular
 from relpretrain.inspect.common.tables import print_table
 from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
-from relpretrain.inspect.doctor.judge import Examination
+from relpretrain.inspect.doctor.examination import Examination
 from relpretrain.scene_graph import coverage_lines
 from relpretrain.showing import say
 
