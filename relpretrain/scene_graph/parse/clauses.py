@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from relpretrain.scene_graph.parse.lexicon.lemmas import verb_lemma
 from relpretrain.scene_graph.parse.lexicon.tokens import Token
 from relpretrain.scene_graph.parse.lexicon.words import ANIMATE_VERBS, NO, lexicon
-from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase, animate, meant
+from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase, animate, likeness, meant
 from relpretrain.scene_graph.parse.triplets import Pending, Triplet
 
 LONGEST_LIST = 12
@@ -84,7 +84,9 @@ class _Walk:
                 break
             none = phrase.absent and self.none_either(place, after)
             place = after
-        if self.pending is not None:
+        if self.likens():
+            group = self.liken(group, place)
+        elif self.pending is not None:
             self.complete(group)
         else:
             self.fronted = self.recent if self.adjacent else []
@@ -174,6 +176,27 @@ class _Walk:
                     name = meant(subject, pending.name(), object_)
                     self.triplets.append(Triplet(subject, name, object_, pending.words, way))
         self.last, self.pending, self.denied = pending, None, pending.denied
+
+    def likens(self) -> bool:
+        """Whether the pending relation says what its subjects are like."""
+        return self.pending is not None and self.pending.verb and likeness(self.pending.words) != ""
+
+    def liken(self, group: list[Phrase], place: int) -> list[Phrase]:
+        """What a thing looks like is not there: it says what the thing is like. Returns what is spoken of.
+
+        In "it looks like a dog is asleep" a clause comes, `place` being that of its verb.
+        """
+        pending, self.pending = self.pending, None
+        assert pending is not None
+        if not self.relative and self.begins_clause(group[-1], place):
+            self.main = self.acting = group
+            return group
+        for phrase in group:
+            phrase.absent = True
+            if not pending.denied:
+                self.attribute(pending.subjects, " ".join([likeness(pending.words), *phrase.attributes, phrase.label]))
+        self.last, self.denied = pending, pending.denied
+        return pending.subjects
 
     def mark(self, mark: Mark, place: int) -> None:
         """A word between things."""
@@ -321,6 +344,9 @@ class _Walk:
     def pronoun(self, text: str) -> None:
         """A pronoun stands for what has the subject of the relation, or for what the caption is about."""
         if self.pending is None:
+            return
+        if self.likens():  # "looks like it is asleep"
+            self.pending = None
             return
         link = self.link(self.pending.subjects)
         if text not in ("it", "them", "him", "her"):

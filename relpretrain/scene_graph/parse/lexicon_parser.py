@@ -26,7 +26,7 @@ class LexiconParser:
     name = "lexicon"
 
     def __init__(self, nltk_data: bool = False) -> None:
-        self.version = "2-nltk" if nltk_data else "2"
+        self.version = "3-nltk" if nltk_data else "3"
         self._tags = nltk_tagger() if nltk_data else bundled_tags
         self._noun = WordNetNouns() if nltk_data else noun_lemma
 

@@ -30,7 +30,7 @@ class SpacyParser:
         self._pipeline: Any = load_pipeline(model)
         self._batch = batch
         meta = self._pipeline.meta
-        self.version = f"2-{meta.get('lang')}_{meta.get('name')}-{meta.get('version')}"
+        self.version = f"3-{meta.get('lang')}_{meta.get('name')}-{meta.get('version')}"
 
     def parse(self, captions: Sequence[str]) -> list[ParsedCaption]:
         """Parse captions, one record each, in their order."""

@@ -158,3 +158,18 @@ def test_a_name_of_two_images_is_told_when_tasks_are_merged(tmp_path, capsys):
 def test_what_is_about_all_shards_is_refused(many, tmp_path, capsys):
     assert data("pack", many, "--out", tmp_path / "out", "--shuffle", 1, "--task", "0/2") == 2
     assert "--shuffle and --max-samples are about all shards together" in capsys.readouterr().err
+
+
+def test_ids_of_two_downloads_are_told_when_tasks_are_merged(tmp_path, capsys):
+    """Keys are unique in a shard, and no task knows another one's: as one, `pack` numbers them."""
+    shards = two_downloads(tmp_path)
+    out = tmp_path / "out"
+    by_tasks(2, out, "pack", *shards, "--out", out, "--workers", 1)
+    told = capsys.readouterr().out
+    assert "repeated_image_id: '000', '001'" in told
+    assert "2 image ids made of a key: an earlier shard has the same, as of two downloads" in told
+    index = json.loads((out / "index.json").read_text())
+    assert (index["samples"], index["dropped"]) == (4, {"repeated_image_id": 2})
+    other = tmp_path / "other"
+    by_tasks(2, other, "pack", out, "--out", other, "--workers", 1)  # what a record says of itself is believed
+    assert "repeated" not in capsys.readouterr().out
