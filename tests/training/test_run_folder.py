@@ -38,6 +38,11 @@ def step(path):
     return torch.load(path, weights_only=True)["global_step"]
 
 
+def logged(name):
+    """The steps of the rows of losses in a file of the run's folder."""
+    return [row["step"] for row in rows_up_to(Path(f"run/{name}.csv"), 99) if "train/loss" in row]
+
+
 def test_a_run_is_not_begun_in_the_folder_of_another(fit, capsys):
     assert fit() == 0
     before = LAST.read_bytes()
@@ -62,6 +67,8 @@ def test_overwriting_keeps_the_old_run_until_all_is_ready(fit):
         os.truncate(shard, 1024)  # which is seen when the data are set up
     assert fit("--overwrite") == 2
     assert step(LAST) == 3
+    assert logged("metrics") == [1, 2, 3]
+    assert not list(Path("run").glob("metrics-*"))
 
 
 def test_two_runs_in_one_folder(fit, capsys, tmp_path):
