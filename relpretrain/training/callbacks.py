@@ -48,7 +48,9 @@ class LossLog(pl.Callback):
 
     "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`),
     "gradient_norm" that of the last step before clipping, "left_out" the bad samples so far, of this process.
-    What did not happen is not logged. `latest` holds what was logged last, and `listeners` are called then.
+    The first step after a start is in neither throughput nor "data_wait": it also pays for the start of workers and
+    for what is compiled. What did not happen is not logged. `latest` holds what was logged last, and `listeners` are
+    called then.
     """
 
     def __init__(self) -> None:
@@ -57,22 +59,26 @@ class LossLog(pl.Callback):
         self.latest: dict[str, float] = {}
         self.listeners: list[Callable[[], None]] = []
         self._since = time.perf_counter()
+        self._steady = False  # whether a step has been taken since the start
         self._seconds = 0.0
         self._waited = 0.0
         self._logged_at = -1
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock."""
-        self._since = time.perf_counter()
+        self._since, self._steady = time.perf_counter(), False
         self._seconds, self._waited = 0.0, _waited(trainer)
         self._logged_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Note a step; log at the interval."""
         now = time.perf_counter()
-        self.throughput.add(batch.stream, len(batch) * world_size(), now - self._since)
-        self._seconds += now - self._since
-        self._since = now
+        if self._steady:
+            self.throughput.add(batch.stream, len(batch) * world_size(), now - self._since)
+            self._seconds += now - self._since
+        else:
+            self._waited = _waited(trainer)
+        self._since, self._steady = now, True
         if pl_module.last is not None:
             self.buffer.add(batch.step, batch.stream, *pl_module.last)
             pl_module.last = None

@@ -1,3 +1,6 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from lightning.pytorch import Callback, Trainer
 
@@ -72,3 +75,21 @@ def test_the_log_tells_the_norm_of_the_gradients_and_what_was_left_out(tmp_path)
 
     fit(tmp_path, Reading(), steps=2)
     assert seen[-1]["train/gradient_norm"] > 0
+
+
+def test_the_first_step_after_a_start_is_in_no_rate(tmp_path, monkeypatch):
+    """It takes a hundred seconds of the test's clock, every other one a second."""
+    clock, images, seen = [0.0], [], []
+    monkeypatch.setattr("relpretrain.training.callbacks.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Computing(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            clock[0] += 1.0 if trainer.global_step else 100.0
+            images.append(len(batch))
+
+        def on_train_batch_end(self, trainer, *args):
+            log = next(c for c in trainer.callbacks if isinstance(c, LossLog))
+            log.listeners[:] = [lambda: seen.append(log.latest["train/images_per_second"])]
+
+    fit(tmp_path, Computing(), steps=4)
+    assert seen == [images[1], (images[2] + images[3]) / 2]
