@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, Trainer
 
 from relpretrain.errors import CheckpointError
 from relpretrain.training import LastCheckpoint, LossLog, ProgressLine
-from relpretrain.training.callbacks import Throughput
+from relpretrain.training.callbacks import Throughput, next_commands
 from tests.training.standin import loader, module
 
 
@@ -43,6 +43,25 @@ def test_the_last_checkpoint_is_saved_whatever_the_interval(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"Checkpoint: {tmp_path / 'last.ckpt'}" in out
     assert "relpretrain zeroshot --checkpoint" in out
+
+
+def test_the_next_commands_can_be_run_as_they_stand(tmp_path):
+    """Benchmarks beside the data, as in a generated world; without any, how to have one."""
+    world = tmp_path / "my world"
+    for folder in ("captions", "validation", "benchmarks/vsr", "benchmarks/images"):
+        (world / folder).mkdir(parents=True)
+    places = ["pipe:cat x.tar", [str(world / "captions")]]
+    lines = next_commands(Path("run/last.ckpt"), Path("run"), places, relations=True)
+    assert lines == [
+        "Score it:   relpretrain zeroshot --checkpoint run/last.ckpt --tasks vsr graphs \\",
+        f"              --data '{world / 'benchmarks'}' --out run/report",
+        "Its curves: relpretrain report run",
+    ]
+    assert "vsr \\" in next_commands(Path("x.ckpt"), Path("run"), [str(world / "captions")], relations=False)[0]
+    fetching = next_commands(Path("x.ckpt"), Path("run"), ["data/mine"], relations=True)
+    assert fetching[0].startswith("Score it:   relpretrain data fetch vsr --data benchmarks")
+    assert fetching[2] == "              --data benchmarks --out run/report"
+    assert max(map(len, fetching)) <= 110
 
 
 def test_no_checkpoint_where_none_is_wanted(tmp_path, capsys):

@@ -242,8 +242,8 @@ class RelationCLI(LightningCLI):
                 callback.dirpath = str(folder / CHECKPOINTS)
         if lasting:
             go_on = f"relpretrain fit --run={shlex.quote(str(folder))} --ckpt_path=auto"
-            callbacks += [LastCheckpoint(folder / CHECKPOINTS), Preemption(folder / CHECKPOINTS / LAST, go_on), Peers()]
-            callbacks.append(DataRecord(folder))
+            callbacks += [LastCheckpoint(folder / CHECKPOINTS, folder), Preemption(folder / CHECKPOINTS / LAST, go_on)]
+            callbacks += [Peers(), DataRecord(folder)]
             callbacks += [held] if is_first_process() else []
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
