@@ -282,9 +282,12 @@ class RelationDataModule(LightningDataModule):
                 told = f" ({'; '.join(changed[:_TOLD])})" if "settings" in self._resumed else ""
                 warnings.warn(
                     f"The data differs from the checkpoint's (seed, streams or shards){told}: step {self._next} goes "
-                    "on with the new schedule, and samples of the running epoch may come again or not at all.",
+                    "on with the new schedule, samples of the running epoch may come again or not at all, and what is "
+                    "left out is counted anew.",
                     stacklevel=2,
                 )
+            elif rank() == 0:  # whose counts a checkpoint has
+                self.bad_samples.go_on(self._resumed.get("bad_samples", {}))
             self._resumed = None
         self._train.upcoming = self._next
         self._note_position()
@@ -335,6 +338,7 @@ class RelationDataModule(LightningDataModule):
             "groups": self.schedule.groups,
             "settings": self._description(),
             "taken": taken,
+            "bad_samples": self.bad_samples.state(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -357,7 +361,7 @@ class RelationDataModule(LightningDataModule):
         self._use(self.schedule.in_groups(groups))
 
     def report(self) -> dict[str, dict[str, int]]:
-        """Counts of this process's bad samples so far, by dataset and reason."""
+        """Counts of this process's bad samples so far, by dataset and reason; the first process's of the whole run."""
         return self.bad_samples.report()
 
     def teardown(self, stage: str | None = None) -> None:
