@@ -35,7 +35,7 @@ from relpretrain.data.sampling.schedule import (
     wrong_stream_ratios,
 )
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
-from relpretrain.data.sampling.summary import crowded_lines, schedule_lines
+from relpretrain.data.sampling.summary import crowded_lines, passes, schedule_lines, worn_lines
 from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry
@@ -244,7 +244,8 @@ class RelationDataModule(LightningDataModule):
                 rank_zero_warn(visible(line))
             warn_outside(outside_of)
         if stage == "fit" and self.trainer is not None:
-            for line in trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val)):
+            notices = trainer_flags.notices(self.trainer, self.stop, self.schedule, bool(self._val))
+            for line in notices + worn_lines(self.schedule, self.passes()):
                 rank_zero_warn(line)
 
     def describe(self) -> list[str]:
@@ -256,6 +257,12 @@ class RelationDataModule(LightningDataModule):
         if self.exclude is not None:
             lines.append(f"  images on {self.exclude} are left out when they are met, others come in their places")
         return lines
+
+    def passes(self) -> dict[tuple[str, str], float]:
+        """How many times the whole run sees each sample, by stream and dataset; empty where it has no end."""
+        if self.schedule is None or self._train is None or self._train.repeat or (batches := self._steps()[0]) is None:
+            return {}
+        return passes(self.schedule, batches)
 
     def counters(self) -> dict[str, float]:
         """Samples taken so far by all processes together, and epochs of each dataset, by the names of the logs."""
