@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from relpretrain.data.pipeline.stages import EXCLUDED, PART
 from relpretrain.data.shards.manifest import ShardEntry, place_of_problem
@@ -82,6 +83,29 @@ class BadSampleTracker:
         first = {where: place for _, places in reversed(everyone) for where, place in places.items()}
         bad = {k: n for k, n in lost.items() if k[0] == dataset and not k[1].startswith((PART, EXCLUDED))}
         return too_many(dataset, bad, first, seen, self.max_bad_fraction)
+
+    def state(self) -> dict[str, Any]:
+        """What was counted in batches, as plain types, for a checkpoint; what an index leaves out is known anew."""
+        lost = {(dataset, reason) for dataset, reason, _ in self.lost}
+        return {
+            "seen": dict(self.seen),
+            "bad": dict(self.bad),
+            "lost": [[*where, number] for where, number in self.lost.items()],
+            "first": [[*where, place] for where, place in self.first.items() if where in lost],
+        }
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on counting where a checkpoint was.
+
+        Args:
+            state: What `state` gave; empty for a checkpoint without.
+        """
+        self.seen.update(state.get("seen", {}))
+        self.bad.update(state.get("bad", {}))
+        for dataset, reason, shard, number in state.get("lost", []):
+            self.lost[dataset, reason, shard] += number
+        for dataset, reason, place in state.get("first", []):
+            self.first.setdefault((dataset, reason), place)
 
     def report(self) -> dict[str, dict[str, int]]:
         """Counts of bad samples by dataset and reason."""

@@ -26,7 +26,7 @@ from relpretrain.data.sampling.exclusion import Exclusion
 from relpretrain.data.sampling.outside import outside
 from relpretrain.data.sampling.schedule import BatchSchedule, wrong_stream_ratios
 from relpretrain.data.sampling.stream import Stop, Stream, with_defaults
-from relpretrain.data.sampling.summary import crowded_lines, schedule_lines
+from relpretrain.data.sampling.summary import crowded_lines, passes, schedule_lines, worn_lines
 from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
 from relpretrain.data.shards.manifest import ShardEntry
@@ -225,7 +225,8 @@ class RelationDataModule(LightningDataModule):
         if rank() == 0:
             self._announce(served)
         if stage == "fit" and self.trainer is not None:
-            for line in trainer_flags.notices(self.trainer, self.stop, served.schedule, bool(served.validation)):
+            notices = trainer_flags.notices(self.trainer, self.stop, served.schedule, bool(served.validation))
+            for line in notices + worn_lines(served.schedule, self.passes()):
                 rank_zero_warn(line)
 
     def _serve(self, builder: BatchBuilder, exclusion: Exclusion | None, groups: int, cache: Cache) -> ServedData:
@@ -265,6 +266,13 @@ class RelationDataModule(LightningDataModule):
             lines.append(f"  images on {self.exclude} are left out when they are met, others come in their places")
         return lines
 
+    def passes(self) -> dict[tuple[str, str], float]:
+        """How many times the whole run sees each sample, by stream and dataset; empty where it has no end."""
+        served = self._served
+        if served is None or served.training.repeat or (batches := served.length(self.trainer, self.stop)[0]) is None:
+            return {}
+        return passes(served.schedule, batches)
+
     def counters(self) -> dict[str, float]:
         """Samples taken so far by all processes together, and epochs of each dataset, by the names of the logs."""
         if self._served is None or trainer_flags.overfit_batches(self.trainer):
@@ -280,10 +288,12 @@ class RelationDataModule(LightningDataModule):
             if told is not None:
                 warnings.warn(
                     f"The data differs from the checkpoint's (seed, streams or shards){told}: step "
-                    f"{self._position.upcoming} goes on with the new schedule, and samples of the running epoch may "
-                    "come again or not at all.",
+                    f"{self._position.upcoming} goes on with the new schedule, samples of the running epoch may come "
+                    "again or not at all, and what is left out is counted anew.",
                     stacklevel=2,
                 )
+            elif rank() == 0:  # whose counts a checkpoint has
+                self.bad_samples.go_on(self._resumed.get("bad_samples", {}))
             self._resumed = None
         self._note_position()
         self._served.fetch()
@@ -337,6 +347,7 @@ class RelationDataModule(LightningDataModule):
             "groups": schedule.groups,
             "settings": described(schedule, contents(self.streams, self._shards)),
             "taken": taken,
+            "bad_samples": self.bad_samples.state(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -359,7 +370,7 @@ class RelationDataModule(LightningDataModule):
         served.use(served.schedule.in_groups(groups))
 
     def report(self) -> dict[str, dict[str, int]]:
-        """Counts of this process's bad samples so far, by dataset and reason."""
+        """Counts of this process's bad samples so far, by dataset and reason; the first process's of the whole run."""
         return self.bad_samples.report()
 
     def teardown(self, stage: str | None = None) -> None:

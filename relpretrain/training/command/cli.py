@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
@@ -22,6 +22,7 @@ from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.distributed import is_first_process
 from relpretrain.errors import ConfigError
 from relpretrain.recipe_files import recipe_paths
+from relpretrain.showing import say
 from relpretrain.showing.help import ExampleFormatter, example
 from relpretrain.training.callbacks import LastCheckpoint
 from relpretrain.training.command.arguments import (
@@ -34,7 +35,7 @@ from relpretrain.training.command.arguments import (
 )
 from relpretrain.training.command.loggers import loggers
 from relpretrain.training.command.recipe_checks import mistakes, read_recipe
-from relpretrain.training.command.resumed import check_resumed
+from relpretrain.training.command.resumed import check_resumed, finished
 from relpretrain.training.command.resuming import (
     METRICS,
     OF_ONE_CALL,
@@ -216,6 +217,14 @@ class RelationCLI(LightningCLI):
         fits = self.subcommand == "fit"
         passing = bool(given.get("fast_dev_run"))
         lasting = fits and not passing
+        if fits and not given.get("overfit_batches"):
+            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
+            if steps is not None and not 0 <= given["max_steps"] <= steps:
+                kwargs["max_steps"] = steps
+        if lasting:
+            self._end_if_finished(folder, kwargs.get("max_steps", given["max_steps"]))
+        if not fits:
+            self._warn_of_new_weights()
         if lasting and is_first_process():
             held = RunFolder(folder, bool(self._get(self.config_init, "overwrite")))
         if not fits:
@@ -227,10 +236,6 @@ class RelationCLI(LightningCLI):
         home = folder if fits else folder / self.subcommand
         # A pass for trial logs nothing, and must leave alone what a run has logged.
         kwargs["logger"] = not passing and loggers(given.get("logger"), home, self._earlier())
-        if fits and not given.get("overfit_batches"):
-            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
-            if steps is not None and not 0 <= given["max_steps"] <= steps:
-                kwargs["max_steps"] = steps
         if given.get("default_root_dir") is None:
             kwargs["default_root_dir"] = folder
         callbacks = given.get("callbacks") or []
@@ -242,8 +247,8 @@ class RelationCLI(LightningCLI):
                 callback.dirpath = str(folder / CHECKPOINTS)
         if lasting:
             go_on = f"relpretrain fit --run={shlex.quote(str(folder))} --ckpt_path=auto"
-            callbacks += [LastCheckpoint(folder / CHECKPOINTS), Preemption(folder / CHECKPOINTS / LAST, go_on), Peers()]
-            callbacks.append(DataRecord(folder))
+            callbacks += [LastCheckpoint(folder / CHECKPOINTS, folder), Preemption(folder / CHECKPOINTS / LAST, go_on)]
+            callbacks += [Peers(), DataRecord(folder)]
             callbacks += [held] if is_first_process() else []
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
@@ -258,6 +263,23 @@ class RelationCLI(LightningCLI):
             with contextlib.suppress(MisconfigurationException):
                 trainer.strategy.checkpoint_io = CheckpointFiles()
         return trainer
+
+    def _end_if_finished(self, folder: Path, steps: int) -> None:
+        """Say so and end, where the checkpoint to go on from is of the last step: nothing is written."""
+        if self.checkpoint is None or not 0 <= steps <= self.resumed_step:
+            return
+        if is_first_process():
+            say("\n".join(finished(self.checkpoint, self.resumed_step, steps, folder, self.datamodule.stop)))
+        raise SystemExit(0)
+
+    def _warn_of_new_weights(self) -> None:
+        """Warn where the weights that are looked at are no run's."""
+        if self._get(self.config, "ckpt_path") is not None or self._get(self.config, "model")["weights"] is not None:
+            return
+        rank_zero_warn(
+            f"{self.subcommand} without --ckpt_path looks at an untrained model, with the weights that a run of this "
+            "recipe begins with: name a checkpoint, or take the newest one of the run by --ckpt_path=auto"
+        )
 
     def _earlier(self) -> list[dict[str, float]]:
         """What the run that is gone on with had logged up to its checkpoint."""
