@@ -12,7 +12,7 @@ from typing import Any
 from relpretrain.distributed import check_device, rank
 from relpretrain.identity import folder_digest
 from relpretrain.showing import say
-from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
+from relpretrain.zeroshot.evaluate import Ready, annotated, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, chosen_model
 from relpretrain.zeroshot.ranks import own_device
@@ -179,7 +179,8 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     unchecked = Scored(TASKS[name], "", records, (UNCHECKED, *unnoticed(TASKS[name], records)))
     if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
         return unchecked
-    splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
+    source = Source(args.data, splits=tuple(args.split))
+    splits = annotated(TASKS[name], source)
     split, notes = find_split(records, splits, path, args.allow_missing)
     version = version_of_items(TASKS[name], split, splits[split])
     return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)

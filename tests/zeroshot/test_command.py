@@ -189,6 +189,18 @@ def test_scores_of_two_models_are_not_mixed_in_one_folder(tmp_path, capsys):
     assert main([str(a) for a in ("--blind", "length", "--tasks", "vsr", "valse", *rest)]) == 0  # nothing is left
 
 
+def test_annotations_without_items_are_named(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    (data / "vsr" / "synthetic" / "dev.jsonl").write_text("")
+    (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
+    for asked in (("--scores", tmp_path / "s.jsonl"), ("--constant", "--tasks", "vsr")):
+        message = refused(capsys, *asked, "--data", data)
+        assert f"{data / 'vsr'} holds no items of VSR, split synthetic/dev: a file of it is empty" in message
+        assert "`relpretrain data fetch vsr` says where a whole one comes from; --split chooses others" in message
+    assert main([str(a) for a in ("--constant", "--tasks", "vsr", "--data", data, "--split", "test")]) == 0
+
+
 def test_scores_of_another_task_are_refused(tmp_path, capsys):
     (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
     message = refused(capsys, "--scores", tmp_path / "s.jsonl", "--tasks", "valse")
