@@ -14,7 +14,7 @@ from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.report.terminal import hash_items
 from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.scores import score_file_name, write_scores
-from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
+from relpretrain.zeroshot.results.versions import version_note, version_of_scores, version_of_source
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
 from relpretrain.zeroshot.tasks.common.ahead import Ahead, View, looking_ahead
 from relpretrain.zeroshot.tasks.common.base import PairTask
@@ -74,7 +74,7 @@ def _prepare(name: str, source: Source) -> tuple[list[Ready], dict[str, str]]:
     for split, items in annotated(task, source).items():
         hashes[f"data {name} {split}".strip()] = hash_items({split: items})
         located, notes = task.locate(items, source)
-        ready.append(Ready(task, split, located, notes, version_of_items(task, split, items)))
+        ready.append(Ready(task, split, located, notes, version_of_source(task, split, items, source)))
     return ready, hashes
 
 

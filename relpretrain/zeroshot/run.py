@@ -41,7 +41,7 @@ from relpretrain.zeroshot.results.scores import (
     tell_apart,
 )
 from relpretrain.zeroshot.results.thresholds import Thresholded, choosers, with_threshold
-from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
+from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_source
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask, UndecidedError
@@ -182,7 +182,7 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     source = Source(args.data, splits=tuple(args.split))
     splits = annotated(TASKS[name], source)
     split, notes = find_split(records, splits, path, args.allow_missing)
-    version = version_of_items(TASKS[name], split, splits[split])
+    version = version_of_source(TASKS[name], split, splits[split], source)
     return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)
 
 
