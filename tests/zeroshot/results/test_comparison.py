@@ -6,7 +6,7 @@ import pytest
 from relpretrain.zeroshot.analysis.statistics import holm
 from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.results.comparison import compare
-from relpretrain.zeroshot.results.scores import keep_scores, read_scores, write_scores
+from relpretrain.zeroshot.results.scores import kept_names, read_scores, write_scores
 from relpretrain.zeroshot.tasks import TASKS
 
 
@@ -71,12 +71,10 @@ def test_reports_of_scores_can_be_compared(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_several_files_of_one_task_keep_their_names(tmp_path):
-    scored = [
-        (Path(f"{name}.jsonl"), "vsr", split, [{"id": 0}]) for name, split in (("a", ""), ("b", ""), ("c", "x/dev"))
-    ]
-    keep_scores(tmp_path, scored)
-    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == ["vsr.a.jsonl", "vsr.b.jsonl", "vsr.x_dev.jsonl"]
+def test_several_files_of_one_task_keep_their_names():
+    files = [(Path(f"{name}.jsonl"), "vsr", split) for name, split in (("a", ""), ("b", ""), ("c", "x/dev"))]
+    assert kept_names(files) == ["vsr.a.jsonl", "vsr.b.jsonl", "vsr.x_dev.jsonl"]
+    assert kept_names([(Path("scores/vsr.x_dev.jsonl"), "vsr", "")]) == ["vsr.x_dev.jsonl"]
 
 
 def test_another_average_than_the_share_of_items_is_told():
