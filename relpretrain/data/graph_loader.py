@@ -93,7 +93,8 @@ def graph_loader(
         relations_per_image: Triplets drawn from an image for MRC.
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes: all that MRC uses.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other.
-        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence.
+        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence; no other objective weighs
+            anything by it.
         foils_per_text: False texts made of a text, each of another kind (for `TextFoil`).
         foil_kinds: What these may change, of `relpretrain.scene_graph.foils.KINDS`.
         foil_names: Names of things that may stand in the place of others in foils; None for common ones.
