@@ -50,6 +50,7 @@ class LossLog(pl.Callback):
 
     "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`),
     "gradient_norm" that of the last step before clipping, "left_out" the bad samples so far, of this process.
+    Less than half an interval, as after a start between two looks, is part of the next one.
     The first step after a start is in neither throughput nor "data_wait": it also pays for the start of workers and
     for what is compiled. What did not happen is not logged. `latest` holds what was logged last, and `listeners` are
     called then.
@@ -85,7 +86,9 @@ class LossLog(pl.Callback):
             self.buffer.add(batch.step, batch.stream, *pl_module.last)
             pl_module.last = None
         step = trainer.global_step
-        due = trainer.log_every_n_steps > 0 and step % trainer.log_every_n_steps == 0
+        every = trainer.log_every_n_steps
+        # After a start between two looks a few steps, of one stream or two, would stand in the curves as a spike.
+        due = every > 0 and step % every == 0 and 2 * (step - self._logged_at) >= every
         if step != self._logged_at and (due or step == trainer.max_steps):
             self._log(trainer, pl_module, step)
 

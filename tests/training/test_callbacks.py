@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, Trainer
 from relpretrain.errors import CheckpointError
 from relpretrain.training import LastCheckpoint, LossLog, ProgressLine
 from relpretrain.training.callbacks import Throughput, next_commands
-from tests.training.standin import loader, module
+from tests.training.standin import batch, loader, module
 
 
 def test_throughput_counts_each_stream_in_its_own_time():
@@ -112,3 +112,27 @@ def test_the_first_step_after_a_start_is_in_no_rate(tmp_path, monkeypatch):
 
     fit(tmp_path, Computing(), steps=4)
     assert seen == [images[1], (images[2] + images[3]) / 2]
+
+
+def test_a_few_steps_after_a_start_are_no_row_of_their_own(monkeypatch):
+    rows = []
+
+    def note(log, trainer, module, step):
+        log._logged_at = step
+        rows.append(step)
+
+    monkeypatch.setattr(LossLog, "_log", note)
+
+    def logged(start, end, every=10):
+        rows.clear()
+        log, model = LossLog(), SimpleNamespace(last=None)
+        trainer = SimpleNamespace(log_every_n_steps=every, max_steps=end, global_step=start)
+        log.on_train_start(trainer, model)
+        for trainer.global_step in range(start + 1, end + 1):
+            log.on_train_batch_end(trainer, model, None, batch(trainer.global_step), 0)
+        return list(rows)
+
+    assert logged(0, 22) == [10, 20, 22]
+    assert logged(8, 30) == [20, 30]
+    assert logged(5, 20) == [10, 20]
+    assert logged(3, 5, every=1) == [4, 5]
