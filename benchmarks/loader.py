@@ -49,6 +49,7 @@ from relpretrain.data.pipeline.transforms import COLOR_STRENGTH, _random_box
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.data.shards.writer import ShardWriter
+from relpretrain.sources.common.folders import files_below
 from relpretrain.types import Kind
 from relpretrain.zeroshot.results.provenance import describe
 
@@ -87,7 +88,7 @@ def main() -> int:
 
 
 def _photos(folder: Path, count: int) -> list[bytes]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    files = sorted(path for path in files_below(folder) if path.suffix.lower() in (".jpg", ".jpeg"))
     if not files:
         raise SystemExit(f"--images {folder}: no .jpg file is there")
     return [files[i % len(files)].read_bytes() for i in range(count)]

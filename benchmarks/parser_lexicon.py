@@ -1,7 +1,7 @@
 """Makes the word lists of the lexicon parser from FACTUAL's training rows and the name lists of Visual Genome and GQA.
 
-`python -m benchmarks.parser_lexicon --data ../shared/realdata` writes relpretrain/scene_graph/parse/lexicon.json. Parts
-of speech are those that a spaCy pipeline (`--model`) gives the training captions; all else is counted in their graphs.
+`python -m benchmarks.parser_lexicon --data ../shared/realdata` writes the parser's `lexicon.json`. Parts of speech
+are those that a spaCy pipeline (`--model`) gives the training captions; all else is counted in their graphs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import spacy
 from spacy.tokens import Doc
 
 from relpretrain.scene_graph.parse.graph_text import read_graph_text
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import tokenise
+from relpretrain.scene_graph.parse.lexicon.words import FILE, PREPOSITIONS, SIDES, listed
 from relpretrain.scene_graph.parse.record import ParsedCaption
-from relpretrain.scene_graph.parse.tokens import tokenise
-from relpretrain.scene_graph.parse.words import FILE, PREPOSITIONS, SIDES, listed
 from relpretrain.sources.common.tables import table_rows
 
 Tagged = list[tuple[str, str]]

@@ -177,7 +177,7 @@ def _node(
             data.setup()
         return data
 
-    limit = make(None)._fetcher.demand.least() / 10**9  # type: ignore[union-attr]
+    limit = make(None)._served.demand.least() / 10**9  # type: ignore[union-attr]
     data = make(limit)
     folder_of = Path(os.environ["RELPRETRAIN_CACHE"]) / "shards"
     most, first, done = [0], 0, threading.Event()
@@ -205,7 +205,8 @@ def _node(
         seen = [key for each in everyone for key in each[epoch * per : (epoch + 1) * per]]
         if len(set(seen)) != len(seen):
             sys.exit(f"epoch {epoch}: a sample came twice")
-    waited = sum(counters.sums()["waited_seconds"] for counters in data._counters)
+    counters = data._served.counters  # type: ignore[union-attr]
+    waited = sum(each.sums()["waited_seconds"] for each in counters)
     results.put({"node": node, "digests": digests, "first": first, "most": most[0], "limit": limit * 10**9,
                  "waited": waited})  # fmt: skip
     dist.barrier()

@@ -7,6 +7,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+MISTAKES = 20
+"""Mistakes of one file that are told at once."""
+
 
 class ConfigError(ValueError):
     """Settings that cannot work, all of them together, found before training.

@@ -10,9 +10,11 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from relpretrain.errors import MISTAKES, ConfigError
 
 REPLACEMENT = "\ufffd"
 """Stands where a character was broken."""
@@ -151,21 +153,58 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If a line is no JSON; names it.
+        ConfigError: If lines are no JSON; names them.
     """
     with path.open("rb") as file:
         yield from parsed_lines(file, path)
 
 
 def parsed_lines(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, Any]]:
-    """Number and content of JSON lines that a binary file gave; see `read_json_lines`."""
-    for number, line in decoded_lines(lines, path):
-        if line.strip():
-            try:
-                content = parse_json(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
-            yield number, content
+    """Number and content of JSON lines that a binary file gave; see `read_json_lines`.
+
+    After the first line that is no JSON nothing is given any more: the rest is read for further ones, to tell them too.
+    """
+    broken: list[str] = []
+    good = 0
+    for number, content, why in tried_lines(lines, path):
+        if not why:
+            good += 1
+            if not broken:
+                yield number, content
+            continue
+        broken.append(why)
+        if len(broken) == MISTAKES:
+            broken.append(f"and perhaps more: {path} was read no further")
+            break
+    if broken:
+        raise ConfigError(broken if good else no_lines(broken))
+
+
+def tried_lines(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, Any, str]]:
+    """Number and content of JSON lines that a binary file gave, and why a line is none, "" where it is.
+
+    Empty lines are passed over.
+    """
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, line {number}"
+        try:
+            text = decode(line, where)
+            if text.strip():
+                yield number, parse_json(text), ""
+        except json.JSONDecodeError as error:  # counts lines and columns within this line
+            yield number, None, f"{where} is no JSON: {error.msg} (column {error.colno})"
+        except ValueError as error:
+            said = str(error)
+            yield number, None, said if said.startswith(where) else f"{where} is no JSON: {said}"
+
+
+def no_lines(broken: Sequence[str]) -> list[str]:
+    """What is told of a file of which no line is JSON, such as an object over several lines: the first line is enough.
+
+    Args:
+        broken: What is said of its lines.
+    """
+    return [broken[0] if len(broken) == 1 else f"{broken[0]}; no line is: write one JSON object on each line"]
 
 
 def has_half(text: str, start: int = 0, end: int | None = None) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import relpretrain
+from relpretrain.errors import MISTAKES, ConfigError
 from relpretrain.reading import decode, mend, parse_json, read_json, read_json_lines, read_lines
 
 
@@ -79,3 +80,27 @@ def test_no_other_module_of_the_data_reads_text():
                 "data/pipeline/tokenizer.py": 1,
             }  # pieces of its own; the first line of an error
             assert name in own or len(found) <= allowed.get(name, 0), f"{name}: {found}"
+
+
+def test_all_lines_that_are_no_json_are_told_and_nothing_is_read_after_the_first(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n{\n\n{"a": 2}\n[1] 2\n')
+    read = []
+    with pytest.raises(ConfigError) as caught:
+        read.extend(number for number, _ in read_json_lines(path))
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == [
+        f"{path}, line {number} is no JSON" for number in (2, 5)
+    ]
+    path.write_text("{}\n" + "{\n" * 100)
+    with pytest.raises(ConfigError) as caught:
+        list(read_json_lines(path))
+    assert len(caught.value.problems) == MISTAKES + 1
+    assert caught.value.problems[-1] == f"and perhaps more: {path} was read no further"
+
+
+def test_an_object_over_several_lines_is_one_mistake(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"a": 1, "b": 2}, indent=1))
+    with pytest.raises(ConfigError, match="write one JSON object on each line") as caught:
+        list(read_json_lines(path))
+    assert len(caught.value.problems) == 1

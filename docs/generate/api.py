@@ -48,7 +48,18 @@ _PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "backbones": (
         "Backbones",
         "The models, and the protocol that they satisfy.",
-        ("relpretrain.backbones.albef", "relpretrain.backbones.xvlm", "relpretrain.types", "relpretrain.features"),
+        (
+            "relpretrain.backbones.albef",
+            "relpretrain.backbones.xvlm",
+            "relpretrain.types.protocols",
+            "relpretrain.types.batches",
+            "relpretrain.types.movable",
+            "relpretrain.types.normalisation",
+            "relpretrain.types.outputs",
+            "relpretrain.features.step",
+            "relpretrain.features.view",
+            "relpretrain.features.regions",
+        ),
     ),
     "adapters": (
         "Adapters",

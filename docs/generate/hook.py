@@ -31,6 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         pages[f"notebooks/{path.stem}.md"] = notebook_page(path)
     for place, text in pages.items():
+        if (standing := files.get_file_from_path(place)) is not None:
+            files.remove(standing)  # says in a checkout where to find what is generated
         files.append(File.generated(config, place, content=text))
     return files
 

@@ -74,7 +74,8 @@ class Loaded(ModelHubMixin):
         Args:
             images: Paths, or images of PIL, of any size and mode.
             texts: Any number; each meets each image.
-            by: "itm", the matching head: the probability that image and text match, in [0, 1], each pair for itself.
+            by: "itm", the matching head: the probability that image and text match, in [0, 1], each pair for itself;
+                benchmarks decide by it, and the page of `relpretrain explain` has it beside the logit of its maps.
                 "itc", the embeddings: their cosine, in [-1, 1], faster, for the order of many, and no probability.
 
         Returns:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from relpretrain.data.pipeline.stages import EXCLUDED, PART
 from relpretrain.data.shards.manifest import ShardEntry, place_of_problem
@@ -83,6 +84,29 @@ class BadSampleTracker:
         bad = {k: n for k, n in lost.items() if k[0] == dataset and not k[1].startswith((PART, EXCLUDED))}
         return too_many(dataset, bad, first, seen, self.max_bad_fraction)
 
+    def state(self) -> dict[str, Any]:
+        """What was counted in batches, as plain types, for a checkpoint; what an index leaves out is known anew."""
+        lost = {(dataset, reason) for dataset, reason, _ in self.lost}
+        return {
+            "seen": dict(self.seen),
+            "bad": dict(self.bad),
+            "lost": [[*where, number] for where, number in self.lost.items()],
+            "first": [[*where, place] for where, place in self.first.items() if where in lost],
+        }
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on counting where a checkpoint was.
+
+        Args:
+            state: What `state` gave; empty for a checkpoint without.
+        """
+        self.seen.update(state.get("seen", {}))
+        self.bad.update(state.get("bad", {}))
+        for dataset, reason, shard, number in state.get("lost", []):
+            self.lost[dataset, reason, shard] += number
+        for dataset, reason, place in state.get("first", []):
+            self.first.setdefault((dataset, reason), place)
+
     def report(self) -> dict[str, dict[str, int]]:
         """Counts of bad samples by dataset and reason."""
         counts: dict[str, dict[str, int]] = {}
@@ -100,6 +124,32 @@ class BadSampleTracker:
                 example = self.first[dataset, reason]
                 lines.append(f"{dataset}: {reason.removeprefix(PART)}: {number} {what} (first: {example})")
         return lines
+
+
+def informed_tracker(
+    max_bad_fraction: float,
+    sizes: Mapping[tuple[str, str], int],
+    shards: Mapping[str, Mapping[str, Sequence[ShardEntry]]],
+) -> BadSampleTracker:
+    """A tracker that knows of the samples which manifests leave out; once where several streams draw from a shard.
+
+    Args:
+        max_bad_fraction: Largest fraction of a dataset's samples that may be bad.
+        sizes: Samples per epoch, by stream and dataset.
+        shards: What the shards hold, by stream and dataset.
+    """
+    largest: dict[str, int] = {}
+    for (_, dataset), size in sizes.items():
+        largest[dataset] = max(size, largest.get(dataset, 0))
+    tracker = BadSampleTracker(max_bad_fraction, largest)
+    noted = set()
+    for datasets in shards.values():
+        for dataset, entries in datasets.items():
+            for entry in entries:
+                if entry.problems and (dataset, entry.shard) not in noted:
+                    tracker.add_entry(dataset, entry)
+                    noted.add((dataset, entry.shard))
+    return tracker
 
 
 def too_many(

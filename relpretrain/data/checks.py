@@ -43,9 +43,10 @@ _TEXTS: tuple[Kind, ...] = ("captions", "graphs")
 _FOR: dict[str, tuple[Kind, ...]] = {
     **dict.fromkeys(("blocks_per_text", "foils_per_text", "foil_names", "units_per_image"), _TEXTS),
     **dict.fromkeys(("positions_per_text", "mirrored", "foil_words"), ("graphs",)),
+    **dict.fromkeys(("min_confidence", "confidence_weights"), ("graphs",)),
     "foil_tagger": ("captions",),
 }
-"""Settings of what is made of a sample, and the kinds of streams that make it: elsewhere nothing would come of them."""
+"""Settings that do nothing for streams of another kind."""
 _UNSET = {"foil_tagger": "lexicon"}
 
 
@@ -200,7 +201,7 @@ def holdings(
 
 
 def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[str]:
-    """Report streams without objectives, with unknown ones, or with ones that consume another type of batch.
+    """Report streams without objectives, with unknown ones, or with ones that do not do what the stream is made for.
 
     Args:
         streams: The streams.
@@ -223,6 +224,14 @@ def objectives(streams: Mapping[str, Stream], known: Mapping[str, Any]) -> list[
                     f"Stream {name!r} gives {stream.kind}, but objective {objective!r} "
                     f"({type(known[objective]).__name__}) takes {' or '.join(fits) or 'another type'}."
                 )
+        consumers = [known[objective] for objective in stream.objectives if objective in known]
+        confident = stream.kind == "graphs" and stream.confidence_weights
+        if confident and consumers and not any(getattr(o, "weighs", False) for o in consumers):
+            weighing = [objective for objective, one in known.items() if getattr(one, "weighs", False)]
+            problems.append(
+                f"Stream {name!r}: confidence_weights=true weighs texts of VSG and triplets of MRC, and nothing of "
+                f"{', '.join(stream.objectives)}. Leave it out, or add {' or '.join(weighing) or 'one of these'}."
+            )
     return problems
 
 

@@ -20,9 +20,10 @@ from relpretrain.data.pipeline.host_tokenizer import Padding, SentenceEncoder, t
 from relpretrain.data.pipeline.images import IMAGE_MEAN, IMAGE_STD
 from relpretrain.data.pipeline.stages import Pipeline
 from relpretrain.data.pipeline.text_writer import TextWriter
+from relpretrain.data.run.place import Place
 from relpretrain.data.sampling.eligible import eligible_counts
 from relpretrain.data.sampling.exclusion import Exclusion
-from relpretrain.data.sampling.schedule import BatchSchedule, first_shard, groups_of
+from relpretrain.data.sampling.schedule import BatchSchedule, first_shard
 from relpretrain.data.sampling.stream import Stream
 from relpretrain.data.shards import verify
 from relpretrain.data.shards.cache import GB, Cache
@@ -92,7 +93,8 @@ def graph_loader(
         relations_per_image: Triplets drawn from an image for MRC.
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes: all that MRC uses.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other.
-        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence.
+        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence; no other objective weighs
+            anything by it.
         foils_per_text: False texts made of a text, each of another kind (for `TextFoil`).
         foil_kinds: What these may change, of `relpretrain.scene_graph.foils.KINDS`.
         foil_names: Names of things that may stand in the place of others in foils; None for common ones.
@@ -164,12 +166,12 @@ def graph_loader(
     problems += checks.fractions(mask_fraction=mask_fraction, max_bad_fraction=max_bad_fraction)
     found = checks.find(streams, problems, num_workers if world_size() == 1 else 0)
     problems += checks.holdings(streams, found, max_bad_fraction)
-    groups = _machines() if groups is None else groups
-    problems += checks.grouping(groups, _machines(), streams, found)
+    groups = _place().machines if groups is None else groups
+    problems += checks.grouping(groups, _place().machines, streams, found)
     cache = Cache(None if cache_gb is None else int(cache_gb * GB))
 
     def first(dataset: str, rows: NDArray[np.int64]) -> int:
-        return first_shard(_NAME, dataset, rows, batch_size, seed, groups, _own_groups(groups)[0])
+        return first_shard(_NAME, dataset, rows, batch_size, seed, groups, _place().groups(groups)[0])
 
     try:
         encoder = text_encoder(tokenizer, max_tokens, separator)
@@ -276,7 +278,7 @@ class GraphLoader:
         )  # fmt: skip
         dataset = StepDataset(batches, self.next_step, stop)
         loader = step_loader(dataset, self.num_workers, timeout=self.worker_timeout, finish=self.padding)
-        if demand.any and rank() % local_processes(world_size()) == 0:
+        if demand.any and _place().fetches:
             fetcher.start()
         try:
             for batch in loader:
@@ -291,7 +293,7 @@ class GraphLoader:
     @property
     def demand(self) -> Demand:
         """Which remote shards this machine needs."""
-        own, under_way = _own_groups(self.schedule.groups), 2 * self.num_workers + 2
+        own, under_way = _place().groups(self.schedule.groups), 2 * self.num_workers + 2
         return Demand(self.schedule, {_NAME: self.shards}, own, under_way, self.cache)
 
     @property
@@ -312,7 +314,7 @@ class GraphLoader:
         groups = int(state_dict.get("groups", 1))
         if groups != self.schedule.groups:
             self.schedule = self.schedule.in_groups(groups)
-            problems = checks.grouping(groups, _machines(), self.schedule.streams, {_NAME: self.shards})
+            problems = checks.grouping(groups, _place().machines, self.schedule.streams, {_NAME: self.shards})
             if problems := problems or self.demand.problems():
                 raise ConfigError(problems)
         if state_dict.get("schedule") != self.schedule.fingerprint:
@@ -332,11 +334,7 @@ class GraphLoader:
         return max(sum(self.schedule.sizes().values()) // self.schedule.streams[_NAME].batch_size, 1)
 
 
-def _machines() -> int:
-    """Number of machines, as torchrun or SLURM tells it."""
-    return max(world_size() // local_processes(world_size()), 1)
-
-
-def _own_groups(groups: int) -> range:
-    """The groups whose places this machine fills."""
-    return groups_of(rank() // local_processes(world_size()), _machines(), groups)
+def _place() -> Place:
+    """Where this process stands, as torchrun or SLURM tells it."""
+    processes = local_processes(world_size())
+    return Place(rank(), world_size(), max(world_size() // processes, 1), processes)

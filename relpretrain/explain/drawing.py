@@ -19,8 +19,10 @@ _POWER = 0.7  # of the map, for its opacity
 
 _HEAT = ((0.0, (54, 12, 102)), (0.35, (181, 42, 92)), (0.65, (246, 114, 38)), (1.0, (255, 240, 110)))
 """Colours of a map from low to high, in order of brightness, so that they can be told apart without colours."""
-_FOR, _AGAINST = (236, 112, 20), (38, 92, 196)
-"""Colours of what speaks for a text, and of what speaks for its foil."""
+_FOR, _AGAINST = (240, 128, 24), (44, 122, 244)
+"""Colours of what speaks for a text, and of what speaks for its foil: apart for the colour-blind, and alike bright."""
+_STOPS = 9
+"""Colours of a scale in a legend."""
 
 
 def overlay(found: Tensor, signed: bool = False) -> str:
@@ -36,16 +38,40 @@ def overlay(found: Tensor, signed: bool = False) -> str:
     values = _large(found.float())
     if signed:
         top = float(np.abs(values).max())
-        strength = np.abs(values) / top if top > 0 else np.zeros_like(values)
-        colours = np.where(values[..., None] > 0, np.array(_FOR), np.array(_AGAINST))
+        pixels = _coloured(values / top if top > 0 else np.zeros_like(values), signed)
     else:
-        strength = _unit(values)
-        places, tones = [place for place, _ in _HEAT], np.array([tone for _, tone in _HEAT])
-        colours = np.stack([np.interp(strength, places, channel) for channel in tones.T], -1)
-    pixels = np.dstack([colours, 255 * strength**_POWER]).round().astype(np.uint8)
+        pixels = _coloured(_unit(values), signed)
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def reach(found: Tensor) -> float:
+    """The value at either end of the scale of a signed picture: the largest magnitude of the map as it is drawn."""
+    return float(np.abs(_large(found.float())).max()) * float(found.abs().max())
+
+
+def scale(signed: bool = False) -> str:
+    """The colours of `overlay` from the lowest value to the highest, as a gradient of CSS.
+
+    Args:
+        signed: As of `overlay`; 0 is then in the middle.
+    """
+    values = np.linspace(-1 if signed else 0, 1, _STOPS, dtype=np.float32)
+    stops = (f"rgb({r} {g} {b} / {a / 255:.0%})" for r, g, b, a in _coloured(values, signed).tolist())
+    return f"linear-gradient(90deg, {', '.join(stops)})"
+
+
+def _coloured(values: NDArray[np.float32], signed: bool) -> NDArray[np.uint8]:
+    """Red, green, blue and opacity (..., 4) of values from 0 to 1, or from -1 to 1 where they are signed."""
+    if signed:
+        colours = np.where(values[..., None] > 0, np.array(_FOR), np.array(_AGAINST))
+    else:
+        places, tones = [place for place, _ in _HEAT], np.array([tone for _, tone in _HEAT])
+        colours = np.stack([np.interp(values, places, channel) for channel in tones.T], -1)
+    opacity = 255 * np.abs(values) ** _POWER
+    coloured: NDArray[np.uint8] = np.concatenate([colours, opacity[..., None]], -1).round().astype(np.uint8)
+    return coloured
 
 
 def _large(found: Tensor) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from relpretrain.explain.drawing import overlay
+from relpretrain.explain.drawing import overlay, reach, scale
 from relpretrain.explain.figures import Figure
 from relpretrain.explain.panels import Card, Panel
 from relpretrain.inspect.show import page as show_page
@@ -51,6 +51,7 @@ def render(
         HTML, images and style included.
     """
     drawn = [_card(number, card) for number, card in enumerate(cards, start=1)]
+    panels = [panel for card in cards for row in card.rows for panel in row.panels]
     return render_template(
         _TEMPLATE,
         style=Markup(_STYLE.read_text(encoding="utf-8")),  # a file of ours
@@ -61,6 +62,10 @@ def render(
         cards=drawn,
         jumps=[(card["name"], short(card["title"])) for card in drawn],
         made=made or {},
+        heat=Markup(scale()),
+        two=Markup(scale(signed=True)),
+        contrasts=any(panel.signed for panel in panels),
+        boxed=any(panel.boxes for panel in panels),
         short=short,
     )
 
@@ -125,6 +130,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "note": panel.note,
         "boxes": boxes,
         "data": overlay(panel.map, panel.signed),
+        "most": f"{reach(panel.map):.2g}" if panel.signed else "",
         "empty": not bool(panel.map.any()),
     }
 

@@ -16,6 +16,7 @@ from relpretrain.explain.maps.spans import ROLES
 from relpretrain.explain.maps.texts import TextMap
 from relpretrain.explain.survey import Explained, Triplet
 from relpretrain.scene_graph import Box
+from relpretrain.showing import unbroken
 
 _PREDICATES = 3  # of MRC's probabilities
 
@@ -87,9 +88,10 @@ def card_of_sample(explained: Explained) -> Card:
 
 def text_rows(found: TextMap, embedding: EmbeddingMap, contrast: Contrast | None = None) -> list[Row]:
     """A text as a whole, by both scores, against its foil, and word by word."""
+    cosine = f"cosine {embedding.cosine:.3f} (over the temperature {embedding.score:+.2f})"
     panels = [
-        Panel("whole text", found.sentence, note=f"matching logit {found.score:+.2f}"),
-        Panel("embeddings", embedding.map, note=f"cosine over temperature {embedding.score:+.2f}"),
+        Panel("whole text", found.sentence, note=_match(found)),
+        Panel("embeddings", embedding.map, note=cosine),
     ]
     if contrast is not None:
         panels.append(contrast_panel(contrast))
@@ -100,8 +102,9 @@ def text_rows(found: TextMap, embedding: EmbeddingMap, contrast: Contrast | None
 
 def contrast_panel(contrast: Contrast, boxes: Mapping[str, Box] | None = None) -> Panel:
     """Evidence for a text less evidence for its foil."""
-    said = "prefers the text" if contrast.margin > 0 else "prefers the foil" if contrast.margin < 0 else "is undecided"
-    note = f"{said}: {contrast.true.score:+.2f} against {contrast.foil.score:+.2f}"
+    by = contrast.preference
+    said = "prefers the text" if by > 0 else "prefers the foil" if by < 0 else "is undecided"
+    note = f"{said}: {_match(contrast.true)}, foil {_match(contrast.foil)}"
     return Panel("against the foil", contrast.difference, "", boxes or {}, note, signed=True)
 
 
@@ -116,7 +119,7 @@ def _triplet_row(explained: Explained, triplet: Triplet) -> Row:
         Panel(names[1], found.predicate, "predicate", boxes, below["predicate"]),
         Panel(names[2], found.object, "object", {"object": boxes["object"]}, below["object"]),
     ]
-    note = f"Matching logit {found.words.score:+.2f}."
+    note = f"The text as a whole: {_match(found.words)}."
     if triplet.contrast is not None:
         panels.append(contrast_panel(triplet.contrast, boxes))
         note += f" Foil: {triplet.contrast.foil.text}."
@@ -144,6 +147,11 @@ def _inside(figure: str, looks: Sequence[Look]) -> str:
     values = next(look.values for look in looks if look.figure == figure)
     where = "both boxes, which cover" if figure.startswith("predicate") else "its box, which covers"
     return f"{_percent(values[MODEL])} in {where} {_percent(values[UNIFORM])}"
+
+
+def _match(found: TextMap) -> str:
+    """What the matching head says of a text: as Python's `score` does, and by the logit that maps explain."""
+    return f"{unbroken(f'match {found.probability:.3f}')} {unbroken(f'(logit {found.score:+.2f})')}"
 
 
 def _percent(share: float) -> str:

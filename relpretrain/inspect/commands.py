@@ -9,7 +9,7 @@ from typing import Any
 
 from relpretrain.data.build.output import add_workers
 from relpretrain.data.build.tasks import add_task
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.find import resolve_shards, tell_copies
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import counted, fraction, natural, positive
 from relpretrain.recipe_files import check_recipe, find_recipe
@@ -93,7 +93,7 @@ def _audit(args: argparse.Namespace) -> None:
     from relpretrain.inspect.common.share import begin_share, end_share, is_task
     from relpretrain.inspect.common.tables import print_table
 
-    shards = resolve_shards(args.shards)
+    tell_copies(shards)
     share = begin_share(args, shards, [args.out, args.details])
     result = audit(
         shards,

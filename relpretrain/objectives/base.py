@@ -73,6 +73,9 @@ class Objective(nn.Module):
     needs_boxes: ClassVar[bool] = False
     """Whether, of a graph, only relations between two entities with boxes serve it."""
 
+    weighs: ClassVar[bool] = False
+    """Whether texts or triplets of less confidence count less (`confidence_weights` of a stream)."""
+
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight

@@ -184,6 +184,7 @@ class MRC(RelationHead):
             or they need counts and there are none.
     """
 
+    weighs = True
     factors: Tensor
 
     @recorded

@@ -31,6 +31,7 @@ class VSG(ViewSum):
     """
 
     consumes: ClassVar[tuple[type[Batch], ...]] = (GraphBatch,)
+    weighs = True
 
     @recorded
     def __init__(

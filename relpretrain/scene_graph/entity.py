@@ -64,7 +64,7 @@ class Relation:
         relation: How it relates, such as "in front of".
         object: Index of the second entity.
         confidence: How sure the source is, in [0, 1]; equality leaves it out, as it does the following.
-        source: Who says so, such as "lexicon 2"; empty for people.
+        source: Who says so, such as "lexicon 3"; empty for people.
         caption: Index of the caption that it was read from; None where it was read from none.
         span: First character of the relation's words in that caption, and the one after the last.
 

@@ -46,6 +46,11 @@ def short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+def unbroken(text: str) -> str:
+    """A few words that no line end divides, such as a number and what it is of."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def to_cell(text: str) -> str:
     """The cell of a CSV file for a text: no spreadsheet takes it for a formula."""
     return f"'{text}" if _FORMULA.match(text) else text

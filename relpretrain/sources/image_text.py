@@ -12,6 +12,7 @@ from relpretrain.reading import mend, read_lines
 from relpretrain.sources.common.annotation import Annotation, check_folder
 from relpretrain.sources.common.dropped import note
 from relpretrain.sources.common.files import Join, inside, json_items, json_lines, json_pairs, opening
+from relpretrain.sources.common.folders import files_below
 from relpretrain.sources.common.tables import table_rows
 
 IMAGE_NAMES = ("image", "file_name", "filename", "image_path", "file", "path")
@@ -70,7 +71,7 @@ def read_albef(
 
 
 def _beside(images: Path, dropped: Counter[str], meter: Meter | None) -> Iterator[tuple[str, list[str]]]:
-    paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in files_below(images) if path.suffix.lower() in SUFFIXES)
     meter = meter or Meter()
     meter.begin("converting", len(paths))
     for path in paths:

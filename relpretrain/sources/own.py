@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.errors import ConfigError, suggest
+from relpretrain.errors import MISTAKES, ConfigError, suggest
 from relpretrain.progress import Meter
+from relpretrain.reading import no_lines, tried_lines
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
-from relpretrain.sources.common.files import inside, json_items, json_lines, opening
+from relpretrain.sources.common.files import inside, json_items, opened, opening
 from relpretrain.sources.common.values import as_number, identity, size_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -20,7 +21,6 @@ KEYS = {
     *("image", "image_id", "captions", "caption", "boxes", "attributes", "entities", "relations"),
     *("width", "height", "source"),
 }
-_SHOWN = 20  # mistakes that are told at once
 
 
 def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter | None = None) -> Iterator[Annotation]:
@@ -41,13 +41,19 @@ def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter 
         meter: Told how far reading has got.
 
     Raises:
-        ConfigError: If there are mistakes in the file; names line and remedy of each.
-        ValueError: If the file is absent or no JSON.
+        ConfigError: If there are mistakes in the file, lines that are no JSON among them; names line and remedy of
+            each.
+        ValueError: If the file is absent.
     """
     check_folder(images)
     mistakes: list[str] = []
     lines: dict[Path, str] = {}
-    for where, item in _items(graphs, None):
+    read = 0
+    for where, item, why in _items(graphs, None):
+        if why:
+            mistakes.append(why)
+            continue
+        read += 1
         try:
             found = _annotation(images, item)
             assert isinstance(found.image, Path)
@@ -56,21 +62,28 @@ def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter 
             lines[found.image] = where
         except ValueError as error:
             mistakes.append(f"{graphs}, {where}: {error}")
+    if mistakes and not read:
+        raise ConfigError(no_lines(mistakes))
     if mistakes:
-        more = [f"and {len(mistakes) - _SHOWN} more mistakes"] if len(mistakes) > _SHOWN else []
-        raise ConfigError(mistakes[:_SHOWN] + more)
-    for _, item in _items(graphs, meter):
+        more = [f"and {len(mistakes) - MISTAKES} more mistakes"] if len(mistakes) > MISTAKES else []
+        raise ConfigError(mistakes[:MISTAKES] + more)
+    for _, item, _ in _items(graphs, meter):
         yield _annotation(images, item)
 
 
-def _items(graphs: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
+def _items(graphs: Path, meter: Meter | None) -> Iterator[tuple[str, Any, str]]:
+    """Place and content of each line or item, and why a line is no JSON, "" where it is."""
     what = "images with graphs"
     if opening(graphs, what) == "[":
-        for number, item in enumerate(json_items(graphs, what, meter=meter)):
-            yield f"item {number}", item
-    else:
-        for number, item in json_lines(graphs, what, meter):
-            yield f"line {number}", item
+        try:
+            for number, item in enumerate(json_items(graphs, what, meter=meter)):
+                yield f"item {number}", item, ""
+        except ValueError as error:  # from here on; what was wrong before is told, too
+            yield "", None, str(error)
+        return
+    with opened(graphs, what, meter) as file:
+        for number, item, why in tried_lines(file, graphs):
+            yield f"line {number}", item, why
 
 
 def _annotation(images: Path, item: Any) -> Annotation:

@@ -39,7 +39,9 @@ def count(number: int, shapes: Sequence[str]) -> str:
 
 def counted(shapes: Sequence[str]) -> str:
     """What things are called when they are counted."""
-    return f"{shapes[0]}s" if len(shapes) == 1 else "shapes"
+    if len(shapes) > 1:
+        return "shapes"
+    return f"{shapes[0]}{'es' if shapes[0].endswith('s') else 's'}"  # squares, but crosses
 
 
 def paragraph(labels: Sequence[str], triplets: Sequence[tuple[str, str, str]]) -> str:

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.find import resolve_shards, tell_copies
 from relpretrain.data.shards.writer import check_writable, write_atomically
 from relpretrain.errors import counted, positive
 from relpretrain.progress import Meter, StageProgress
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from relpretrain.tagging.shards import read_shard
 
     shards = resolve_shards(args.shards)
+    tell_copies(shards)
     out = args.out or beside(args.checkpoint, args.by)
     check_writable(out.parent)
     tagger = build_tagger(args, args.checkpoint)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.distributed import world_size
+from relpretrain.showing import say
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import learning_rate
 from relpretrain.types import Batch
@@ -48,7 +50,10 @@ class LossLog(pl.Callback):
 
     "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`),
     "gradient_norm" that of the last step before clipping, "left_out" the bad samples so far, of this process.
-    What did not happen is not logged. `latest` holds what was logged last, and `listeners` are called then.
+    Less than half an interval, as after a start between two looks, is part of the next one.
+    The first step after a start is in neither throughput nor "data_wait": it also pays for the start of workers and
+    for what is compiled. What did not happen is not logged. `latest` holds what was logged last, and `listeners` are
+    called then.
     """
 
     def __init__(self) -> None:
@@ -57,27 +62,33 @@ class LossLog(pl.Callback):
         self.latest: dict[str, float] = {}
         self.listeners: list[Callable[[], None]] = []
         self._since = time.perf_counter()
+        self._steady = False  # whether a step has been taken since the start
         self._seconds = 0.0
         self._waited = 0.0
         self._logged_at = -1
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock."""
-        self._since = time.perf_counter()
+        self._since, self._steady = time.perf_counter(), False
         self._seconds, self._waited = 0.0, _waited(trainer)
         self._logged_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Note a step; log at the interval."""
         now = time.perf_counter()
-        self.throughput.add(batch.stream, len(batch) * world_size(), now - self._since)
-        self._seconds += now - self._since
-        self._since = now
+        if self._steady:
+            self.throughput.add(batch.stream, len(batch) * world_size(), now - self._since)
+            self._seconds += now - self._since
+        else:
+            self._waited = _waited(trainer)
+        self._since, self._steady = now, True
         if pl_module.last is not None:
             self.buffer.add(batch.step, batch.stream, *pl_module.last)
             pl_module.last = None
         step = trainer.global_step
-        due = trainer.log_every_n_steps > 0 and step % trainer.log_every_n_steps == 0
+        every = trainer.log_every_n_steps
+        # After a start between two looks a few steps, of one stream or two, would stand in the curves as a spike.
+        due = every > 0 and step % every == 0 and 2 * (step - self._logged_at) >= every
         if step != self._logged_at and (due or step == trainer.max_steps):
             self._log(trainer, pl_module, step)
 
@@ -126,10 +137,12 @@ class LastCheckpoint(pl.Callback):
 
     Args:
         folder: Where it goes.
+        run: The run's folder, where reports are to go; `folder` if None.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, run: str | Path | None = None) -> None:
         self.path = Path(folder) / "last.ckpt"
+        self.run = Path(folder if run is None else run)
         self._saved = False
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -139,14 +152,55 @@ class LastCheckpoint(pl.Callback):
             self._saved = True
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Print where, and the next command, on the first process, once the file has been read back.
+        """Print where, and the next commands, on the first process, once the file has been read back.
 
         Raises:
             CheckpointError: If it cannot be.
         """
         if trainer.is_global_zero and self._saved:
             checkpoints.read(self.path)
-            print(
-                f"Checkpoint: {self.path}\n"
-                f"Score it:   relpretrain zeroshot --checkpoint {self.path} --tasks vsr valse --data DIR --out DIR"
-            )
+            streams = getattr(getattr(trainer, "datamodule", None), "streams", {})
+            places = [place for stream in streams.values() for place in stream.datasets.values()]
+            known = getattr(pl_module, "relation_vocabulary", None) is not None
+            say("\n".join([f"Checkpoint: {self.path}", *next_commands(self.path, self.run, places, known)]))
+
+
+def next_commands(checkpoint: Path, run: Path, places: Iterable[str | Sequence[str]], relations: bool) -> list[str]:
+    """Commands that score a checkpoint and draw its curves, in lines of at most a terminal's width.
+
+    Where benchmarks lie beside the data, as those of a generated world do, they are named; else one is fetched first.
+
+    Args:
+        checkpoint: The file.
+        run: The run's folder.
+        places: Where the run's data are, as a recipe names them.
+        relations: Whether the model tells relations apart by name, as MRC does.
+    """
+    found = _benchmarks(places, relations)
+    score = f"relpretrain zeroshot --checkpoint {shlex.quote(str(checkpoint))} --tasks"
+    out = f"--out {shlex.quote(str(run / 'report'))}"
+    if found is not None:
+        data, tasks = found
+        lines = [f"Score it:   {score} {' '.join(tasks)} \\", f"              --data {shlex.quote(str(data))} {out}"]
+    else:
+        lines = [
+            f"Score it:   relpretrain data fetch vsr --data {_BENCHMARKS}   # says where its images are",
+            f"            {score} vsr \\",
+            f"              --data {_BENCHMARKS} {out}",
+            "            (other benchmarks: relpretrain zeroshot --list)",
+        ]
+    return [*lines, f"Its curves: relpretrain report {shlex.quote(str(run))}"]
+
+
+def _benchmarks(places: Iterable[str | Sequence[str]], relations: bool) -> tuple[Path, list[str]] | None:
+    """The folder of benchmarks beside the data, and its tasks; None where there is none."""
+    named = [place for given in places for place in ([given] if isinstance(given, str) else given)]
+    for home in dict.fromkeys(Path(place).parent for place in named):
+        tasks = [task for task in ("vsr", "valse") if (home / _BENCHMARKS / task).is_dir()]
+        if tasks:
+            return home / _BENCHMARKS, tasks + ["graphs"] * (relations and (home / "validation").is_dir())
+    return None
+
+
+_BENCHMARKS = "benchmarks"
+"""Folder in which `relpretrain data synthetic` puts them."""

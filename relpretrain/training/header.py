@@ -99,7 +99,8 @@ def _data(trainer: Any) -> str:
     schedule = getattr(datamodule, "schedule", None)
     if schedule is None:
         return ""
-    return share_line(schedule, getattr(datamodule, "never_drawn", {}))
+    passes = getattr(datamodule, "passes", None)
+    return share_line(schedule, getattr(datamodule, "never_drawn", {}), {} if passes is None else passes())
 
 
 def _steps(trainer: Any, seed: int | None, done: int) -> Iterator[str]:
@@ -108,6 +109,8 @@ def _steps(trainer: Any, seed: int | None, done: int) -> Iterator[str]:
         yield f"from {done:,} on"
     if trainer.accumulate_grad_batches > 1:
         yield f"of {trainer.accumulate_grad_batches} batches each"
+    if line := _validated(trainer):
+        yield line
     if seed is not None:
         yield f"seed {seed}"
     kind = trainer.strategy.root_device.type
@@ -118,6 +121,16 @@ def _steps(trainer: Any, seed: int | None, done: int) -> Iterator[str]:
         yield line
     elif kind == "cpu":
         yield f"threads: {torch.get_num_threads()}"
+
+
+def _validated(trainer: Any) -> str:
+    """How often validation comes, in steps: Lightning counts batches, of which a step may have several."""
+    every = trainer.val_check_interval
+    validates = getattr(getattr(trainer, "datamodule", None), "validation", None) and trainer.limit_val_batches
+    if not validates or not isinstance(every, int) or getattr(trainer, "_val_check_time_interval", None):
+        return ""
+    steps = f"{every / trainer.accumulate_grad_batches:,.1f}".removesuffix(".0")
+    return f"validated every {steps}" + (f" ({every:,} batches)" if trainer.accumulate_grad_batches > 1 else "")
 
 
 def quiet_devices() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +14,12 @@ from relpretrain.zeroshot.analysis.table import Table
 from relpretrain.zeroshot.report.terminal import hash_items
 from relpretrain.zeroshot.results.items import Scored
 from relpretrain.zeroshot.results.scores import score_file_name, write_scores
-from relpretrain.zeroshot.results.versions import version_note, version_of_items, version_of_scores
+from relpretrain.zeroshot.results.versions import version_note, version_of_scores, version_of_source
 from relpretrain.zeroshot.tasks import TASKS, Source, Task
 from relpretrain.zeroshot.tasks.common.ahead import Ahead, View, looking_ahead
 from relpretrain.zeroshot.tasks.common.base import PairTask
-from relpretrain.zeroshot.tasks.common.choice import ChoiceTask
 from relpretrain.zeroshot.tasks.common.shares import FailedTogether, exchange, share_limits, together
 from relpretrain.zeroshot.tasks.common.source import Record
-from relpretrain.zeroshot.tasks.composition.winoground import Winoground
 
 
 @dataclass(frozen=True)
@@ -74,24 +71,30 @@ def prepare(
 
 def _prepare(name: str, source: Source) -> tuple[list[Ready], dict[str, str]]:
     task, ready, hashes = TASKS[name], [], {}
-    for split, items in task.items(source).items():
-        _refuse_twice(task, items)
+    for split, items in annotated(task, source).items():
         hashes[f"data {name} {split}".strip()] = hash_items({split: items})
         located, notes = task.locate(items, source)
-        ready.append(Ready(task, split, located, notes, version_of_items(task, split, items)))
+        ready.append(Ready(task, split, located, notes, version_of_source(task, split, items, source)))
     return ready, hashes
 
 
-def _refuse_twice(task: Task, items: Sequence[Any]) -> None:
-    """Refuse items of one id before they are scored, of tasks that find an item's lines by it.
+def annotated(task: Task, source: Source) -> dict[str, list[Any]]:
+    """The annotated items of a task by split, none of which is empty.
 
     Raises:
-        ValueError: Naming the line that would be there twice.
+        ValueError: If a split has no items, naming where it should have, or as `Task.items` and `Task.check` do.
     """
-    if isinstance(task, ChoiceTask | Winoground):
-        label, times = next(iter(Counter(r["label"] for i in items for r in i.records).most_common(1)), ("", 1))
-        if times > 1:
-            raise ValueError(f"{task.card.title}: {times} items have the same id, that of the line {label!r}.")
+    splits = task.items(source)
+    for split, items in splits.items():
+        if not items:
+            place = source.path if source.is_item_file else source.folder(task.name)
+            others = "; --split chooses others" if len(splits) > 1 else ""
+            raise ValueError(
+                f"{place} holds no items of {task.card.title}{f', split {split}' if split else ''}: a file of it is "
+                f"empty. `relpretrain data fetch {task.name}` says where a whole one comes from{others}."
+            )
+        task.check(items)
+    return splits
 
 
 def evaluate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 from relpretrain.distributed import check_device, rank
 from relpretrain.identity import folder_digest
 from relpretrain.showing import say
-from relpretrain.zeroshot.evaluate import Ready, evaluate, prepare, summarise
+from relpretrain.zeroshot.evaluate import Ready, annotated, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, chosen_model
+from relpretrain.zeroshot.out_folder import refuse_mixture, refuse_model_folder, refuse_other_model
 from relpretrain.zeroshot.ranks import own_device
-from relpretrain.zeroshot.report.terminal import JSON_NAME, Report, hash_items, read_report, refuse_other_data
+from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
 from relpretrain.zeroshot.results.further import further
 from relpretrain.zeroshot.results.items import (
@@ -31,7 +32,7 @@ from relpretrain.zeroshot.results.provenance import describe
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
-    keep_scores,
+    kept_names,
     models_of_files,
     read_scores,
     score_file_name,
@@ -39,9 +40,10 @@ from relpretrain.zeroshot.results.scores import (
     split_of,
     task_of,
     tell_apart,
+    write_scores,
 )
 from relpretrain.zeroshot.results.thresholds import Thresholded, choosers, with_threshold
-from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_items
+from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_source
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask, UndecidedError
@@ -69,6 +71,8 @@ def run(args: argparse.Namespace, command: list[str]) -> Report:
         args = argparse.Namespace(**(vars(args) | {"tasks": None}))  # whatever the files are of
     metadata = describe(command, args.seed)
     if args.compare:
+        if args.out:
+            refuse_model_folder(args.out, "a comparison")
         return Report(
             (), tuple(_compare(args, metadata)), {"models": " and ".join(tell_apart(*args.compare))} | metadata
         )
@@ -83,31 +87,50 @@ def run(args: argparse.Namespace, command: list[str]) -> Report:
     models = models_of_files(args.scores, [part.task.name for part in scored])
     scored = [replace(part, model=model) for part, model in zip(scored, models, strict=True)]
     metadata = {"model": ", ".join(dict.fromkeys(models))} | metadata
+    names = kept_names([(path, part.task.name, part.split) for path, part in zip(args.scores, scored, strict=True)])
     if args.out:
-        named = zip(args.scores, scored, strict=True)
-        keep_scores(args.out, [(path, part.task.name, part.split, part.records) for path, part in named])
-    return _report(args, scored, metadata)
+        refuse_other_model(args.out, models, args.scores)
+        for name, part in zip(names, scored, strict=True):
+            write_scores(args.out / "scores" / name, part.records)
+    return _report(args, scored, metadata, names)
 
 
-def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, Any]) -> Report:
+def _report(args: argparse.Namespace, scored: list[Scored], metadata: dict[str, Any], names: Sequence[str]) -> Report:
+    """The report of scored splits, whose score files have these names in a report folder."""
     scored = with_threshold(scored, args.threshold)
     items = [result for part in scored for result in item_results(part)] if args.out else []
     protocols = dict.fromkeys(part.task.protocol.partition(":")[0] for part in scored)
     tables = summarise(scored)
     if args.further or args.beside_blind:
-        tables += [table for part in scored if (table := further(part, _blind(args.beside_blind, part))) is not None]
+        for part, name in zip(scored, names, strict=True):
+            table = further(part, None if args.beside_blind is None else _blind(args.beside_blind, part, name))
+            tables += [] if table is None else [table]
     return Report(tuple(tables), (), metadata | {"protocols": ", ".join(protocols)}, tuple(items))
 
 
-def _blind(folder: Path | None, part: Scored) -> list[Any] | None:
-    """A blind model's lines on a split, None without them."""
-    if folder is None:
-        return None
-    path = folder / "scores" / score_file_name(part.task.name, part.split)
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no blind scores of {part.task.name} {part.split}: expected {path}, which "
-                         "--blind with --out makes.")  # fmt: skip
-    return read_scores(path)
+def _blind(folder: Path, part: Scored, name: str) -> list[Any]:
+    """A blind model's lines on a split.
+
+    Args:
+        folder: The blind model's report folder.
+        part: The split.
+        name: What its score file is called in a report folder, which tells a split that is not known otherwise.
+
+    Raises:
+        ValueError: If there are none, or they are of other data.
+    """
+    task, usual = part.task.name, score_file_name(part.task.name, part.split)
+    path = next((p for p in (folder / "scores" / usual, folder / "scores" / name) if p.is_file()), None)
+    if path is None:
+        there = sorted(other.name for other in (folder / "scores").glob(f"{task}.*.jsonl"))
+        if not part.split and not part.items and there:
+            raise ValueError(f"{folder} holds blind scores of {task} by split ({', '.join(there)}), and nothing says "
+                             "of which split the model's scores are: give --data, whose annotations do.")  # fmt: skip
+        raise ValueError(f"{folder} holds no blind scores of {f'{task} {part.split}'.strip()}: expected "
+                         f"{folder / 'scores' / usual}, which --blind with --out makes.")  # fmt: skip
+    blind = read_scores(path)
+    refuse_other_version(part.task, ("the model", "the blind one"), part.records, blind)
+    return blind
 
 
 def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
@@ -133,29 +156,14 @@ def _run_model(args: argparse.Namespace, command: list[str]) -> Report:
     scorer, described = build_scorer(args, device)
     model = str(args.checkpoint or args.model or described["scorer"])
     metadata = {"model": model} | describe(command, args.seed, device) | described | hashes
-    _refuse_mixture(args.out, metadata, {score_file_name(part.task.name, part.split) for part in ready})
+    if args.out:
+        refuse_mixture(args.out, metadata, {score_file_name(part.task.name, part.split) for part in ready})
     scored = [replace(part, model=model) for part in evaluate(scorer, ready, args.out, skipped)]
     for name, reason in (skipped or {}).items():
         metadata[f"skipped {name}"] = reason
     if skipped and not rank():
         say("\n".join(f"skipped {name}: {reason}" for name, reason in skipped.items()), error=True)
-    return _report(args, scored, metadata)
-
-
-def _refuse_mixture(out: Path | None, metadata: dict[str, Any], files: Set[str]) -> None:
-    """Refuse to leave another model's scores beside this one's: `--compare` takes a folder for one model.
-
-    Raises:
-        ValueError: Naming the files that the run would not write anew.
-    """
-    if out is None or not (out / JSON_NAME).is_file():
-        return
-    before = read_report(out / JSON_NAME).metadata
-    left = sorted({path.name for path in (out / "scores").glob("*.jsonl")} - files)
-    if left and any(before.get(name) != metadata.get(name) for name in ("model", "scorer", "weights", "images")):
-        raise ValueError(f"{out} holds scores of another model, {before.get('model')}, which this run would leave "
-                         f"beside its own ({', '.join(left[:3])}{', ...' if len(left) > 3 else ''}): choose another "
-                         "--out, or remove them.")  # fmt: skip
+    return _report(args, scored, metadata, [score_file_name(part.task.name, part.split) for part in scored])
 
 
 def _whole_images(ready: list[Ready], allow: bool, skipped: dict[str, str] | None) -> list[Ready]:
@@ -179,9 +187,10 @@ def _identify(args: argparse.Namespace, records: list[Any], path: Path) -> Score
     unchecked = Scored(TASKS[name], "", records, (UNCHECKED, *unnoticed(TASKS[name], records)))
     if args.data is None or not isinstance(TASKS[name], PairTask) or "label" not in records[0]:
         return unchecked
-    splits = TASKS[name].items(Source(args.data, splits=tuple(args.split)))
+    source = Source(args.data, splits=tuple(args.split))
+    splits = annotated(TASKS[name], source)
     split, notes = find_split(records, splits, path, args.allow_missing)
-    version = version_of_items(TASKS[name], split, splits[split])
+    version = version_of_source(TASKS[name], split, splits[split], source)
     return Scored(TASKS[name], split, complete(records, splits[split]), notes, splits[split], version)
 
 

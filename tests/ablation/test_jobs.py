@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ablation.jobs import Job, carry_out
-from tests.data.build.test_convert import alive
+from tests.data.build.converting import alive
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -55,8 +55,8 @@ def test_jobs_run_in_processes_of_their_own(tmp_path):
 
 COMMAND = """
 import sys, time
-from tests.ablation.test_jobs import wait_long
 from benchmarks.ablation.jobs import Job, carry_out
+from tests.ablation.test_jobs import wait_long
 if __name__ == "__main__":
     carry_out([Job("long", wait_long, (sys.argv[1],))], 1, print)
 """

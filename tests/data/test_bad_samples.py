@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -92,3 +93,16 @@ def test_all_ranks_stop_together_over_the_joint_share():
     assert batches == 2 * JUDGED_EVERY
     assert "48 of 640 samples are bad (7.5 %)" in message
     assert "'s1' with 48 of truncated_image (such as s1/k0)" in message
+
+
+def test_a_run_that_goes_on_counts_on():
+    before, after, whole = (BadSampleTracker(0.05, {"d": 20}) for _ in range(3))
+    for bad_samples in (before, whole):
+        bad_samples.add_entry("d", SimpleNamespace(shard="d/s0.tar", problems={"missing_image": 1}))
+        bad_samples.add(_batch(8, 2))
+    after.add_entry("d", SimpleNamespace(shard="d/s0.tar", problems={"missing_image": 1}))
+    after.go_on(json.loads(json.dumps(before.state())))
+    assert after.report() == whole.report() == {"d": {"missing_image": 1, "truncated_image": 2}}
+    assert after.lines() == whole.lines()
+    with pytest.raises(TooManyBadSamples, match="4 of 20"):
+        after.add(_batch(8, 2))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from relpretrain.data import checks
 from relpretrain.data.graph_loader import graph_loader
 from relpretrain.data.pipeline.collate import collate
 from relpretrain.data.pipeline.sample import Sample
@@ -19,7 +20,7 @@ from relpretrain.data.sampling.stream import with_defaults
 from relpretrain.data.shards.manifest import manifests
 from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.errors import BadSample, ConfigError, TooManyBadSamples
-from relpretrain.objectives import MRC, VSG
+from relpretrain.objectives import MRC, VSG, TextFoil
 from relpretrain.scene_graph import RelationVocabulary, SceneGraph
 from tests.data.small import picture, record, stream, tokenizer
 
@@ -118,6 +119,17 @@ def test_weights_are_confidences(write):
     assert write(record()).pairs.weights is None
     moved = batch.to("cpu")
     assert torch.equal(moved.weights, batch.weights)
+
+
+def test_weights_that_no_objective_uses_are_told():
+    known = {"vsg": VSG(), "foils": TextFoil("negclip")}
+    told = checks.objectives({"g": stream("graphs", "x", objectives=["foils"], confidence_weights=True)}, known)
+    assert told == [
+        "Stream 'g': confidence_weights=true weighs texts of VSG and triplets of MRC, and nothing of foils. Leave it "
+        "out, or add vsg."
+    ]
+    for names in (["vsg"], ["foils", "vsg"]):
+        assert checks.objectives({"g": stream("graphs", "x", objectives=names, confidence_weights=True)}, known) == []
 
 
 def test_the_loader_of_foreign_scripts_takes_the_same_options(shards, tmp_path):

@@ -1,4 +1,5 @@
 import copy
+from itertools import islice
 
 import pytest
 import torch
@@ -89,3 +90,33 @@ def test_shards_with_too_many_unusable_samples(make):
     data = make(copy.deepcopy(data.streams), max_bad_fraction=0.3)
     data.setup()
     assert data.report() == {"small": {"malformed_json": 2}}
+
+
+def test_a_run_that_goes_on_tells_of_all_its_bad_samples(make, monkeypatch):
+    shards = some_bad(make, 40)
+
+    def begun(**options):
+        data = make({"captions": stream("captions", shards, 8)}, **options)
+        data.setup()
+        return data
+
+    def take(data, batches):
+        for batch in islice(iter(data.train_dataloader()), batches):
+            data.on_after_batch_transfer(batch, 0)
+        return data.bad_samples.bad["small"]
+
+    first = begun()
+    assert take(first, 5) == 1  # of an epoch
+    second = begun()
+    second.load_state_dict(first.state_dict())
+    assert take(second, 5) == 2
+    assert second.bad_samples.seen["small"] == 80
+    third = begun()
+    third.load_state_dict(first.state_dict())
+    monkeypatch.setattr(module_file, "rank", lambda: 1)  # of which a checkpoint knows nothing
+    assert take(third, 5) == 1
+    monkeypatch.undo()
+    other = begun(seed=1)
+    other.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match="what is left out is counted anew"):
+        assert take(other, 5) == 1

@@ -97,7 +97,7 @@ def fit_for(tmp_path):
 
 
 def _keys(data, steps):
-    data._next = 0
+    data._position.upcoming = 0
     return [batch.keys for batch in islice(iter(data.train_dataloader()), steps)]
 
 

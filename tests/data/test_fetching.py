@@ -224,7 +224,7 @@ def test_sixteen_datasets_open_each_shard_once(home, tmp_path):
     list(islice(iter(data.train_dataloader()), steps))
     read = {(row.dataset, row.shard) for step in range(steps) for row in data.schedule.rows(step)}
     assert len(read) > 100
-    assert data._train.batches.opened.opened == len(data._train.batches.opened) == len(read)
+    assert data._served.training.batches.opened.opened == len(data._served.training.batches.opened) == len(read)
 
 
 def test_with_replacement_shards_stay_open(home):
@@ -233,7 +233,7 @@ def test_with_replacement_shards_stay_open(home):
     )
     data.setup()
     list(islice(iter(data.train_dataloader()), 40))
-    assert data._train.batches.opened.opened <= 60
+    assert data._served.training.batches.opened.opened <= 60
 
 
 def test_graphs_for_other_scripts_come_the_same_way(home, server):
@@ -257,15 +257,15 @@ def test_what_is_needed_and_how_much(make, server, monkeypatch):
     held = {"v": stream("captions", f"{server.address}/s-{{000020..000023}}.tar", 4)}
     data = make(validation=held, validation_batches=1)
     data.setup()
-    demand = data._fetcher.demand
+    demand = data._served.demand
     wanted = [entry.shard[-10:-4] for entry in demand.wanted()]
     assert len(wanted) == len(set(wanted))
     assert set(wanted[WINDOW : WINDOW + 4]) >= {f"{i:06d}" for i in range(20, 24)} - set(wanted[:WINDOW])
     entries = data._shards["c"]["small"]
     assert demand.least() == sum(map(room_for, entries))  # 24 shards are three windows
-    many = Demand(data.schedule, data._train.batches.shards, [0], 100, data._cache)
+    many = Demand(data.schedule, data._served.training.batches.shards, [0], 100, data._served.cache)
     assert many.least() == demand.least()
-    data._cache.limit = sum(map(room_for, entries[:4]))
+    data._served.cache.limit = sum(map(room_for, entries[:4]))
     demand.at(1)
     assert len(demand.wanted()) <= 4
 
@@ -274,7 +274,7 @@ def test_the_fetcher_ends_with_its_parent_and_its_failures_are_told(make, server
     server.answers["/s-000003.tar"] = 404
     data = make()
     data.setup()
-    fetcher = Fetcher(data._fetcher.demand, Counters())
+    fetcher = Fetcher(data._served.demand, Counters())
     fetcher.start()
     process = fetcher._process
     fetcher.start()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from relpretrain.explain import contrast_map, text_maps
+from relpretrain.explain import Contrast, TextMap, contrast_map, text_maps
 from relpretrain.explain.maps.watching import fusion_layer, watched
 
 TRUE, FOIL = "red square left of blue square", "red square right of blue square"
@@ -51,3 +51,13 @@ def test_a_planted_model_prefers_what_is_there_for_where_it_is(planted, picture)
 def test_the_same_text_is_no_foil(loaded, picture):
     with pytest.raises(ValueError, match="sees the same tokens of the text 'dog' and of its foil 'DOG'"):
         contrast_map(loaded, picture, "dog", "DOG")
+
+
+def test_what_the_model_prefers_goes_by_both_logits():
+    """Benchmarks decide by the probability, in which the logit of the other class counts; the map is of one logit."""
+    true, foil = (
+        TextMap("t", None, None, score, torch.tensor([other, score]).softmax(0)[1].item(), None)
+        for score, other in ((1.0, 1.5), (0.5, -2.0))
+    )
+    contrast = Contrast(true, foil)
+    assert contrast.margin > 0 > contrast.preference

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from relpretrain.backbones import ALBEF
 from relpretrain.backbones.text import CrossAttention
-from relpretrain.explain import text_maps
+from relpretrain.explain import embedding_maps, text_maps
 from relpretrain.explain.maps.watching import fusion_layer, image_block
 from tests.explain.conftest import KINDS, make
 
@@ -165,3 +165,16 @@ def test_a_planted_model_looks_at_the_colours_that_it_was_given(planted, picture
     assert there.score > gone.score + 1
     assert there.sentence.argmax() == 0
     assert set(found.sentence.flatten().topk(2).indices.tolist()) == {0, 15}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_tell_the_numbers_of_score_beside_those_that_they_explain(kind, tokenizer, picture):
+    loaded = make(kind, tokenizer)
+    texts = TEXTS[:2]
+    for text, probability in zip(text_maps(loaded, picture, texts), loaded.score([picture], texts)[0], strict=True):
+        assert text.probability == pytest.approx(probability.item(), abs=1e-4)
+        assert text.score != pytest.approx(text.probability, abs=1e-3)  # a logit of one class alone
+    cosines = loaded.score([picture], texts, "itc")[0]
+    for text, cosine in zip(embedding_maps(loaded, picture, texts), cosines, strict=True):
+        assert text.cosine == pytest.approx(cosine.item(), abs=1e-4)
+        assert text.cosine == pytest.approx(text.score * loaded.backbone.temperature.item(), abs=1e-6)

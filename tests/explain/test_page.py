@@ -15,7 +15,7 @@ from PIL import Image
 
 from relpretrain.cli import main
 from relpretrain.data.shards.writer import ShardWriter
-from relpretrain.explain.drawing import overlay
+from relpretrain.explain.drawing import overlay, reach, scale
 from relpretrain.explain.maps.contrast import contrast_map
 from relpretrain.explain.maps.embeddings import embedding_maps
 from relpretrain.explain.maps.texts import text_maps
@@ -155,6 +155,34 @@ def test_texts_of_a_photo(loaded, picture):
     assert [len(row.panels) for row in rows] == [3, 3, 3, 3]
     assert [panel.title for panel in rows[3].panels] == ["the", "blue", "dog"]
     check(render([Card("<script>", picture, rows=rows)], "t"))
+
+
+def test_a_photo_is_shown_with_the_numbers_of_python_and_a_legend_of_what_is_there(loaded, picture):
+    text, foil = "a red square", "a blue square"
+    contrast = contrast_map(loaded, picture, text, foil)
+    (embedding,) = embedding_maps(loaded, picture, [text])
+    page = render([Card("c", picture, rows=text_rows(contrast.true, embedding, contrast))], "t")
+    match, other = (f"match {p:.3f}" for p in loaded.score([picture], [text, foil])[0].tolist())
+    shown = page.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"{match} (logit {contrast.true.score:+.2f}), foil {other} (logit {contrast.foil.score:+.2f})" in shown
+    assert f"cosine {loaded.score([picture], [text], 'itc').item():.3f} (over the temperature" in shown
+    assert "blue speaks for the foil, orange for the text, clear for neither; 0 is in the middle" in page
+    assert f">-{reach(contrast.difference):.2g}</span><span class='quiet'>0</span>" in page
+    assert "boxes" not in page.partition("<body")[2]  # a photo has none
+    plain = render([Card("c", picture, rows=text_rows(contrast.true, embedding))], "t").partition("<body")[2]
+    assert "foil" not in plain
+
+
+def test_a_scale_has_the_colours_of_its_maps():
+    for signed, ends in ((False, (0, 255)), (True, (255, 255))):
+        stops = re.findall(r"rgb\((\d+) (\d+) (\d+) / (\d+)%\)", scale(signed))
+        assert [round(255 * int(stop[3]) / 100) for stop in (stops[0], stops[-1])] == list(ends)
+        assert stops[len(stops) // 2][3] == ("0" if signed else "62")
+    ramp = torch.linspace(-1, 1, 72).expand(72, 72)
+    shown = pixels(overlay(ramp, signed=True)).astype(int)[36]
+    for stop, pixel in ((stops[0], shown[0]), (stops[-1], shown[-1])):
+        assert [int(value) for value in stop[:3]] == pixel[:3].tolist()
+    assert shown[36, 3] < 30  # 0 is in the middle, and clear
 
 
 def test_the_command(with_mrc, shards, picture, tmp_path, capsys):

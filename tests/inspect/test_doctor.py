@@ -19,7 +19,8 @@ from relpretrain.data.shards.writer import ShardWriter
 from relpretrain.inspect.common import survey
 from relpretrain.inspect.doctor.command import Longer
 from relpretrain.inspect.doctor.counts import field_of
-from relpretrain.inspect.doctor.judge import examine, plain_judges, plain_schedule, recipe_judges
+from relpretrain.inspect.doctor.examination import plain_schedule
+from relpretrain.inspect.doctor.judge import examine, plain_judges, recipe_judges
 from relpretrain.inspect.doctor.shuffle import mixing
 from tests.data.small import picture, record, stream, tokenizer, write_shards
 

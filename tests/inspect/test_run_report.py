@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from relpretrain.inspect.run_report.__main__ import main
-from relpretrain.inspect.run_report.curves import first_and_last, read_curves, smooth
+from relpretrain.inspect.run_report.curves import axis, first_and_last, read_curves, smooth
 from relpretrain.inspect.run_report.groups import RUN, chances, grouped, panel_of, shared_chances
 from relpretrain.inspect.run_report.picture import plot_curves
 from relpretrain.scene_graph import RelationVocabulary
@@ -249,3 +249,28 @@ def test_mistakes_get_one_line(tmp_path, capsys):
     (tmp_path / "x.json").write_text(json.dumps({}))
     assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--zero-shot", str(tmp_path / "x.json")]) == 2
     assert "is not a zero-shot report" in capsys.readouterr().err
+
+
+def test_of_steps_that_come_again_the_later_row_counts(tmp_path):
+    """As where a trainer of one's own appends to the log of a run that went on from an earlier checkpoint."""
+    log = tmp_path / "metrics.csv"
+    log.write_text("loss,step\n1,1\n2,2\n3,3\n9,4\n20,2\n30,3\n")
+    ((_, (steps, values)),) = read_curves(log).items()
+    assert (steps.tolist(), values.tolist()) == ([1, 2, 3, 4], [1, 20, 30, 9])
+
+
+def test_shares_end_at_one(tmp_path):
+    steps = np.arange(20.0)
+    ones, rising = (steps, np.ones(20)), (steps, np.linspace(0.2, 1, 20))
+    assert axis([("train/mrc_accuracy", ones)]) == (0.5, 1.0)
+    assert axis([("train/itc_accuracy", rising), ("val/itc_accuracy", ones)], chance=1.0)[1] == 1.0
+    assert axis([("zeroshot/vsr_test", rising)], chance=0.1) == (0.1, 1.0)
+    assert axis([("train/data_wait", (steps, np.zeros(20)))]) == (0.0, 0.5)
+    assert axis([("train/itc", ones)], chance=2.0) == (0.5, 2.06)  # a loss
+    assert axis([("val/accuracy", (steps, rising[1] * 100))])[1] > 100  # of others, in percent
+    assert axis([("train/mrc_accuracy", (steps, steps * math.nan))]) == (0.0, 1.0)
+    run = tmp_path / "run" / "metrics.csv"
+    run.parent.mkdir()
+    run.write_text("step,train/mrc_accuracy\n" + "".join(f"{step},1.0\n" for step in range(9)))
+    assert main([str(run.parent), "--out", str(tmp_path / "out")]) == 0
+    assert "<span>1</span><span>0.5</span>" in (tmp_path / "out" / "report.html").read_text()

@@ -178,11 +178,11 @@ def test_a_teacher_encodes_only_the_regions_that_it_teaches():
 
 
 def test_processes_tell_their_sizes_once_for_a_view(monkeypatch):
-    from relpretrain import features
     from relpretrain.backbones import momentum
+    from relpretrain.features import view
 
     asked = []
-    monkeypatch.setattr(features, "gather_sizes", lambda rows: asked.append(rows) or [rows])
+    monkeypatch.setattr(view, "gather_sizes", lambda rows: asked.append(rows) or [rows])
     monkeypatch.setattr(momentum, "gather_sizes", lambda rows: asked.append(rows) or [rows])
     sizes = {"image_size": 4, "patch_size": 2, "vocab_size": 20, "queue_size": 16, "momentum": 0.9}
     module = RelationModule(ALBEF("tiny", **sizes), {"first": ITC(), "second": ITC(0.5)})

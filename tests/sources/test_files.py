@@ -54,7 +54,7 @@ def test_join_by_name():
     assert join.get("4999") == {"x": [4999]}
     assert join.get("7") == {"x": [7]}
     assert join.get("absent") == {}
-    assert [join.meet("4999", [1]), join.meet("7", [2]), join.meet("7", [3])] == [None, None, [2]]
+    assert [join.meet(image, "x", [n]) for n, image in enumerate(("4999", "7", "7"))] == [None, None, [1]]
     assert len(list(join.unmet())) == 4998
 
 

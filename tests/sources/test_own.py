@@ -160,3 +160,37 @@ def test_entities_of_the_sample_format_may_be_without_a_box(folder):
     (record,) = records(read_own, folder / "photos", path)[0]
     assert [e.get("box") for e in record["entities"]] == [None, None, [1, 1, 20, 40]]
     assert record["relations"] == [{"subject": 0, "relation": "has", "object": 1}]
+
+
+def test_a_line_that_is_no_json_hides_no_other_mistake(folder):
+    good, wrong = '{"image": "b.jpg", "captions": "x"}', '{"image": "z.jpg", "captions": "x"}'
+    path = folder / "graphs.jsonl"
+    path.write_bytes("\n".join(['{"image": "a.jpg",', good, wrong, '{"image": }', "caf\xe9"]).encode("latin1"))
+    with pytest.raises(ConfigError) as caught:
+        records(read_own, folder / "photos", path)
+    told = [problem.removeprefix(f"{path}, ") for problem in caught.value.problems]
+    assert [line.split(":")[0] for line in told] == [
+        "line 1 is no JSON",
+        "line 3",
+        "line 4 is no JSON",
+        "line 5 is not UTF-8 (byte 0xe9)",
+    ]
+    assert told[0].endswith("(column 19)")  # of that line
+
+
+def test_of_a_file_without_any_json_line_one_is_told(folder):
+    path = folder / "graphs.jsonl"
+    path.write_text('{\n  "image": "a.jpg",\n  "captions": "x"\n}\n')
+    with pytest.raises(ConfigError, match=r"line 1 is no JSON: .*; no line is: write one JSON object") as caught:
+        records(read_own, folder / "photos", path)
+    assert len(caught.value.problems) == 1
+
+
+def test_a_list_that_breaks_off_hides_no_mistake_before_it(folder):
+    path = folder / "graphs.json"
+    path.write_text('[{"image": "z.jpg", "captions": "x"}, {"image": ')
+    with pytest.raises(ConfigError) as caught:
+        records(read_own, folder / "photos", path)
+    first, second = caught.value.problems
+    assert "there is no image 'z.jpg'" in first
+    assert "no JSON" in second

@@ -8,7 +8,7 @@ from PIL import Image
 
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.pipeline.tokenizer import load_tokenizer
-from relpretrain.synthetic import generate
+from relpretrain.synthetic import generate, wording
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.synthetic.reading import KINDS, open_png, relation_of, samples, seen_in, true
 
@@ -136,6 +136,14 @@ def test_a_single_shape_is_counted_by_its_name(tmp_path):
     texts = {c for _, record in samples(tmp_path / "captions") for c in record["captions"]}
     assert texts <= {"There are exactly two squares.", "There are exactly three squares."}
     assert json.loads((tmp_path / "world.json").read_text())["objects"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "called"),
+    [(("square",), "squares"), (("cross",), "crosses"), (("square", "cross"), "shapes")],
+)
+def test_shapes_in_the_plural(shapes, called):
+    assert wording.count(2, shapes) == f"There are exactly two {called}."
 
 
 def test_numbers_of_objects_are_drawn_evenly(folder):

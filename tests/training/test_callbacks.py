@@ -1,10 +1,13 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from lightning.pytorch import Callback, Trainer
 
 from relpretrain.errors import CheckpointError
 from relpretrain.training import LastCheckpoint, LossLog, ProgressLine
-from relpretrain.training.callbacks import Throughput
-from tests.training.standin import loader, module
+from relpretrain.training.callbacks import Throughput, next_commands
+from tests.training.standin import batch, loader, module
 
 
 def test_throughput_counts_each_stream_in_its_own_time():
@@ -42,6 +45,25 @@ def test_the_last_checkpoint_is_saved_whatever_the_interval(tmp_path, capsys):
     assert "relpretrain zeroshot --checkpoint" in out
 
 
+def test_the_next_commands_can_be_run_as_they_stand(tmp_path):
+    """Benchmarks beside the data, as in a generated world; without any, how to have one."""
+    world = tmp_path / "my world"
+    for folder in ("captions", "validation", "benchmarks/vsr", "benchmarks/images"):
+        (world / folder).mkdir(parents=True)
+    places = ["pipe:cat x.tar", [str(world / "captions")]]
+    lines = next_commands(Path("run/last.ckpt"), Path("run"), places, relations=True)
+    assert lines == [
+        "Score it:   relpretrain zeroshot --checkpoint run/last.ckpt --tasks vsr graphs \\",
+        f"              --data '{world / 'benchmarks'}' --out run/report",
+        "Its curves: relpretrain report run",
+    ]
+    assert "vsr \\" in next_commands(Path("x.ckpt"), Path("run"), [str(world / "captions")], relations=False)[0]
+    fetching = next_commands(Path("x.ckpt"), Path("run"), ["data/mine"], relations=True)
+    assert fetching[0].startswith("Score it:   relpretrain data fetch vsr --data benchmarks")
+    assert fetching[2] == "              --data benchmarks --out run/report"
+    assert max(map(len, fetching)) <= 110
+
+
 def test_no_checkpoint_where_none_is_wanted(tmp_path, capsys):
     fit(tmp_path, ProgressLine(), steps=1, enable_checkpointing=False)
     assert not (tmp_path / "last.ckpt").exists()
@@ -72,3 +94,45 @@ def test_the_log_tells_the_norm_of_the_gradients_and_what_was_left_out(tmp_path)
 
     fit(tmp_path, Reading(), steps=2)
     assert seen[-1]["train/gradient_norm"] > 0
+
+
+def test_the_first_step_after_a_start_is_in_no_rate(tmp_path, monkeypatch):
+    """It takes a hundred seconds of the test's clock, every other one a second."""
+    clock, images, seen = [0.0], [], []
+    monkeypatch.setattr("relpretrain.training.callbacks.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Computing(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            clock[0] += 1.0 if trainer.global_step else 100.0
+            images.append(len(batch))
+
+        def on_train_batch_end(self, trainer, *args):
+            log = next(c for c in trainer.callbacks if isinstance(c, LossLog))
+            log.listeners[:] = [lambda: seen.append(log.latest["train/images_per_second"])]
+
+    fit(tmp_path, Computing(), steps=4)
+    assert seen == [images[1], (images[2] + images[3]) / 2]
+
+
+def test_a_few_steps_after_a_start_are_no_row_of_their_own(monkeypatch):
+    rows = []
+
+    def note(log, trainer, module, step):
+        log._logged_at = step
+        rows.append(step)
+
+    monkeypatch.setattr(LossLog, "_log", note)
+
+    def logged(start, end, every=10):
+        rows.clear()
+        log, model = LossLog(), SimpleNamespace(last=None)
+        trainer = SimpleNamespace(log_every_n_steps=every, max_steps=end, global_step=start)
+        log.on_train_start(trainer, model)
+        for trainer.global_step in range(start + 1, end + 1):
+            log.on_train_batch_end(trainer, model, None, batch(trainer.global_step), 0)
+        return list(rows)
+
+    assert logged(0, 22) == [10, 20, 22]
+    assert logged(8, 30) == [20, 30]
+    assert logged(5, 20) == [10, 20]
+    assert logged(3, 5, every=1) == [4, 5]

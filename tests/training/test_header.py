@@ -53,6 +53,22 @@ def test_the_data_is_one_line(tmp_path):
     assert header(trainer, module())[-1] == "Run:        nothing is kept"
 
 
+def test_validation_is_told_in_steps_though_it_counts_batches(tmp_path):
+    trainer = fit(tmp_path)
+    trainer.datamodule = SimpleNamespace(validation={"v": None})
+    for every, accumulate, told in (
+        (800, 1, "1, validated every 800, on"),
+        (800, 4, "of 4 batches each, validated every 200 (800 batches), on"),
+        (10_000, 3, "validated every 3,333.3 (10,000 batches)"),
+    ):
+        trainer.val_check_interval, trainer.accumulate_grad_batches = every, accumulate
+        assert told in header(trainer, module())[2]
+    trainer.limit_val_batches = 0
+    assert "validated" not in header(trainer, module())[2]
+    trainer.limit_val_batches, trainer.val_check_interval = 1.0, 1.0  # at the end of an epoch, which has none
+    assert "validated" not in header(trainer, module())[2]
+
+
 def test_frozen_parameters_are_told(tmp_path):
     trained = module()
     trained.backbone.requires_grad_(False)

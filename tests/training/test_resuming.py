@@ -40,7 +40,7 @@ def test_a_checkpoint_alone_goes_on_with_the_settings_of_its_run(fit, capsys, ca
     assert told == ["  trainer.max_steps: 6, was 4"]
     assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
     assert steps("run/metrics.csv") == [1, 2, 3, 4, 5, 6]  # of the whole run
-    assert steps("run/metrics-1.csv") == [1, 2, 3, 4]
+    assert not Path("run/metrics-1.csv").exists()  # it would say the same
 
 
 def test_a_recipe_and_overrides_come_on_top(fit, caplog):
@@ -73,7 +73,7 @@ def test_nothing_is_downloaded_that_the_checkpoint_holds(fit, monkeypatch):
     assert kept["weights"] == "start.pt"
 
 
-def test_validating_leaves_settings_and_metrics_of_the_run(fit, caplog):
+def test_validating_leaves_settings_and_metrics_of_the_run(fit, caplog, recwarn):
     validation = ['--data.validation={"v": {"kind": "captions", "datasets": {"s": "shards"}, "batch_size": 4}}']
     assert fit(*validation, '--data.validation.v.objectives=["itc"]') == 0
     before = [Path("run", name).read_bytes() for name in ("config.yaml", "metrics.csv")]
@@ -84,6 +84,9 @@ def test_validating_leaves_settings_and_metrics_of_the_run(fit, caplog):
     assert not [line for line in told if line.startswith("  ")]  # no setting has changed
     assert [Path("run", name).read_bytes() for name in ("config.yaml", "metrics.csv")] == before
     assert Path("run/validate/metrics.csv").is_file()
+    assert not [warning for warning in recwarn if "untrained" in str(warning.message)]
+    with pytest.warns(UserWarning, match="validate without --ckpt_path looks at an untrained model"):
+        assert main(["validate", "-c", "run/config.yaml"]) == 0
 
 
 def test_a_checkpoint_without_settings_needs_a_recipe(tmp_path, monkeypatch, capsys):

@@ -11,8 +11,10 @@ import fsspec
 import pytest
 import torch
 
+from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
 from relpretrain.training.command.loggers import MetricsLog
+from relpretrain.training.command.resumed import finished
 from relpretrain.training.command.resuming import rows_up_to
 from relpretrain.training.command.run_folder import newest
 from relpretrain.training.survival.checkpoint_io import SAVED, CheckpointFiles
@@ -36,6 +38,11 @@ def said(capsys):
 
 def step(path):
     return torch.load(path, weights_only=True)["global_step"]
+
+
+def logged(name):
+    """The steps of the rows of losses in a file of the run's folder."""
+    return [row["step"] for row in rows_up_to(Path(f"run/{name}.csv"), 99) if "train/loss" in row]
 
 
 def test_a_run_is_not_begun_in_the_folder_of_another(fit, capsys):
@@ -62,6 +69,8 @@ def test_overwriting_keeps_the_old_run_until_all_is_ready(fit):
         os.truncate(shard, 1024)  # which is seen when the data are set up
     assert fit("--overwrite") == 2
     assert step(LAST) == 3
+    assert logged("metrics") == [1, 2, 3]
+    assert not list(Path("run").glob("metrics-*"))
 
 
 def test_two_runs_in_one_folder(fit, capsys, tmp_path):
@@ -145,6 +154,49 @@ def test_auto_takes_the_newest_whole_checkpoint(fit):
     assert newest(Path("run")) == older  # weights alone are nothing to go on from
     assert fit("--ckpt_path=auto", "--trainer.max_steps=5") == 0
     assert step(LAST) == 5
+
+
+def test_auto_reads_no_more_checkpoints_than_it_must(fit, monkeypatch):
+    assert fit("--trainer.max_steps=4") == 0
+    older = LAST.with_name("epoch=0-step=3.ckpt")
+    read, reads = checkpoints.read, []
+    monkeypatch.setattr(checkpoints, "read", lambda path: reads.append(path) or read(path))
+    assert newest(Path("run")) == LAST
+    assert reads == [LAST, older]  # of nearly one time: clocks may differ
+    os.utime(older, (time.time() - 7200,) * 2)
+    reads.clear()
+    assert newest(Path("run")) == LAST
+    assert reads == [LAST]
+
+
+def test_a_finished_run_says_so_and_how_to_train_longer(fit, capsys):
+    assert fit() == 0
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert fit("--ckpt_path=auto") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2:] == [
+        "Finished:   step 3 of 3, saved in run/checkpoints/last.ckpt; nothing is left to do",
+        "Go on:      relpretrain fit --run=run --ckpt_path=auto --trainer.max_steps=6",
+    ]
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+    assert fit("--ckpt_path=auto", "--trainer.max_steps=6") == 0
+    assert step(LAST) == 6
+
+
+def test_a_finished_run_that_a_rule_ended_goes_on_without_it():
+    line = finished(Path("other/a b.ckpt"), 9, 9, Path("run"), "all_exhausted")[1]
+    assert line.endswith("--ckpt_path='other/a b.ckpt' --data.stop=max_steps --trainer.max_steps=18")
+
+
+def test_what_was_logged_after_the_checkpoint_is_put_aside(fit):
+    assert fit("--trainer.max_steps=4") == 0
+    assert fit("--ckpt_path=run/checkpoints/epoch=0-step=3.ckpt", "--trainer.max_steps=5") == 0
+    assert logged("metrics") == [1, 2, 3, 4, 5]
+    assert logged("metrics-1") == [1, 2, 3, 4]
+    assert fit("--ckpt_path=auto", "--trainer.max_steps=6") == 0
+    assert logged("metrics") == [1, 2, 3, 4, 5, 6]
+    assert not Path("run/metrics-2.csv").exists()  # nothing is lost that it could keep
 
 
 def test_last_is_a_file_or_an_error(fit, capsys):

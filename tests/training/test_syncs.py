@@ -14,7 +14,8 @@ from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.training import RelationModule, micro_batch
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.survival import finite
-from relpretrain.types import Normalisation, _colours, send
+from relpretrain.types import Normalisation, send
+from relpretrain.types.normalisation import _colours
 from tests.objectives.standin import captions, graphs, regions, with_foils, with_units
 from tests.syncs import SyncLog, fake
 

@@ -189,6 +189,38 @@ def test_scores_of_two_models_are_not_mixed_in_one_folder(tmp_path, capsys):
     assert main([str(a) for a in ("--blind", "length", "--tasks", "vsr", "valse", *rest)]) == 0  # nothing is left
 
 
+def test_scores_made_elsewhere_are_not_written_into_the_folder_of_a_model(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    rest = ("--data", data, "--out", tmp_path / "rex")
+    assert main([str(a) for a in ("--constant", "--tasks", "valse", *rest)]) == 0
+    own = tmp_path / "rex" / "scores" / "valse.jsonl"
+    before = own.read_bytes()
+    (tmp_path / "mine.jsonl").write_bytes(before.replace(b"0.5", b"0.25"))
+    capsys.readouterr()
+    message = refused(capsys, "--scores", tmp_path / "mine.jsonl", *rest)
+    assert "holds scores of another model, constant, which this run would mix with its own or overwrite" in message
+    assert "valse.jsonl" in message
+    assert own.read_bytes() == before
+    message = refused(capsys, "--compare", own, tmp_path / "mine.jsonl", "--out", tmp_path / "rex")
+    assert "holds the report of a model, constant, which a comparison would overwrite: choose another --out" in message
+    assert main([str(a) for a in ("--scores", own, *rest)]) == 0  # tables of its own scores, made again
+    for _ in range(2):
+        assert main([str(a) for a in ("--scores", tmp_path / "mine.jsonl", "--out", tmp_path / "mine")]) == 0
+
+
+def test_annotations_without_items_are_named(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    (data / "vsr" / "synthetic" / "dev.jsonl").write_text("")
+    (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
+    for asked in (("--scores", tmp_path / "s.jsonl"), ("--constant", "--tasks", "vsr")):
+        message = refused(capsys, *asked, "--data", data)
+        assert f"{data / 'vsr'} holds no items of VSR, split synthetic/dev: a file of it is empty" in message
+        assert "`relpretrain data fetch vsr` says where a whole one comes from; --split chooses others" in message
+    assert main([str(a) for a in ("--constant", "--tasks", "vsr", "--data", data, "--split", "test")]) == 0
+
+
 def test_scores_of_another_task_are_refused(tmp_path, capsys):
     (tmp_path / "s.jsonl").write_text('{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n')
     message = refused(capsys, "--scores", tmp_path / "s.jsonl", "--tasks", "valse")

@@ -17,7 +17,8 @@ from relpretrain.sources.common.files import Join
 class NameJoin:
     """Annotations by name, on disk.
 
-    Names match with and without the ending of an image file: "a.jpg" finds "a", unless there is an "a.jpg".
+    Names match with and without the ending of an image file: "a.jpg" finds "a", unless there is an "a.jpg"; "a.jpg" and
+    "a.png" are two.
 
     Args:
         annotations: Names and records.
@@ -26,7 +27,7 @@ class NameJoin:
         options: Names of the options that say where they come from and what the names are, for errors.
 
     Attributes:
-        met: Where it is a list, the names that are met go there, each with a number of its image.
+        met: Where it is a list, the names of annotations that are met go there, each with a number of its image.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class NameJoin:
         self._join = Join()
         self._first: list[str] = []  # names, as examples of their spelling
         for name, record in annotations:
-            self._join.add(self._plain(name), "annotation", [name, record])
+            self._join.add(self._plain(name), name, record)
             if len(self._first) < EXAMPLES:
                 self._first.append(name)
 
@@ -55,7 +56,7 @@ class NameJoin:
         """
         shown: list[str] = []
         for name in names:
-            if self._found(name):
+            if self._found(name)[1]:
                 return
             if len(shown) < EXAMPLES:
                 shown.append(name)
@@ -71,18 +72,18 @@ class NameJoin:
         Raises:
             ValueError: If they were those of another image before: two downloads may give out the same names.
         """
-        found = self.find(sample, name)
-        if found:
-            other = self._join.meet(
-                self._plain(name), [str(sample.path), sample.key, sample.offsets[0], sample.sizes[0]]
-            )
+        own, records = self._found(name)
+        if records:
+            place = [str(sample.path), sample.key, sample.offsets[0], sample.sizes[0]]
+            other = self._join.meet(self._plain(own), own, place)
             if other is not None and self.by != "url" and _image(other) != sample.read().image:
                 raise ValueError(
-                    f"the {self.by} {name!r} is that of two different images, {other[1]} of {other[0]} and "
+                    f"the {self.by} {own!r} is that of two different images, {other[1]} of {other[0]} and "
                     f"{sample.key} of {sample.path}, and {self.told} cannot tell which one it means: take these "
                     f"shards one by one, or {self.option} url"
                 )
-        return found
+        self._note_met(sample, own, records)
+        return records
 
     def take_met(self) -> list[tuple[str, int]]:
         """The names met since the last time, each with a number of its image; kept once `met` is a list."""
@@ -96,7 +97,7 @@ class NameJoin:
             ValueError: If it was met with another image.
         """
         self._join.get(name)  # nothing is added any more
-        before = self._join.meet(name, image)
+        before = self._join.meet(self._plain(name), name, image)
         if before not in (None, image):
             raise ValueError(
                 f"the {self.by} {name!r} is that of two different images, and {self.told} cannot tell which one it "
@@ -106,10 +107,9 @@ class NameJoin:
 
     def find(self, sample: Located, name: str) -> list[dict[str, Any]]:
         """The annotations of a sample, which is noted in `met`; `recall` finds whether two images share a name."""
-        found = self._found(name)
-        if found and self.met is not None:
-            self.met.append((self._plain(name), 0 if self.by == "url" else number_of_bytes(sample.read().image)))
-        return [record for _, record in found]
+        own, records = self._found(name)
+        self._note_met(sample, own, records)
+        return records
 
     def counts(self) -> tuple[int, int]:
         """How many annotations there are, and how many names of images they have."""
@@ -117,15 +117,19 @@ class NameJoin:
 
     def note_unmet(self, dropped: Counter[str]) -> None:
         """Count the annotations that no sample had."""
-        for name in self._join.unmet():
+        for _, name in self._join.unmet():
             note(dropped, "annotation_without_sample", repr(name))
 
-    def _found(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        pieces = self._join.get(self._plain(name)).get("annotation", []) if name else []
-        exact = [(own, record) for own, record in pieces if own == name]
-        if exact or len({own for own, _ in pieces}) > 1:  # of "a.jpg" and "a.png" none is that of "a"
-            return exact
-        return [(own, record) for own, record in pieces]
+    def _note_met(self, sample: Located, own: str, records: list[dict[str, Any]]) -> None:
+        if records and self.met is not None:
+            self.met.append((own, 0 if self.by == "url" else number_of_bytes(sample.read().image)))
+
+    def _found(self, name: str) -> tuple[str, list[dict[str, Any]]]:
+        """The annotations of a name, and how they spell it."""
+        spelt = self._join.get(self._plain(name)) if name else {}
+        if name not in spelt and len(spelt) == 1:  # of "a.jpg" and "a.png" none is that of "a"
+            (name,) = spelt
+        return name, spelt.get(name, [])
 
     def _plain(self, name: str) -> str:
         stem, _, ending = name.rpartition(".")

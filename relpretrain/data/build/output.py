@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.tasks import add_task, stamp
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.find import resolve_shards, tell_copies
 from relpretrain.data.shards.record import PARTS
 from relpretrain.data.shards.remote import is_remote
 from relpretrain.data.shards.resumable import ResumableWriter
@@ -97,6 +97,7 @@ def shards_in(args: argparse.Namespace) -> list[str]:
     out = args.out.resolve()
     if any(not is_remote(shard) and Path(shard).resolve().parent == out for shard in shards):
         raise ValueError(f"--out {args.out} holds shards that are to be read; choose another folder")
+    tell_copies(shards)
     return shards
 
 

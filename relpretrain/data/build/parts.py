@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.build.name_join import NameJoin
 from relpretrain.data.build.output import Job, Outcome, PackedSample, free_key, named, publish_shards, stamps
 from relpretrain.data.build.tasks import Parts, Task, parts_of
 from relpretrain.data.shards.writer import ShardFile, check_names
+from relpretrain.errors import counted
+from relpretrain.identity import number_of
 from relpretrain.progress import StageProgress
-from relpretrain.sources.common.dropped import Dropped
+from relpretrain.sources.common.dropped import Dropped, note
+
+REPEATED = "repeated_image_id"
+"""What is counted where shards give one id to two images; nothing is left out for it."""
 
 
 class Piece(NamedTuple):
@@ -193,9 +200,33 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
     dropped.include(Dropped(reading["dropped"], reading["examples"]))
     if join is not None:
         join.note_unmet(dropped)
+    for name in _repeated_ids(parts):
+        note(dropped, REPEATED, repr(name))
     publish_shards(parts.folder, shards, dropped, job, args, tables)
     parts.clear()
+    if count := dropped[REPEATED]:
+        print(
+            f"{counted(count, 'image id')} made of a key: an earlier shard has the same, as of two downloads. "
+            "`relpretrain data pack` without --task numbers such keys"
+        )
     return tables
+
+
+def _repeated_ids(parts: Parts) -> Iterator[str]:
+    """Ids that were made of keys, of images that an earlier part has another one of that name of.
+
+    Keys are unique in a shard, and nobody who makes one knows the others.
+    """
+    made = [np.array([number_of(name) for name in stored.get("ids", ())], np.int64) for stored in parts.stored()]
+    numbers, counts = np.unique(np.concatenate(made), return_counts=True) if made else ((), ())
+    again = {int(number) for number, count in zip(numbers, counts, strict=True) if count > 1}
+    met: set[str] = set()
+    for stored in parts.stored() if again else ():
+        for name in stored.get("ids", ()):
+            if number_of(name) in again:
+                if name in met:
+                    yield name
+                met.add(name)
 
 
 def add_tables(total: dict[str, Counter[str]], tables: Mapping[str, Mapping[str, int]]) -> None:
@@ -223,6 +254,7 @@ class _Part:
         self.number = number
         self.dropped = Dropped()
         self.tables: dict[str, Counter[str]] = {}
+        self.ids: list[str] = []  # that were made of keys
         self.shard: ShardFile | None = None
 
     def add(
@@ -238,13 +270,22 @@ class _Part:
             return
         if self.shard is None:
             self.shard = ShardFile(self.parts.place(self.number, ".tar"))
-        self.shard.write(*named(sample, key or free_key(sample.key, self.shard.keys)))
+        written = named(sample, key or free_key(sample.key, self.shard.keys))
+        self.shard.write(*written)
+        if "image_id" not in sample.record:
+            self.ids.append(written.record["image_id"])
 
     def finish(self, end: PartEnd) -> None:
         self.dropped.include(end.dropped)
         shard = None if self.shard is None else self.shard.finish()
-        content = {"shard": shard, "dropped": self.dropped, "examples": self.dropped.examples, "met": end.met}
+        content: dict[str, Any] = {
+            "shard": shard,
+            "dropped": self.dropped,
+            "examples": self.dropped.examples,
+            "met": end.met,
+        }
         content |= {"tables": self.tables} if self.tables else {}
+        content |= {"ids": self.ids} if self.ids else {}
         self.parts.store(self.number, content)
 
     def discard(self) -> None:

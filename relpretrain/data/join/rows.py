@@ -12,6 +12,7 @@ from relpretrain.progress import Meter
 from relpretrain.reading import decode, parse_json
 from relpretrain.sources.common.dropped import note
 from relpretrain.sources.common.files import json_items, json_lines, json_pairs, opening
+from relpretrain.sources.common.folders import files_below
 from relpretrain.sources.common.tables import table_rows
 
 WHAT = "annotations to join"
@@ -41,7 +42,8 @@ def annotation_files(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.suffix in ENDINGS and p.is_file()) if path.is_dir() else [path]
+        below = (p for p in files_below(path) if p.suffix in ENDINGS and p.is_file())
+        inside = sorted(below) if path.is_dir() else [path]
         if not path.exists():
             raise ValueError(f"--annotations {path} does not exist")
         if not inside:

@@ -39,7 +39,8 @@ class Stream:
         boxed: Whether only graphs are drawn with a relation between two entities that have boxes (graphs); None for
             what the stream's objectives ask for: yes where all of them look at pairs of boxes, as MRC does.
         min_confidence: Relations of less confidence are left out, and with them samples that have no other (graphs).
-        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs).
+        confidence_weights: Whether VSG weighs a text, and MRC a triplet, by its confidence (graphs); no other objective
+            weighs anything by it.
         positions_per_text: Relations that boxes tell ("left of", "inside", "larger than") which join those that a text
             is drawn from (graphs, VSG).
         blocks_per_text: Sentences at the end of a text that say in which block of a 3 x 3 grid a thing is, as PTP does:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from relpretrain.data.sampling.schedule import BatchSchedule
 from relpretrain.errors import counted
@@ -10,6 +10,9 @@ from relpretrain.scene_graph import Coverage, coverage_lines
 
 RECORD = "data.txt"
 """Name of the file in a run's folder that keeps these lines."""
+
+OFTEN = 500
+"""Times that a sample may be seen without a warning: no recipe as it stands comes to more (docs/data.md)."""
 
 
 def schedule_lines(
@@ -56,12 +59,17 @@ def schedule_lines(
     return lines
 
 
-def share_line(schedule: BatchSchedule, never_drawn: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
-    """The schedule in one line: "captions 25 % (6,000 samples), graphs 75 % (3,000, 12 never drawn)".
+def share_line(
+    schedule: BatchSchedule,
+    never_drawn: Mapping[tuple[str, str], Mapping[str, int]],
+    seen: Mapping[tuple[str, str], float],
+) -> str:
+    """The schedule in one line: "captions 25 % (6,000 samples, seen 2.1 times), graphs 75 % (3,000, 12 times)".
 
     Args:
         schedule: The samples of every step.
         never_drawn: Number of samples that are never drawn, by stream and dataset, and by reason.
+        seen: How many times each sample is seen (`passes`).
     """
     parts: list[str] = []
     sizes = schedule.sizes()
@@ -69,8 +77,41 @@ def share_line(schedule: BatchSchedule, never_drawn: Mapping[tuple[str, str], Ma
         samples = sum(size for (stream, _), size in sizes.items() if stream == name)
         never = sum(sum(reasons.values()) for (stream, _), reasons in never_drawn.items() if stream == name)
         said = (f"{samples:,}" if parts else counted(samples, "sample")) + (f", {never:,} never drawn" if never else "")
+        if times := _times([number for (stream, _), number in seen.items() if stream == name]):
+            said += f", {'' if parts else 'seen '}{times} times"
         parts.append(f"{name} {100 * schedule.probabilities[name]:.0f} % ({said})")
     return ", ".join(parts)
+
+
+def _times(numbers: Sequence[float]) -> str:
+    """Such as "2.1", or "0.3 to 12" where data sets of a stream differ; "" without any."""
+    ends = (min(numbers), max(numbers)) if numbers else ()
+    return " to ".join(dict.fromkeys(f"{number:,.0f}" if number >= 10 else f"{number:.2g}" for number in ends))
+
+
+def passes(schedule: BatchSchedule, batches: int) -> dict[tuple[str, str], float]:
+    """How many times each sample is seen in so many batches, by stream and dataset."""
+    sizes = schedule.sizes()
+    return {source: samples / sizes[source] for source, samples in schedule.taken(batches).items()}
+
+
+def worn_lines(schedule: BatchSchedule, seen: Mapping[tuple[str, str], float]) -> list[str]:
+    """Warnings about samples that are seen more than `OFTEN` times, one line each.
+
+    Args:
+        schedule: The samples of every step.
+        seen: How many times each sample is seen (`passes`).
+    """
+    sizes, lines = schedule.sizes(), []
+    for (stream, dataset), times in seen.items():
+        if times > OFTEN:
+            less = "dataset_ratios" if len(schedule.streams[stream].datasets) > 1 else "ratio"
+            lines.append(
+                f"stream {stream}: each of the {counted(sizes[stream, dataset], 'sample')} of {dataset} is seen "
+                f"{times:,.0f} times, and a model may learn by heart what it sees more than {OFTEN} times: take fewer "
+                f"steps (trainer.max_steps), draw it less (data.streams.{stream}.{less}), or bring more images"
+            )
+    return lines
 
 
 def crowded_lines(schedule: BatchSchedule) -> list[str]:

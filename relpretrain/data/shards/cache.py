@@ -19,9 +19,9 @@ from typing import NamedTuple
 from relpretrain.data.shards.manifest import ShardEntry
 from relpretrain.data.shards.remote import (
     PART,
-    cache_folder,
     check_tar,
     clean,
+    copies_folder,
     download,
     is_remote,
     name_of,
@@ -49,7 +49,7 @@ class Cache:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
-        self.folder = cache_folder() / "shards"
+        self.folder = copies_folder()
 
     def path(self, entry: ShardEntry) -> Path:
         """Where a shard lies on this machine, or will lie when it has been fetched."""

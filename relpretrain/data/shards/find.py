@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from relpretrain.data.shards.manifest import load_manifest
-from relpretrain.data.shards.remote import find_remote, is_remote
+from relpretrain.data.shards.remote import copies_folder, find_remote, is_remote, place_of
+from relpretrain.errors import counted
+from relpretrain.showing import say
 
 
 def resolve_shards(patterns: str | Sequence[str]) -> list[str]:
@@ -46,6 +49,23 @@ def resolve_shards(patterns: str | Sequence[str]) -> list[str]:
 def named_manifests(patterns: str | Sequence[str]) -> list[str]:
     """The manifests among the patterns of `resolve_shards`: absolute paths and addresses."""
     return [_absolute(pattern) for pattern in _listed(patterns) if _is_manifest(pattern)]
+
+
+def tell_copies(shards: Sequence[str]) -> None:
+    """Say on stderr that remote shards are read from the copies that are here, however old these are.
+
+    Nobody asks their addresses. Training with a manifest does without: there copies go by the digests that it tells.
+
+    Args:
+        shards: Paths, addresses and commands.
+    """
+    copies = [place_of(shard) for shard in shards if is_remote(shard)]
+    times = [copy.stat().st_mtime for copy in copies if copy.exists()]
+    if times:
+        oldest = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(times)))
+        told = f"{len(times):,} of {counted(len(copies), 'remote shard')}"
+        remedy = f"remove {copies_folder()} to fetch them again"
+        say(f"read from copies on this machine, not anew: {told}, the oldest copy of {oldest}; {remedy}", error=True)
 
 
 def _listed(patterns: str | Sequence[str]) -> Sequence[str]:

@@ -52,6 +52,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RELPRETRAIN_CACHE") or Path.home() / ".cache" / "relpretrain")
 
 
+def copies_folder() -> Path:
+    """Where among these the tars are."""
+    return cache_folder() / "shards"
+
+
 def find_remote(pattern: str) -> list[str]:
     """Addresses that a pattern names: those that match a `*` in an object store, else the address itself.
 
@@ -84,7 +89,7 @@ def place_of(shard: str | Path) -> Path:
     """Where a shard lies on this machine, or will lie when it has been copied."""
     if not is_remote(shard):
         return shard if isinstance(shard, Path) else Path(shard.removeprefix("file://"))
-    return cache_folder() / "shards" / f"{_digest(str(shard))}.tar"
+    return copies_folder() / f"{_digest(str(shard))}.tar"
 
 
 def local_copy(shard: str | Path) -> Path:

@@ -27,8 +27,16 @@ class Contrast:
 
     @property
     def margin(self) -> float:
-        """Matching logit of the text less that of the foil: above 0 the model prefers the text."""
+        """Matching logit of the text less that of the foil: what the map explains, see `preference` for the answer."""
         return self.true.score - self.foil.score
+
+    @property
+    def preference(self) -> float:
+        """Probability that the text matches less that of the foil: above 0 the model prefers the text.
+
+        Both classes' logits count here, those of "match" alone in `margin`.
+        """
+        return self.true.probability - self.foil.probability
 
     @property
     def places(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -20,12 +20,14 @@ class EmbeddingMap:
     Args:
         text: The text.
         map: How much of the score comes from each patch, (rows, columns), from 0, in float32.
-        score: Cosine of the two embeddings over the temperature.
+        score: Cosine of the two embeddings over the temperature: what the map explains.
+        cosine: That cosine itself, which `Loaded.score(by="itc")` gives.
     """
 
     text: str
     map: Tensor
     score: float
+    cosine: float
 
 
 def embedding_maps(
@@ -55,12 +57,16 @@ def embedding_maps(
         words = model.preprocess.texts(list(texts)).to(pixels.device)
         with torch.no_grad():
             vectors = backbone.project_text(backbone.encode_text(words.input_ids, words.attention_mask))
-            vectors = vectors / model.backbone.temperature
+            temperature = float(model.backbone.temperature)
+            vectors = vectors / temperature
         looked = (
             _by_patches(backbone, pixels, vectors) if watch is None else _by_attention(backbone, watch, pixels, vectors)
         )
     grid = backbone.patch_grid
-    return [EmbeddingMap(text, found.reshape(grid), score) for text, (found, score) in zip(texts, looked, strict=True)]
+    return [
+        EmbeddingMap(text, found.reshape(grid), score, score * temperature)
+        for text, (found, score) in zip(texts, looked, strict=True)
+    ]
 
 
 def _by_attention(backbone: Encoders, block: nn.Module, pixels: Tensor, vectors: Tensor) -> list[tuple[Tensor, float]]:

@@ -75,6 +75,6 @@ def relation_maps(
         made.append(triplet_spans(ends[0], relation.relation, ends[1], encoder))
     found = token_maps(model, image, [tokens for tokens, _ in made], layer)
     return [
-        RelationMap(relation, TextMap(triplet_text(graph, relation), tokens, maps, score, encoder), spans, reduce)
-        for relation, (tokens, spans), (maps, score) in zip(chosen, made, found, strict=True)
+        RelationMap(relation, TextMap(triplet_text(graph, relation), tokens, maps, *match, encoder), spans, reduce)
+        for relation, (tokens, spans), (maps, match) in zip(chosen, made, found, strict=True)
     ]

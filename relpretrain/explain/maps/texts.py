@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -18,6 +19,18 @@ from relpretrain.explain.maps.watching import Model, checked, device_of, evaluat
 _TEXTS = 32  # fused at once
 
 
+class Match(NamedTuple):
+    """What the matching head says of an image and a text.
+
+    Args:
+        score: Logit of the class "match", whose gain maps show.
+        probability: That they match, in [0, 1]: the softmax over the logits of both classes.
+    """
+
+    score: float
+    probability: float
+
+
 @dataclass(frozen=True)
 class TextMap:
     """Where a model looks for a text.
@@ -27,7 +40,9 @@ class TextMap:
         tokens: Its wordpieces, [CLS] included, as the model sees them: cut to its limit.
         maps: A map for each of them, (tokens, rows, columns), from 0, in float32: how much of the matching score comes
             from looking there. Maps of one model and layer can be compared; their unit is that of the logit.
-        score: Matching logit of the text, class "match"; higher is likelier.
+        score: Matching logit of the text, class "match": what the maps explain.
+        probability: That image and text match, which takes the other class's logit into account, too: the number that
+            `Loaded.score` gives and benchmarks decide by.
         encoder: What made the tokens.
     """
 
@@ -35,6 +50,7 @@ class TextMap:
     tokens: Tokens
     maps: Tensor
     score: float
+    probability: float
     encoder: TextEncoder = field(repr=False, compare=False)
 
     @property
@@ -94,15 +110,15 @@ def text_maps(model: Model, image: Image.Image, texts: Sequence[str], layer: int
     tokens = [encoder.caption(text) for text in texts]
     found = token_maps(model, image, tokens, layer)
     return [
-        TextMap(text, own, maps, score, encoder)
-        for text, own, (maps, score) in zip(texts, tokens, found, strict=True)
+        TextMap(text, own, maps, *match, encoder)
+        for text, own, (maps, match) in zip(texts, tokens, found, strict=True)
     ]  # fmt: skip
 
 
 def token_maps(
     model: Model, image: Image.Image, tokens: Sequence[Tokens], layer: int | None = None, words: bool = True
-) -> Iterator[tuple[Tensor, float]]:
-    """The map of each token, (tokens, rows, columns), and the matching logit, of one text after the other.
+) -> Iterator[tuple[Tensor, Match]]:
+    """The map of each token, (tokens, rows, columns), and what the matching head says, of one text after the other.
 
     Args:
         model: What is explained.
@@ -125,10 +141,12 @@ def token_maps(
             with torch.no_grad():
                 states = backbone.encode_text(text.input_ids, text.attention_mask)
             fused = backbone.fuse(states, text.attention_mask, features.tokens, features.mask)
-            scores = backbone.match_logits(fused.float())[:, 1]
-            maps = on_patches(seen.evidence(scores.sum()), len(some), backbone)
-        for own, evidence, score in zip(some, maps, scores.tolist(), strict=True):
-            yield evidence[: len(own)].clone(), score
+            logits = backbone.match_logits(fused.float())
+            maps = on_patches(seen.evidence(logits[:, 1].sum()), len(some), backbone)
+        logits = logits.detach().double()
+        matches = map(Match, logits[:, 1].tolist(), logits.softmax(-1)[:, 1].tolist())
+        for own, evidence, match in zip(some, maps, matches, strict=True):
+            yield evidence[: len(own)].clone(), match
 
 
 def on_patches(evidence: Tensor, texts: int, backbone: Encoders) -> Tensor:

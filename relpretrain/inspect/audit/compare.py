@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from relpretrain.inspect.common.survey import shard_name
 from relpretrain.pixels import BROKEN, open_image
 from relpretrain.progress import track
 from relpretrain.reading import parse_json, read_json
+from relpretrain.sources.common.folders import files_below
 
 NAME_FIELDS = ("image_id", "url", "coco_url", "file_name", "image", "image_path", "path")
 """Keys of a sample's record that may name its image."""
@@ -187,13 +187,11 @@ def find_images(folders: Sequence[Path], wanted: set[str]) -> dict[str, Path]:
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder of images")
-        for root, inside, files in os.walk(folder, followlinks=True):
-            inside.sort()
-            for file in sorted(files):
-                if file.lower().endswith(_IMAGES):
-                    for name in (identity(file), identity(file, VG)):
-                        if name in wanted:
-                            found.setdefault(name, Path(root, file))
+        for path in files_below(folder):
+            if path.suffix.lower() in _IMAGES:
+                for name in (identity(path.name), identity(path.name, VG)):
+                    if name in wanted:
+                        found.setdefault(name, path)
     return found
 
 

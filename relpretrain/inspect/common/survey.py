@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from relpretrain.data.build.jobs import ordered_map
 from relpretrain.data.shards.indexing import index_shards
+from relpretrain.data.shards.remote import copies_folder
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import ConfigError
 from relpretrain.progress import track
@@ -24,8 +25,20 @@ CHUNK = 16
 
 
 def shard_name(index: ShardIndex) -> str:
-    """A shard's name with that of its folder: shards of several folders often share names."""
-    return f"{index.path.parent.name}/{index.name}"
+    """A shard's name with that of its folder, as shards of several folders share names; a copy's name alone."""
+    folder = index.path.parent
+    return index.name if folder == copies_folder().absolute() else f"{folder.name}/{index.name}"
+
+
+def sample_name(index: ShardIndex, row: int) -> str:
+    """What a sample is called on terminals and pages: its shard and its key."""
+    return f"{shard_name(index)}/{index.keys[row]}"
+
+
+def shards_named(patterns: Sequence[str]) -> str:
+    """What shards that no recipe calls a data set are called: as the user wrote them; of many, the first three."""
+    more = len(patterns) - 3
+    return ", ".join(patterns[:3]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def find_indexes(shards: Sequence[str], workers: int = 1) -> list[ShardIndex]:

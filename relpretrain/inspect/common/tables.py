@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from relpretrain.showing import literal
 
-_PIPED = 140  # columns where the output is no terminal
+_PIPED = 110  # columns where the output is no terminal
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> None:

@@ -11,21 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from relpretrain.data.pipeline.text import TextEncoder
 from relpretrain.data.sampling.stream import Stream
-from relpretrain.data.shards.find import named_manifests, resolve_shards
+from relpretrain.data.shards.find import named_manifests, resolve_shards, tell_copies
 from relpretrain.data.shards.verify import faults
 from relpretrain.data.shards.writer import write_atomically
 from relpretrain.errors import ConfigError
 from relpretrain.inspect.common.share import Share, begin_share, end_share, is_task
-from relpretrain.inspect.common.survey import SHARDS
-from relpretrain.inspect.doctor.judge import (
-    Examination,
-    Judge,
-    examine,
-    plain_judges,
-    plain_schedule,
-    recipe_judges,
-)
-from relpretrain.inspect.doctor.report import print_examination, serving, to_json
+from relpretrain.inspect.common.survey import SHARDS, shards_named
+from relpretrain.inspect.doctor.counts import LONG_CAPTION
+from relpretrain.inspect.doctor.examination import Examination, plain_schedule
+from relpretrain.inspect.doctor.judge import Judge, examine, plain_judges, recipe_judges
+from relpretrain.inspect.doctor.report import Terms, print_examination, serving, to_json
 from relpretrain.scene_graph.vocabulary import DEFAULT_VOCABULARY, RelationVocabulary
 from relpretrain.showing import say
 
@@ -51,7 +46,9 @@ def doctor(args: argparse.Namespace) -> int:
 
     given = None if args.vocabulary is None else RelationVocabulary.load(args.vocabulary)
     datasets = {SHARDS: shards} if recipe is None else _datasets(recipe)
-    share = begin_share(args, [shard for of_name in datasets.values() for shard in of_name], [args.out])
+    every = [shard for of_name in datasets.values() for shard in of_name]
+    tell_copies(every)
+    share = begin_share(args, every, [args.out])
     found = _examine(datasets, recipe, args.workers, share)
     if is_task(share):
         end_share(share)
@@ -78,14 +75,15 @@ def doctor(args: argparse.Namespace) -> int:
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, (json.dumps(state, ensure_ascii=False, indent=1) + "\n").encode())
-    for examination in found:
-        print_examination(examination, schedule, size)
+    titles = {f.name: shards_named(args.shards) if f.name == SHARDS and shards else f.name for f in found}
+    for f in found:
+        print_examination(f, schedule, Terms(titles[f.name], size, _longest(recipe, f.name), recipe is not None))
     if lines:
         say("\nTraining\n  " + "\n  ".join(lines))
     for problem in problems:
         say(f"  PROBLEM: {problem}")
     sign = "more than" if bad else "within"
-    print(f"\nBad samples: {worst.bad_fraction:.2%} in {worst.name}, {sign} the {allowed:.2%} allowed.")
+    say(f"\nBad samples: {worst.bad_fraction:.2%} in {titles[worst.name]}, {sign} the {allowed:.2%} allowed.")
     if args.out is not None:
         print(f"All findings in {args.out}")
     end_share(share)
@@ -132,6 +130,14 @@ def _examine(
         found.append(examine(name, of_name, own, long_caption=long, workers=workers, share=own_share))
         first += len(of_name)
     return found
+
+
+def _longest(recipe: RecipeData | None, dataset: str) -> str:
+    """When a caption is too long: for the first stream of captions that draws from a dataset, where there is one."""
+    streams = () if recipe is None else recipe.streams.values()
+    limits = (s.max_tokens for s in streams if s.kind == "captions" and dataset in s.datasets)
+    limit = next(limits, None)
+    return f"over {LONG_CAPTION} words" if limit is None else f"over {limit} tokens, where training cuts them"
 
 
 def _name_vocabularies(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,36 @@ from relpretrain.data.shards.record import Counts as SampleCounts
 from relpretrain.errors import counted, singular
 from relpretrain.inspect.common.tables import print_table
 from relpretrain.inspect.doctor.counts import BOX_FINDINGS, TRIPLET_FINDINGS
-from relpretrain.inspect.doctor.judge import Examination
+from relpretrain.inspect.doctor.examination import Examination
 from relpretrain.scene_graph import coverage_lines
 from relpretrain.showing import say
 
 _SHOWN = 12  # rows of a histogram or list on the terminal; JSON holds all
+_MEASURES = {"width": ", pixels", "height": ", pixels", "longer / shorter": ""}
 
 
-def print_examination(found: Examination, schedule: BatchSchedule | None, image_size: int) -> None:
+@dataclass(frozen=True)
+class Terms:
+    """In what the findings of a data set are told.
+
+    Args:
+        title: What the data set is called.
+        image_size: Side of the images that the model sees, in pixels.
+        too_long: When a caption is, such as "over 40 words".
+        recipe: Whether the size is that of a recipe rather than a usual one.
+    """
+
+    title: str
+    image_size: int
+    too_long: str
+    recipe: bool
+
+
+def print_examination(found: Examination, schedule: BatchSchedule | None, terms: Terms) -> None:
     """Print the tables of a dataset."""
-    state = to_json(found, schedule, image_size)
+    state = to_json(found, schedule, terms.image_size)
     totals = ", ".join(counted(count, singular(name), name) for name, count in state["totals"].items())
-    say(f"\n{found.name}: {totals}")
+    say(f"\n{terms.title}: {totals}")
     print_table(
         "Streams", ["stream", "eligible", "excluded", "bad", "bad %", "reasons"],
         [(n, s["eligible"], s["excluded"], s["bad"], f"{100 * s['bad'] / max(s['eligible'], 1):.2f}",
@@ -51,19 +69,23 @@ def print_examination(found: Examination, schedule: BatchSchedule | None, image_
     }
     for title, name in histograms.items():
         _print_histogram(title, getattr(found.counts, name))
-    for line in _vocabulary_lines(found):
+    for line in _vocabulary_lines(found, terms.title):
         say(line)
     _print_findings("Triplets", found.counts.triplets, found.counts.examples, TRIPLET_FINDINGS, "triplet")
     _print_findings("Boxes", found.counts.boxes, found.counts.examples, BOX_FINDINGS, "box")
-    _print_findings("Captions", found.counts.captions, found.counts.examples, {}, "caption")
+    _print_findings("Captions", found.counts.captions, found.counts.examples, {"too long": terms.too_long}, "caption")
     _print_findings("Labels and relations", found.counts.names, found.counts.examples, {}, "name")
     sizes = state["images"]
     print_table(
         "Images", ["", "min", "5 %", "median", "95 %", "max"],
-        [(name, *sizes[name]) for name in ("width", "height", "longer / shorter")],
+        [(f"{name}{unit}", *sizes[name]) for name, unit in _MEASURES.items()],
     )  # fmt: skip
     formats = ", ".join(f"{kind} {count:,}" for kind, count in found.counts.formats.most_common())
-    say(f"{formats}; {sizes['smaller']:,} with a side under {image_size} pixels, which are enlarged")
+    whose = "the recipe's image size" if terms.recipe else "a usual image size; -c RECIPE takes yours"
+    say(formats)
+    if smaller := sizes["smaller"]:
+        small = f"{counted(smaller, 'image')} with a side under {terms.image_size} pixels"
+        say(f"{small} ({whose}), which training enlarges")
     print_table("Repeated among the samples", ["", "times"], list(state["duplicates"].items()))
     rows = [
         (order, trait, m["pairs"], m["shared"], f"{m['expected']:,.1f}", "yes" if m["as_random"] else "NO")
@@ -166,13 +188,13 @@ def serving(schedule: BatchSchedule, ranks: int, workers: int, steps: int | None
     return lines, problems
 
 
-def _vocabulary_lines(found: Examination) -> list[str]:
+def _vocabulary_lines(found: Examination, title: str) -> list[str]:
     """How many of the relations MRC could learn, where there are any."""
     part = found.coverage
     if part is None or not part.known + part.unknown:
         return []
-    said = f"{found.name}: all {part.known:,} relations are in {found.vocabulary_name}"
-    return coverage_lines({found.name: part}, vocabulary=found.vocabulary_name) or [said]
+    said = f"{title}: all {part.known:,} relations are in {found.vocabulary_name}"
+    return coverage_lines({title: part}, vocabulary=found.vocabulary_name) or [said]
 
 
 def _outside(found: Examination) -> dict[str, Any] | None:

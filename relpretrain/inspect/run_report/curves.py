@@ -36,12 +36,13 @@ def find_metrics(run: Path) -> Path:
 def read_curves(path: Path) -> dict[str, Curve]:
     """Read the curves of a metrics.csv: by column, without empty cells, learning rates and counts of samples.
 
-    Lines without a step, as one that was cut off, are passed over.
+    Lines without a step, as one that was cut off, are passed over. Of several values at a step the last one counts: a
+    run that went on from an earlier checkpoint has come there again.
 
     Raises:
         ValueError: If the file has no column "step", or no number in any other column, or is no CSV.
     """
-    points: dict[str, list[tuple[float, float]]] = {}
+    points: dict[str, dict[float, float]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -55,16 +56,17 @@ def read_curves(path: Path) -> dict[str, Curve]:
                     continue
                 for name in columns:
                     if name not in no_losses and (value := _number(row[name])) is not None:
-                        points.setdefault(name, []).append((step, value))
+                        points.setdefault(name, {})[step] = value
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a log: {error}") from error
     if not points:
         raise ValueError(f"{path} holds no logged values.")
-    return {
-        name: (np.array([s for s, _ in points[name]]), np.array([v for _, v in points[name]]))
-        for name in columns
-        if name in points
-    }
+    return {name: _curve(points[name]) for name in columns if name in points}
+
+
+def _curve(points: Mapping[float, float]) -> Curve:
+    steps = sorted(points)
+    return np.array(steps), np.array([points[step] for step in steps])
 
 
 def smooth(values: NDArray[np.float64], window: int | None = None) -> NDArray[np.float64]:
@@ -112,8 +114,35 @@ def summary(curves: Mapping[str, Curve]) -> list[Sequence[str]]:
     return rows
 
 
-def limits(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The range that a panel shows, which a single spike does not widen; None where no value is finite."""
+def axis(curves: Sequence[tuple[str, Curve]], chance: float | None = None) -> tuple[float, float]:
+    """The range that a panel shows: of its curves, which a single spike does not widen, and of chance.
+
+    Shares end at 0 and 1, however little they change.
+
+    Args:
+        curves: Those of the panel, each with its column; several runs may have one of the same column.
+        chance: What knowing nothing gives; None where that is not known.
+
+    Returns:
+        Its lower and its upper end; 0 and 1 where no value is finite.
+    """
+    ranges = [found for _, (_, values) in curves if (found := _limits(values)) is not None]
+    low, high = (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else (0.0, 1.0)
+    if chance is not None:
+        low, high = min(low, chance), max(high, chance * 1.03)
+    shares = all(is_share(column, values) for column, (_, values) in curves)
+    return (max(low, 0.0), min(high, 1.0)) if shares else (low, high)
+
+
+def is_share(column: str, values: NDArray[np.float64]) -> bool:
+    """Whether a column holds shares between 0 and 1, by name and values: accuracies of others may be percent."""
+    named = column.startswith("zeroshot/") or column.endswith(("accuracy", "data_wait"))
+    finite = values[np.isfinite(values)]
+    return named and bool(((finite >= 0) & (finite <= 1)).all())
+
+
+def _limits(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The range of a curve with a margin; None where no value is finite."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None

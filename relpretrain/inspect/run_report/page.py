@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relpretrain.inspect.run_report.curves import Curve, limits, smooth, summary
+from relpretrain.inspect.run_report.curves import Curve, axis, smooth, summary
 from relpretrain.inspect.run_report.groups import grouped, panel_of
 from relpretrain.showing.html import render_template
 
@@ -83,11 +83,7 @@ def _panel(runs: Mapping[str, Mapping[str, Curve]], panel: str, chance: float | 
         for column, curve in curves.items()
         if panel_of(column) == panel
     ]
-    ranges = [limits(values) for _, _, (_, values) in found]
-    lows, highs = [r[0] for r in ranges if r], [r[1] for r in ranges if r]
-    low, high = (min(lows), max(highs)) if lows else (0.0, 1.0)
-    if chance is not None:
-        low, high = min(low, chance), max(high, chance * 1.03)
+    low, high = axis([(column, curve) for _, column, curve in found], chance)
     first = min(float(steps[0]) for _, _, (steps, _) in found)
     last = max(float(steps[-1]) for _, _, (steps, _) in found)
 

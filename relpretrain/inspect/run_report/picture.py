@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from relpretrain.inspect.run_report.curves import Curve, limits, smooth
+from relpretrain.inspect.run_report.curves import Curve, axis, smooth
 from relpretrain.inspect.run_report.groups import grouped, panel_of
 from relpretrain.writing import aside
 
@@ -46,7 +46,6 @@ def plot_curves(runs: Mapping[str, Mapping[str, Curve]], path: Path, chance: Map
 
 def _panel(axes: Any, runs: Mapping[str, Mapping[str, Curve]], panel: str, chance: float | None) -> None:
     lines = [(run, column) for run, curves in runs.items() for column in curves if panel_of(column) == panel]
-    shown = []
     for colour, (run, column) in zip(_COLOURS * len(lines), lines, strict=False):
         label = " ".join(filter(None, (run if len(runs) > 1 else "", column.rpartition("/" + panel)[0])))
         steps, values = runs[run][column]
@@ -55,13 +54,9 @@ def _panel(axes: Any, runs: Mapping[str, Mapping[str, Curve]], panel: str, chanc
         else:
             axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.7)
             axes.plot(steps, smooth(values), color=colour, linewidth=1.6, label=label)
-        shown += [found] if (found := limits(values)) is not None else []
-    if shown:
-        axes.set_ylim(min(low for low, _ in shown), max(high for _, high in shown))
+    axes.set_ylim(*axis([(column, runs[run][column]) for run, column in lines], chance))
     if chance is not None:
         axes.axhline(chance, color="#888888", linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-        if shown and chance > axes.get_ylim()[1]:
-            axes.set_ylim(top=chance * 1.03)
     axes.set_title(panel, fontsize=10, loc="left")
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)

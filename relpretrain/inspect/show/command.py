@@ -46,7 +46,7 @@ def show_samples(args: argparse.Namespace) -> None:
     Raises:
         ValueError: If there is nothing to show, or a setting does not fit.
     """
-    from relpretrain.data.shards.find import resolve_shards
+    from relpretrain.data.shards.find import resolve_shards, tell_copies
 
     given = resolve_shards(args.shards) if args.shards else []
     if not given and args.config is None:
@@ -55,7 +55,7 @@ def show_samples(args: argparse.Namespace) -> None:
         check_recipe(find_recipe(args.config))
 
     from relpretrain.data.shards.writer import write_atomically
-    from relpretrain.inspect.common.survey import SHARDS, find_indexes
+    from relpretrain.inspect.common.survey import SHARDS, find_indexes, shards_named
     from relpretrain.inspect.show.page import render  # loads torch
     from relpretrain.inspect.show.samples import look
 
@@ -71,6 +71,7 @@ def show_samples(args: argparse.Namespace) -> None:
             for name, patterns in stream.datasets.items():
                 known = datasets.setdefault(name, [])
                 known += [shard for shard in resolve_shards(patterns) if shard not in known]
+    tell_copies([shard for shards in datasets.values() for shard in shards])
     indexes = {name: find_indexes(shards) for name, shards in datasets.items()}
     lenses = _lenses(args, recipe, indexes, notes)
     chosen = list(_choose(indexes, lenses, args.n, args.seed))
@@ -84,7 +85,8 @@ def show_samples(args: argparse.Namespace) -> None:
     drawn = f"{counted(len(shown), 'sample')}, drawn at random with seed {args.seed}"
     notes.insert(0, f"{drawn}; each stream draws them {counted(args.draws, 'time')}. Images are {first.image_size} × "
                  f"{first.image_size} pixels after augmentation.")  # fmt: skip
-    title = "Samples of " + (str(args.config) if recipe is not None else ", ".join(args.shards))
+    title = "Samples of " + (shards_named(args.shards) if given else str(args.config))
+    title += f", as {args.config} draws them" if given and recipe is not None else ""
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out, render(shown, lenses, title, notes).encode())
     print(f"{counted(len(shown), 'sample')} in {args.out}")

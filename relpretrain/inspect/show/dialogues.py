@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from relpretrain.data.build.output import add_choice, add_workers
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.find import resolve_shards, tell_copies
 from relpretrain.data.shards.writer import check_writable, write_atomically
 from relpretrain.errors import counted, natural, positive
 
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
         OSError: If something cannot be read or written.
     """
     shards = resolve_shards(args.shards)
+    tell_copies(shards)
     if args.out.suffix != ".json":
         raise ValueError(f"--out {args.out} should end in .json")
     if args.out.exists() and not args.overwrite:

@@ -26,8 +26,7 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 _LARGEST = 720  # pixels of the longer side of a whole image on the page
 _QUALITY = 82
 _TINY = 64  # pixels up to which an image is shown pixel for pixel
-_BADGE = 0.026  # radius over the longer side of an image
-_MOST_BADGES = 60
+_BADGE, _BADGE_OF_DRAW = 0.026, 0.034  # radius over the longer side of an image; draws are shown smaller
 _MOST_PAIRS = 12  # of a draw: a tagger's stream has more than a hundred
 
 _TITLES = {"captions": "Caption", "regions": "Regions", "graphs": "Verbalised graph (VSG)"}
@@ -63,7 +62,7 @@ def _card(number: int, sample: Shown, lenses: Mapping[str, Lens]) -> dict[str, A
         kind = lens.stream.kind
         drawn = [_draw(f"d{number}-{name}-{i}", draw, graph, lens) for i, draw in enumerate(draws)]
         streams.append((f"Stream {name} ({kind})" if name != kind else f"As {kind}", drawn))
-    about = " · ".join(filter(None, (sample.source, size)))
+    about = " · ".join(filter(None, dict.fromkeys((sample.dataset, sample.source, size))))
     captions = [marked(text, i, graph) for i, text in enumerate(sample.captions)]
     relations = [(relation, _origin(relation)) for relation in graph.relations]
     parts = {"captions": captions, "relations": relations, "sourced": any(r.source for r in graph.relations)}
@@ -125,7 +124,9 @@ def _draw(name: str, draw: Draw, graph: SceneGraph, lens: Lens) -> dict[str, Any
         pairs.append((masked, [_mask(name, size, mask, entity) for mask, entity in ends]))
     return {
         "bad": "",
-        "picture": _picture(draw.image, name, size, {} if lens.stream.kind == "captions" else draw.boxes, graph),
+        "picture": _picture(
+            draw.image, name, size, {} if lens.stream.kind == "captions" else draw.boxes, graph, _BADGE_OF_DRAW
+        ),
         "lost": ", ".join(
             f"{reason.replace('_', ' ')}{f' ({count} times)' if count > 1 else ''}"
             for reason, count in Counter(draw.lost).items()
@@ -159,10 +160,17 @@ def _token(token: Token, about: int | None) -> dict[str, Any]:
 
 
 def _picture(
-    image: Image.Image, name: str, size: tuple[int, int], boxes: Mapping[int, Box], graph: SceneGraph
+    image: Image.Image,
+    name: str,
+    size: tuple[int, int],
+    boxes: Mapping[int, Box],
+    graph: SceneGraph,
+    badge: float = _BADGE,
 ) -> dict[str, Any]:
-    """An image with boxes, the largest first, and with the entities' numbers if they are not too many."""
+    """An image with boxes, the largest first, and with the entities' numbers as far as there is room for them."""
     unit = max(size)
+    radius = unit * badge
+    places = _places(boxes, size, radius)
     return {
         "name": name,
         "data": _data(image),
@@ -171,31 +179,69 @@ def _picture(
         "sharp": max(image.size) <= _TINY,
         "labels": short(", ".join(graph.entities[n].label for n in boxes)) or "the image",
         "boxes": sorted(boxes.items(), key=lambda item: -item[1].area),
-        "badges": _places(boxes, size, unit * _BADGE) if len(boxes) <= _MOST_BADGES else {},
+        "badges": places,
+        "leads": _leads(boxes, places, radius),
+        "unnumbered": short(", ".join(str(number + 1) for number in sorted(boxes) if number not in places)),
         "unit": unit,
-        "radius": unit * _BADGE,
+        "radius": radius,
     }
 
 
 def _places(boxes: Mapping[int, Box], size: tuple[int, int], radius: float) -> dict[int, tuple[float, float]]:
-    """A place for each badge on its box's border, clear of the others as far as possible."""
-    taken: list[tuple[float, float]] = []
+    """A place for each badge, clear of all others: on its box's border, else as near to it as there is room.
+
+    A box for which there is none in the whole image has no place.
+    """
+    axes = [np.arange(radius, extent - radius, radius) for extent in size]
+    anywhere = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    taken = np.empty((0, 2))
     places = {}
     for number, box in sorted(boxes.items(), key=lambda item: item[1].area):
         if min(box.width, box.height) < 4 * radius:  # beside a small box, which a badge would hide
             box = Box(box.x_min - radius, box.y_min - radius, box.x_max + radius, box.y_max + radius)
-        across, down = (np.linspace(0, 1, 9) * extent for extent in (box.width, box.height))
-        border = [(box.x_min + x, y) for y in (box.y_min, box.y_max) for x in across]
-        border += [(x, box.y_min + y) for x in (box.x_min, box.x_max) for y in down]
-        inside = [
-            (float(np.clip(x, radius, size[0] - radius)), float(np.clip(y, radius, size[1] - radius)))
-            for x, y in border
-        ]
-        gaps = [min((np.hypot(x - a, y - b) for a, b in taken), default=np.inf) for x, y in inside]
-        free = [place for place, gap in zip(inside, gaps, strict=True) if gap >= 2.1 * radius]
-        places[number] = free[0] if free else inside[int(np.argmax(gaps))]
-        taken.append(places[number])
+        gaps = np.hypot(*(anywhere - _nearest(anywhere, box)).T)
+        for candidates in (_border(box, size, radius), anywhere[np.argsort(gaps, kind="stable")]):
+            apart = np.hypot(*(candidates[:, None] - taken[None]).transpose(2, 0, 1))  # (candidates, badges)
+            free = candidates[(apart >= 2.1 * radius).all(axis=1)]
+            if len(free):
+                places[number] = (float(free[0, 0]), float(free[0, 1]))
+                taken = np.concatenate([taken, free[:1]])
+                break
+        else:
+            break  # nor is there room for another one
     return places
+
+
+def _border(box: Box, size: tuple[int, int], radius: float) -> NDArray[np.float64]:
+    """Places on a box's border, (36, 2): the upper side first; those outside of the image are moved into it."""
+    across, down = (np.linspace(0, 1, 9) * extent for extent in (box.width, box.height))
+    points = [(box.x_min + x, y) for y in (box.y_min, box.y_max) for x in across]
+    points += [(x, box.y_min + y) for x in (box.x_min, box.x_max) for y in down]
+    places: NDArray[np.float64] = np.clip(np.array(points), radius, np.array(size) - radius)
+    return places
+
+
+def _nearest(points: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
+    """The point of a box's border that is nearest to each of some points, (points, 2)."""
+    corners = np.array([[box.x_min, box.y_min], [box.x_max, box.y_max]])
+    near: NDArray[np.float64] = np.clip(points, corners[0], corners[1])
+    depth = np.abs(points[:, None] - corners)  # (points, 2 corners, 2 axes)
+    corner, axis = np.unravel_index(depth.reshape(-1, 4).argmin(axis=1), (2, 2))
+    inside = np.flatnonzero((near == points).all(axis=1))
+    near[inside, axis[inside]] = corners[corner[inside], axis[inside]]
+    return near
+
+
+def _leads(
+    boxes: Mapping[int, Box], places: Mapping[int, tuple[float, float]], radius: float
+) -> dict[int, tuple[float, float, float, float]]:
+    """Lines from badges that found no room on their boxes to these: x and y of both ends."""
+    leads = {}
+    for number, (x, y) in places.items():
+        ((near_x, near_y),) = _nearest(np.array([[x, y]]), boxes[number]).tolist()
+        if np.hypot(x - near_x, y - near_y) > 1.5 * radius:
+            leads[number] = (x, y, near_x, near_y)
+    return leads
 
 
 def _mask(name: str, size: tuple[int, int], mask: NDArray[np.bool_], entity: int) -> dict[str, Any]:

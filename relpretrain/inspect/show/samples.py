@@ -21,6 +21,7 @@ from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.errors import BadSample
 from relpretrain.features import patch_mask
 from relpretrain.identity import number_of
+from relpretrain.inspect.common.survey import SHARDS, sample_name
 from relpretrain.scene_graph import Box, Relation, RelationVocabulary, SceneGraph, triplet_text
 from relpretrain.types import IGNORE
 
@@ -89,7 +90,8 @@ class Shown:
     """A sample, before and after.
 
     Args:
-        place: Dataset, shard and key.
+        place: Shard and key, as every command names them.
+        dataset: What a recipe calls the data set, or "".
         source: Where its annotations come from.
         image: The whole image, or None if it cannot be decoded.
         size: Width and height that the boxes refer to.
@@ -100,6 +102,7 @@ class Shown:
     """
 
     place: str
+    dataset: str = ""
     source: str = ""
     image: Image.Image | None = None
     size: tuple[int, int] = (1, 1)
@@ -140,7 +143,7 @@ def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], 
     """Take a sample apart.
 
     Args:
-        dataset: Name of its dataset.
+        dataset: Name of its dataset; `SHARDS` where no recipe names one.
         index: Index of its shard.
         row: Its row there.
         lenses: Streams that draw it, by name.
@@ -148,7 +151,7 @@ def look(dataset: str, index: ShardIndex, row: int, lenses: Mapping[str, Lens], 
         seed: Of all random choices.
     """
     place = index.place(row)
-    shown = Shown(f"{dataset}/{place}")
+    shown = Shown(sample_name(index, row), "" if dataset == SHARDS else dataset)
     try:
         raw = index.read(row)
         record = parse(raw, dataset, index)

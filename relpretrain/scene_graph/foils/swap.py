@@ -17,8 +17,8 @@ from relpretrain.scene_graph.foils.nouns import WORDS, WordRules
 from relpretrain.scene_graph.foils.predicates import RULES, PredicateRules
 from relpretrain.scene_graph.foils.truth import Statement, Witness
 from relpretrain.scene_graph.parse import ParsedCaption, build_parser
+from relpretrain.scene_graph.parse.lexicon.words import DENIALS
 from relpretrain.scene_graph.parse.record import ParsedEntity
-from relpretrain.scene_graph.parse.words import DENIALS
 
 TAGGERS = ("lexicon", "spacy")
 """What finds parts of speech: the bundled lexicon, or spaCy's small English pipeline."""
@@ -107,8 +107,8 @@ def build_tagger(name: str) -> Tagger:
 @lru_cache(maxsize=16384)
 def tagged_by_lexicon(caption: str) -> tuple[Tagged, ...]:
     """The words of a caption with their parts of speech, by the bundled lexicon."""
-    from relpretrain.scene_graph.parse.tagging import bundled_tags
-    from relpretrain.scene_graph.parse.tokens import tokenise
+    from relpretrain.scene_graph.parse.lexicon.tagging import bundled_tags
+    from relpretrain.scene_graph.parse.lexicon.tokens import tokenise
 
     tokens = tokenise(caption)
     tags = bundled_tags([token.text for token in tokens])

@@ -3,87 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from relpretrain.scene_graph.parse.lemmas import participle, verb_lemma
-from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase, animate, meant
-from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import ANIMATE_VERBS, EXCEPT, NO, lexicon
+from relpretrain.scene_graph.parse.lexicon.lemmas import verb_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import Token
+from relpretrain.scene_graph.parse.lexicon.words import ANIMATE_VERBS, NO, lexicon
+from relpretrain.scene_graph.parse.phrases import Item, Mark, Phrase, animate, likeness, meant
+from relpretrain.scene_graph.parse.triplets import Pending, Triplet
 
 LONGEST_LIST = 12
 """Things that "and" joins; a longer list is several."""
 
-CONFIDENCE = {"direct": 0.82, "list": 0.70, "owner": 0.76, "pronoun": 0.58, "of": 0.61, "attached": 0.40}
-"""The share of triplets found in each way that the annotators of FACTUAL's development captions have as well.
-
-"attached": a preposition or a participle after several things, of which the nearest or the living one was taken.
-"""
-
-
 _OR = ("or", "nor")
 """What goes on with what is denied."""
-
-
-@dataclass(eq=False)
-class Triplet:
-    """Two things and the words that relate them.
-
-    Args:
-        subject: The first thing.
-        relation: How it relates.
-        object: The second thing.
-        words: The words that say so.
-        way: How it was found, a key of `CONFIDENCE`.
-    """
-
-    subject: Phrase
-    relation: str
-    object: Phrase
-    words: list[Token] = field(default_factory=list)
-    way: str = "direct"
-
-    @property
-    def span(self) -> tuple[int, int] | None:
-        """Where the caption says so; None if no word does."""
-        return (self.words[0].start, self.words[-1].end) if self.words else None
-
-    @property
-    def confidence(self) -> float:
-        """How sure it is."""
-        return min(CONFIDENCE[self.way], CONFIDENCE["of"] if self.relation == "of" else 1.0)
-
-
-@dataclass(eq=False)
-class _Pending:
-    """A relation whose object is still to come.
-
-    Args:
-        subjects: The things that it is about.
-        words: Its words so far.
-        verb: Whether it begins with a verb.
-        kind: The letter of that verb's form, t for an infinitive with "to".
-        guess: Whether its subjects are a choice among several things.
-        denied: Whether the caption says that it does not hold.
-    """
-
-    subjects: list[Phrase]
-    words: list[Token]
-    verb: bool = False
-    kind: str = ""
-    guess: bool = False
-    denied: bool = False
-
-    @property
-    def says_none(self) -> bool:
-        """Whether it says that its objects are not there."""
-        return self.denied or self.words[-1].text in EXCEPT
-
-    def name(self) -> str:
-        """The relation: verbs that are no past participles as present participles, which stay as they are."""
-        first, *others = [word.text for word in self.words]
-        if self.verb and self.kind in "fvt" and not (self.kind == "v" and first.endswith("ing")):
-            first = participle(verb_lemma(first))
-        return " ".join([first, *others])
 
 
 def _kind(item: Item | None) -> str:
@@ -116,9 +47,9 @@ class _Walk:
         self.recent: list[Phrase] = []
         self.acting: list[Phrase] = []
         self.copula: list[Phrase] | None = None
-        self.pending: _Pending | None = None
+        self.pending: Pending | None = None
         self.relative = False
-        self.last: _Pending | None = None
+        self.last: Pending | None = None
         self.adjacent = False
         self.fronted: list[Phrase] = []
         self.denying = self.denied = False
@@ -153,7 +84,9 @@ class _Walk:
                 break
             none = phrase.absent and self.none_either(place, after)
             place = after
-        if self.pending is not None:
+        if self.likens():
+            group = self.liken(group, place)
+        elif self.pending is not None:
             self.complete(group)
         else:
             self.fronted = self.recent if self.adjacent else []
@@ -244,6 +177,27 @@ class _Walk:
                     self.triplets.append(Triplet(subject, name, object_, pending.words, way))
         self.last, self.pending, self.denied = pending, None, pending.denied
 
+    def likens(self) -> bool:
+        """Whether the pending relation says what its subjects are like."""
+        return self.pending is not None and self.pending.verb and likeness(self.pending.words) != ""
+
+    def liken(self, group: list[Phrase], place: int) -> list[Phrase]:
+        """What a thing looks like is not there: it says what the thing is like. Returns what is spoken of.
+
+        In "it looks like a dog is asleep" a clause comes, `place` being that of its verb.
+        """
+        pending, self.pending = self.pending, None
+        assert pending is not None
+        if not self.relative and self.begins_clause(group[-1], place):
+            self.main = self.acting = group
+            return group
+        for phrase in group:
+            phrase.absent = True
+            if not pending.denied:
+                self.attribute(pending.subjects, " ".join([likeness(pending.words), *phrase.attributes, phrase.label]))
+        self.last, self.denied = pending, pending.denied
+        return pending.subjects
+
     def mark(self, mark: Mark, place: int) -> None:
         """A word between things."""
         kind = mark.kind
@@ -314,10 +268,10 @@ class _Walk:
             return
         self.acting = subjects
         if mark.kind == "h":
-            self.pending = _Pending(subjects, [mark.token._replace(text="has")], denied=denied)
+            self.pending = Pending(subjects, [mark.token._replace(text="has")], denied=denied)
         else:
             guess = mark.kind in "vp" and self.recent is not self.main and not self.relative
-            self.pending = _Pending(subjects, [mark.token], True, "t" if infinitive else mark.kind, guess, denied)
+            self.pending = Pending(subjects, [mark.token], True, "t" if infinitive else mark.kind, guess, denied)
 
     def preposition(self, mark: Mark) -> None:
         """A preposition belongs to the verb before it, or begins a relation."""
@@ -329,7 +283,7 @@ class _Walk:
         subjects = self.copula if self.copula is not None else self.attached(mark.token.text)
         if subjects:
             guess = self.copula is None and self.recent is not self.main
-            self.pending = _Pending(subjects, [mark.token], guess=guess, denied=denied)
+            self.pending = Pending(subjects, [mark.token], guess=guess, denied=denied)
 
     def attached(self, preposition: str) -> list[Phrase]:
         """What a preposition after a thing belongs to: that thing, or who does something with it.
@@ -365,7 +319,7 @@ class _Walk:
         link = self.link(self.recent)
         if self.pending is None and link is not None and self.copula is None:
             text = place.text.replace(" the ", " ")
-            self.pending = _Pending(self.recent, [place._replace(text=f"{text} of")])
+            self.pending = Pending(self.recent, [place._replace(text=f"{text} of")])
             self.refer(link)
             return
         subjects = self.pending.subjects if self.pending is not None else self.copula or self.recent
@@ -390,6 +344,9 @@ class _Walk:
     def pronoun(self, text: str) -> None:
         """A pronoun stands for what has the subject of the relation, or for what the caption is about."""
         if self.pending is None:
+            return
+        if self.likens():  # "looks like it is asleep"
+            self.pending = None
             return
         link = self.link(self.pending.subjects)
         if text not in ("it", "them", "him", "her"):

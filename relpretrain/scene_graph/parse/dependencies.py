@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from relpretrain.scene_graph.parse.clauses import LONGEST_LIST
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
-from relpretrain.scene_graph.parse.phrases import Phrase, divide, meant, says_none
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, participle, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import Token
+from relpretrain.scene_graph.parse.lexicon.words import NO, NOT, PARTS, SIDES, lexicon
+from relpretrain.scene_graph.parse.phrases import Phrase, divide, likeness, meant, says_none
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
-from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import NO, NOT, PARTS, SIDES, lexicon
 
 Word = Any
 """A token of spaCy."""
@@ -88,15 +88,26 @@ class _Reader:
     def _denied_by(self, word: Word) -> Iterator[Word]:
         """Nouns that a word says are not there: its own, of "no cars", or the objects of what does not hold."""
         first = next((child.lower_ for child in word.children if child.lower_ in NO), "")
-        if word.tag_.startswith(("NN", "CD")) and (says_none(first, word.lower_) or self._is_denied(word)):
+        before = (child.lower_ for child in word.lefts if child.lower_ != first)
+        none = says_none([first, *before, word.lower_])
+        if word.tag_.startswith(("NN", "CD")) and (none or self._is_denied(word)):
             yield word
             yield from self._joined(word)
+        elif self._likens(word):
+            for thing in _children(word, "pobj"):
+                yield from (thing, *_children(thing, "conj"))
         elif word.lower_ == "without" or (word.tag_.startswith("VB") and self._is_denied(word)):
             yield from self._objects(word)
 
     def _is_denied(self, word: Word) -> bool:
         """Whether "not" belongs to a word."""
         return any(child.dep_ == "neg" and child.lower_ in NOT for child in word.children)
+
+    def _likens(self, word: Word) -> bool:
+        """Whether a word is the "like" of "looks like": what comes after it is not there."""
+        verb = word.head
+        likens = word.lower_ == "like" and word.dep_ == "prep" and verb.tag_.startswith("VB")
+        return likens and verb_lemma(verb.lower_) != "be"
 
     def _joined(self, word: Word) -> Iterator[Word]:
         """What "or" joins with a noun, and what "and" does if it has no article of its own."""
@@ -149,6 +160,8 @@ class _Reader:
         ):
             nouns += 1
         name, attributes = divide(texts, nouns)
+        if attributes and any(child.lower_ in NO for child in word.lefts):  # a "no parking" sign
+            attributes = [" ".join(["no", *attributes])]
         self.phrases[word.i] = Phrase(name, attributes)
         self.order.append(word.i)
 
@@ -228,6 +241,10 @@ class _Reader:
         for agent, thing in agents:
             self._relate(subjects, f"{name} by", self._things(thing), [verb, agent])
             done = True
+        for like in filter(self._likens, verb.children):
+            for thing in _children(like, "pobj"):
+                self._describe(subjects, f"{likeness([_token(verb), _token(like)])} {noun_lemma(thing.lower_)}")
+                done = True
         related = self._prepositions(verb, subjects, [] if done else [verb, *particles])
         if not done and not related and verb.tag_ in ("VBG", "VBN"):
             self._describe(subjects, verb.lower_)

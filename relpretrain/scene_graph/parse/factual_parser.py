@@ -8,9 +8,9 @@ from typing import Any
 from relpretrain.errors import ConfigError, suggest
 from relpretrain.reading import mend
 from relpretrain.scene_graph.parse.graph_text import read_graph_text
+from relpretrain.scene_graph.parse.lexicon.tokens import LONGEST
 from relpretrain.scene_graph.parse.placing import place_in
 from relpretrain.scene_graph.parse.record import ParsedCaption
-from relpretrain.scene_graph.parse.tokens import LONGEST
 
 MODEL = "lizhuang144/flan-t5-base-VG-factual-sg"
 PROMPT = "Generate Scene Graph: "

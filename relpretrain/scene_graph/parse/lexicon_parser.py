@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relpretrain.scene_graph.parse.clauses import relate
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.tagging import WordNetNouns, bundled_tags, nltk_tagger
+from relpretrain.scene_graph.parse.lexicon.tokens import tokenise
 from relpretrain.scene_graph.parse.phrases import items
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
-from relpretrain.scene_graph.parse.tagging import WordNetNouns, bundled_tags, nltk_tagger
-from relpretrain.scene_graph.parse.tokens import tokenise
 
 
 class LexiconParser:
@@ -26,7 +26,7 @@ class LexiconParser:
     name = "lexicon"
 
     def __init__(self, nltk_data: bool = False) -> None:
-        self.version = "2-nltk" if nltk_data else "2"
+        self.version = "3-nltk" if nltk_data else "3"
         self._tags = nltk_tagger() if nltk_data else bundled_tags
         self._noun = WordNetNouns() if nltk_data else noun_lemma
 

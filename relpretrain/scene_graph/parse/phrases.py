@@ -6,9 +6,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
-from relpretrain.scene_graph.parse.tokens import Token
-from relpretrain.scene_graph.parse.words import BE, CLAUSES, HAVE, NO, NOT, NOTHING, PARTS, PREPOSITIONS, SIDES, lexicon
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import Token
+from relpretrain.scene_graph.parse.lexicon.words import (
+    BE,
+    CLAUSES,
+    HAVE,
+    NO,
+    NOT,
+    NOTHING,
+    PARTS,
+    PREPOSITIONS,
+    SIDES,
+    lexicon,
+    listed,
+)
 
 _LETTERS = {
     **dict.fromkeys(("DT", "PDT"), "d"), "PRP$": "g", "WP$": "g", "CD": "c",
@@ -18,6 +30,9 @@ _LETTERS = {
     **dict.fromkeys(("WDT", "WP", "WRB"), "w"), "EX": "e",
 }  # fmt: skip
 _PHRASE = re.compile(r"[dg]*(?:a*[cjn]|(?<=j)k+(?=j+n))*(?<=n)")
+_FORBID = listed("sign zone symbol area")
+_FORBIDDEN = listed("entry turn turns u-turn uturn outlet dogs pets bikes trucks")
+"""What signs forbid, besides all that ends in "ing"."""
 
 
 @dataclass(eq=False)
@@ -168,13 +183,24 @@ def _phrase(tokens: Sequence[Token], kinds: str) -> Phrase:
     owner = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == "g"), None)
     start = next(i for i, kind in enumerate(kinds) if kind in "cjn")
     kept = [(token, kind) for token, kind in zip(tokens[start:], kinds[start:], strict=True) if kind in "cjn"]
-    name, described = divide([token for token, _ in kept], len(kinds) - len(kinds.rstrip("n")))
-    return Phrase(name, described, owner, kinds[0] in "dg", says_none(tokens[0].text, name[-1].text))
+    words = [token for token, _ in kept]
+    absent = says_none([tokens[0].text, *(word.text for word in words)])
+    if not absent and len(words) > 1 and any(token.text in NO for token in tokens[:start]):  # a "no parking" sign
+        name, described = words[-1:], [" ".join(["no", *(word.text for word in words[:-1])])]
+    else:
+        name, described = divide(words, len(kinds) - len(kinds.rstrip("n")))
+    return Phrase(name, described, owner, kinds[0] in "dg", absent)
 
 
-def says_none(first: str, last: str) -> bool:
-    """Whether a phrase says that there is none: "no cars", but not "no parking sign"."""
-    return last in NOTHING or (first in NO and noun_lemma(last) not in ("sign", "zone"))
+def says_none(words: Sequence[str]) -> bool:
+    """Whether a phrase says that there is none: "no cars", "no stop sign", but not "no parking sign".
+
+    Args:
+        words: The word that it begins with, and all of its name.
+    """
+    first, *before, last = words
+    forbids = noun_lemma(last) in _FORBID and bool(before) and (before[-1].endswith("ing") or before[-1] in _FORBIDDEN)
+    return last in NOTHING or (first in NO and not forbids)
 
 
 def divide(words: Sequence[Token], nouns: int) -> tuple[list[Token], list[str]]:
@@ -218,6 +244,18 @@ def describe(texts: Sequence[str]) -> list[str]:
 def animate(group: Sequence[Phrase]) -> bool:
     """Whether people or animals are among things."""
     return any(noun_lemma(phrase.words[-1].text) in lexicon().animate for phrase in group)
+
+
+def likeness(words: Sequence[Token]) -> str:
+    """How a relation says what its subject is like: "like" of "looks like", "shaped like"; "" of all other relations.
+
+    Args:
+        words: Those of the relation, a verb first.
+    """
+    verb, *others = [word.text for word in words]
+    if others[-1:] != ["like"]:
+        return ""
+    return "like" if len(others) == 1 and verb_lemma(verb) in ("look", "seem", "appear") else " ".join([verb, *others])
 
 
 def meant(subject: Phrase, relation: str, object_: Phrase) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, participle, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.tokens import Token, tokenise
+from relpretrain.scene_graph.parse.lexicon.words import PREPOSITIONS, listed
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity, ParsedRelation
-from relpretrain.scene_graph.parse.tokens import Token, tokenise
-from relpretrain.scene_graph.parse.words import PREPOSITIONS, listed
 
 _ARTICLES = listed("a an the")
 

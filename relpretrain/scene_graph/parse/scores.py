@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.words import listed
 from relpretrain.scene_graph.parse.record import ParsedCaption
-from relpretrain.scene_graph.parse.words import listed
 
 Fact = tuple[str, ...]
 """(thing,), (thing, attribute) or (subject, relation, object)."""

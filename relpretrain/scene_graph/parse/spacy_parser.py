@@ -7,8 +7,8 @@ from typing import Any
 
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph.parse.dependencies import read_tree
+from relpretrain.scene_graph.parse.lexicon.tokens import LONGEST
 from relpretrain.scene_graph.parse.record import ParsedCaption
-from relpretrain.scene_graph.parse.tokens import LONGEST
 
 MODEL = "en_core_web_sm"
 
@@ -30,7 +30,7 @@ class SpacyParser:
         self._pipeline: Any = load_pipeline(model)
         self._batch = batch
         meta = self._pipeline.meta
-        self.version = f"2-{meta.get('lang')}_{meta.get('name')}-{meta.get('version')}"
+        self.version = f"3-{meta.get('lang')}_{meta.get('name')}-{meta.get('version')}"
 
     def parse(self, captions: Sequence[str]) -> list[ParsedCaption]:
         """Parse captions, one record each, in their order."""

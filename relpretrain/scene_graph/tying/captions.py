@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from relpretrain.scene_graph.entity import Entity, Relation, changed
 from relpretrain.scene_graph.graph import SceneGraph
-from relpretrain.scene_graph.parse.lemmas import verb_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import verb_lemma
 from relpretrain.scene_graph.parse.record import ParsedCaption, ParsedEntity
 from relpretrain.scene_graph.tying.assignment import tie
 from relpretrain.scene_graph.tying.names import Names

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from relpretrain.scene_graph.geometry import normalise
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma
 from relpretrain.scene_graph.tying.synonyms import MISLEADING, NARROWER
 
 Source = Literal["table", "wordnet"]

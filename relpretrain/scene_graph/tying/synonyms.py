@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma
 
 _NOUNS = {
     "person": "man woman boy girl child kid baby toddler infant guy lady gentleman fellow adult teenager teen human "

@@ -189,9 +189,10 @@ class Join:
                 meter.advance()
 
     def counts(self) -> tuple[int, int]:
-        """How many pieces there are, and of how many images. Nothing may be added any more."""
+        """How many pieces there are, and of how many parts of images. Nothing may be added any more."""
         self.get("")
-        return tuple(self._base.execute("SELECT COUNT(*), COUNT(DISTINCT image) FROM pieces").fetchone())
+        pieces, parts = "SELECT COUNT(*) FROM pieces", "SELECT COUNT(*) FROM (SELECT DISTINCT image, part FROM pieces)"
+        return self._base.execute(pieces).fetchone()[0], self._base.execute(parts).fetchone()[0]
 
     def get(self, image: str) -> dict[str, list[Any]]:
         """The pieces of one image, empty where there is none. Nothing may be added any more."""
@@ -199,23 +200,28 @@ class Join:
             self._flush()
             with _disk():
                 self._base.execute("CREATE INDEX by_image ON pieces (image)")
-                self._base.execute("CREATE TABLE met (image TEXT PRIMARY KEY, place TEXT)")
+                self._base.execute("CREATE TABLE met (image TEXT, part TEXT, place TEXT, PRIMARY KEY (image, part))")
             self._met = True
         return self._pieces(image).read()
 
-    def meet(self, image: str, place: Any) -> Any:
-        """Note where an image was met; returns the place of plain types where it was met first, None if it is here."""
-        with _disk():
-            new = self._base.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (image, json.dumps(place))).rowcount
-            if new:
-                return None
-            return json.loads(self._base.execute("SELECT place FROM met WHERE image = ?", (image,)).fetchone()[0])
+    def meet(self, image: str, part: str, place: Any) -> Any:
+        """Note where a part of an image was met.
 
-    def unmet(self) -> Iterator[str]:
-        """The images with pieces that nobody has met."""
+        Returns:
+            The place of plain types where it was met first; None if that is here.
+        """
+        with _disk():
+            new = self._base.execute("INSERT OR IGNORE INTO met VALUES (?, ?, ?)", (image, part, json.dumps(place)))
+            if new.rowcount:
+                return None
+            query = "SELECT place FROM met WHERE image = ? AND part = ?"
+            return json.loads(self._base.execute(query, (image, part)).fetchone()[0])
+
+    def unmet(self) -> Iterator[tuple[str, str]]:
+        """The images and parts with pieces that nobody has met."""
         self.get("")
-        for (image,) in self._base.execute("SELECT image FROM pieces EXCEPT SELECT image FROM met ORDER BY image"):
-            yield image
+        query = "SELECT image, part FROM pieces EXCEPT SELECT image, part FROM met ORDER BY image, part"
+        yield from self._base.execute(query)
 
     def _pieces(self, image: str) -> Pieces:
         query = "SELECT part, value FROM pieces WHERE image = ? ORDER BY rowid"

@@ -14,19 +14,28 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.distributed import is_first_process
 from relpretrain.errors import ConfigError
-from relpretrain.recipe_files import find_recipe, recipe_paths
+from relpretrain.recipe_files import recipe_paths
+from relpretrain.showing import say
 from relpretrain.showing.help import ExampleFormatter, example
 from relpretrain.training.callbacks import LastCheckpoint
+from relpretrain.training.command.arguments import (
+    DEFAULT_RUN,
+    asks,
+    going_on,
+    merged_settings,
+    recipes_first,
+    with_recipes,
+)
 from relpretrain.training.command.loggers import loggers
-from relpretrain.training.command.recipe_checks import mistakes, overridden, read_recipe
-from relpretrain.training.command.resumed import check_resumed
+from relpretrain.training.command.recipe_checks import mistakes, read_recipe
+from relpretrain.training.command.resumed import check_resumed, finished
 from relpretrain.training.command.resuming import (
     METRICS,
     OF_ONE_CALL,
@@ -36,10 +45,9 @@ from relpretrain.training.command.resuming import (
     named_checkpoint,
     rows_up_to,
     settings_of,
-    with_checkpoint,
     with_settings,
 )
-from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder, last, newest, refuse
+from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder, refuse
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import RunHeader, Threads, quiet_devices
 from relpretrain.training.module import RelationModule
@@ -59,8 +67,6 @@ EXAMPLES = {
 }
 """What the help of a command ends with."""
 
-_RECIPE = ("-c", "--config")
-DEFAULT_RUN = "runs/default"
 TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,  # the batch schedule already knows rank and world size
     "check_val_every_n_epoch": None,  # validation is counted in steps
@@ -74,8 +80,8 @@ def run(arguments: list[str]) -> RelationCLI:
         ConfigError: If the recipe or an argument is wrong, before training starts; one line for each mistake.
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
-    command, *rest = _with_recipes(arguments)
-    rest, new = _going_on(command, _recipes_first(rest))
+    command, *rest = with_recipes(arguments)
+    rest, new = going_on(command, recipes_first(rest))
     if (checkpoint := named_checkpoint(rest)) is not None:
         checkpoints.read(checkpoint)  # before all else: its run's settings may be what is to be checked
     arguments = [command, *with_settings(rest, recipe_paths(rest))]
@@ -211,6 +217,14 @@ class RelationCLI(LightningCLI):
         fits = self.subcommand == "fit"
         passing = bool(given.get("fast_dev_run"))
         lasting = fits and not passing
+        if fits and not given.get("overfit_batches"):
+            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
+            if steps is not None and not 0 <= given["max_steps"] <= steps:
+                kwargs["max_steps"] = steps
+        if lasting:
+            self._end_if_finished(folder, kwargs.get("max_steps", given["max_steps"]))
+        if not fits:
+            self._warn_of_new_weights()
         if lasting and is_first_process():
             held = RunFolder(folder, bool(self._get(self.config_init, "overwrite")))
         if not fits:
@@ -222,10 +236,6 @@ class RelationCLI(LightningCLI):
         home = folder if fits else folder / self.subcommand
         # A pass for trial logs nothing, and must leave alone what a run has logged.
         kwargs["logger"] = not passing and loggers(given.get("logger"), home, self._earlier())
-        if fits and not given.get("overfit_batches"):
-            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
-            if steps is not None and not 0 <= given["max_steps"] <= steps:
-                kwargs["max_steps"] = steps
         if given.get("default_root_dir") is None:
             kwargs["default_root_dir"] = folder
         callbacks = given.get("callbacks") or []
@@ -237,8 +247,8 @@ class RelationCLI(LightningCLI):
                 callback.dirpath = str(folder / CHECKPOINTS)
         if lasting:
             go_on = f"relpretrain fit --run={shlex.quote(str(folder))} --ckpt_path=auto"
-            callbacks += [LastCheckpoint(folder / CHECKPOINTS), Preemption(folder / CHECKPOINTS / LAST, go_on), Peers()]
-            callbacks.append(DataRecord(folder))
+            callbacks += [LastCheckpoint(folder / CHECKPOINTS, folder), Preemption(folder / CHECKPOINTS / LAST, go_on)]
+            callbacks += [Peers(), DataRecord(folder)]
             callbacks += [held] if is_first_process() else []
         if given.get("enable_progress_bar") is not False:
             callbacks.append(ProgressLine())
@@ -253,6 +263,23 @@ class RelationCLI(LightningCLI):
             with contextlib.suppress(MisconfigurationException):
                 trainer.strategy.checkpoint_io = CheckpointFiles()
         return trainer
+
+    def _end_if_finished(self, folder: Path, steps: int) -> None:
+        """Say so and end, where the checkpoint to go on from is of the last step: nothing is written."""
+        if self.checkpoint is None or not 0 <= steps <= self.resumed_step:
+            return
+        if is_first_process():
+            say("\n".join(finished(self.checkpoint, self.resumed_step, steps, folder, self.datamodule.stop)))
+        raise SystemExit(0)
+
+    def _warn_of_new_weights(self) -> None:
+        """Warn where the weights that are looked at are no run's."""
+        if self._get(self.config, "ckpt_path") is not None or self._get(self.config, "model")["weights"] is not None:
+            return
+        rank_zero_warn(
+            f"{self.subcommand} without --ckpt_path looks at an untrained model, with the weights that a run of this "
+            "recipe begins with: name a checkpoint, or take the newest one of the run by --ckpt_path=auto"
+        )
 
     def _earlier(self) -> list[dict[str, float]]:
         """What the run that is gone on with had logged up to its checkpoint."""
@@ -310,78 +337,8 @@ def _quiet() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
 
 
-def _going_on(command: str, arguments: list[str]) -> tuple[list[str], Path | None]:
-    """The arguments with the checkpoint that `--ckpt_path` asks for, and the folder that no other run may be in."""
-    if _asks(arguments):
-        return arguments, None
-    settings = _merged(arguments)
-    folder, wanted = Path(str(settings.get("run") or DEFAULT_RUN)), settings.get("ckpt_path")
-    if wanted in ("best", "hpc"):
-        raise ConfigError(
-            f"--ckpt_path={wanted}: no run is under way that could say which this is; name a file of "
-            f"{folder / CHECKPOINTS}, or take auto (the newest whole checkpoint) or last"
-        )
-    if wanted in ("auto", "last"):
-        found = newest(folder) if wanted == "auto" else last(folder)
-        if found is None and command != "fit":
-            raise ConfigError(f"--ckpt_path=auto: {folder / CHECKPOINTS} holds no whole checkpoint to {command}")
-        arguments = with_checkpoint(arguments, found)
-    if command != "fit":
-        return arguments, None
-    overwrite = settings.get("overwrite") is True or "--overwrite" in arguments
-    if overwrite and wanted is not None:
-        raise ConfigError("--overwrite begins a run anew and --ckpt_path goes on with one: give one of them")
-    passing = _mapping(settings.get("trainer")).get("fast_dev_run")
-    return arguments, None if overwrite or wanted is not None or passing else folder
-
-
-def _asks(arguments: list[str]) -> bool:
-    """Whether help or settings are to be printed, and nothing done."""
-    return any(argument.startswith(("--print_config", "--help")) or argument == "-h" for argument in arguments)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _merged(arguments: list[str]) -> dict[str, Any]:
-    """The settings of the recipes with the overrides of the command line."""
-    merged: dict[str, Any] = {}
-    for path in recipe_paths(arguments):
-        for key, value in read_recipe(path).items():
-            old = merged.get(key)
-            # As the parser does: a later recipe replaces a setting of model, data or trainer as a whole.
-            merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-    return overridden(merged, arguments)
-
-
 def _check_recipes(arguments: list[str]) -> None:
-    merged = _merged(arguments)
-    files = not _asks(arguments)
+    merged = merged_settings(arguments)
+    files = not asks(arguments)
     if recipe_paths(arguments) and (found := mistakes(merged, RelationModule, RelationDataModule, parameters, files)):
         raise ConfigError(found)
-
-
-def _recipes_first(arguments: list[str]) -> list[str]:
-    """The arguments, recipes before all else: for the parser, one undoes the overrides that stand before it."""
-    recipes: list[str] = []
-    others: list[str] = []
-    before = ""
-    for argument in arguments:
-        names_one = before in _RECIPE or argument.partition("=")[0] in _RECIPE
-        (recipes if names_one else others).append(argument)
-        before = argument
-    return [*recipes, *others]
-
-
-def _with_recipes(arguments: list[str]) -> list[str]:
-    """The arguments, with the package's recipes in place of their names."""
-    found, before = [], ""
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if before in _RECIPE:
-            found.append(str(find_recipe(argument)))
-        else:
-            found.append(f"{option}={find_recipe(value)}" if equals and option in _RECIPE else argument)
-        before = argument
-    return found

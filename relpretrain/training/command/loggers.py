@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from relpretrain.errors import ConfigError
-from relpretrain.training.command.resuming import METRICS, rows
+from relpretrain.training.command.resuming import METRICS, rows, rows_up_to
 from relpretrain.writing import aside
 
 
@@ -38,7 +39,7 @@ def loggers(given: Any, folder: Path, earlier: Sequence[Mapping[str, float]] = (
 
     Args:
         given: The recipe's `trainer.logger`, built: one, several, None, or whether to log at all.
-        folder: Where metrics.csv goes. An earlier one is put aside.
+        folder: Where metrics.csv goes. An earlier one is put aside, unless its rows are those to begin with.
         earlier: Rows for it to begin with: what a run that is gone on with had logged.
 
     Raises:
@@ -58,8 +59,10 @@ def loggers(given: Any, folder: Path, earlier: Sequence[Mapping[str, float]] = (
 class MetricsLog(Logger):
     """metrics.csv in a run's folder: a row a call, a column a name; whatever was logged is in the file.
 
+    It is begun when all else is ready to train, so that a run that never comes to it leaves an earlier file as it is.
+
     Args:
-        folder: Where it goes. An earlier one becomes metrics-1.csv, metrics-2.csv and so on.
+        folder: Where it goes. An earlier one that has other rows becomes metrics-1.csv, metrics-2.csv and so on.
         earlier: Rows to begin with.
     """
 
@@ -67,7 +70,7 @@ class MetricsLog(Logger):
         super().__init__()
         self.path = folder / METRICS
         self._columns: list[str] = []
-        self._begin(earlier)
+        self._earlier: list[dict[str, float]] | None = [dict(row) for row in earlier]  # None: it has begun
 
     @property
     def name(self) -> str:
@@ -92,6 +95,7 @@ class MetricsLog(Logger):
     @rank_zero_only  # type: ignore[misc]  # of Lightning
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append a row; with a new column, write the file anew."""
+        self._begin()
         row = {**{name: float(value) for name, value in metrics.items()}, "step": int(step or 0)}
         if new := row.keys() - set(self._columns):
             self._write(new, [*rows(self.path), row])
@@ -100,8 +104,18 @@ class MetricsLog(Logger):
                 csv.DictWriter(file, self._columns).writerow(row)
 
     @rank_zero_only  # type: ignore[misc]
-    def _begin(self, earlier: Sequence[Mapping[str, float]]) -> None:
-        if self.path.is_file():
+    def save(self) -> None:
+        """Begin the file: what Lightning calls before the first step."""
+        self._begin()
+
+    def finalize(self, status: str) -> None:
+        """Nothing: all that was logged is in the file, which a run that fails before its first step does not begin."""
+
+    def _begin(self) -> None:
+        earlier, self._earlier = self._earlier, None
+        if earlier is None:
+            return
+        if rows_up_to(self.path, math.inf) != earlier and self.path.is_file():
             number = 1
             while (kept := self.path.with_stem(f"{self.path.stem}-{number}")).exists():
                 number += 1

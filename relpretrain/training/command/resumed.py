@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,25 @@ def check_resumed(content: Mapping[str, Any], path: Path, model: RelationModule,
     if fits and not are_shards(path):
         (saved,) = content["optimizer_states"]
         checkpoints.check_groups(path, saved["param_groups"], parameter_groups(model, model.optimizer))
+
+
+def finished(path: Path, done: int, steps: int, run: Path, stop: str) -> list[str]:
+    """What to say of a run that is to go on and has nothing left to do, and how to train it longer.
+
+    Args:
+        path: The checkpoint to go on from.
+        done: Its steps.
+        steps: Those of the whole run.
+        run: The run's folder.
+        stop: The rule that ends it (`data.stop`).
+    """
+    named = "auto" if path.parent.parent == run else shlex.quote(str(path))
+    rule = "" if stop == "max_steps" else "--data.stop=max_steps "
+    go_on = f"relpretrain fit --run={shlex.quote(str(run))} --ckpt_path={named} {rule}--trainer.max_steps={2 * done}"
+    return [
+        f"Finished:   step {done:,} of {steps:,}, saved in {path}; nothing is left to do",
+        f"Go on:      {go_on}",
+    ]
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, Tensor]:

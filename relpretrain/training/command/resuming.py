@@ -93,7 +93,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
             yield f"{prefix}{name}: {new!r}, was {old!r}"
 
 
-def rows_up_to(metrics: Path, step: int) -> list[dict[str, float]]:
+def rows_up_to(metrics: Path, step: float) -> list[dict[str, float]]:
     """The rows of a metrics.csv that a run had logged when it was at a step; none without the file.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -25,6 +26,8 @@ except ImportError:  # Windows has no such locks
 
 CHECKPOINTS, LAST = "checkpoints", "last.ckpt"
 _LOCK = ".lock"
+_CLOCKS = 3600.0
+"""Seconds by which the clocks of machines and of a file server may differ."""
 
 
 def saved(folder: Path) -> list[Path]:
@@ -33,24 +36,37 @@ def saved(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The whole checkpoint that a run saved last; None if there is none. Of the others, a warning tells.
+    """The whole checkpoint that a run saved last; None if there is none. Of later ones that are torn, a warning tells.
+
+    A file is written after the time in it, and a copy later still: so the latest files are read first, and none that is
+    older than what was found. Checkpoints have many gigabytes, and each process reads them.
 
     Args:
         folder: The run's.
     """
-    times, broken = {}, []
-    for path in saved(folder):
+    best: tuple[float, bool] = (-math.inf, False)  # when it was saved, and whether it is `last.ckpt`
+    found, broken = None, []
+    for path in sorted(saved(folder), key=_written, reverse=True):
+        if _written(path) < best[0] - _CLOCKS:
+            break
         try:
             content = checkpoints.read(path)
         except CheckpointError as error:
             broken.append(str(error))
             continue
-        if goes_on(content, path):
-            times[path] = (content.get(SAVED, path.stat().st_mtime), path.name == LAST)
-    found = max(times, key=times.__getitem__, default=None)
+        order = (content.get(SAVED, _written(path)), path.name == LAST)
+        if goes_on(content, path) and order > best:
+            best, found = order, path
     for line in broken:
         rank_zero_warn(f"{line}; {'it is passed over' if found is None else f'{found} is used'}")
     return found
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # told when it is read
+        return math.inf
 
 
 def last(folder: Path) -> Path:

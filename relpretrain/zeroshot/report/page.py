@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from relpretrain.showing import unbroken
 from relpretrain.showing.html import render_template
 from relpretrain.writing import write_text
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table
@@ -137,7 +138,7 @@ def _table(table: Table, anchor: str) -> Section:
     published = published_for(table)
     first = table.overall
     lead = f"{_percent(first.accuracy)} %" if first.accuracy == first.accuracy else "no accuracy"
-    beside = f"{first.category}, 95 % interval {range_of(first)}, n = {first.n:,}"
+    beside = f"{first.category}, {_sampled(range_of(first), first.n)}"
     title, header, rows, notes = table_grid(table)
     below = None if published is None else _published(table, published)
     return Section(title, lead, beside, Grid(header, rows), notes, anchor, _table_plot(table, published), below)
@@ -200,8 +201,8 @@ def _comparison(comparison: Comparison, anchor: str, find: Find) -> Section:
     row = comparison.rows[0]
     lead = f"{100 * row.paired.difference:+.2f} points"
     beside = f"{second} minus {comparison.names[0]}, {row.category}, "
-    beside += f"95 % interval {_points(row.paired.low, row.paired.high)}, "
-    beside += f"n = {row.n:,}, McNemar p {row.paired.p_value:.2g}"
+    beside += f"{_sampled(_points(row.paired.low, row.paired.high), row.n)}, "
+    beside += unbroken(f"McNemar p {row.paired.p_value:.2g}")
     title, header, rows, notes = comparison_grid(comparison)
     grid = Grid(header, rows, texts=(1,))
     shown = show_disagreements(comparison, find)
@@ -213,7 +214,7 @@ def _comparison_plot(comparison: Comparison) -> Plot:
     for row in comparison.rows:
         paired = row.paired
         figures = (100 * paired.difference, 100 * paired.low, 100 * paired.high)
-        p = f"p {paired.p_value:.2g}" if row.p_holm is None else f"Holm p {row.p_holm:.2g}"
+        p = unbroken(f"p {paired.p_value:.2g}" if row.p_holm is None else f"Holm p {row.p_holm:.2g}")
         points.append(
             Point(row.category, *figures, f"{figures[0]:+.2f}", f"{p} · n {row.n:,}", {}, row.category == OVERALL)
         )
@@ -221,6 +222,11 @@ def _comparison_plot(comparison: Comparison) -> Plot:
     first, second = comparison.names
     legend = [("dot", f"accuracy of {second} minus that of {first}, in points, with its 95 % interval")]
     return Plot(points, axis, legend)
+
+
+def _sampled(interval: str, n: int) -> str:
+    """An interval and the number of items, of which no line end divides a figure from its name."""
+    return f"{unbroken('95 % interval')} {unbroken(interval)}, {unbroken(f'n = {n:,}')}"
 
 
 def _percent(share: float) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.table import Table
+from relpretrain.zeroshot.results.versions import GENERATED
 
 FILE = Path(__file__).with_name("published.json")
 
@@ -90,9 +91,9 @@ def published_line(task: str) -> str:
 def published_for(table: Table) -> PublishedTable | None:
     """Published figures that may stand beside a table: those of the same task, split, protocol and number of items.
 
-    Where a publication does not say the number of items, that is not asked.
+    Where a publication does not say the number of items, that is not asked. Generated items have none.
     """
-    if not table.rows:
+    if not table.rows or table.version == GENERATED:
         return None
     protocol = table.protocol.partition(":")[0]
     ours, n = (table.task, table.split, protocol), table.overall.n

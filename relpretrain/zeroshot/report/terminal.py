@@ -74,6 +74,10 @@ class Report:
             write_items(folder / ITEMS_NAME, self.items)
 
 
+_WORDS = 12
+"""Characters below which a column of words is not made narrower."""
+
+
 def print_grids(grids: Sequence[NamedGrid], console: Console | None = None) -> None:
     """Print grids to the terminal."""
     console = console or Console()
@@ -81,11 +85,20 @@ def print_grids(grids: Sequence[NamedGrid], console: Console | None = None) -> N
         console = Console(file=console.file, width=140)
     for title, header, rows, notes in grids:
         table = RichTable(title=literal(title, "table.title"), title_justify="left")
-        for number, name in enumerate(header):
-            table.add_column(literal(name), justify="right" if number else "left", no_wrap=True)
+        for number, name in enumerate(header):  # words may be divided where a terminal is narrow, numbers never
+            words = number == 0 or name == "category"
+            longest = max((len(row[number]) for row in rows), default=0)
+            least = min(longest, _WORDS) if words else longest
+            table.add_column(
+                literal(name),
+                justify="left" if words else "right",
+                min_width=max([least, *map(len, name.split())]),
+                no_wrap=not words and len(name) <= longest,
+                overflow="fold",
+            )
         for row in rows:
             table.add_row(*map(literal, row))
-        console.print(table)
+        console.print(table, crop=False)
         for note in notes:
             console.print(literal(f"  {note}"), soft_wrap=True)
 

@@ -130,7 +130,8 @@ def _contest(
     adjusted = dict(zip(tests, holm([row.paired.p_value for row in tests.values()]), strict=True))
     entries = [replace(e, test=tests.get(e.model), p=adjusted.get(e.model)) for e in entries]
     asked = next(iter(tests.values())).category
-    note = f"compared item by item with {best.name} on {asked!r}; p: McNemar by images, corrected for "
+    another = "" if asked == category else f", each item alike, and not on the headline {category!r}"
+    note = f"compared item by item with {best.name} on {asked!r}{another}; p: McNemar by images, corrected for "
     note += f"{len(tests)} models (Holm)" if len(tests) > 1 else "nothing"
     return Contest(*head, tuple(entries), (note.removesuffix(", corrected for nothing"),))
 

@@ -107,10 +107,23 @@ def compare(
         by_category.append(row(category, [key for key in shared if a[key].category == category]))
     adjusted = holm([row.paired.p_value for row in by_category])
     rows += [replace(row, p_holm=p) for row, p in zip(by_category, adjusted, strict=True)]
+    notes += _other_average(task, first, second, names)
     if by_category:
         alone = "" if task.several else "; overall is a test of its own"
         notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories{alone}",)
     return Comparison(task.name, split, names, tuple(rows[1:] if task.several and by_category else rows), notes)
+
+
+def _other_average(
+    task: Task, first: Sequence[Record], second: Sequence[Record], names: tuple[str, str]
+) -> tuple[str, ...]:
+    """A note where the headline of the task's own table is no share of items, as the rows of a comparison are."""
+    heads = [task.summarise(records).overall for records in (first, second)]
+    if any(head.value is None or head.accuracy != head.accuracy for head in heads):
+        return ()
+    shown = ", ".join(f"{name} {100 * head.accuracy:.2f}" for name, head in zip(names, heads, strict=True))
+    return (f"each item counts alike here (micro average); the headline of {task.card.title} is another average, "
+            f"{heads[0].category!r}: {shown}",)  # fmt: skip
 
 
 _WAYS = {"k_test": "re-ranked candidates", "box": "boxes", "by": "scored by"}

@@ -50,9 +50,9 @@ class Figure:
     source: str = ""
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What identifies a row: another of the same key takes its place."""
-        return self.model, self.task, self.split, self.category, self.protocol, self.version, self.n
+    def head(self) -> tuple[str, ...]:
+        """What the rows of a table share."""
+        return self.model, self.task, self.split, self.protocol, self.version
 
 
 def figures_of(model: str, table: Table, source: str = "") -> list[Figure]:
@@ -67,25 +67,29 @@ def figures_of(model: str, table: Table, source: str = "") -> list[Figure]:
 
 
 def to_tables(figures: Sequence[Figure]) -> dict[str, list[Table]]:
-    """The tables of each model that a leaderboard knows of.
+    """The tables of each model that a leaderboard knows of."""
+    tables: dict[str, list[Table]] = {}
+    for rows in _runs(figures).values():
+        model, task, split, protocol, version = rows[0].head
+        source = tuple(dict.fromkeys(figure.source for figure in rows if figure.source))
+        tables.setdefault(model, []).append(Table(task, split, protocol, tuple(map(_row, rows)), source, version))
+    return tables
+
+
+def _runs(figures: Iterable[Figure]) -> dict[tuple[Any, ...], list[Figure]]:
+    """The rows of each table, by its head, and the category and number of items of its headline.
 
     A category that comes again, as of a run on another number of items, begins another table: figures of two runs are
-    never one.
+    never one. Of two tables of one key the later stays.
     """
     found: dict[tuple[str, ...], list[dict[str, Figure]]] = {}
     for figure in figures:
-        key = (figure.model, figure.task, figure.split, figure.protocol, figure.version)
-        runs = found.setdefault(key, [{}])
+        runs = found.setdefault(figure.head, [{}])
         if figure.category in runs[-1]:
             runs.append({})
         runs[-1][figure.category] = figure
-    tables: dict[str, list[Table]] = {}
-    for (model, task, split, protocol, version), runs in found.items():
-        for some in runs:
-            rows = tuple(map(_row, some.values()))
-            source = tuple(dict.fromkeys(figure.source for figure in some.values() if figure.source))
-            tables.setdefault(model, []).append(Table(task, split, protocol, rows, source, version))
-    return tables
+    tables = [list(run.values()) for runs in found.values() for run in runs]
+    return {(*rows[0].head, rows[0].category, rows[0].n): rows for rows in tables}
 
 
 def _row(figure: Figure) -> Row:
@@ -121,7 +125,10 @@ def read_leaderboard(path: Path) -> list[Figure]:
 
 
 def add_to_leaderboard(path: Path, figures: Iterable[Figure]) -> int:
-    """Write figures into a leaderboard file, which need not be there yet; those of the same key are replaced.
+    """Write figures into a leaderboard file, which need not be there yet.
+
+    A table takes the place of the one of the same model, split, protocol and version whose headline is of as many
+    items. Other rows may count others each time, as those of what a blind model gets wrong.
 
     Returns:
         How many rows the file has now.
@@ -129,13 +136,13 @@ def add_to_leaderboard(path: Path, figures: Iterable[Figure]) -> int:
     Raises:
         ValueError: If the file is no leaderboard.
     """
-    known = {figure.key: figure for figure in (read_leaderboard(path) if path.is_file() else [])}
-    known |= {figure.key: figure for figure in figures}
+    known = read_leaderboard(path) if path.is_file() else []
+    rows = [figure for table in (_runs(known) | _runs(figures)).values() for figure in table]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, [field.name for field in fields(Figure)], lineterminator="\n")
     writer.writeheader()
-    for figure in known.values():
+    for figure in rows:
         state = {name: to_cell(v) if isinstance(v, str) else v for name, v in asdict(figure).items()}
         writer.writerow({name: "" if value != value else value for name, value in state.items()})
     write_text(path, table.getvalue())
-    return len(known)
+    return len(rows)

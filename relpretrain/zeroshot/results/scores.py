@@ -93,23 +93,23 @@ def models_of_files(paths: Sequence[Path], tasks: Sequence[str]) -> list[str]:
     ]
 
 
-def keep_scores(folder: Path, scored: Sequence[tuple[Path, str, str, Sequence[Record]]]) -> None:
-    """Write score files that were read into a report folder, so that it can be compared as one of a model can.
+def kept_names(files: Sequence[tuple[Path, str, str]]) -> list[str]:
+    """What score files that were read are called in a report folder.
 
     A file is called as `score_file_name` has it. Where the split is not known, a name that was made so is kept; another
     is that of the task, or, where several files would be called so, has its old name behind that.
 
     Args:
-        folder: The report folder.
-        scored: Path, task, split and lines of each file.
+        files: Path, task and split of each.
     """
     names = []
-    for path, task, split, _ in scored:
+    for path, task, split in files:
         made = path.stem == task or path.stem.startswith(f"{task}.")
         names.append(path.name if made and not split else score_file_name(task, split))
-    for (path, task, _, records), name in zip(scored, names, strict=True):
-        unique = name if names.count(name) == 1 else score_file_name(task, path.stem.removeprefix(f"{task}."))
-        write_scores(folder / "scores" / unique, records)
+    return [
+        name if names.count(name) == 1 else score_file_name(task, path.stem.removeprefix(f"{task}."))
+        for (path, task, _), name in zip(files, names, strict=True)
+    ]
 
 
 def shared_files(first: Path, second: Path) -> list[tuple[Path, Path]]:

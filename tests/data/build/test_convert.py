@@ -1,11 +1,8 @@
-import errno
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
@@ -19,50 +16,18 @@ from relpretrain.data.build.convert_sources import SOURCES
 from relpretrain.data.sampling.exclusion import Exclusion, phash
 from relpretrain.data.shards import resumable as resuming
 from relpretrain.data.shards import writer as writing
+from tests.data.build.converting import (
+    alive,
+    children,
+    contents,
+    convert,
+    fill_disk_at,
+    in_a_child,
+    kill_at,
+    records,
+    words,
+)
 from tests.sources.helpers import write_image, write_json
-
-PHOTOS = 40
-
-
-def convert(*words):
-    return main(["data", "convert", *map(str, words)])
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def records(folder):
-    found = []
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            found += [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]
-    return found
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """VRD's format: some images listed twice over, some absent, some with a graph of nothing."""
-    folder = tmp_path_factory.mktemp("photos")
-    annotations = {}
-    for number in range(PHOTOS):
-        name = f"p{number:02d}.jpg" if number % 9 else f"gone{number}.jpg"
-        name = "p01.png" if number == PHOTOS - 1 else name  # the key of an image some shards before
-        if number % 9:
-            write_image(folder / name, (40 + number, 30))
-        ends = [{"category": i % 2, "bbox": [i, 10 + i, i, 20 + i]} for i in range(3)]
-        annotations[name] = [
-            {"predicate": i % 2, "subject": ends[i], "object": ends[(i + 1) % 3]} for i in (0, 1, 2, 0)
-        ] * (number % 7 != 0)
-    write_json(folder / "objects.json", ["person", "hat"])
-    write_json(folder / "predicates.json", ["wear", "on"])
-    write_json(folder / "annotations.json", annotations)
-    return folder
-
-
-def words(photos, out, *more, workers=1):
-    shape = ("--samples-per-shard", 4, "--workers", workers)
-    return ("vrd", "--images", photos, "--annotations", photos / "annotations.json", "--out", out, *shape, *more)
 
 
 @pytest.fixture(scope="module")
@@ -95,36 +60,6 @@ def test_processes_do_not_change_a_byte(photos, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK", 3)
     assert convert(*words(photos, tmp_path / "out", workers=2)) == 0
     assert contents(tmp_path / "out") == whole
-
-
-def in_a_child(run):
-    """Run a function in a forked process; return how it ended."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            run()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def kill_at(module, name, call, after):
-    """Make the n-th call of a function the process's last: before it, or after it."""
-    original = getattr(module, name)
-    calls = 0
-
-    def killing(*args, **more):
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*args, **more)
-        if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(module, name, killing)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +152,6 @@ def test_sigkill_of_a_parallel_conversion(photos, whole, tmp_path):
     assert contents(out) == whole
 
 
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_unfinished_work_of_other_arguments_is_not_taken_over(photos, whole, tmp_path, capsys):
     out = tmp_path / "out"
 
@@ -250,27 +174,6 @@ def test_two_writers_of_one_folder(photos, tmp_path, capsys):
         writer.add(("a", b"1", "jpg", {}), {})
         assert convert(*words(photos, out)) == 2
         assert f"another process writes to {out}" in capsys.readouterr().err
-
-
-class FullDisk(io.FileIO):
-    room = 9000
-
-    def write(self, data):
-        if self.tell() + len(data) > self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(data)
-
-
-def fill_disk_at(monkeypatch, number):
-    """The shard of that number meets a full disk."""
-    real = Path.open
-
-    def full(self, mode="r", *args, **more):
-        if self.name == f".shard-{number:06d}.tar.part":
-            return FullDisk(self, mode)
-        return real(self, mode, *args, **more)
-
-    monkeypatch.setattr(Path, "open", full)
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(photos, whole, tmp_path, capsys, monkeypatch):
@@ -410,8 +313,8 @@ def test_a_file_of_nothing_is_named(tmp_path, capsys):
 def test_two_folders_of_images_are_told_what_to_do(tmp_path, capsys):
     folders = [tmp_path / name for name in ("train", "val")]
     files = ("--captions", tmp_path / "captions.json", "--out", tmp_path / "out")
-    for words in (("--images", *folders, *files), (*files, f"--images={folders[0]}", folders[1])):
-        assert convert("coco", *words) == 2
+    for given in (("--images", *folders, *files), (*files, f"--images={folders[0]}", folders[1])):
+        assert convert("coco", *given) == 2
         error = capsys.readouterr().err
         assert f"unrecognized arguments: {folders[1]}: --images takes 1 value, so for several run the" in error
         assert error.count("\n") == 1

@@ -12,7 +12,7 @@ from relpretrain.data.build.label_sample import Labelling
 from relpretrain.data.shards.manifest import manifests
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.scene_graph import SceneGraph
-from tests.data.build.test_convert import contents
+from tests.data.build.converting import contents
 from tests.data.test_commands import jpeg, samples, write_tar
 
 RIDING = "A man riding a brown horse."

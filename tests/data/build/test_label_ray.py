@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relpretrain.cli import main
-from tests.data.build.test_convert import contents
+from tests.data.build.converting import contents
 from tests.data.test_commands import jpeg, write_tar
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ from relpretrain.data.build import jobs as parallel
 from relpretrain.data.build.pack_sample import Resize
 from relpretrain.data.shards.resumable import UNFINISHED
 from relpretrain.scene_graph import SceneGraph
-from tests.data.build.test_convert import contents, fill_disk_at, in_a_child, kill_at
+from tests.data.build.converting import contents, fill_disk_at, in_a_child, kill_at
 from tests.data.test_commands import jpeg, samples, write_tar
 
 
@@ -313,8 +313,8 @@ def test_a_join_matches_with_and_without_ending(tmp_path, capsys):
     records, _ = samples(tmp_path / "out")
     assert [records[key].get("captions") for key in "012"] == [["0"], ["1.JPG"], None]  # 2 might be either
     out = capsys.readouterr().out
-    assert "dropped: 2 annotation_without_sample, 1 nothing_to_join\n" in out
-    assert "annotation_without_sample: '2', '5'\n" in out
+    assert "dropped: 3 annotation_without_sample, 1 nothing_to_join\n" in out
+    assert "annotation_without_sample: '2.png', '2.webp', '5.jpg'\n" in out
     assert "nothing_to_join: a.tar/2, which has the image_id '2.jpg'" in out
 
 
@@ -354,3 +354,28 @@ def test_odd_sizes_and_captions_of_annotations(tmp_path):
     records, _ = samples(tmp_path / "out")
     assert records["1"]["captions"] == ["one"]
     assert [e["box"] for e in records["1"]["entities"]] == [[0, 0, 100, 50], [200, 100, 400, 200]]
+
+
+def alike_but_for_the_ending(folder):
+    """Two images whose ids differ in nothing but their endings."""
+    members = {}
+    for number, ending in enumerate(("jpg", "png")):
+        members |= {f"{number}.jpg": jpeg(color=(99 * number, 0, 0)), f"{number}.json": {"image_id": f"a.{ending}"}}
+    return write_tar(folder / "in/a.tar", members)
+
+
+@pytest.mark.parametrize("task", [[], ["--task", "0/1"]], ids=["alone", "as a task"])
+def test_a_join_tells_ids_apart_that_differ_in_their_ending(tmp_path, capsys, task):
+    shards, out = alike_but_for_the_ending(tmp_path), tmp_path / "out"
+    lines = [{"image_id": name, "captions": [name]} for name in ("a.jpg", "a.png", "a.webp")]
+    assert pack(shards, "--join", joined(tmp_path, *lines), "--out", out, *task) == 0
+    assert not task or main(["data", "merge", str(out)]) == 0
+    records, _ = samples(out)
+    assert [records[key]["captions"] for key in "01"] == [["a.jpg"], ["a.png"]]
+    assert "annotation_without_sample: 'a.webp'" in capsys.readouterr().out
+
+
+def test_an_annotation_that_two_images_match_is_refused(tmp_path, capsys):
+    shards = alike_but_for_the_ending(tmp_path)
+    assert pack(shards, "--join", joined(tmp_path, {"image_id": "a", "captions": ["x"]}), "--out", tmp_path / "o") == 2
+    assert "the image_id 'a' is that of two different images" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from relpretrain.data.shards import writer as writing
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.manifest import check_against, manifests
 from relpretrain.data.shards.row_index import ShardIndex
-from tests.data.build.test_convert import contents, in_a_child, kill_at, photos, records, words  # noqa: F401
+from tests.data.build.converting import contents, in_a_child, kill_at, records, words
 from tests.data.build.test_pack import GRAPH, joined, picture, samples, two_downloads
 from tests.data.test_commands import write_tar
 
@@ -35,13 +35,13 @@ def by_tasks(total, out, *arguments):
 
 
 @pytest.fixture(scope="module")
-def converted(photos, tmp_path_factory):  # noqa: F811
+def converted(photos, tmp_path_factory):
     """What a single task makes."""
     out = tmp_path_factory.mktemp("single") / "out"
     return by_tasks(1, out, "convert", *words(photos, out))
 
 
-def test_a_single_task_converts_what_no_tasks_do(photos, converted, tmp_path):  # noqa: F811
+def test_a_single_task_converts_what_no_tasks_do(photos, converted, tmp_path):
     whole, single = tmp_path / "whole", tmp_path / "single"
     assert data("convert", *words(photos, whole)) == 0
     single.mkdir()
@@ -57,7 +57,7 @@ def test_a_single_task_converts_what_no_tasks_do(photos, converted, tmp_path):  
 
 
 @pytest.mark.parametrize(("total", "workers"), [(3, 1), (7, 2)])
-def test_convert_by_tasks(photos, converted, tmp_path, monkeypatch, total, workers):  # noqa: F811
+def test_convert_by_tasks(photos, converted, tmp_path, monkeypatch, total, workers):
     monkeypatch.setattr(parallel, "CHUNK", 3)
     out = tmp_path / "out"
     assert by_tasks(total, out, "convert", *words(photos, out, workers=workers)) == converted
@@ -66,7 +66,7 @@ def test_convert_by_tasks(photos, converted, tmp_path, monkeypatch, total, worke
 
 
 @pytest.mark.parametrize(("name", "call", "after"), [("write", 6, True), ("finish", 2, True)])
-def test_a_killed_task_gives_the_same(photos, converted, tmp_path, name, call, after):  # noqa: F811
+def test_a_killed_task_gives_the_same(photos, converted, tmp_path, name, call, after):
     out = tmp_path / "out"
 
     def run():
@@ -78,7 +78,7 @@ def test_a_killed_task_gives_the_same(photos, converted, tmp_path, name, call, a
     assert by_tasks(3, out, "convert", *words(photos, out)) == converted
 
 
-def test_a_killed_merge_goes_on(photos, converted, tmp_path):  # noqa: F811
+def test_a_killed_merge_goes_on(photos, converted, tmp_path):
     out = tmp_path / "out"
     for number in range(3):
         assert data("convert", *words(photos, out, "--task", f"{number}/3")) == 0
@@ -93,7 +93,7 @@ def test_a_killed_merge_goes_on(photos, converted, tmp_path):  # noqa: F811
     assert contents(out) == converted
 
 
-def test_tasks_and_other_work_do_not_meet(photos, tmp_path, capsys):  # noqa: F811
+def test_tasks_and_other_work_do_not_meet(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert data("convert", *words(photos, out, "--task", "0/2")) == 0
     assert data("convert", *words(photos, out, "--inverses", "drop", "--task", "1/2")) == 2
@@ -158,3 +158,18 @@ def test_a_name_of_two_images_is_told_when_tasks_are_merged(tmp_path, capsys):
 def test_what_is_about_all_shards_is_refused(many, tmp_path, capsys):
     assert data("pack", many, "--out", tmp_path / "out", "--shuffle", 1, "--task", "0/2") == 2
     assert "--shuffle and --max-samples are about all shards together" in capsys.readouterr().err
+
+
+def test_ids_of_two_downloads_are_told_when_tasks_are_merged(tmp_path, capsys):
+    """Keys are unique in a shard, and no task knows another one's: as one, `pack` numbers them."""
+    shards = two_downloads(tmp_path)
+    out = tmp_path / "out"
+    by_tasks(2, out, "pack", *shards, "--out", out, "--workers", 1)
+    told = capsys.readouterr().out
+    assert "repeated_image_id: '000', '001'" in told
+    assert "2 image ids made of a key: an earlier shard has the same, as of two downloads" in told
+    index = json.loads((out / "index.json").read_text())
+    assert (index["samples"], index["dropped"]) == (4, {"repeated_image_id": 2})
+    other = tmp_path / "other"
+    by_tasks(2, other, "pack", out, "--out", other, "--workers", 1)  # what a record says of itself is believed
+    assert "repeated" not in capsys.readouterr().out

@@ -18,7 +18,7 @@ from relpretrain.data.shards import manifest
 from relpretrain.data.shards.find import resolve_shards
 from relpretrain.data.shards.row_index import ShardIndex
 from relpretrain.identity import file_digest
-from tests.data.build.test_convert import in_a_child, kill_at
+from tests.data.build.converting import in_a_child, kill_at
 from tests.data.shards.test_remote import Server
 from tests.data.shards.test_row_index import write_tar
 from tests.data.small import write_shards

@@ -10,7 +10,7 @@ import pytest
 from relpretrain.cli import main
 from relpretrain.data.join import formats
 from relpretrain.data.shards import writer as writing
-from tests.data.build.test_convert import contents, in_a_child, kill_at
+from tests.data.build.converting import contents, in_a_child, kill_at
 from tests.data.test_commands import jpeg, samples, write_tar
 
 URL = "https://a.example/{}.jpg"

@@ -167,9 +167,12 @@ def test_mistakes_are_told(loaded):
     wrong = [stream("captions", "x", mirrored=0.5), stream("graphs", "x", mirrored=1.5)]
     wrong += [stream("regions", "x", blocks_per_text=1), stream("graphs", "x", blocks_per_text=-1)]
     wrong += [stream("graphs", "x", foil_synonyms="words"), stream("captions", "x", foil_tagger="spacey")]
+    wrong += [stream("captions", "x", confidence_weights=True), stream("regions", "x", min_confidence=0.3)]
     told = "\n".join(checks.settings({str(i): s for i, s in enumerate(wrong)}, 1))
     assert "mirrored=0.5 is for graphs: its kind is captions" in told
     assert "mirrored=1.5 must be a probability" in told
+    assert "confidence_weights=True is for graphs: its kind is captions; leave it out" in told
+    assert "min_confidence=0.3 is for graphs: its kind is regions; leave it out" in told
     assert "blocks_per_text=1 is for captions and graphs: its kind is regions; leave it out" in told
     assert "blocks_per_text=-1 must not be negative" in told
     assert "synonyms must be auto, table or wordnet, got 'words'" in told

@@ -6,7 +6,8 @@ import pytest
 
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph.parse import build_parser
-from relpretrain.scene_graph.parse.clauses import CONFIDENCE, LONGEST_LIST
+from relpretrain.scene_graph.parse.clauses import LONGEST_LIST
+from relpretrain.scene_graph.parse.triplets import CONFIDENCE
 from tests.fuzz import caption
 
 PARSER = build_parser("lexicon")
@@ -219,3 +220,61 @@ def test_unknown_parser_and_missing_data_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     with pytest.raises(ConfigError, match=r"python -m nltk.downloader averaged_perceptron_tagger_eng wordnet"):
         build_parser("lexicon", nltk_data=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "triplets"),
+    [
+        ("a no parking sign on a pole", {"sign": ("no parking",), "pole": ()}, ["sign|on|pole"]),
+        ("cars beside a no turn sign", {"car": (), "sign": ("no turn",)}, ["car|beside|sign"]),
+        ("a street with no parking signs", {"street": (), "sign": ("no parking",)}, ["street|with|sign"]),
+        ("a street with no signs", {"street": ()}, []),
+        ("there is no stop sign beside the car", {"car": ()}, []),
+    ],
+)
+def test_a_sign_that_forbids_is_there_and_no_sign_is_not(text, there, triplets):
+    assert things(text) == there
+    assert ["|".join(triplet) for triplet in said(text)] == triplets
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "triplets"),
+    [
+        (
+            "a cloud that looks like a dog above a house",
+            {"cloud": ("like dog",), "house": ()},
+            ["cloud|above|house"],
+        ),
+        ("a man that looks like a snow queen wearing a red shirt", {"man": ("like snow queen",), "shirt": ("red",)},
+         ["man|wearing|shirt"]),
+        ("a kite that looks like a dragon is flying above a beach", {"kite": ("like dragon",), "beach": ()},
+         ["kite|flying above|beach"]),
+        ("a chair shaped like a hand beside a bed", {"chair": ("shaped like hand",), "bed": ()}, ["chair|beside|bed"]),
+        ("a wall painted to look like ice", {"wall": ("like ice",)}, []),
+        ("a dog that does not look like a wolf", {"dog": ()}, []),
+        ("the bird looks like it is flying over a lake", {"bird": (), "lake": ()}, ["bird|flying over|lake"]),
+        ("it looks like a man is riding a horse", {"man": (), "horse": ()}, ["man|riding|horse"]),
+        ("the picture looks like a man is riding a horse", {"picture": (), "man": (), "horse": ()},
+         ["man|riding|horse"]),
+        ("a man looking at a cat", {"man": (), "cat": ()}, ["man|looking at|cat"]),
+    ],
+)  # fmt: skip
+def test_what_a_thing_only_looks_like_is_not_there(text, there, triplets):
+    assert things(text) == there
+    assert ["|".join(triplet) for triplet in said(text)] == triplets
+
+
+@pytest.mark.parametrize(
+    ("text", "triplets"),
+    [
+        ("a man about to hit a ball", ["man|hitting|ball"]),
+        ("the player is about to swing his bat", ["player|swinging|bat"]),
+        ("a batter ready to hit a ball with a bat", ["batter|hitting|ball", "batter|with|bat"]),
+        ("a dog trying to catch a frisbee", ["dog|catching|frisbee"]),
+        ("a surfer about to fall off his board", ["surfer|falling off|board"]),
+        ("a book about dogs", ["book|about|dog"]),
+    ],
+)
+def test_what_somebody_is_about_to_do_is_told_as_done(text, triplets):
+    """As FACTUAL's annotators have it."""
+    assert ["|".join(triplet) for triplet in said(text)] == triplets

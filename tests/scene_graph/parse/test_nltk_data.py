@@ -6,7 +6,8 @@ import nltk.data
 import pytest
 from nltk.tag.perceptron import PerceptronTagger
 
-from relpretrain.scene_graph.parse import build_parser, tagging
+from relpretrain.scene_graph.parse import build_parser
+from relpretrain.scene_graph.parse.lexicon import tagging
 
 NAME = "averaged_perceptron_tagger_eng"
 SENTENCES = [

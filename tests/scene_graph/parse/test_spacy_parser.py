@@ -108,10 +108,8 @@ def test_what_is_denied_is_no_thing_and_no_relation(text):
 def test_no_is_said_of_a_list_as_far_as_it_goes():
     text = "no/DT/det/1 cars/NNS/ROOT/1 and/CC/cc/1 a/DT/det/4 dog/NN/conj/1 on/IN/prep/4 grass/NN/pobj/5"
     assert said(read_tree(tree(text))) == [("dog", "on", "grass")]
-    text = "a/DT/det/2 stop/NN/compound/2 sign/NN/ROOT/2 on/IN/prep/2 a/DT/det/5 pole/NN/pobj/3"
-    assert said(read_tree(tree(text.replace("stop/NN", "no/DT").replace("compound", "det")))) == [
-        ("sign", "on", "pole")
-    ]
+    text = "no/DT/det/2 parking/NN/compound/2 sign/NN/ROOT/2 on/IN/prep/2 a/DT/det/5 pole/NN/pobj/3"
+    assert said(read_tree(tree(text))) == [("sign", "on", "pole")]
 
 
 @pytest.mark.parametrize("text", CASES)
@@ -169,4 +167,18 @@ def test_a_pipeline():
     assert sorted(said(parsed[2])) == [("cat", "on", "sofa"), ("dog", "on", "sofa")]
     for text, one in zip(texts, parsed, strict=True):
         assert all(text[slice(*entity.span)].strip() for entity in one.entities)
-    assert parser.version.startswith("2-en_core_web_sm-")
+    assert parser.version.startswith("3-en_core_web_sm-")
+
+
+def test_a_sign_that_forbids_says_what_and_no_stop_sign_is_none():
+    forbids = "a/DT/det/3 no/DT/det/3 parking/NN/compound/3 sign/NN/ROOT/3"
+    (sign,) = read_tree(tree(forbids)).entities
+    assert (sign.label, sign.attributes) == ("sign", ("no parking",))
+    assert not read_tree(tree(forbids.replace("parking", "stop").replace("a/DT/det/3", "with/IN/prep/3"))).entities
+
+
+def test_what_a_thing_only_looks_like_is_not_there():
+    text = "a/DT/det/1 kite/NN/ROOT/1 that/WDT/nsubj/3 looks/VBZ/relcl/1 like/IN/prep/3 a/DT/det/6 dragon/NN/pobj/4"
+    parsed = read_tree(tree(f"{text} above/IN/prep/1 a/DT/det/9 beach/NN/pobj/7"))
+    assert [(e.label, e.attributes) for e in parsed.entities] == [("kite", ("like dragon",)), ("beach", ())]
+    assert said(parsed) == [("kite", "above", "beach")]

@@ -86,12 +86,29 @@ def test_others_add_rows_to_the_leaderboard(folders, tmp_path):
     with path.open("a") as stream:
         stream.write("theirs,cola,,image,cola-1,,20,77.5,,,https://example.org\n")
     mine = replace(figures[0], value=12.0)
-    assert add_to_leaderboard(path, [mine]) == number + 1  # takes the place of the one of its key
+    again = [mine, *(figure for figure in figures[1:] if figure.head == mine.head)]
+    assert add_to_leaderboard(path, again) == number + 1  # takes the place of the table of its key
     found = read_leaderboard(path)
     assert mine in found
     (contest,) = [c for c in contests([*read_models([folders / "middling"]), *models_of(found)]) if c.title == "cola"]
     assert [entry.model for entry in contest.entries] == ["theirs", "middling", "poor", "good"]
     assert contest.entries[0].table.notes == ("https://example.org",)
+
+
+def test_a_table_takes_the_place_of_its_own_whatever_its_other_rows_count(tmp_path):
+    """Rows on what a blind model gets wrong, or by images, may be of another number of items each time."""
+    head = ("m", "cola", "further figures")
+
+    def table(*rows):
+        return [Figure(*head, name, "cola-1", "", n, value) for name, n, value in rows]
+
+    path = tmp_path / "board.csv"
+    add_to_leaderboard(path, table(("GroupMatch 2x2", 20, 50.0), ("not blind", 8, 25.0)))
+    later = table(("GroupMatch 2x2", 20, 60.0), ("not blind", 7, 30.0))
+    assert add_to_leaderboard(path, later) == 2
+    assert [(f.category, f.n, f.value) for f in read_leaderboard(path)] == [(f.category, f.n, f.value) for f in later]
+    assert [len(contest.columns) for contest in contests(models_of(later))] == [2]
+    assert add_to_leaderboard(path, table(("GroupMatch 2x2", 19, 60.0), ("not blind", 7, 30.0))) == 4  # of other items
 
 
 def test_two_runs_of_a_model_are_two_tables(folders, tmp_path):

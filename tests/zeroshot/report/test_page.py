@@ -62,7 +62,7 @@ def test_figures_plots_and_notes_are_on_the_page():
     rows = (make_row("overall", 7702, 5738, chance=0.5), make_row("a < b", 40, 10, chance=0.25), make_row("none", 0, 0))
     table = Table("valse", "", "valse-1: strict", rows, ("5 <lost>",))
     text, page = page_of(Report((table,), (), {"command": "zero_shot <x>"}))
-    words = " ".join(page.text)
+    words = " ".join(page.text).replace("\N{NO-BREAK SPACE}", " ")
     assert all(
         part in words for part in ("74.50 %", "n = 7,702", "a < b", "25.00", "5 <lost>", "zero_shot <x>", "chance")
     )
@@ -159,3 +159,12 @@ def test_a_file_that_is_no_image_costs_only_its_picture(two, tmp_path):
     (tmp_path / "broken.png").write_text("<html>")
     _, page = page_of(Report((), (comparison,)), find=lambda name: tmp_path / "broken.png")
     assert page.sources == []
+
+
+def test_no_line_end_divides_a_figure_from_its_name(two):
+    _, _, _, comparison = two
+    text, _ = page_of(Report((), (comparison,)))
+    row = comparison.rows[0]
+    assert f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.n}" in text
+    assert f"McNemar\N{NO-BREAK SPACE}p\N{NO-BREAK SPACE}{row.paired.p_value:.2g}<" in text
+    assert "p 0." not in text

@@ -3,8 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from relpretrain.zeroshot.analysis.table import Table, make_row
 from relpretrain.zeroshot.report.published import published_for, published_line, published_tables, reproduced
 from relpretrain.zeroshot.results.scores import find_split, read_scores
+from relpretrain.zeroshot.results.versions import GENERATED
 from relpretrain.zeroshot.tasks import TASKS, Source
 
 MODELS = {"albef_14m": "ALBEF-14M", "x-vlm_16m": "X-VLM-16M"}
@@ -124,3 +126,10 @@ def test_figures_by_category_stand_beside_the_table_by_category():
     whole, by_category = TASKS["vismin"].tables(records)
     assert published_for(whole) is None
     assert set(published_for(by_category).columns) == {row.category for row in by_category.rows} - {"group"}
+
+
+def test_generated_items_have_no_published_rows_beside_them():
+    """SVO-Probes' publication does not say its number of items: by that, any would fit."""
+    table = Table("svo", "", TASKS["svo"].protocol, (make_row("overall", 10, 5),))
+    assert published_for(table) is not None
+    assert published_for(replace(table, version=GENERATED)) is None

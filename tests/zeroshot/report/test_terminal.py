@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from relpretrain.identity import folder_digest
+from relpretrain.zeroshot.analysis.statistics import Paired
 from relpretrain.zeroshot.analysis.table import Table, make_row
 from relpretrain.zeroshot.report.terminal import Report, hash_items, read_report, refuse_other_data
-from relpretrain.zeroshot.results.comparison import compare
+from relpretrain.zeroshot.results.comparison import Comparison, ComparisonRow, compare
 from relpretrain.zeroshot.tasks import TASKS
 from relpretrain.zeroshot.tasks.common.base import Item
 
@@ -53,6 +54,19 @@ def test_terminal_table_is_whole_without_a_terminal():
     text = console.file.getvalue()
     assert "74.50" in text
     assert "left | right" in text
+    assert "…" not in text
+
+
+def test_a_narrow_terminal_divides_words_and_no_numbers():
+    names = ("runs/a_model_of_a_long_name", "runs/another_model_of_a_long_name")
+    paired = Paired(0.435, 0.381, 0.485, 5.4e-101, 5, 4)
+    rows = tuple(ComparisonRow(name, 12_345, 0.5, 0.935, paired, 1.2e-05) for name in ("overall", "in the middle of"))
+    comparison = Comparison("valse", "", names, rows)
+    console = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None)
+    Report((), (comparison,)).print(console)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 110
+    assert all(value in text for value in ("5.4e-101", "1.2e-05", "+38.10 to +48.50", "+43.50", "12,345"))
     assert "…" not in text
 
 

@@ -6,7 +6,7 @@ import pytest
 from relpretrain.zeroshot.analysis.statistics import holm
 from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.results.comparison import compare
-from relpretrain.zeroshot.results.scores import keep_scores, read_scores, write_scores
+from relpretrain.zeroshot.results.scores import kept_names, read_scores, write_scores
 from relpretrain.zeroshot.tasks import TASKS
 
 
@@ -71,12 +71,29 @@ def test_reports_of_scores_can_be_compared(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_several_files_of_one_task_keep_their_names(tmp_path):
-    scored = [
-        (Path(f"{name}.jsonl"), "vsr", split, [{"id": 0}]) for name, split in (("a", ""), ("b", ""), ("c", "x/dev"))
-    ]
-    keep_scores(tmp_path, scored)
-    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == ["vsr.a.jsonl", "vsr.b.jsonl", "vsr.x_dev.jsonl"]
+def test_several_files_of_one_task_keep_their_names():
+    files = [(Path(f"{name}.jsonl"), "vsr", split) for name, split in (("a", ""), ("b", ""), ("c", "x/dev"))]
+    assert kept_names(files) == ["vsr.a.jsonl", "vsr.b.jsonl", "vsr.x_dev.jsonl"]
+    assert kept_names([(Path("scores/vsr.x_dev.jsonl"), "vsr", "")]) == ["vsr.x_dev.jsonl"]
+
+
+def test_another_average_than_the_share_of_items_is_told():
+    """SPEC's headline is the mean over its sets; a comparison counts items."""
+
+    def lines(right):
+        return [
+            {"label": f"i2t/{name}/{n}_c{c}_i0", "score": float(good == (c == 0)), "task": "spec", "category": name,
+             "direction": "i2t", "option": f"c{c}_i0", "id": f"i2t/{name}/{n}"}
+            for name, goods in right.items() for n, good in enumerate(goods) for c in (0, 1)
+        ]  # fmt: skip
+
+    first = lines({"count": [True] * 8, "existence": [True, False]})
+    second = lines({"count": [True] * 4 + [False] * 4, "existence": [True, True]})
+    assert [TASKS["spec"].summarise(records).overall.value for records in (first, second)] == [0.75, 0.75]
+    found = compare(TASKS["spec"], first, second, ("a", "b"))
+    assert [found.rows[0].first, found.rows[0].second] == [0.9, 0.6]
+    said = "the headline of SPEC is another average, 'mean of the sets': a 75.00, b 75.00"
+    assert any(said in note for note in found.notes)
 
 
 def test_differences_are_clustered_by_the_images_of_the_lines():

@@ -1,5 +1,6 @@
 """What stored scores say besides, without a model."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from relpretrain.zeroshot.scorers import ConstantScorer
 from relpretrain.zeroshot.scorers.blind import LengthScorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from tests.zeroshot.folders import write_folders
-from tests.zeroshot.helpers import ColourScorer
+from tests.zeroshot.helpers import ColourScorer, write_benchmarks, write_images
 from tests.zeroshot.more_folders import write_more_folders
 
 
@@ -114,3 +115,27 @@ def test_the_command_shows_them(data, tmp_path, capsys):
     assert "group blind" in out
     assert main(["--constant", "--tasks", "mmvp", "--data", str(data), "--beside-blind", str(tmp_path / "blind")]) == 2
     assert "holds no blind scores of mmvp" in capsys.readouterr().err
+
+
+def test_blind_scores_of_stored_ones_are_found_by_their_split(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    for model, out in ((("--constant",), "rex"), (("--blind", "length"), "blind")):
+        assert main([*model, "--tasks", "vsr", "--data", str(data), "--out", str(tmp_path / out)]) == 0
+    made = tmp_path / "rex" / "scores" / "vsr.synthetic_test.jsonl"
+    named = tmp_path / "mine.jsonl"
+    named.write_bytes(made.read_bytes())
+    beside = ["--beside-blind", str(tmp_path / "blind")]
+    for known in ([str(named), "--data", str(data)], [str(made)]):  # by annotations, and by the name that was made so
+        capsys.readouterr()
+        assert main(["--scores", *known, *beside]) == 0
+        assert "not blind" in capsys.readouterr().out
+    assert main(["--scores", str(named), *beside]) == 2
+    said = capsys.readouterr().err
+    assert "holds blind scores of vsr by split (vsr.synthetic_dev.jsonl, vsr.synthetic_test.jsonl)" in said
+    assert "give --data" in said
+    lines = [json.loads(line) for line in made.read_text().splitlines()]
+    named.write_text("".join(json.dumps(line | {"relation": "at"}) + "\n" for line in lines))
+    (tmp_path / "blind" / "scores" / "vsr.jsonl").write_bytes(made.read_bytes())
+    assert main(["--scores", str(named), *beside]) == 2
+    assert "the model and the blind one are of different data" in capsys.readouterr().err

@@ -6,8 +6,10 @@ import shutil
 import pytest
 
 from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.evaluate import prepare
 from relpretrain.zeroshot.results.scores import write_scores
 from relpretrain.zeroshot.results.versions import (
+    GENERATED,
     refuse_other_version,
     version_note,
     version_of_items,
@@ -45,6 +47,16 @@ def test_a_changed_text_makes_data_unknown(realdata, tmp_path):
     items = task.items(Source(tmp_path))[""]
     assert version_of_items(task, "", items) == ""
     assert version_note(task, "", "", 7511) == "data: no version that is known (7,511 items; known: 0047054 with 7,511)"
+
+
+def test_splits_that_nobody_published_and_generated_items_are_called_so(world):
+    note = version_note(TASKS["vsr"], "mine/test", "", 400)
+    assert note.startswith("data: 400 items of a split that is none of the published ones (random_v1/dev, ")
+    assert "random split of TACL with 1,097 or 2,195, " in version_note(TASKS["vsr"], "", "", 400)
+    for place in (world, world / "benchmarks"):
+        ready, _ = prepare(["vsr", "valse"], Source(place))
+        assert {part.version for part in ready} == {GENERATED}
+    assert version_note(TASKS["vsr"], "synthetic/test", GENERATED, 400) == f"data: {GENERATED}"
 
 
 def test_data_of_which_nobody_has_published_any_are_not_called_unknown():

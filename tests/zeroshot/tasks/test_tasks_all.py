@@ -197,3 +197,13 @@ def test_a_model_that_gives_nan_is_refused_by_every_task(data):
     for part in ready:
         with pytest.raises(ValueError, match="not finite"):
             summarise(evaluate(ConstantScorer((float("nan"), 0.0)), [part]))
+
+
+@pytest.mark.parametrize("name", ["sugarcrepe", "winoground"])
+def test_two_items_of_one_id_are_refused_by_the_task(data, name):
+    task = TASKS[name]
+    (items,) = task.items(Source(data)).values()
+    task.check(items)
+    label = items[0].records[0]["label"]
+    with pytest.raises(ValueError, match=f"{task.card.title}: 2 items have the same id, that of the line '{label}'"):
+        task.check([*items, items[0]])

@@ -87,6 +87,10 @@ class Task(Protocol):
         """The items by split, in the order that numbers them."""
         ...
 
+    def check(self, items: Sequence[Any]) -> None:
+        """Refuse annotated items of a split that could not be told apart by the lines of a score file."""
+        ...
+
     def locate(self, items: Sequence[Any], source: Source) -> tuple[list[Any], tuple[str, ...]]:
         """The items that can be scored, with notes on those that cannot; refuses missing images unless allowed."""
         ...
@@ -139,6 +143,9 @@ class BaseTask:
     def item_id(self, record: Record) -> Any:
         """The record's "id" (see `Task.item_id`)."""
         return record["id"]
+
+    def check(self, items: Sequence[Any]) -> None:
+        """Nothing, unless lines of an item are found again by what they say (see `Task.check`)."""
 
     @abstractmethod
     def summarise(self, records: Sequence[Record], split: str = "") -> Table:

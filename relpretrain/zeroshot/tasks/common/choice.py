@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relpretrain.zeroshot.analysis.table import OVERALL, Row, Table, images_of, make_share_row
-from relpretrain.zeroshot.tasks.common.base import Outcome, PairTask
+from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask
 from relpretrain.zeroshot.tasks.common.source import Record, require
 
 if TYPE_CHECKING:
@@ -59,6 +59,17 @@ def group(
     return Grouped(list(items), [next(iter(sides.values())) for sides in items.values()], scores)
 
 
+def refuse_same_labels(items: Sequence[Item], title: str) -> None:
+    """Check that no two items have lines of one label, by which the lines of an item are brought together.
+
+    Raises:
+        ValueError: Naming the first that comes again.
+    """
+    label, times = next(iter(Counter(r["label"] for i in items for r in i.records).most_common(1)), ("", 1))
+    if times > 1:
+        raise ValueError(f"{title}: {times} items have the same id, that of the line {label!r}: give each its own.")
+
+
 class ChoiceTask(PairTask):
     """An item is right if its first role scores best.
 
@@ -80,6 +91,10 @@ class ChoiceTask(PairTask):
         for record in records:
             require(record, ("id", "option", *filter(None, [self.part])), f"A {self.card.title} score record")
         return group(records, self.card.title, self.roles, lambda r: r["id"], lambda r: str(r["option"]))
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuse two items of one id (see `Task.check`)."""
+        refuse_same_labels(items, self.card.title)
 
     def category(self, record: Record) -> str:
         """The category of a record's item, "" where there are none."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from relpretrain.sources.common.files import inside
+from relpretrain.sources.common.folders import files_below
 
 
 class ImageFinder:
@@ -52,9 +53,7 @@ class ImageFinder:
         indices = []
         for folder in self.folders:
             index: dict[str, list[Path]] = {}
-            for root, folders, files in os.walk(folder, followlinks=True):
-                folders.sort()
-                for file in sorted(files):
-                    index.setdefault(file, []).append(Path(root, file))
+            for path in files_below(folder):
+                index.setdefault(path.name, []).append(path)
             indices.append(index)
         return indices

@@ -41,6 +41,11 @@ class Source:
         """Whether the items come from one JSON file."""
         return self.path.is_file()
 
+    @property
+    def is_generated(self) -> bool:
+        """Whether the items are of a generated world, whose `world.json` lies beside their folder."""
+        return any((place / "world.json").is_file() for place in (self.path, self.path.parent))
+
     def folder(self, task: str) -> Path:
         """The folder of a task's annotations.
 

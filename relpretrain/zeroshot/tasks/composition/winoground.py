@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from relpretrain.zeroshot.analysis.table import Row, Table, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask
 from relpretrain.zeroshot.tasks.common.card import Card, Version
-from relpretrain.zeroshot.tasks.common.choice import Grouped, group
+from relpretrain.zeroshot.tasks.common.choice import Grouped, group, refuse_same_labels
 from relpretrain.zeroshot.tasks.common.source import Record, Source, numbered_lines, require, require_texts
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class Winoground(PairTask):
                 lines = tuple({"label": f"{example['id']}_c{c}_i{i}", **tags, "id": example["id"]} for c in (0, 1))
                 items.append(Item(_with_ending(example[f"image_{i}"]), texts, lines, group=example["id"]))
         return {"": items}
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuse two examples of one id (see `Task.check`)."""
+        refuse_same_labels(items, self.card.title)
 
     def outcomes(self, records: Sequence[Record]) -> dict[Any, Outcome]:
         """Whether each of the three questions was answered rightly, by question and example."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relpretrain.reading import read_json, read_lines
+from relpretrain.sources.common.folders import files_below
 from relpretrain.zeroshot.analysis.table import Table, make_macro_row, make_share_row
 from relpretrain.zeroshot.tasks.common.base import Item, Outcome, PairTask, show
 from relpretrain.zeroshot.tasks.common.card import Card, Version
@@ -175,7 +176,7 @@ def _items(folder: Path, root: Path) -> list[Item]:
     prompts = tuple(template.replace("{}", name) for name in classes.names for template in classes.templates)
     items = []
     for label, place in enumerate(places):
-        for path in sorted(p for p in place.rglob("*") if p.suffix.lower() in _ENDINGS):
+        for path in sorted(p for p in files_below(place) if p.suffix.lower() in _ENDINGS):
             name = str(path.relative_to(root))
             shared = {"task": "classification", "set": folder.name, "id": name, "class": label}
             numbers = {"classes": len(classes.names), "templates": len(classes.templates)}

@@ -1,6 +1,6 @@
 import pytest
 
-from relpretrain.scene_graph.parse.lemmas import noun_lemma, participle, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.lemmas import noun_lemma, participle, verb_lemma
 
 NOUNS = (
     "cats cat, boxes box, benches bench, ladies lady, women woman, firemen fireman, knives knife, shoes shoe, "

@@ -8,8 +8,8 @@ from functools import cache
 from nltk.tag import RegexpTagger, UnigramTagger
 
 from relpretrain.errors import ConfigError
-from relpretrain.scene_graph.parse.lemmas import IRREGULAR_FORMS, noun_lemma, verb_lemma
-from relpretrain.scene_graph.parse.words import CLOSED, lexicon, listed
+from relpretrain.scene_graph.parse.lexicon.lemmas import IRREGULAR_FORMS, noun_lemma, verb_lemma
+from relpretrain.scene_graph.parse.lexicon.words import CLOSED, lexicon, listed
 
 Tagger = Callable[[Sequence[str]], list[str]]
 """Penn Treebank tags of words in lower case."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from relpretrain.scene_graph.parse.words import lexicon, listed
+from relpretrain.scene_graph.parse.lexicon.words import lexicon, listed
 
 _NOUNS = (
     "men man, women woman, children child, people people, feet foot, teeth tooth, geese goose, mice mouse, oxen ox, "
