@@ -9,8 +9,8 @@ import pytest
 import relpretrain
 
 ROOMS = [
-    *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "recipe_files"),
-    *("progress", "kinds", "showing", "writing"),
+    *("version", "errors", "config_record", "identity", "pixels", "distributed", "reading", "threads", "allocator"),
+    *("recipe_files", "progress", "kinds", "showing", "writing"),
     *("scene_graph", "types", "features", "sources.common", "sources"),
     *("data.shards", "data.sampling", "data.pipeline", "data.build", "data.join", "data"),
     *("synthetic", "dialogues"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
 import pickle
@@ -36,6 +37,9 @@ _ALLOWED = {
     "PosixPath": "pathlib",
 }
 
+SUPPORTED = "no_dist" in inspect.signature(load).parameters
+"""Whether this torch can: the oldest that the package runs with cannot."""
+
 _BROKEN = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError)
 
 
@@ -57,8 +61,14 @@ def read_shards(path: Path, optimizers: bool = False) -> dict[str, Any]:
         have their names in the place of numbers.
 
     Raises:
-        CheckpointError: If a file is missing, cut off, or holds anything but tensors and plain types.
+        CheckpointError: If a file is missing, cut off, or holds anything but tensors and plain types, or if this torch
+            is too old.
     """
+    if not SUPPORTED:
+        raise CheckpointError(
+            f"{path} is a checkpoint of several processes that shard, and torch {torch.__version__} is too old to put "
+            "it together: install a newer one"
+        )
     rest = read_rest(path)
     try:
         reader = _Reader(path)

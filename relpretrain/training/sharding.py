@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 
 from relpretrain.backbones.encoders import Encoders
 from relpretrain.backbones.text import Layer
+from relpretrain.checkpoints.sharded import SUPPORTED
 from relpretrain.errors import ConfigError
 from relpretrain.scene_graph import RelationVocabulary
 from relpretrain.types import NO_RELATION, Batch, GraphBatch, Pairs, TextBatch
@@ -39,8 +40,13 @@ def shard(backbone: nn.Module, objectives: nn.ModuleDict, mesh: Any) -> None:
         mesh: One dimension of a `DeviceMesh`.
 
     Raises:
-        ConfigError: If it is not one of ours.
+        ConfigError: If it is not one of ours, or if this torch is too old.
     """
+    if not SUPPORTED:
+        raise ConfigError(
+            f"ModelParallelStrategy: torch {torch.__version__} is too old to shard these models; install a newer one, "
+            "or use strategy=ddp"
+        )
     if not isinstance(backbone, Encoders):
         raise ConfigError(
             f"ModelParallelStrategy: {type(backbone).__name__} does not say where it can be cut; use strategy=ddp"

@@ -9,12 +9,22 @@ import pytest
 import torch
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from relpretrain.checkpoints import sharded
 from relpretrain.checkpoints.checkpoint import read
-from relpretrain.checkpoints.sharded import fill, read_rest, read_shards
+from relpretrain.checkpoints.sharded import SUPPORTED, fill, read_rest, read_shards
 from relpretrain.errors import CheckpointError
 from relpretrain.training.survival.checkpoint_io import CheckpointFiles
 
+needs_newer_torch = pytest.mark.skipif(not SUPPORTED, reason="this torch is too old to put shards together")
 
+
+def test_an_older_torch_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharded, "SUPPORTED", False)
+    with pytest.raises(CheckpointError, match="is too old to put it together: install a newer one"):
+        read_shards(tmp_path)
+
+
+@needs_newer_torch
 def test_an_index_that_names_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
@@ -33,6 +43,7 @@ class Boom:
         return Path.touch, (Path("boom"),)
 
 
+@needs_newer_torch
 def test_no_file_of_a_folder_of_shards_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = Path("x.ckpt")
@@ -49,6 +60,7 @@ def test_no_file_of_a_folder_of_shards_is_run(tmp_path, monkeypatch):
         assert not Path("boom").exists()
 
 
+@needs_newer_torch
 @pytest.mark.parametrize("name", ["__0_0.distcp", "meta.pt"])
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_a_flipped_bit_in_a_folder_of_shards_is_recognised(tmp_path, name, share):
@@ -67,6 +79,7 @@ def test_a_flipped_bit_in_a_folder_of_shards_is_recognised(tmp_path, name, share
             fill({key: torch.zeros(30_000) for key in state}, tmp_path / "x.ckpt")
 
 
+@needs_newer_torch
 @pytest.mark.parametrize("name", ["../secret.distcp", "/dev/zero", "nothing.distcp"])
 def test_an_index_leads_to_no_file_outside(tmp_path, name):
     save({"state_dict.a": torch.ones(2)}, checkpoint_id=tmp_path / "x.ckpt", no_dist=True)
@@ -80,6 +93,7 @@ def test_an_index_leads_to_no_file_outside(tmp_path, name):
         read(tmp_path / "x.ckpt")
 
 
+@needs_newer_torch
 def test_an_index_speaks_of_no_more_than_its_files_hold(tmp_path):
     save({"state_dict.a": torch.ones(2)}, checkpoint_id=tmp_path / "x.ckpt", no_dist=True)
     torch.save({}, tmp_path / "x.ckpt" / "meta.pt")
