@@ -52,7 +52,11 @@ def unbroken(text: str) -> str:
 
 
 def to_cell(text: str) -> str:
-    """The cell of a CSV file for a text: no spreadsheet takes it for a formula."""
+    """The cell of a CSV file for a text: no spreadsheet takes it for a formula.
+
+    Python 3.10 cannot write the character 0, which becomes U+FFFD.
+    """
+    text = text.replace("\0", "\ufffd")
     return f"'{text}" if _FORMULA.match(text) else text
 
 

@@ -51,8 +51,9 @@ def test_every_command_and_option_is_explained():
 def test_the_help_of_training_ends_with_an_example(capsys):
     assert main(["fit", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert printed.rstrip().endswith(
-        "example:\n  relpretrain fit -c quickstart --run=runs/first --trainer.max_steps=200"
+    # The oldest jsonargparse divides its lines elsewhere.
+    assert " ".join(printed.split()).endswith(
+        "example: relpretrain fit -c quickstart --run=runs/first --trainer.max_steps=200"
     )
 
 

@@ -1,5 +1,6 @@
 """What a run says before its first step."""
 
+import inspect
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +36,8 @@ def test_a_run_that_goes_on_says_from_where(tmp_path, capsys):
     """When it is printed, the trainer itself has not heard of it yet."""
     fit(tmp_path).save_checkpoint(tmp_path / "one.ckpt")
     trainer = Trainer(max_steps=2, callbacks=[RunHeader(), Threads(1)], **OPTIONS, default_root_dir=tmp_path)
-    trainer.fit(module(), loader(), ckpt_path=tmp_path / "one.ckpt", weights_only=False)
+    whole = {"weights_only": False} if "weights_only" in inspect.signature(trainer.fit).parameters else {}
+    trainer.fit(module(), loader(), ckpt_path=tmp_path / "one.ckpt", **whole)
     assert "Steps:      2, from 1 on, on the CPU" in capsys.readouterr().out
 
 

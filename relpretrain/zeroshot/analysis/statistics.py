@@ -96,7 +96,7 @@ def share_interval(
     y, groups, w = _items(right, clusters, weights)
     if not y.size:
         return Interval(math.nan, math.nan, math.nan)
-    return wilson_interval(min(1.0, float(w @ y)), effective_items(y, groups, w), level)
+    return wilson_interval(math.fsum(w * y) / math.fsum(w), effective_items(y, groups, w), level)
 
 
 def effective_items(
