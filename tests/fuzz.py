@@ -298,7 +298,7 @@ class Targets:
             raise ValueError(said.getvalue())
 
     def _items(self, rng: Random) -> None:
-        odd = [text(rng).replace("\ud83d", "x") for _ in range(6)]
+        odd = [text(rng).replace("\ud83d", "x").replace("\0", "\ufffd") for _ in range(6)]
         results = [ItemResult("vsr", *odd[:4], tuple(odd[:2]), tuple(odd[2:4]), (0.5,), True, odd[4])] * 2
         path = self.folder / "items.csv"
         write_items(path, results)
