@@ -374,6 +374,17 @@ def test_a_join_tells_ids_apart_that_differ_in_their_ending(tmp_path, capsys, ta
     assert [records[key]["captions"] for key in "01"] == [["a.jpg"], ["a.png"]]
     assert "annotation_without_sample: 'a.webp'" in capsys.readouterr().out
 
+@pytest.mark.parametrize(
+    ("names", "found"), [(["a.jpg"], ["a.jpg", None]), (["a", "a.jpg"], ["a.jpg", "a"]), (["a.JPG"], ["a.JPG", None])]
+)
+def test_a_name_with_one_ending_is_not_that_of_another_ending(tmp_path, names, found):
+    lines = [{"image_id": name, "captions": [name]} for name in names]
+    shards = alike_but_for_the_ending(tmp_path)
+    assert pack(shards, "--join", joined(tmp_path, *lines), "--out", tmp_path / "out") == 0
+    records, _ = samples(tmp_path / "out")
+    assert [records[key].get("captions", [None])[0] for key in "01"] == found
+
+
 
 def test_an_annotation_that_two_images_match_is_refused(tmp_path, capsys):
     shards = alike_but_for_the_ending(tmp_path)
