@@ -165,15 +165,18 @@ def parsed_lines(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, Any]
     After the first line that is no JSON nothing is given any more: the rest is read for further ones, to tell them too.
     """
     broken: list[str] = []
-    good = 0
+    good = tried = 0
     for number, content, why in tried_lines(lines, path):
+        tried += 1
         if not why:
-            good += 1
+            good += isinstance(content, (dict, list))  # a text or a number alone may be a part of what is on many lines
             if not broken:
                 yield number, content
             continue
         broken.append(why)
         if len(broken) == MISTAKES:
+            if not good:
+                raise ConfigError(no_lines(broken, tried))
             broken.append(f"and perhaps more: {path} was read no further")
             break
     if broken:
@@ -198,13 +201,15 @@ def tried_lines(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, Any, 
             yield number, None, said if said.startswith(where) else f"{where} is no JSON: {said}"
 
 
-def no_lines(broken: Sequence[str]) -> list[str]:
+def no_lines(broken: Sequence[str], tried: int | None = None) -> list[str]:
     """What is told of a file of which no line is JSON, such as an object over several lines: the first line is enough.
 
     Args:
         broken: What is said of its lines.
+        tried: How many of them were read, where there may be more.
     """
-    return [broken[0] if len(broken) == 1 else f"{broken[0]}; no line is: write one JSON object on each line"]
+    none = "no line is" if tried is None else f"none of the first {tried} lines is"
+    return [broken[0] if len(broken) == 1 else f"{broken[0]}; {none}: write one JSON object on each line"]
 
 
 def has_half(text: str, start: int = 0, end: int | None = None) -> bool:

@@ -100,7 +100,16 @@ def test_all_lines_that_are_no_json_are_told_and_nothing_is_read_after_the_first
 
 def test_an_object_over_several_lines_is_one_mistake(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"a": 1, "b": 2}, indent=1))
-    with pytest.raises(ConfigError, match="write one JSON object on each line") as caught:
+    for content in ({"a": 1, "b": 2}, {"a": 1, "boxes": [1, 2], "b": "c"}):
+        path.write_text(json.dumps(content, indent=1))
+        with pytest.raises(ConfigError, match="; no line is: write one JSON object on each line") as caught:
+            list(read_json_lines(path))
+        assert len(caught.value.problems) == 1
+
+
+def test_what_is_said_of_a_file_of_many_lines_is_true_of_those_that_were_read(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" * MISTAKES + "{}\n")
+    with pytest.raises(ConfigError, match=f"; none of the first {MISTAKES} lines is: write one JSON object") as caught:
         list(read_json_lines(path))
     assert len(caught.value.problems) == 1

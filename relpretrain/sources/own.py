@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relpretrain.errors import MISTAKES, ConfigError, suggest
+from relpretrain.errors import MISTAKES, ConfigError, counted, suggest
 from relpretrain.progress import Meter
 from relpretrain.reading import no_lines, tried_lines
 from relpretrain.sources.common.annotation import Annotation, RawEntity, check_folder
@@ -32,7 +32,8 @@ def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter 
     object are names, or numbers of entities from 0. `attributes` gives names theirs. Captions may be absent, and so may
     graphs.
 
-    The whole file is looked at before the first image, so that all mistakes are told at once.
+    The whole file is looked at before the first image, so that all mistakes are told at once, unless it begins with
+    many lines of which none is an object.
 
     Args:
         images: Folder of the images.
@@ -46,29 +47,41 @@ def read_own(images: Path, graphs: Path, *, dropped: Counter[str], meter: Meter 
         ValueError: If the file is absent.
     """
     check_folder(images)
-    mistakes: list[str] = []
+    mistakes: list[str] = []  # the first ones
+    more = 0
     lines: dict[Path, str] = {}
     read = 0
     for where, item, why in _items(graphs, None):
-        if why:
-            mistakes.append(why)
+        # an object over many lines has lines of a text or a number alone; items of a list are whole
+        read += not why and (isinstance(item, dict) or where.startswith("item"))
+        why = why or _mistake(images, graphs, where, item, lines)
+        if not why:
             continue
-        read += 1
-        try:
-            found = _annotation(images, item)
-            assert isinstance(found.image, Path)
-            if found.image in lines:
-                raise ValueError(f"{found.image} was on {lines[found.image]} already: put all of it on one line")
-            lines[found.image] = where
-        except ValueError as error:
-            mistakes.append(f"{graphs}, {where}: {error}")
+        if len(mistakes) == MISTAKES:
+            more += 1
+            continue
+        mistakes.append(why)
+        if len(mistakes) == MISTAKES and not read:
+            raise ConfigError(no_lines(mistakes, MISTAKES))
     if mistakes and not read:
         raise ConfigError(no_lines(mistakes))
     if mistakes:
-        more = [f"and {len(mistakes) - MISTAKES} more mistakes"] if len(mistakes) > MISTAKES else []
-        raise ConfigError(mistakes[:MISTAKES] + more)
+        raise ConfigError(mistakes + ([f"and {counted(more, 'more mistake')}"] if more else []))
     for _, item, _ in _items(graphs, meter):
         yield _annotation(images, item)
+
+
+def _mistake(images: Path, graphs: Path, where: str, item: Any, lines: dict[Path, str]) -> str:
+    """What is wrong with an item, "" where nothing is; `lines` is told where its image was."""
+    try:
+        found = _annotation(images, item)
+        assert isinstance(found.image, Path)
+        if found.image in lines:
+            raise ValueError(f"{found.image} was on {lines[found.image]} already: put all of it on one line")
+        lines[found.image] = where
+    except ValueError as error:
+        return f"{graphs}, {where}: {error}"
+    return ""
 
 
 def _items(graphs: Path, meter: Meter | None) -> Iterator[tuple[str, Any, str]]:

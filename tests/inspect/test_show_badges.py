@@ -54,3 +54,8 @@ def test_boxes_without_room_for_a_number_are_told_and_none_is_piled_up():
     assert shown["unnumbered"].startswith(f"{len(shown['badges']) + 1}, ")
     thin = _picture(Image.new("RGB", (100, 2)), "i", (100, 2), {0: Box(0, 0, 50, 2)}, graph)
     assert len(thin["badges"]) == 1
+
+
+def test_a_box_without_room_for_its_number_takes_none_from_others():
+    left, larger, right = Box(0, 0, 2, 2), Box(0, 0, 3, 3), Box(40, 0, 46, 10)
+    assert sorted(_places({0: left, 1: larger, 2: right}, (46, 20), radius=10)) == [0, 2]

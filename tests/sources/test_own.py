@@ -180,10 +180,37 @@ def test_a_line_that_is_no_json_hides_no_other_mistake(folder):
 
 def test_of_a_file_without_any_json_line_one_is_told(folder):
     path = folder / "graphs.jsonl"
-    path.write_text('{\n  "image": "a.jpg",\n  "captions": "x"\n}\n')
-    with pytest.raises(ConfigError, match=r"line 1 is no JSON: .*; no line is: write one JSON object") as caught:
+    for item in ({"image": "a.jpg", "captions": "x"}, {"image": "a.jpg", "captions": ["x", "y"]}):
+        path.write_text(json.dumps(item, indent=2) + "\n")
+        with pytest.raises(ConfigError, match=r"line 1 is no JSON: .*; no line is: write one JSON object") as caught:
+            records(read_own, folder / "photos", path)
+        assert len(caught.value.problems) == 1
+
+
+def test_a_long_file_without_any_json_line_is_not_read_to_its_end(folder):
+    path = folder / "graphs.jsonl"
+    path.write_text("{\n" * 20 + '{"image": "b.jpg", "captions": "x"}\n')
+    with pytest.raises(ConfigError, match="none of the first 20 lines is: write one JSON object") as caught:
         records(read_own, folder / "photos", path)
     assert len(caught.value.problems) == 1
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_others_counted(folder):
+    items = [{"image": "b.jpg", "captions": "x"}, *({"image": "z.jpg", "captions": "x"} for _ in range(22))]
+    with pytest.raises(ConfigError) as caught:
+        records(read_own, folder / "photos", lines(folder, *items))
+    assert len(caught.value.problems) == 21
+    assert "line 21: there is no image 'z.jpg'" in caught.value.problems[19]
+    assert caught.value.problems[20] == "and 2 more mistakes"
+
+
+def test_items_of_a_list_are_told_as_such_where_none_is_an_object(folder):
+    path = folder / "graphs.json"
+    path.write_text("[" + ", ".join(["1"] * 25) + "]")
+    with pytest.raises(ConfigError) as caught:
+        records(read_own, folder / "photos", path)
+    assert "item 19: expected an object" in caught.value.problems[19]
+    assert caught.value.problems[20] == "and 5 more mistakes"
 
 
 def test_a_list_that_breaks_off_hides_no_mistake_before_it(folder):

@@ -17,8 +17,8 @@ from relpretrain.sources.common.files import Join
 class NameJoin:
     """Annotations by name, on disk.
 
-    Names match with and without the ending of an image file: "a.jpg" finds "a", unless there is an "a.jpg"; "a.jpg" and
-    "a.png" are two.
+    Names match with and without the ending of an image file: "a.jpg" finds "a", unless there is an "a.jpg", and "a"
+    finds the only one that has an ending; "a.jpg" and "a.png" are two, "a.jpg" and "a.JPG" are one.
 
     Args:
         annotations: Names and records.
@@ -126,9 +126,12 @@ class NameJoin:
 
     def _found(self, name: str) -> tuple[str, list[dict[str, Any]]]:
         """The annotations of a name, and how they spell it."""
-        spelt = self._join.get(self._plain(name)) if name else {}
-        if name not in spelt and len(spelt) == 1:  # of "a.jpg" and "a.png" none is that of "a"
-            (name,) = spelt
+        plain = self._plain(name)
+        spelt = self._join.get(plain) if name else {}
+        if name not in spelt:
+            same = [other for other in spelt if other.lower() == name.lower()]  # "a.JPG" of "a.jpg"
+            others = list(spelt) if name == plain else [plain]  # none of "a.jpg" and "a.png" is that of "a"
+            (name,) = next((found for found in (same, others) if len(found) == 1), [name])
         return name, spelt.get(name, [])
 
     def _plain(self, name: str) -> str:

@@ -24,7 +24,7 @@ from relpretrain.errors import counted, positive, singular
 from relpretrain.progress import Meter, StageProgress
 from relpretrain.scene_graph import RelationVocabulary, coverage, coverage_lines
 from relpretrain.showing import say
-from relpretrain.sources.common.dropped import Dropped
+from relpretrain.sources.common.dropped import NOTED, Dropped
 from relpretrain.version import __version__
 
 T = TypeVar("T")
@@ -217,7 +217,9 @@ def _entries(samples: int, dropped: Dropped, job: Job) -> dict[str, Any]:
             places = f": there is none in {files}" if files else ""
         raise ValueError(f"no sample could be read, so nothing is written{_listed(dropped)}{places}")
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
-    return {"dropped": counts, "source": job.source, "options": dict(job.options), **job.about}
+    noted = {reason: counts.pop(reason) for reason in list(counts) if reason in NOTED}
+    entries: dict[str, Any] = {"dropped": counts, **({"noted": noted} if noted else {})}
+    return entries | {"source": job.source, "options": dict(job.options), **job.about}
 
 
 def _most_first(item: tuple[str, int]) -> tuple[int, str]:
@@ -230,7 +232,11 @@ def _report(shards: Sequence[Mapping[str, Any]], dropped: Dropped, args: argpars
     for shard in shards:
         found.update(shard["relation_counts"])
     print(", ".join(counted(count, singular(name), name) for name, count in totals.items()))
-    print(f"dropped: {_listed(dropped).removeprefix(': ') or 'nothing'}")
+    noted = {reason: count for reason, count in dropped.items() if reason in NOTED}
+    left_out = {reason: count for reason, count in dropped.items() if reason not in NOTED}
+    print(f"dropped{_listed(left_out) or ': nothing'}")
+    if told := _listed(noted):
+        print(f"noted, but not left out{told}")
     for line in _places(dropped):
         say(f"  {line}")
     vocabulary = args.out / "relations.json"

@@ -213,7 +213,7 @@ def merge_parts(job: Job, args: argparse.Namespace, join: NameJoin | None = None
 
 
 def _repeated_ids(parts: Parts) -> Iterator[str]:
-    """Ids that were made of keys, of images that an earlier part has another one of that name of.
+    """Ids made of keys that an earlier part has made, too.
 
     Keys are unique in a shard, and nobody who makes one knows the others.
     """

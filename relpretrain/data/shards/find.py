@@ -6,6 +6,7 @@ import glob
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from relpretrain.data.shards.manifest import load_manifest
@@ -60,7 +61,10 @@ def tell_copies(shards: Sequence[str]) -> None:
         shards: Paths, addresses and commands.
     """
     copies = [place_of(shard) for shard in shards if is_remote(shard)]
-    times = [copy.stat().st_mtime for copy in copies if copy.exists()]
+    times: list[float] = []
+    for copy in copies:
+        with suppress(OSError):  # it is absent, or another process has removed it just now
+            times.append(copy.stat().st_mtime)
     if times:
         oldest = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(times)))
         told = f"{len(times):,} of {counted(len(copies), 'remote shard')}"

@@ -206,9 +206,8 @@ def _places(boxes: Mapping[int, Box], size: tuple[int, int], radius: float) -> d
             if len(free):
                 places[number] = (float(free[0, 0]), float(free[0, 1]))
                 taken = np.concatenate([taken, free[:1]])
+                anywhere = anywhere[np.hypot(*(anywhere - free[0]).T) >= 2.1 * radius]
                 break
-        else:
-            break  # nor is there room for another one
     return places
 
 

@@ -44,6 +44,13 @@ def _children(word: Word, *relations: str) -> list[Word]:
     return [child for child in word.children if child.dep_ in relations]
 
 
+def _conjuncts(word: Word) -> Iterator[Word]:
+    """What is joined with a word by "and", commas or "or", each to the one before."""
+    for other in _children(word, "conj"):
+        yield other
+        yield from _conjuncts(other)
+
+
 def _span(words: list[Word]) -> tuple[int, int]:
     """Where words stand; of words apart from each other, the longest part that stands together."""
     runs: list[list[Word]] = []
@@ -94,8 +101,7 @@ class _Reader:
             yield word
             yield from self._joined(word)
         elif self._likens(word):
-            for thing in _children(word, "pobj"):
-                yield from (thing, *_children(thing, "conj"))
+            yield from self._alike(word)
         elif word.lower_ == "without" or (word.tag_.startswith("VB") and self._is_denied(word)):
             yield from self._objects(word)
 
@@ -109,6 +115,11 @@ class _Reader:
         likens = word.lower_ == "like" and word.dep_ == "prep" and verb.tag_.startswith("VB")
         return likens and verb_lemma(verb.lower_) != "be"
 
+    def _alike(self, like: Word) -> Iterator[Word]:
+        """The nouns of which a "like" says that something looks like them."""
+        for thing in _children(like, "pobj"):
+            yield from (thing, *_conjuncts(thing))
+
     def _joined(self, word: Word) -> Iterator[Word]:
         """What "or" joins with a noun, and what "and" does if it has no article of its own."""
         either = any(child.lower_ in ("or", "nor") for child in _children(word, "cc"))
@@ -121,7 +132,7 @@ class _Reader:
         """The nouns that a verb or a preposition governs, but for its subjects and further clauses."""
         for child in _children(word, *_OBJECTS):
             yield child
-            yield from _children(child, "conj")
+            yield from _conjuncts(child)
             yield from self._objects(child)
 
     # things
@@ -149,6 +160,11 @@ class _Reader:
         return word.lower_ in SIDES and described <= PARTS and not _children(word, "poss")
 
     def _add(self, word: Word) -> None:
+        self.phrases[word.i] = self._phrase(word)
+        self.order.append(word.i)
+
+    def _phrase(self, word: Word) -> Phrase:
+        """A noun with the words that describe it."""
         before = [child for child in word.lefts if child.dep_ in _DESCRIBE and child.tag_ not in ("DT", "PRP$")]
         words = sorted({inner.i for child in before for inner in self._described(child)} | {word.i})
         texts = [_token(self.doc[i]) for i in words]
@@ -162,8 +178,7 @@ class _Reader:
         name, attributes = divide(texts, nouns)
         if attributes and any(child.lower_ in NO for child in word.lefts):  # a "no parking" sign
             attributes = [" ".join(["no", *attributes])]
-        self.phrases[word.i] = Phrase(name, attributes)
-        self.order.append(word.i)
+        return Phrase(name, attributes)
 
     def _described(self, word: Word) -> Iterator[Word]:
         """A describing word with those that belong to it, but for adverbs and marks."""
@@ -242,8 +257,9 @@ class _Reader:
             self._relate(subjects, f"{name} by", self._things(thing), [verb, agent])
             done = True
         for like in filter(self._likens, verb.children):
-            for thing in _children(like, "pobj"):
-                self._describe(subjects, f"{likeness([_token(verb), _token(like)])} {noun_lemma(thing.lower_)}")
+            way = likeness([_token(verb), _token(like)])
+            for phrase in map(self._phrase, self._alike(like)):
+                self._describe(subjects, " ".join([way, *phrase.attributes, phrase.label]))
                 done = True
         related = self._prepositions(verb, subjects, [] if done else [verb, *particles])
         if not done and not related and verb.tag_ in ("VBG", "VBN"):

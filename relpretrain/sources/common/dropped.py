@@ -11,6 +11,11 @@ from relpretrain.reading import mend
 EXAMPLES = 3
 """Places that are kept of each reason."""
 
+NOTED = frozenset(
+    ("image_turned_by_exif", "nothing_to_join", "repeated_annotation", "repeated_image_id", "repeated_sample")
+)
+"""Reasons that are counted, too, though nothing is left out for them."""
+
 
 class Dropped(Counter[str]):
     """What was left out, by reason, with the first places of each.

@@ -140,7 +140,6 @@ def test_join_lines(web, tmp_path, capsys, by):
         "annotation_without_name": 1,
         "annotation_without_sample": 1,
         "image_of_another_shape": 1,
-        "nothing_to_join": 1,
     }
 
 
@@ -313,7 +312,7 @@ def test_a_join_matches_with_and_without_ending(tmp_path, capsys):
     records, _ = samples(tmp_path / "out")
     assert [records[key].get("captions") for key in "012"] == [["0"], ["1.JPG"], None]  # 2 might be either
     out = capsys.readouterr().out
-    assert "dropped: 3 annotation_without_sample, 1 nothing_to_join\n" in out
+    assert "dropped: 3 annotation_without_sample\nnoted, but not left out: 1 nothing_to_join\n" in out
     assert "annotation_without_sample: '2.png', '2.webp', '5.jpg'\n" in out
     assert "nothing_to_join: a.tar/2, which has the image_id '2.jpg'" in out
 
@@ -373,6 +372,17 @@ def test_a_join_tells_ids_apart_that_differ_in_their_ending(tmp_path, capsys, ta
     records, _ = samples(out)
     assert [records[key]["captions"] for key in "01"] == [["a.jpg"], ["a.png"]]
     assert "annotation_without_sample: 'a.webp'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(["a.jpg"], ["a.jpg", None]), (["a", "a.jpg"], ["a.jpg", "a"]), (["a.JPG"], ["a.JPG", None])]
+)
+def test_a_name_with_one_ending_is_not_that_of_another_ending(tmp_path, names, found):
+    lines = [{"image_id": name, "captions": [name]} for name in names]
+    shards = alike_but_for_the_ending(tmp_path)
+    assert pack(shards, "--join", joined(tmp_path, *lines), "--out", tmp_path / "out") == 0
+    records, _ = samples(tmp_path / "out")
+    assert [records[key].get("captions", [None])[0] for key in "01"] == found
 
 
 def test_an_annotation_that_two_images_match_is_refused(tmp_path, capsys):

@@ -169,7 +169,8 @@ def test_ids_of_two_downloads_are_told_when_tasks_are_merged(tmp_path, capsys):
     assert "repeated_image_id: '000', '001'" in told
     assert "2 image ids made of a key: an earlier shard has the same, as of two downloads" in told
     index = json.loads((out / "index.json").read_text())
-    assert (index["samples"], index["dropped"]) == (4, {"repeated_image_id": 2})
+    assert (index["samples"], index["dropped"], index["noted"]) == (4, {}, {"repeated_image_id": 2})
+    assert "dropped: nothing\nnoted, but not left out: 2 repeated_image_id\n" in told
     other = tmp_path / "other"
     by_tasks(2, other, "pack", out, "--out", other, "--workers", 1)  # what a record says of itself is believed
     assert "repeated" not in capsys.readouterr().out

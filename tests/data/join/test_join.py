@@ -70,7 +70,8 @@ def test_dreamlip_by_address(shards, dreamlip, tmp_path, capsys):
     assert "13 samples joined; 13 of 15 annotated names met a sample, in 16 annotations" in told
     assert "licence of dreamlip: CC-BY-4.0" in told
     index = json.loads((out / "index.json").read_text())
-    assert index["dropped"] == {"annotation_without_sample": 2, "nothing_to_join": 2, "repeated_annotation": 1}
+    assert index["dropped"] == {"annotation_without_sample": 2}
+    assert index["noted"] == {"nothing_to_join": 2, "repeated_annotation": 1}
     assert index["joined"] == [
         {"format": "dreamlip", "files": ["cc3m.csv"], "licence": formats.FORMATS["dreamlip"].licence}
     ]

@@ -37,6 +37,14 @@ def test_nothing_is_said_of_local_shards_and_of_those_that_come(shard, tmp_path,
     assert capsys.readouterr().err == ""
 
 
+def test_a_copy_that_goes_while_it_is_looked_at_ends_nothing(shard, monkeypatch, capsys):
+    ShardIndex.of(shard)
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    place_of(shard).unlink()
+    tell_copies([shard])
+    assert capsys.readouterr().err == ""
+
+
 def test_the_folder_of_copies_is_no_part_of_a_samples_name(shard, tmp_path):
     copied = ShardIndex.of(shard)
     assert sample_name(copied, 0) == f"{copied.name}/{copied.keys[0]}"

@@ -182,3 +182,24 @@ def test_what_a_thing_only_looks_like_is_not_there():
     parsed = read_tree(tree(f"{text} above/IN/prep/1 a/DT/det/9 beach/NN/pobj/7"))
     assert [(e.label, e.attributes) for e in parsed.entities] == [("kite", ("like dragon",)), ("beach", ())]
     assert said(parsed) == [("kite", "above", "beach")]
+
+
+def test_a_thing_may_look_like_several_others_which_are_described():
+    """As the lexicon has it."""
+    text = (
+        "a/DT/det/1 cloud/NN/ROOT/1 that/WDT/nsubj/3 looks/VBZ/relcl/1 like/IN/prep/3 a/DT/det/7 brown/JJ/amod/7 "
+        "dog/NN/pobj/4 ,/,/punct/7 a/DT/det/10 cat/NN/conj/7 and/CC/cc/10 a/DT/det/14 toy/NN/compound/14 car/NN/conj/10"
+    )
+    (cloud,) = read_tree(tree(text)).entities
+    assert (cloud.label, cloud.attributes) == ("cloud", ("like brown dog", "like cat", "like toy car"))
+    (alike,) = build_parser("lexicon").parse(["a cloud that looks like a brown dog, a cat and a toy car"])
+    (same,) = alike.entities
+    assert same.attributes == cloud.attributes
+
+
+def test_nothing_of_a_list_of_three_is_there_that_is_denied():
+    text = (
+        "a/DT/det/1 man/NN/ROOT/1 without/IN/prep/1 a/DT/det/4 hat/NN/pobj/2 ,/,/punct/4 a/DT/det/7 coat/NN/conj/4 "
+        "and/CC/cc/7 a/DT/det/10 scarf/NN/conj/7"
+    )
+    assert [entity.label for entity in read_tree(tree(text)).entities] == ["man"]
