@@ -40,6 +40,7 @@ def rank_of_two(folder, rank, hanging, how):
     os._exit(0)  # the group cannot be left in order
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="torch 2.6 cannot shorten the time-out of a group of gloo")
 @pytest.mark.parametrize(("how", "hanging"), [("stopped", 1), ("waiting for its data", 0)])
 def test_a_hanging_rank_is_named(tmp_path, how, hanging):
     context = processes.context()

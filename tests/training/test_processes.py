@@ -41,5 +41,7 @@ def test_ranks_stop_together_and_a_dead_one_is_named_and_started_again(context, 
     whole = trace(stopped)
     assert [line.get("step") for line in whole] == [*range(STEPS), None]
     lives = trace(killed)
-    assert [line.get("step") for line in lives] == [*range(8), *range(6, STEPS), None]
+    steps = [line.get("step") for line in lives]
+    assert steps[8] in (6, 8), steps  # with older versions the other rank may still save before it hears of it
+    assert steps == [*range(8), *range(steps[8], STEPS), None]
     assert all(line == whole[-1 if line.get("step") is None else line["step"]] for line in lives)  # to the bit
