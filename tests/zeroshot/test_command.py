@@ -8,6 +8,7 @@ import pytest
 
 from relpretrain import cli
 from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.options import make_parser
 from tests.parity.official_files import NAMES, official, words_of_golden
 from tests.zeroshot.helpers import write_benchmarks, write_images
 
@@ -162,6 +163,11 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, capsys):
     assert "none of the tasks compared (valse) decides by a threshold" in refused(capsys, *twice)
     assert "not with --compare" in refused(capsys, *both, "--further")
     assert "--add goes with --side-by-side" in refused(capsys, *stored, "--add")
+
+
+def test_the_help_of_bf16_names_the_cpus_that_its_refusal_names():
+    said = " ".join(make_parser("relpretrain zeroshot").format_help().split())
+    assert "bf16 on CUDA, or a CPU with AVX-512 BF16 or AMX; heads stay fp32" in said
 
 
 def test_the_page_shows_the_image_at_the_path_of_an_item(tmp_path):
