@@ -43,16 +43,13 @@ from relpretrain.zeroshot.results.scores import (
     write_scores,
 )
 from relpretrain.zeroshot.results.thresholds import Thresholded, choosers, with_threshold
-from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_source
+from relpretrain.zeroshot.results.versions import UNCHECKED, refuse_other_version, version_of_source
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask, UndecidedError
 from relpretrain.zeroshot.tasks.common.grid import unnoticed
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
-
-UNCHECKED = "not checked against the benchmark's annotations"
-"""The note of a table of scores alone."""
 
 
 def run(args: argparse.Namespace, command: list[str]) -> Report:
