@@ -215,6 +215,39 @@ def test_scores_made_elsewhere_are_not_written_into_the_folder_of_a_model(tmp_pa
         assert main([str(a) for a in ("--scores", tmp_path / "mine.jsonl", "--out", tmp_path / "mine")]) == 0
 
 
+def test_two_models_whose_report_folders_are_of_one_name_are_not_mixed(tmp_path, capsys):
+    line = '{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n'
+    made = [tmp_path / model / "report" / "scores" / "vsr.jsonl" for model in "ab"]
+    for path in made:
+        path.parent.mkdir(parents=True)
+        path.write_text(line)
+    own, other = made
+    (other.parent / "vsr.mine.jsonl").write_text(line)
+    both, home = tmp_path / "both", own.parents[1].resolve()
+    for _ in range(2):  # the same model again
+        assert main(["--scores", str(own), "--out", str(both)]) == 0
+    capsys.readouterr()
+    for path in (other, other.parent / "vsr.mine.jsonl"):
+        message = refused(capsys, "--scores", path, "--out", both)
+        assert f"holds scores of another model, report ({home}), which this run would mix" in message
+    assert main([str(a) for a in ("--scores", *made, "--out", tmp_path / "two")]) == 0
+    assert main(["--scores", str(other), "--out", str(tmp_path / "two")]) == 0  # one of those that it is of
+    metadata = json.loads((both / "zero_shot.json").read_text())["metadata"]
+    assert metadata["source report"] == str(home)
+
+
+def test_a_model_called_as_a_report_folder_is_another_one(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    constant = tmp_path / "reports" / "constant"
+    assert main([str(a) for a in ("--constant", "--tasks", "vsr", "--data", data, "--out", constant)]) == 0
+    copy = tmp_path / "old" / "constant" / "scores" / "vsr.synthetic_dev.jsonl"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes((constant / "scores" / copy.name).read_bytes())
+    capsys.readouterr()
+    assert "holds scores of another model, constant, which" in refused(capsys, "--scores", copy, "--out", constant)
+
+
 def test_annotations_without_items_are_named(tmp_path, capsys):
     data = write_benchmarks(tmp_path / "data")
     write_images(data / "images")
