@@ -88,7 +88,7 @@ def card_of_sample(explained: Explained) -> Card:
 
 def text_rows(found: TextMap, embedding: EmbeddingMap, contrast: Contrast | None = None) -> list[Row]:
     """A text as a whole, by both scores, against its foil, and word by word."""
-    cosine = f"cosine {embedding.cosine:.3f} (over the temperature {embedding.score:+.2f})"
+    cosine = f"cosine {embedding.cosine:.3f} (divided by the temperature: {embedding.score:+.2f})"
     panels = [
         Panel("whole text", found.sentence, note=_match(found)),
         Panel("embeddings", embedding.map, note=cosine),

@@ -210,7 +210,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--device", metavar="NAME", help="default: cuda if there is one, else cpu")
     model.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="bf16 on CUDA or a CPU with AMX; heads stay fp32"
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="bf16 on CUDA, or a CPU with AVX-512 BF16 or AMX; heads stay fp32",
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from relpretrain.zeroshot.report.terminal import JSON_NAME, read_report
+
+SOURCE = "source "
+"""Before a model's name: the entry of a report's metadata with the report folder that the model's scores are from."""
 
 
 def refuse_mixture(out: Path, metadata: Mapping[str, Any], files: Set[str]) -> None:
@@ -25,12 +28,12 @@ def refuse_mixture(out: Path, metadata: Mapping[str, Any], files: Set[str]) -> N
         raise _refusal(out, before, "leave beside its own", left)
 
 
-def refuse_other_model(out: Path, models: Collection[str], paths: Sequence[Path]) -> None:
+def refuse_other_model(out: Path, sources: Mapping[str, str], paths: Sequence[Path]) -> None:
     """Refuse to write scores that were read into the folder of another model: scoring that one took its time.
 
     Args:
         out: The report folder.
-        models: What the models of the scores are called.
+        sources: The report folder that the scores of each model were read from, by the model's name; "" if from none.
         paths: The files that they were read from; into the folder that all of them lie in they may go back.
 
     Raises:
@@ -40,8 +43,14 @@ def refuse_other_model(out: Path, models: Collection[str], paths: Sequence[Path]
     if all(path.resolve().parent == home for path in paths):
         return
     held, before = _held(out), _model_of(out, {}, ("model",))
-    if held and before and not set(models) <= {before, *before.split(", ")}:
-        raise _refusal(out, before, "mix with its own or overwrite", sorted(held))
+    if not held or not before:
+        return
+    metadata = read_report(out / JSON_NAME).metadata
+    there = {name: str(metadata.get(f"{SOURCE}{name}", "")) for name in (before, *before.split(", "))}
+    if not _models(sources) <= _models(there):
+        homes = ", ".join(filter(None, there.values()))
+        told = f"{before} ({homes})" if homes else before
+        raise _refusal(out, told, "mix with its own or overwrite", sorted(held))
 
 
 def refuse_model_folder(out: Path, what: str) -> None:
@@ -57,6 +66,11 @@ def refuse_model_folder(out: Path, what: str) -> None:
     if _held(out) and (before := _model_of(out, {}, ("model",))):
         raise ValueError(f"{out} holds the report of a model, {before}, which {what} would overwrite: choose another "
                          "--out.")  # fmt: skip
+
+
+def _models(sources: Mapping[str, str]) -> set[str]:
+    """What tells models apart: the report folders of their scores, whose last parts may be alike, or else the names."""
+    return {home or name for name, home in sources.items()}
 
 
 def _held(out: Path) -> set[str]:

@@ -15,7 +15,7 @@ from relpretrain.showing import say
 from relpretrain.zeroshot.evaluate import Ready, annotated, evaluate, prepare, summarise
 from relpretrain.zeroshot.look import leave_out_broken
 from relpretrain.zeroshot.options import ALL, chosen_model
-from relpretrain.zeroshot.out_folder import refuse_mixture, refuse_model_folder, refuse_other_model
+from relpretrain.zeroshot.out_folder import SOURCE, refuse_mixture, refuse_model_folder, refuse_other_model
 from relpretrain.zeroshot.ranks import own_device
 from relpretrain.zeroshot.report.terminal import Report, hash_items, refuse_other_data
 from relpretrain.zeroshot.results.comparison import Comparison, compare
@@ -32,6 +32,7 @@ from relpretrain.zeroshot.results.provenance import describe
 from relpretrain.zeroshot.results.scores import (
     complete,
     find_split,
+    homes_of_files,
     kept_names,
     models_of_files,
     read_scores,
@@ -43,16 +44,13 @@ from relpretrain.zeroshot.results.scores import (
     write_scores,
 )
 from relpretrain.zeroshot.results.thresholds import Thresholded, choosers, with_threshold
-from relpretrain.zeroshot.results.versions import refuse_other_version, version_of_source
+from relpretrain.zeroshot.results.versions import UNCHECKED, refuse_other_version, version_of_source
 from relpretrain.zeroshot.scorers.build import build_scorer
 from relpretrain.zeroshot.tasks import TASKS, Source
 from relpretrain.zeroshot.tasks.common.base import PairTask, UndecidedError
 from relpretrain.zeroshot.tasks.common.grid import unnoticed
 from relpretrain.zeroshot.tasks.common.images import ImageFinder
 from relpretrain.zeroshot.tasks.retrieval.retrieval import Retrieval
-
-UNCHECKED = "not checked against the benchmark's annotations"
-"""The note of a table of scores alone."""
 
 
 def run(args: argparse.Namespace, command: list[str]) -> Report:
@@ -84,12 +82,15 @@ def run(args: argparse.Namespace, command: list[str]) -> Report:
         metadata[f"scores {path.name}"] = folder_digest(path)
         if part.items:
             metadata[f"data {part.task.name} {part.split}".strip()] = hash_items({part.split: part.items})
-    models = models_of_files(args.scores, [part.task.name for part in scored])
+    named = [part.task.name for part in scored]
+    models, homes = models_of_files(args.scores, named), homes_of_files(args.scores, named)
+    sources = {model: "" if home is None else str(home) for model, home in zip(models, homes, strict=True)}
     scored = [replace(part, model=model) for part, model in zip(scored, models, strict=True)]
-    metadata = {"model": ", ".join(dict.fromkeys(models))} | metadata
+    read_from = {f"{SOURCE}{model}": home for model, home in sources.items() if home}
+    metadata = {"model": ", ".join(sources)} | read_from | metadata
     names = kept_names([(path, part.task.name, part.split) for path, part in zip(args.scores, scored, strict=True)])
     if args.out:
-        refuse_other_model(args.out, models, args.scores)
+        refuse_other_model(args.out, sources, args.scores)
         for name, part in zip(names, scored, strict=True):
             write_scores(args.out / "scores" / name, part.records)
     return _report(args, scored, metadata, names)

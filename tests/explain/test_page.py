@@ -165,7 +165,8 @@ def test_a_photo_is_shown_with_the_numbers_of_python_and_a_legend_of_what_is_the
     match, other = (f"match {p:.3f}" for p in loaded.score([picture], [text, foil])[0].tolist())
     shown = page.replace("\N{NO-BREAK SPACE}", " ")
     assert f"{match} (logit {contrast.true.score:+.2f}), foil {other} (logit {contrast.foil.score:+.2f})" in shown
-    assert f"cosine {loaded.score([picture], [text], 'itc').item():.3f} (over the temperature" in shown
+    cosine = f"cosine {loaded.score([picture], [text], 'itc').item():.3f}"
+    assert f"{cosine} (divided by the temperature: {embedding.score:+.2f})" in shown
     assert "blue speaks for the foil, orange for the text, clear for neither; 0 is in the middle" in page
     assert f">-{reach(contrast.difference):.2g}</span><span class='quiet'>0</span>" in page
     assert "boxes" not in page.partition("<body")[2]  # a photo has none

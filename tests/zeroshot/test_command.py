@@ -8,6 +8,7 @@ import pytest
 
 from relpretrain import cli
 from relpretrain.zeroshot.command import main
+from relpretrain.zeroshot.options import make_parser
 from tests.parity.official_files import NAMES, official, words_of_golden
 from tests.zeroshot.helpers import write_benchmarks, write_images
 
@@ -164,6 +165,11 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, capsys):
     assert "--add goes with --side-by-side" in refused(capsys, *stored, "--add")
 
 
+def test_the_help_of_bf16_names_the_cpus_that_its_refusal_names():
+    said = " ".join(make_parser("relpretrain zeroshot").format_help().split())
+    assert "bf16 on CUDA, or a CPU with AVX-512 BF16 or AMX; heads stay fp32" in said
+
+
 def test_the_page_shows_the_image_at_the_path_of_an_item(tmp_path):
     """Benchmarks number their images: a file of that name elsewhere is another one's."""
     from relpretrain.zeroshot.run import finder
@@ -207,6 +213,39 @@ def test_scores_made_elsewhere_are_not_written_into_the_folder_of_a_model(tmp_pa
     assert main([str(a) for a in ("--scores", own, *rest)]) == 0  # tables of its own scores, made again
     for _ in range(2):
         assert main([str(a) for a in ("--scores", tmp_path / "mine.jsonl", "--out", tmp_path / "mine")]) == 0
+
+
+def test_two_models_whose_report_folders_are_of_one_name_are_not_mixed(tmp_path, capsys):
+    line = '{"label": 1, "score": 0.5, "relation": "in", "id": 0}\n'
+    made = [tmp_path / model / "report" / "scores" / "vsr.jsonl" for model in "ab"]
+    for path in made:
+        path.parent.mkdir(parents=True)
+        path.write_text(line)
+    own, other = made
+    (other.parent / "vsr.mine.jsonl").write_text(line)
+    both, home = tmp_path / "both", own.parents[1].resolve()
+    for _ in range(2):  # the same model again
+        assert main(["--scores", str(own), "--out", str(both)]) == 0
+    capsys.readouterr()
+    for path in (other, other.parent / "vsr.mine.jsonl"):
+        message = refused(capsys, "--scores", path, "--out", both)
+        assert f"holds scores of another model, report ({home}), which this run would mix" in message
+    assert main([str(a) for a in ("--scores", *made, "--out", tmp_path / "two")]) == 0
+    assert main(["--scores", str(other), "--out", str(tmp_path / "two")]) == 0  # one of those that it is of
+    metadata = json.loads((both / "zero_shot.json").read_text())["metadata"]
+    assert metadata["source report"] == str(home)
+
+
+def test_a_model_called_as_a_report_folder_is_another_one(tmp_path, capsys):
+    data = write_benchmarks(tmp_path / "data")
+    write_images(data / "images")
+    constant = tmp_path / "reports" / "constant"
+    assert main([str(a) for a in ("--constant", "--tasks", "vsr", "--data", data, "--out", constant)]) == 0
+    copy = tmp_path / "old" / "constant" / "scores" / "vsr.synthetic_dev.jsonl"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes((constant / "scores" / copy.name).read_bytes())
+    capsys.readouterr()
+    assert "holds scores of another model, constant, which" in refused(capsys, "--scores", copy, "--out", constant)
 
 
 def test_annotations_without_items_are_named(tmp_path, capsys):

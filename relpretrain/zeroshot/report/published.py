@@ -9,7 +9,7 @@ from pathlib import Path
 
 from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.table import Table
-from relpretrain.zeroshot.results.versions import GENERATED
+from relpretrain.zeroshot.results.versions import GENERATED, UNCHECKED
 
 FILE = Path(__file__).with_name("published.json")
 
@@ -91,13 +91,15 @@ def published_line(task: str) -> str:
 def published_for(table: Table) -> PublishedTable | None:
     """Published figures that may stand beside a table: those of the same task, split, protocol and number of items.
 
-    Where a publication does not say the number of items, that is not asked. Generated items have none.
+    Where a publication does not say the number of items, that is not asked, but annotations must have been at hand.
+    Generated items have none.
     """
     if not table.rows or table.version == GENERATED:
         return None
     protocol = table.protocol.partition(":")[0]
-    ours, n = (table.task, table.split, protocol), table.overall.n
-    return next((p for p in published_tables() if (p.task, p.split, p.protocol) == ours and p.n in (None, n)), None)
+    ours = (table.task, table.split, protocol)
+    sizes = {table.overall.n} if UNCHECKED in table.notes else {table.overall.n, None}
+    return next((p for p in published_tables() if (p.task, p.split, p.protocol) == ours and p.n in sizes), None)
 
 
 def reproduced(table: Table) -> tuple[str, ...]:

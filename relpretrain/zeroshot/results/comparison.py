@@ -9,7 +9,7 @@ from typing import Any
 from relpretrain.errors import counted
 from relpretrain.zeroshot.analysis.statistics import Paired, compare_paired, holm
 from relpretrain.zeroshot.analysis.table import OVERALL
-from relpretrain.zeroshot.results.items import Disagreements, item_images
+from relpretrain.zeroshot.results.items import Disagreements, item_images, without_items
 from relpretrain.zeroshot.tasks.common.base import Task
 from relpretrain.zeroshot.tasks.common.source import Record
 
@@ -107,18 +107,24 @@ def compare(
         by_category.append(row(category, [key for key in shared if a[key].category == category]))
     adjusted = holm([row.paired.p_value for row in by_category])
     rows += [replace(row, p_holm=p) for row, p in zip(by_category, adjusted, strict=True)]
-    notes += _other_average(task, first, second, names)
+    notes += _other_average(task, without_items(task, (first, second), a.keys() ^ b.keys()), names)
     if by_category:
         alone = "" if task.several else "; overall is a test of its own"
         notes += (f"Holm p: McNemar p corrected for the {len(by_category)} categories{alone}",)
     return Comparison(task.name, split, names, tuple(rows[1:] if task.several and by_category else rows), notes)
 
 
-def _other_average(
-    task: Task, first: Sequence[Record], second: Sequence[Record], names: tuple[str, str]
-) -> tuple[str, ...]:
-    """A note where the headline of the task's own table is no share of items, as the rows of a comparison are."""
-    heads = [task.summarise(records).overall for records in (first, second)]
+def _other_average(task: Task, shared: Sequence[Sequence[Record]], names: tuple[str, str]) -> tuple[str, ...]:
+    """A note where the headline of the task's own table is no share of items, as the rows of a comparison are.
+
+    Args:
+        task: The task.
+        shared: Each model's lines on the items that both have whole.
+        names: What the models are called.
+    """
+    if not all(shared):
+        return ()
+    heads = [task.summarise(records).overall for records in shared]
     if any(head.value is None or head.accuracy != head.accuracy for head in heads):
         return ()
     shown = ", ".join(f"{name} {100 * head.accuracy:.2f}" for name, head in zip(names, heads, strict=True))

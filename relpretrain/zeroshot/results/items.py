@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,19 @@ def item_images(task: Task, records: Sequence[Record]) -> Callable[[Any], Hashab
         images.setdefault(_id(task, record), []).extend([str(record["image"])] if record.get("image") else [])
     numbers = dict(zip(images, linked(list(images.values())), strict=True))
     return lambda key: numbers.get(_find(key, numbers))
+
+
+def without_items(task: Task, files: Sequence[Sequence[Record]], keys: Collection[Any]) -> list[list[Record]]:
+    """The lines of score files without the items that some keys of `Task.outcomes` are of.
+
+    Args:
+        task: The task.
+        files: The lines of each file; together they have all items of the keys.
+        keys: The keys.
+    """
+    lines = dict.fromkeys(_id(task, record) for records in files for record in records)
+    left_out = {_find(key, lines) for key in keys}
+    return [[record for record in records if _id(task, record) not in left_out] for records in files]
 
 
 def write_items(path: Path, results: Sequence[ItemResult]) -> None:

@@ -81,16 +81,22 @@ def models_of_files(paths: Sequence[Path], tasks: Sequence[str]) -> list[str]:
         paths: The files.
         tasks: The task of each.
     """
-    homes = []
-    for path, task in zip(paths, tasks, strict=True):
-        place = path.resolve().parent
-        made = place.name == "scores" and path.stem.partition(".")[0] == task
-        homes.append(place.parent if made else None)
+    homes = homes_of_files(paths, tasks)
     alike = Counter(home.name for home in dict.fromkeys(homes) if home is not None)
     return [
         path.stem if home is None else home.name if alike[home.name] == 1 else str(home)
         for path, home in zip(paths, homes, strict=True)
     ]
+
+
+def homes_of_files(paths: Sequence[Path], tasks: Sequence[str]) -> list[Path | None]:
+    """The report folder that each score file is in; None of one that lies elsewhere or is named otherwise."""
+    homes = []
+    for path, task in zip(paths, tasks, strict=True):
+        place = path.resolve().parent
+        made = place.name == "scores" and path.stem.partition(".")[0] == task
+        homes.append(place.parent if made else None)
+    return homes
 
 
 def kept_names(files: Sequence[tuple[Path, str, str]]) -> list[str]:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from relpretrain.zeroshot.analysis.table import Table, make_row
+from relpretrain.zeroshot.command import main
 from relpretrain.zeroshot.report.published import published_for, published_line, published_tables, reproduced
-from relpretrain.zeroshot.results.scores import find_split, read_scores
+from relpretrain.zeroshot.report.terminal import read_report
+from relpretrain.zeroshot.results.scores import find_split, read_scores, write_scores
 from relpretrain.zeroshot.results.versions import GENERATED
 from relpretrain.zeroshot.tasks import TASKS, Source
 
@@ -133,3 +135,16 @@ def test_generated_items_have_no_published_rows_beside_them():
     table = Table("svo", "", TASKS["svo"].protocol, (make_row("overall", 10, 5),))
     assert published_for(table) is not None
     assert published_for(replace(table, version=GENERATED)) is None
+
+
+def test_scores_alone_of_a_generated_world_have_no_published_rows_beside_them(tmp_path):
+    """Without --data, nothing says what items scores are of but their number, which SVO-Probes' rows lack."""
+    flags = dict.fromkeys(("subj_neg", "verb_neg", "obj_neg"), False) | {"verb_neg": True}
+    lines = [{"label": f"{n}_{role[0]}", "score": n / 9, "type": role, "caption": "a", "id": n, **flags}
+             for n in range(3) for role in ("positive", "negative")]  # fmt: skip
+    write_scores(tmp_path / "svo.jsonl", lines)
+    assert main(["--scores", str(tmp_path / "svo.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    table = read_report(tmp_path / "out" / "zero_shot.json").tables[0]
+    assert (table.task, table.version) == ("svo", "")
+    assert published_for(table) is None
+    assert published_for(replace(table, notes=())) is not None

@@ -94,6 +94,26 @@ def test_another_average_than_the_share_of_items_is_told():
     assert [found.rows[0].first, found.rows[0].second] == [0.9, 0.6]
     said = "the headline of SPEC is another average, 'mean of the sets': a 75.00, b 75.00"
     assert any(said in note for note in found.notes)
+    # Of one item that the second lacks, the first one's answer does not count.
+    found = compare(TASKS["spec"], lines({"count": [True, False], "existence": [True]}),
+                    lines({"count": [True], "existence": [True]}), ("a", "b"), allow_missing=True)  # fmt: skip
+    assert found.rows[0].n == 2
+    assert any("'mean of the sets': a 100.00, b 100.00" in note for note in found.notes)
+
+
+def test_the_other_average_of_shared_items_where_a_task_asks_several_questions():
+    def lines(ranks):
+        keys = [f"cosine_{way}_{what}" for way in ("text", "image") for what in ("rank", "tied")]
+        return [{"label": f"{n}_{c}", "task": "coco_retrieval", "id": n, "caption": c}
+                | {key: rank if key.endswith("rank") else 0 for key in keys}
+                for (n, c), rank in ranks.items()]  # fmt: skip
+
+    task, first = TASKS["coco_retrieval"], {(0, 0): 1, (0, 1): 1, (1, 0): 1, (2, 0): 20, (3, 0): 20}
+    second = {(0, 0): 1, (0, 1): 1, (1, 0): 1, (2, 0): 1, (2, 1): 1}  # image 2 has another caption, image 3 is missing
+    found = compare(task, lines(first), lines(second), ("a", "b"), allow_missing=True)
+    assert any(note.endswith("'r_mean': a 100.00, b 100.00") for note in found.notes)
+    nothing = compare(task, lines({(2, 0): 20}), lines({(2, 0): 1, (2, 1): 1}), ("a", "b"), allow_missing=True)
+    assert not any("r_mean" in note for note in nothing.notes)  # no item is whole in both
 
 
 def test_differences_are_clustered_by_the_images_of_the_lines():
