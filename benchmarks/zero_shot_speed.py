@@ -1,8 +1,8 @@
 r"""How fast zero-shot scoring is, beside the one-item-at-a-time way of the reference scripts, on the same model.
 
 python benchmarks/zero_shot_speed.py --data DIR
-python benchmarks/zero_shot_speed.py --data DIR --size base --image-size 224 --items 24 --images 8 --texts 160 \
-    --queries 24 --repeats 1
+python benchmarks/zero_shot_speed.py --data DIR --size base --image-size 224 --items 24 --images 24 --texts 120 \
+    --k-test 16 --queries 24 --repeats 1
 python benchmarks/zero_shot_speed.py --data DIR --count
 
 DIR holds VALSE's annotations in `valse/`. Its images are not needed: small random ones of the same names are drawn into
