@@ -199,6 +199,37 @@ def test_a_finished_run_says_so_and_how_to_train_longer(fit, capsys):
     assert step(LAST) == 6
 
 
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_run_killed_between_its_last_checkpoint_and_its_end_is_ended(fit, capsys, stale):
+    """With validation at the last step, which the kill prevented or did not."""
+    validation = '--data.validation={"v": {"kind": "captions", "datasets": {"s": "shards"}, "batch_size": 4}}'
+    given = (validation, '--data.validation.v.objectives=["itc"]', "--trainer.val_check_interval=3")
+    assert fit(*given) == 0
+    third = LAST.with_name("epoch=0-step=3.ckpt")
+    whole = Path("run/metrics.csv").read_text()
+    LAST.unlink()
+    if stale:  # of a signal before
+        torch.save({**torch.load(third, weights_only=True), "global_step": 2, SAVED: 0.0}, LAST)
+        Path("run/metrics.csv").write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    capsys.readouterr()
+    assert fit(*given, "--ckpt_path=auto") == 0
+    out = capsys.readouterr().out
+    assert f"Finished:   step 3 of 3, saved in {third}; nothing is left to do" in out
+    assert f"Ended:      the run was stopped before its end; the checkpoint is {LAST}, too, now" in out
+    validate = f"Validate:   relpretrain validate -c run/config.yaml --ckpt_path={LAST}   # that of step 3 is missing"
+    assert (validate in out) == stale
+    assert LAST.read_bytes() == third.read_bytes()
+    assert fit(*given, "--ckpt_path=auto") == 0
+    assert "Ended:" not in capsys.readouterr().out
+
+
+def test_going_back_to_a_checkpoint_leaves_last_as_it_is(fit):
+    assert fit("--trainer.max_steps=4") == 0
+    before = LAST.read_bytes()
+    assert fit("--ckpt_path=run/checkpoints/epoch=0-step=3.ckpt") == 0  # finished at 3
+    assert LAST.read_bytes() == before
+
+
 def test_a_finished_run_that_a_rule_ended_goes_on_without_it():
     path, given = Path("run/checkpoints/a b.ckpt"), ["-c", "x", "--data.stop", "all_exhausted", "--ckpt_path=a b.ckpt"]
     lines = finished(path, 9, 9, Path("run"), given, "all_exhausted")

@@ -49,6 +49,7 @@ from relpretrain.training.command.resuming import (
     with_settings,
 )
 from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder, refuse
+from relpretrain.training.command.unended import ended
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import RunHeader, Threads, quiet_devices
 from relpretrain.training.module import RelationModule
@@ -224,7 +225,7 @@ class RelationCLI(LightningCLI):
         steps = None
         if lasting and self.checkpoint is not None:
             steps = self._steps(given)
-            self._end_if_finished(self.checkpoint, folder, steps)
+            self._end_if_finished(self.checkpoint, folder, steps, given)
         if not fits:
             self._warn_of_new_weights()
         if lasting and is_first_process():
@@ -276,13 +277,17 @@ class RelationCLI(LightningCLI):
         steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
         return most if steps is None or 0 <= most <= steps else int(steps)
 
-    def _end_if_finished(self, checkpoint: Path, folder: Path, steps: int) -> None:
-        """Say so and end, where the checkpoint to go on from is of the last step: nothing is written."""
+    def _end_if_finished(self, checkpoint: Path, folder: Path, steps: int, given: Any) -> None:
+        """Say so and end, where the checkpoint to go on from is of the last step.
+
+        Nothing is written, but for the `last.ckpt` of a run that was killed before its end.
+        """
         done = self.resumed_step
         if not 0 <= steps <= done:
             return
         lines = finished(checkpoint, done, steps, folder, self._given, self.datamodule.stop)
         if is_first_process():
+            lines += ended(checkpoint, done, folder, given, bool(self.datamodule.validation))
             say("\n".join(lines))
         raise SystemExit(0)
 
@@ -304,9 +309,7 @@ class RelationCLI(LightningCLI):
         try:
             return rows_up_to(metrics, self.resumed_step)
         except ValueError as error:
-            rank_zero_warn(
-                f"{metrics} is no table of numbers ({error}): metrics begin anew at the checkpoint's step"
-            )
+            rank_zero_warn(f"{metrics} is no table of numbers ({error}): metrics begin anew at the checkpoint's step")
             return []
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
