@@ -316,11 +316,8 @@ class RelationDataModule(LightningDataModule):
         """Count bad samples, and record the next step."""
         if isinstance(batch, Batch):
             under_way, training = getattr(self.trainer, "global_step", 0), self.trainer is None or self.trainer.training
-            if (
-                training
-                and self._position.begins(under_way)
-                and getattr(self.trainer, "accumulate_grad_batches", 1) > 1
-            ):
+            accumulates = getattr(self.trainer, "accumulate_grad_batches", 1) > 1
+            if training and accumulates and self._position.begins(under_way):
                 self._counted = self.bad_samples.state()
             repeat = 0 if self._served is None else self._served.training.repeat
             if not repeat or batch.step < repeat:
