@@ -95,11 +95,13 @@ class BadSampleTracker:
         }
 
     def go_on(self, state: Mapping[str, Any]) -> None:
-        """Go on counting where a checkpoint was.
+        """Go on counting where a checkpoint was, whatever was counted since this process started.
 
         Args:
             state: What `state` gave; empty for a checkpoint without.
         """
+        for counted in (self.seen, self.bad, self.lost):
+            counted.clear()
         self.seen.update(state.get("seen", {}))
         self.bad.update(state.get("bad", {}))
         for dataset, reason, shard, number in state.get("lost", []):

@@ -117,6 +117,7 @@ class RelationDataModule(LightningDataModule):
         self._outside: dict[tuple[str, str], Coverage] = {}
         self.bad_samples = BadSampleTracker(max_bad_fraction)
         self._tokenizer: Any = None
+        self._counted: dict[str, Any] | None = None  # bad samples before the accumulation that is under way
         self._position = Position()
         self._resumed: dict[str, Any] | None = None
         self._shards: Found = {}
@@ -292,8 +293,8 @@ class RelationDataModule(LightningDataModule):
                     "again or not at all, and what is left out is counted anew.",
                     stacklevel=2,
                 )
-            elif rank() == 0:  # whose counts a checkpoint has
-                self.bad_samples.go_on(self._resumed.get("bad_samples", {}))
+            of_the_run = told is None and rank() == 0  # whose counts a checkpoint has
+            self.bad_samples.go_on(self._resumed.get("bad_samples", {}) if of_the_run else {})
             self._resumed = None
         self._note_position()
         self._served.fetch()
@@ -314,11 +315,15 @@ class RelationDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Count bad samples, and record the next step."""
         if isinstance(batch, Batch):
+            under_way, training = getattr(self.trainer, "global_step", 0), self.trainer is None or self.trainer.training
+            accumulates = getattr(self.trainer, "accumulate_grad_batches", 1) > 1
+            if training and accumulates and self._position.begins(under_way):
+                self._counted = self.bad_samples.state()
             repeat = 0 if self._served is None else self._served.training.repeat
             if not repeat or batch.step < repeat:
                 self.bad_samples.add(batch)
-            if self.trainer is None or self.trainer.training:
-                self._position.take(batch.step, getattr(self.trainer, "global_step", 0))
+            if training:
+                self._position.take(batch.step, under_way)
                 self._note_position()
         return batch
 
@@ -340,6 +345,8 @@ class RelationDataModule(LightningDataModule):
         schedule = self.schedule
         if schedule is None:
             return {"next_step": upcoming, "schedule": ""}
+        again = upcoming < self._position.upcoming  # batches that come again are counted then
+        counted = self._counted if again and self._counted is not None else self.bad_samples.state()
         taken = {"/".join(source): samples for source, samples in schedule.taken(upcoming).items()}
         return {
             "next_step": upcoming,
@@ -347,7 +354,7 @@ class RelationDataModule(LightningDataModule):
             "groups": schedule.groups,
             "settings": described(schedule, contents(self.streams, self._shards)),
             "taken": taken,
-            "bad_samples": self.bad_samples.state(),
+            "bad_samples": counted,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -356,7 +363,7 @@ class RelationDataModule(LightningDataModule):
         Raises:
             ConfigError: If the machines of this run cannot share these.
         """
-        self._position = Position(int(state_dict["next_step"]))
+        self._position, self._counted = Position(int(state_dict["next_step"])), None
         self._resumed = dict(state_dict)
         groups, served = int(state_dict.get("groups", 1)), self._served
         if served is None or groups == served.schedule.groups:

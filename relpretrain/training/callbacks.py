@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections import defaultdict
@@ -17,6 +18,7 @@ from relpretrain.distributed import world_size
 from relpretrain.showing import say
 from relpretrain.training.metric_buffer import MetricBuffer
 from relpretrain.training.optim import learning_rate
+from relpretrain.training.survival.preemption import Stopped
 from relpretrain.types import Batch
 
 
@@ -49,11 +51,11 @@ class LossLog(pl.Callback):
     """Every `log_every_n_steps` steps: the means of all that happened since, throughput, learning rate, temperature.
 
     "data_wait" is the share of the time in which training waited for the loader, where that counts it (`StepLoader`),
-    "gradient_norm" that of the last step before clipping, "left_out" the bad samples so far, of this process.
-    Less than half an interval, as after a start between two looks, is part of the next one.
-    The first step after a start is in neither throughput nor "data_wait": it also pays for the start of workers and
-    for what is compiled. What did not happen is not logged. `latest` holds what was logged last, and `listeners` are
-    called then.
+    "gradient_norm" that of the last step before clipping, "left_out" the bad samples so far (of the whole run, on
+    process 0). Less than half an interval, as after a start between two looks, is part of the next row; where a run is
+    told to stop, it is in none. The first batch after a start (with accumulation, a part of the first step) is in
+    neither throughput nor "data_wait": it also pays for the start of workers and for what is compiled. What did not
+    happen is not logged. `latest` holds what was logged last, and `listeners` are called then.
     """
 
     def __init__(self) -> None:
@@ -62,10 +64,11 @@ class LossLog(pl.Callback):
         self.latest: dict[str, float] = {}
         self.listeners: list[Callable[[], None]] = []
         self._since = time.perf_counter()
-        self._steady = False  # whether a step has been taken since the start
+        self._steady = False  # whether a batch has been taken since the start
         self._seconds = 0.0
         self._waited = 0.0
         self._logged_at = -1
+        self._batch: Batch | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock."""
@@ -73,24 +76,47 @@ class LossLog(pl.Callback):
         self._seconds, self._waited = 0.0, _waited(trainer)
         self._logged_at = trainer.global_step
 
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch that is under way."""
+        self._batch = batch
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Note a step; log at the interval."""
-        now = time.perf_counter()
+        now, self._batch = time.perf_counter(), None
         if self._steady:
             self.throughput.add(batch.stream, len(batch) * world_size(), now - self._since)
             self._seconds += now - self._since
         else:
             self._waited = _waited(trainer)
         self._since, self._steady = now, True
-        if pl_module.last is not None:
-            self.buffer.add(batch.step, batch.stream, *pl_module.last)
-            pl_module.last = None
+        self._note(pl_module, batch)
         step = trainer.global_step
         every = trainer.log_every_n_steps
         # After a start between two looks a few steps, of one stream or two, would stand in the curves as a spike.
-        due = every > 0 and step % every == 0 and 2 * (step - self._logged_at) >= every
+        due = every > 0 and step % every == 0 and self._is_a_row(trainer)
         if step != self._logged_at and (due or step == trainer.max_steps):
             self._log(trainer, pl_module, step)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log what is left, where training ends before the trainer's last step."""
+        if len(self.buffer) and trainer.global_step != self._logged_at:
+            self._log(trainer, pl_module, trainer.global_step)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Log what is left, where all processes were told to stop: the run that goes on begins after it."""
+        if isinstance(exception, Stopped):  # no other end: `means` waits for all processes
+            self._note(pl_module, self._batch)  # whose end was told to other callbacks first
+            if len(self.buffer) and self._is_a_row(trainer):
+                self._log(trainer, pl_module, trainer.global_step)
+
+    def _note(self, pl_module: Any, batch: Batch | None) -> None:
+        if pl_module.last is not None and batch is not None:
+            self.buffer.add(batch.step, batch.stream, *pl_module.last)
+            pl_module.last = None
+
+    def _is_a_row(self, trainer: Any) -> bool:
+        """Whether at least half an interval was taken since the last look."""
+        return bool(2 * (trainer.global_step - self._logged_at) >= trainer.log_every_n_steps > 0)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave validation out of the throughput."""
@@ -166,7 +192,7 @@ class LastCheckpoint(pl.Callback):
 
 
 def next_commands(checkpoint: Path, run: Path, places: Iterable[str | Sequence[str]], relations: bool) -> list[str]:
-    """Commands that score a checkpoint and draw its curves, in lines of at most a terminal's width.
+    """Commands that score a checkpoint and draw its curves.
 
     Where benchmarks lie beside the data, as those of a generated world do, they are named; else one is fetched first.
 
@@ -194,12 +220,19 @@ def next_commands(checkpoint: Path, run: Path, places: Iterable[str | Sequence[s
 
 def _benchmarks(places: Iterable[str | Sequence[str]], relations: bool) -> tuple[Path, list[str]] | None:
     """The folder of benchmarks beside the data, and its tasks; None where there is none."""
+    # `os.path.isdir`: that of `Path` raises where a folder is another user's, or a command is too long for a name.
     named = [place for given in places for place in ([given] if isinstance(given, str) else given)]
-    for home in dict.fromkeys(Path(place).parent for place in named):
-        tasks = [task for task in ("vsr", "valse") if (home / _BENCHMARKS / task).is_dir()]
+    # Beside the folder of the data, or of the shards where these are named.
+    for home in dict.fromkeys(home for place in named for home in list(Path(place).parents)[: 1 + _names_files(place)]):
+        tasks = [task for task in ("vsr", "valse") if os.path.isdir(home / _BENCHMARKS / task)]
         if tasks:
-            return home / _BENCHMARKS, tasks + ["graphs"] * (relations and (home / "validation").is_dir())
+            return home / _BENCHMARKS, tasks + ["graphs"] * (relations and os.path.isdir(home / "validation"))
     return None
+
+
+def _names_files(place: str) -> bool:
+    """Whether a place names shards, one or by a pattern, or their manifest, and not the folder of them."""
+    return Path(place).suffix in (".tar", ".json") and not place.startswith("pipe:") and "://" not in place
 
 
 _BENCHMARKS = "benchmarks"

@@ -1,5 +1,6 @@
 import copy
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,3 +121,27 @@ def test_a_run_that_goes_on_tells_of_all_its_bad_samples(make, monkeypatch):
     other.load_state_dict(first.state_dict())
     with pytest.warns(UserWarning, match="what is left out is counted anew"):
         assert take(other, 5) == 1
+
+
+def test_a_data_module_that_is_fitted_twice_counts_its_bad_samples_once(make, tmp_path):
+    data = make({"captions": stream("captions", some_bad(make, 40), 8)})
+    _, trainer = fit(data, tmp_path, 5, enable_checkpointing=False)
+    assert data.report() == {"small": {"not_an_image": 1}}
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    fit(data, tmp_path, 10, tmp_path / "x.ckpt", enable_checkpointing=False)
+    assert data.report() == {"small": {"not_an_image": 2}}
+    assert data.bad_samples.seen["small"] == 80
+
+
+def test_what_is_saved_inside_an_accumulation_counts_no_batch_twice(make):
+    data = make({"captions": stream("captions", some_bad(make, 40), 8)})
+    data.setup()
+    data.trainer = trainer = SimpleNamespace(training=True, global_step=0, accumulate_grad_batches=2, should_stop=False)
+    for number, batch in enumerate(islice(iter(data.train_dataloader()), 5)):
+        trainer.global_step = number // 2
+        data.on_after_batch_transfer(batch, 0)
+    state = data.state_dict()
+    assert (state["next_step"], state["bad_samples"]["seen"]) == (4, {"small": 32})
+    trainer.global_step = 3  # the step is taken
+    state = data.state_dict()
+    assert (state["next_step"], state["bad_samples"]["seen"]) == (5, {"small": 40})

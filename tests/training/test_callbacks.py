@@ -1,12 +1,15 @@
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from lightning.pytorch import Callback, Trainer
 
 from relpretrain.errors import CheckpointError
 from relpretrain.training import LastCheckpoint, LossLog, ProgressLine
 from relpretrain.training.callbacks import Throughput, next_commands
+from relpretrain.training.survival.preemption import Stopped
 from tests.training.standin import batch, loader, module
 
 
@@ -62,6 +65,28 @@ def test_the_next_commands_can_be_run_as_they_stand(tmp_path):
     assert fetching[0].startswith("Score it:   relpretrain data fetch vsr --data benchmarks")
     assert fetching[2] == "              --data benchmarks --out run/report"
     assert max(map(len, fetching)) <= 110
+
+
+@pytest.mark.parametrize(
+    "place", ["captions/*.tar", "captions/{000..001}.tar", "captions/000.tar", "captions/index.json"]
+)
+def test_benchmarks_are_found_beside_the_folder_of_shards_that_are_named(tmp_path, place):
+    for folder in ("captions", "benchmarks/vsr"):
+        (tmp_path / folder).mkdir(parents=True)
+    lines = next_commands(Path("x.ckpt"), Path("run"), [str(tmp_path / place)], relations=False)
+    assert f"--data {tmp_path / 'benchmarks'} " in lines[1]
+
+
+def test_data_of_any_name_end_no_run(monkeypatch):
+    """A command too long for a file name; a folder of another user."""
+    long = f"pipe:{'x' * 300}/y"
+    assert "data fetch vsr" in next_commands(Path("x.ckpt"), Path("run"), [long], relations=True)[0]
+
+    def refuse(path, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert "data fetch vsr" in next_commands(Path("x.ckpt"), Path("run"), ["/other/data"], relations=True)[0]
 
 
 def test_no_checkpoint_where_none_is_wanted(tmp_path, capsys):
@@ -123,16 +148,29 @@ def test_a_few_steps_after_a_start_are_no_row_of_their_own(monkeypatch):
 
     monkeypatch.setattr(LossLog, "_log", note)
 
-    def logged(start, end, every=10):
+    def logged(start, end, every=10, ended=None):
+        """Steps of the rows of a run that takes the steps `start` to `end`, where it is ended by a hook."""
         rows.clear()
         log, model = LossLog(), SimpleNamespace(last=None)
-        trainer = SimpleNamespace(log_every_n_steps=every, max_steps=end, global_step=start)
+        trainer = SimpleNamespace(log_every_n_steps=every, max_steps=99 if ended else end, global_step=start)
         log.on_train_start(trainer, model)
         for trainer.global_step in range(start + 1, end + 1):
+            model.last = torch.zeros(()), {}
             log.on_train_batch_end(trainer, model, None, batch(trainer.global_step), 0)
+        if ended is not None:
+            ended(log, trainer, model)
         return list(rows)
 
     assert logged(0, 22) == [10, 20, 22]
     assert logged(8, 30) == [20, 30]
     assert logged(5, 20) == [10, 20]
     assert logged(3, 5, every=1) == [4, 5]
+
+    def told(error):
+        return lambda log, trainer, model: log.on_exception(trainer, model, error)
+
+    assert logged(8, 19, ended=told(Stopped(143))) == [19]  # for the run that goes on begins there
+    assert logged(0, 23, ended=told(Stopped(143))) == [10, 20]
+    assert logged(8, 19, ended=told(SystemExit(143))) == []  # of one process, it may be
+    assert logged(0, 23, ended=LossLog.on_train_end) == [10, 20, 23]  # as an early stop
+    assert logged(0, 20, ended=LossLog.on_train_end) == [10, 20]

@@ -2,6 +2,7 @@ import csv
 import errno
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import torch
 
 from relpretrain.checkpoints import checkpoint as checkpoints
 from relpretrain.cli import main
+from relpretrain.data.datamodule import RelationDataModule
 from relpretrain.training.command.loggers import MetricsLog
 from relpretrain.training.command.resumed import finished
 from relpretrain.training.command.resuming import rows_up_to
@@ -169,6 +171,19 @@ def test_auto_reads_no_more_checkpoints_than_it_must(fit, monkeypatch):
     assert reads == [LAST]
 
 
+def test_auto_reads_all_checkpoints_where_their_dates_tell_nothing(fit):
+    """Images of containers and some mounts give all files one date, long before they were written."""
+    assert fit("--trainer.max_steps=4") == 0
+    LAST.rename(LAST.with_name("a.ckpt"))  # read last: of one date, they are taken as they are sorted
+    LAST.with_name("epoch=0-step=3.ckpt").rename(LAST.with_name("z.ckpt"))
+    for date in (0, 1e9):
+        for path in LAST.parent.glob("*.ckpt"):
+            os.utime(path, (date, date))
+        assert newest(Path("run")) == LAST.with_name("a.ckpt")
+    os.utime(LAST.with_name("z.ckpt"), (1.1e9,) * 2)
+    assert newest(Path("run")) == LAST.with_name("a.ckpt")
+
+
 def test_a_finished_run_says_so_and_how_to_train_longer(fit, capsys):
     assert fit() == 0
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
@@ -177,16 +192,90 @@ def test_a_finished_run_says_so_and_how_to_train_longer(fit, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[-2:] == [
         "Finished:   step 3 of 3, saved in run/checkpoints/last.ckpt; nothing is left to do",
-        "Go on:      relpretrain fit --run=run --ckpt_path=auto --trainer.max_steps=6",
+        f"Go on:      relpretrain fit -c recipe.yaml {shlex.join(SHORT[1:])} --ckpt_path=auto --trainer.max_steps=6",
     ]
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
     assert fit("--ckpt_path=auto", "--trainer.max_steps=6") == 0
     assert step(LAST) == 6
 
 
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_run_killed_between_its_last_checkpoint_and_its_end_is_ended(fit, capsys, stale):
+    """With validation at the last step, which the kill prevented or did not."""
+    validation = '--data.validation={"v": {"kind": "captions", "datasets": {"s": "shards"}, "batch_size": 4}}'
+    given = (validation, '--data.validation.v.objectives=["itc"]', "--trainer.val_check_interval=3")
+    assert fit(*given) == 0
+    third = LAST.with_name("epoch=0-step=3.ckpt")
+    whole = Path("run/metrics.csv").read_text()
+    LAST.unlink()
+    if stale:  # of a signal before
+        torch.save({**torch.load(third, weights_only=True), "global_step": 2, SAVED: 0.0}, LAST)
+        Path("run/metrics.csv").write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    capsys.readouterr()
+    assert fit(*given, "--ckpt_path=auto") == 0
+    out = capsys.readouterr().out
+    assert f"Finished:   step 3 of 3, saved in {third}; nothing is left to do" in out
+    assert f"Ended:      the run was stopped before its end; the checkpoint is {LAST}, too, now" in out
+    validate = f"Validate:   relpretrain validate -c run/config.yaml --ckpt_path={LAST}   # that of step 3 is missing"
+    assert (validate in out) == stale
+    assert LAST.read_bytes() == third.read_bytes()
+    assert fit(*given, "--ckpt_path=auto") == 0
+    assert "Ended:" not in capsys.readouterr().out
+
+
+def test_going_back_to_a_checkpoint_leaves_last_as_it_is(fit):
+    assert fit("--trainer.max_steps=4") == 0
+    before = LAST.read_bytes()
+    assert fit("--ckpt_path=run/checkpoints/epoch=0-step=3.ckpt") == 0  # finished at 3
+    assert LAST.read_bytes() == before
+
+
 def test_a_finished_run_that_a_rule_ended_goes_on_without_it():
-    line = finished(Path("other/a b.ckpt"), 9, 9, Path("run"), "all_exhausted")[1]
-    assert line.endswith("--ckpt_path='other/a b.ckpt' --data.stop=max_steps --trainer.max_steps=18")
+    path, given = Path("run/checkpoints/a b.ckpt"), ["-c", "x", "--data.stop", "all_exhausted", "--ckpt_path=a b.ckpt"]
+    lines = finished(path, 9, 9, Path("run"), given, "all_exhausted")
+    assert lines[1].endswith("fit -c x '--ckpt_path=a b.ckpt' --trainer.max_steps=18 --data.stop=max_steps")
+    more = finished(path, 9, 6, Path("run"), given, "max_steps")
+    assert more[1] == lines[1].removesuffix(" --data.stop=max_steps")
+    assert more[2].endswith("--model.weights='run/checkpoints/a b.ckpt' in place of --ckpt_path, and --run")
+
+
+def test_a_checkpoint_of_a_longer_run_is_no_finished_one(fit, capsys):
+    """Fine-tuning that was begun as if it went on."""
+    assert fit() == 0
+    assert fit("--run=tuned", f"--ckpt_path={LAST}", "--trainer.max_steps=2") == 2
+    (line,) = said(capsys)
+    assert line.startswith(f"{LAST} is of step 3, and this run (run=tuned) ends at step 2: nothing would be trained")
+    assert f"give --model.weights={LAST} in place of --ckpt_path" in line
+    assert not Path("tuned").exists()
+
+
+@pytest.mark.parametrize("text", ["a,step\nmuch,1\n", "a,step\n\0,1\n", b"a,step\n\xff,1\n"])
+def test_metrics_that_are_no_numbers_are_put_aside(fit, text):
+    assert fit() == 0
+    content = text.encode() if isinstance(text, str) else text
+    Path("run/metrics.csv").write_bytes(content)
+    assert fit("--overwrite") == 0
+    assert Path("run/metrics-1.csv").read_bytes() == content
+    assert logged("metrics") == [1, 2, 3]
+    Path("run/metrics.csv").write_bytes(content)
+    with pytest.warns(UserWarning, match=r"run/metrics\.csv is no table of numbers"):
+        assert fit("--ckpt_path=auto", "--trainer.max_steps=4") == 0
+    assert Path("run/metrics-2.csv").read_bytes() == content
+    assert logged("metrics") == [4]
+
+
+def test_a_row_that_is_not_a_number_is_the_same_row(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("a,step\nnan,1\n2.0,2\n")
+    MetricsLog(tmp_path, rows_up_to(path, 2)).save()
+    assert not path.with_name("metrics-1.csv").exists()
+
+
+def test_shards_are_not_indexed_for_a_run_that_cannot_begin(fit, capsys, monkeypatch):
+    Path("run").write_text("a file stands there")
+    monkeypatch.setattr(RelationDataModule, "optimizer_steps", lambda *_: pytest.fail("indexed"))
+    assert fit() == 2
+    assert said(capsys)[0].startswith(("run/checkpoints: not a directory", "run: file exists"))
 
 
 def test_what_was_logged_after_the_checkpoint_is_put_aside(fit):

@@ -15,6 +15,17 @@ def fit(tmp_path, monkeypatch):
     return lambda *arguments: call(*only, "--model.optimizer.warmup_steps=0", *arguments)
 
 
+def test_a_finished_run_that_a_rule_ended_says_so(fit, capsys):
+    assert fit() == 0
+    capsys.readouterr()
+    assert fit("--ckpt_path=auto") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2] == "Finished:   step 6 of 6, saved in run/checkpoints/last.ckpt; nothing is left to do"
+    assert told[-1].endswith(" --ckpt_path=auto --trainer.max_steps=12 --data.stop=max_steps")
+    assert "all_exhausted" not in told[-1]
+    assert fit("--ckpt_path=auto", "--trainer.max_steps=7", "--data.stop=max_steps") == 0
+
+
 @pytest.fixture
 def built(monkeypatch):
     """The `max_steps` that trainers were built with."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relpretrain.cli import main
+from relpretrain.training.command.resuming import rows_up_to
 from tests import processes
 from tests.training.survival_run import STEPS, Run, trace, working, write_home
 
@@ -48,6 +49,14 @@ def test_a_signal_saves_and_the_same_command_goes_on(fit, whole, capfd, name, co
     assert main(["fit", "--run=run", "--ckpt_path=auto", "--trainer.callbacks.at=-1"]) == 0
     assert trace(Path()) == whole  # every loss and the last weights, to the bit
     assert len(whole) == STEPS + 1
+
+
+def test_what_was_logged_when_a_signal_comes_is_on_the_disk(fit):
+    told = {"callbacks.tell": "SIGTERM", "callbacks.at": 5, "log_every_n_steps": 10}
+    assert fit(*(f"--trainer.{key}={value}" for key, value in told.items())) == 143
+    (row,) = [row for row in rows_up_to(RUN.with_name("metrics.csv"), STEPS) if "train/loss" in row]
+    losses = [float.fromhex(line["loss"]) for line in trace(Path())]
+    assert (row["step"], row["train/loss"]) == (6, pytest.approx(sum(losses) / 6))
 
 
 def test_a_signal_before_the_first_step_saves_nothing(fit, capfd, monkeypatch):

@@ -23,6 +23,10 @@ class Position:
         self.upcoming = upcoming
         self._accumulation: tuple[int, int] | None = None  # current optimizer step, and its first batch
 
+    def begins(self, under_way: int) -> bool:
+        """Whether the next batch is the first one of an optimizer step."""
+        return self._accumulation is None or self._accumulation[0] != under_way
+
     def take(self, step: int, under_way: int) -> None:
         """Note that training has a step's batch.
 
@@ -31,7 +35,7 @@ class Position:
             under_way: Number of the optimizer step that the batch is a part of.
         """
         self.upcoming = step + 1
-        if self._accumulation is None or self._accumulation[0] != under_way:
+        if self.begins(under_way):
             self._accumulation = under_way, step
 
     def to_save(self, under_way: int | None) -> int:

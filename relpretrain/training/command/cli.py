@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shlex
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,6 +49,7 @@ from relpretrain.training.command.resuming import (
     with_settings,
 )
 from relpretrain.training.command.run_folder import CHECKPOINTS, LAST, RunFolder, refuse
+from relpretrain.training.command.unended import ended
 from relpretrain.training.data_record import DataRecord
 from relpretrain.training.header import RunHeader, Threads, quiet_devices
 from relpretrain.training.module import RelationModule
@@ -80,6 +82,7 @@ def run(arguments: list[str]) -> RelationCLI:
         ConfigError: If the recipe or an argument is wrong, before training starts; one line for each mistake.
         CheckpointError: If the checkpoint to go on from is none, or has another relation vocabulary.
     """
+    given = arguments[1:]
     command, *rest = with_recipes(arguments)
     rest, new = going_on(command, recipes_first(rest))
     if (checkpoint := named_checkpoint(rest)) is not None:
@@ -91,6 +94,7 @@ def run(arguments: list[str]) -> RelationCLI:
     _quiet()
     return RelationCLI(
         command,
+        given,
         RelationModule,
         RelationDataModule,
         save_config_callback=_SaveSettings,
@@ -145,12 +149,13 @@ class RelationCLI(LightningCLI):
 
     Args:
         command: "fit", "validate", "test" or "predict".
+        given: Its arguments, as they were given.
         arguments: Those of LightningCLI.
         options: Likewise.
     """
 
-    def __init__(self, command: str, *arguments: Any, **options: Any) -> None:
-        self._command = command
+    def __init__(self, command: str, given: Sequence[str], *arguments: Any, **options: Any) -> None:
+        self._command, self._given = command, given
         super().__init__(*arguments, **options)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning asks the object
@@ -217,16 +222,16 @@ class RelationCLI(LightningCLI):
         fits = self.subcommand == "fit"
         passing = bool(given.get("fast_dev_run"))
         lasting = fits and not passing
-        if fits and not given.get("overfit_batches"):
-            steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
-            if steps is not None and not 0 <= given["max_steps"] <= steps:
-                kwargs["max_steps"] = steps
-        if lasting:
-            self._end_if_finished(folder, kwargs.get("max_steps", given["max_steps"]))
+        steps = None
+        if lasting and self.checkpoint is not None:
+            steps = self._steps(given)
+            self._end_if_finished(self.checkpoint, folder, steps, given)
         if not fits:
             self._warn_of_new_weights()
         if lasting and is_first_process():
             held = RunFolder(folder, bool(self._get(self.config_init, "overwrite")))
+        if fits:  # shards may be indexed for it, for hours: not before it is known that the run can begin
+            kwargs["max_steps"] = self._steps(given) if steps is None else steps
         if not fits:
             self.save_config_callback = None  # the folder keeps the settings, and the metrics, of training
         if given.get("precision") is None:
@@ -264,12 +269,26 @@ class RelationCLI(LightningCLI):
                 trainer.strategy.checkpoint_io = CheckpointFiles()
         return trainer
 
-    def _end_if_finished(self, folder: Path, steps: int) -> None:
-        """Say so and end, where the checkpoint to go on from is of the last step: nothing is written."""
-        if self.checkpoint is None or not 0 <= steps <= self.resumed_step:
+    def _steps(self, given: Any) -> int:
+        """The steps of the whole run: the recipe's, or fewer where the data's rule ends it before."""
+        most = int(given["max_steps"])
+        if given.get("overfit_batches"):
+            return most
+        steps = self.datamodule.optimizer_steps(given["accumulate_grad_batches"], self.model.objectives)
+        return most if steps is None or 0 <= most <= steps else int(steps)
+
+    def _end_if_finished(self, checkpoint: Path, folder: Path, steps: int, given: Any) -> None:
+        """Say so and end, where the checkpoint to go on from is of the last step.
+
+        Nothing is written, but for the `last.ckpt` of a run that was killed before its end.
+        """
+        done = self.resumed_step
+        if not 0 <= steps <= done:
             return
+        lines = finished(checkpoint, done, steps, folder, self._given, self.datamodule.stop)
         if is_first_process():
-            say("\n".join(finished(self.checkpoint, self.resumed_step, steps, folder, self.datamodule.stop)))
+            lines += ended(checkpoint, done, folder, given, bool(self.datamodule.validation))
+            say("\n".join(lines))
         raise SystemExit(0)
 
     def _warn_of_new_weights(self) -> None:
@@ -284,7 +303,14 @@ class RelationCLI(LightningCLI):
     def _earlier(self) -> list[dict[str, float]]:
         """What the run that is gone on with had logged up to its checkpoint."""
         settings = settings_of(self.checkpoint) if self.checkpoint is not None and self.subcommand == "fit" else None
-        return [] if settings is None else rows_up_to(settings.with_name(METRICS), self.resumed_step)
+        if settings is None:
+            return []
+        metrics = settings.with_name(METRICS)
+        try:
+            return rows_up_to(metrics, self.resumed_step)
+        except ValueError as error:
+            rank_zero_warn(f"{metrics} is no table of numbers ({error}): metrics begin anew at the checkpoint's step")
+            return []
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         found: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)

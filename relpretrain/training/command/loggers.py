@@ -115,7 +115,7 @@ class MetricsLog(Logger):
         earlier, self._earlier = self._earlier, None
         if earlier is None:
             return
-        if rows_up_to(self.path, math.inf) != earlier and self.path.is_file():
+        if self.path.is_file() and not self._holds(earlier):
             number = 1
             while (kept := self.path.with_stem(f"{self.path.stem}-{number}")).exists():
                 number += 1
@@ -124,6 +124,15 @@ class MetricsLog(Logger):
             self._write(set[str]().union(*earlier), [{**row, "step": int(row["step"])} for row in earlier])
         else:
             self.path.unlink(missing_ok=True)
+
+    def _holds(self, earlier: Iterable[Mapping[str, float]]) -> bool:
+        """Whether the file has these rows and no others. Compared as text: a NaN is none that equals itself."""
+        try:
+            found = rows_up_to(self.path, math.inf)
+        except ValueError:
+            return False
+        first, second = ([{name: repr(cell) for name, cell in row.items()} for row in of] for of in (found, earlier))
+        return first == second
 
     def _write(self, new: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
         self._columns = sorted({*self._columns, *new})

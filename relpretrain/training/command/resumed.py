@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def check_resumed(content: Mapping[str, Any], path: Path, model: RelationModule,
         checkpoints.check_groups(path, saved["param_groups"], parameter_groups(model, model.optimizer))
 
 
-def finished(path: Path, done: int, steps: int, run: Path, stop: str) -> list[str]:
+def finished(path: Path, done: int, steps: int, run: Path, given: Sequence[str], stop: str) -> list[str]:
     """What to say of a run that is to go on and has nothing left to do, and how to train it longer.
 
     Args:
@@ -68,15 +68,41 @@ def finished(path: Path, done: int, steps: int, run: Path, stop: str) -> list[st
         done: Its steps.
         steps: Those of the whole run.
         run: The run's folder.
-        stop: The rule that ends it (`data.stop`).
+        given: The arguments of `fit`.
+        stop: The rule that ends the run (`data.stop`).
+
+    Raises:
+        CheckpointError: If the checkpoint is of another run.
     """
-    named = "auto" if path.parent.parent == run else shlex.quote(str(path))
-    rule = "" if stop == "max_steps" else "--data.stop=max_steps "
-    go_on = f"relpretrain fit --run={shlex.quote(str(run))} --ckpt_path={named} {rule}--trainer.max_steps={2 * done}"
-    return [
+    begin = f"--model.weights={shlex.quote(str(path))}"
+    if path.resolve().parent.parent != run.resolve():
+        raise CheckpointError(
+            f"{path} is of step {done:,}, and this run (run={run}) ends at step {steps:,}: nothing would be trained. "
+            f"To begin a new run from its weights, give {begin} in place of --ckpt_path; to train on, a larger "
+            "--trainer.max_steps"
+        )
+    longer = [*_without(given, "--trainer.max_steps", "--data.stop"), f"--trainer.max_steps={2 * done}"]
+    if stop != "max_steps":
+        longer.append("--data.stop=max_steps")
+    lines = [
         f"Finished:   step {done:,} of {steps:,}, saved in {path}; nothing is left to do",
-        f"Go on:      {go_on}",
+        f"Go on:      relpretrain fit {shlex.join(longer)}",
     ]
+    if done > steps:
+        lines.append(f"Anew:       from its weights, in another folder: {begin} in place of --ckpt_path, and --run")
+    return lines
+
+
+def _without(arguments: Sequence[str], *options: str) -> list[str]:
+    """Arguments without some options and their values."""
+    kept, waiting = [], iter(arguments)
+    for argument in waiting:
+        name, equals, _ = argument.partition("=")
+        if name not in options:
+            kept.append(argument)
+        elif not equals:
+            next(waiting, None)
+    return kept
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -99,6 +99,9 @@ def rows_up_to(metrics: Path, step: float) -> list[dict[str, float]]:
     Args:
         metrics: The file.
         step: The last step.
+
+    Raises:
+        ValueError: If the file is no table of numbers.
     """
     read = [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows(metrics)]
     return [row for row in read if row.get("step", step + 1) <= step]
@@ -109,8 +112,14 @@ def rows(metrics: Path) -> list[dict[str, str]]:
 
     Args:
         metrics: The file.
+
+    Raises:
+        ValueError: If the file is no text, or no table.
     """
     if not metrics.is_file():
         return []
     whole, _, _ = metrics.read_text(encoding="utf-8").rpartition("\n")
-    return list(csv.DictReader(whole.splitlines()))
+    try:
+        return list(csv.DictReader(whole.splitlines()))
+    except csv.Error as error:  # NUL bytes, for some versions of Python
+        raise ValueError(str(error)) from error

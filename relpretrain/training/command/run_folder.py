@@ -39,15 +39,16 @@ def newest(folder: Path) -> Path | None:
     """The whole checkpoint that a run saved last; None if there is none. Of later ones that are torn, a warning tells.
 
     A file is written after the time in it, and a copy later still: so the latest files are read first, and none that is
-    older than what was found. Checkpoints have many gigabytes, and each process reads them.
+    older than what was found. Checkpoints have many gigabytes, and each process reads them. Where a file is older than
+    the time in it (images of containers, mounts and archives have dates of their own), all are read.
 
     Args:
         folder: The run's.
     """
     best: tuple[float, bool] = (-math.inf, False)  # when it was saved, and whether it is `last.ckpt`
-    found, broken = None, []
+    found, broken, dated = None, [], True
     for path in sorted(saved(folder), key=_written, reverse=True):
-        if _written(path) < best[0] - _CLOCKS:
+        if dated and _written(path) < best[0] - _CLOCKS:
             break
         try:
             content = checkpoints.read(path)
@@ -55,6 +56,7 @@ def newest(folder: Path) -> Path | None:
             broken.append(str(error))
             continue
         order = (content.get(SAVED, _written(path)), path.name == LAST)
+        dated = dated and _written(path) >= order[0] - _CLOCKS
         if goes_on(content, path) and order > best:
             best, found = order, path
     for line in broken:

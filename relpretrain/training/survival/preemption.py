@@ -22,6 +22,10 @@ CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
+class Stopped(SystemExit):
+    """The end of a process that was told to stop, as all others were: all of them come to it after the same batch."""
+
+
 class Preemption(pl.Callback):
     """On SIGTERM, SIGUSR1 or Ctrl-C: finishes the batch, saves `last.ckpt`, says how to go on, and ends the process.
 
@@ -117,7 +121,7 @@ class Preemption(pl.Callback):
         # Lightning watches the processes that it has started itself, and kills all if one ends with another code.
         environment = getattr(trainer.strategy, "cluster_environment", None)
         watched = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
-        raise SystemExit(0 if watched else CODES[signal.Signals(told)])
+        raise Stopped(0 if watched else CODES[signal.Signals(told)])
 
 
 def _before_validation(checkpoint: dict[str, Any]) -> None:
