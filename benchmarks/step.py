@@ -35,6 +35,7 @@ import torch
 from benchmarks import step_beside
 from benchmarks.step_batches import OBJECTIVES, made_batches, real_batches
 from benchmarks.step_floor import PARTS, floor
+from relpretrain import types
 from relpretrain.backbones.presets import from_preset
 from relpretrain.types import Batch
 from relpretrain.zeroshot.report.terminal import markdown_table
@@ -239,8 +240,24 @@ def _mixture(name: str, size: str, rows: list[Row]) -> Row:
 def _save(batch: Batch, folder: Path) -> str:
     path = folder / f"{batch.stream}-{batch.images.shape[-1]}-{len(list(folder.iterdir()))}.pt"
     plain = dataclasses.replace(batch, images=batch.model_images(), normalisation=None)  # as an older side reads it
-    torch.save(plain, path)
+    with _public_names():
+        torch.save(plain, path)
     return str(path)
+
+
+@contextmanager
+def _public_names() -> Iterator[None]:
+    """Pickle types by the name that users import them by: an older side has them in other files."""
+    own = {each: each.__module__ for each in vars(types).values() if isinstance(each, type)}
+    for each, module in own.items():
+        if module.startswith(types.__name__):
+            each.__module__ = types.__name__
+    try:
+        yield
+    finally:
+        for each, module in own.items():
+            if module.startswith(types.__name__):
+                each.__module__ = module
 
 
 class Worker:
