@@ -1,9 +1,11 @@
 """Counted FLOPs beside the floor, and the commands around them."""
 
+import zipfile
+
 import pytest
 import torch
 
-from benchmarks.step import MIXTURES, _mixture
+from benchmarks.step import MIXTURES, _mixture, _save
 from benchmarks.step_batches import OBJECTIVES, made_batches
 from benchmarks.step_floor import floor
 from benchmarks.step_worker import Side
@@ -67,3 +69,13 @@ def test_a_measured_step_says_what_it_took():
     before = side.module.backbone.text_projection.weight.clone()
     side.obey({"do": "optimize"})
     assert not torch.equal(before, side.module.backbone.text_projection.weight)
+
+
+def test_an_older_side_can_read_the_batches(made, tmp_path):
+    """It has the same types in other files."""
+    for batch in (each for stream in made[0].values() for each in stream):
+        with zipfile.ZipFile(_save(batch, tmp_path)) as archive:
+            pickled = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+        assert b"relpretrain.types\n" in pickled
+        assert b"relpretrain.types." not in pickled
+        assert type(batch).__module__ != "relpretrain.types"  # as it was
