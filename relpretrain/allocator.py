@@ -19,8 +19,8 @@ def keep_freed_memory() -> bool:
     """Have glibc's malloc keep freed memory in this process, but not in those that are forked of it.
 
     A training step frees gigabytes in large tensors. By default glibc gives these back to the system, which clears each
-    page of the next step's anew: 5 to 10 % of the time of a step at base size. The largest memory of the step stays what
-    it was. Data workers and others go on as before.
+    page of the next step's anew: 5 to 10 % of the time of a step at base size. The largest memory of the step stays
+    what it was. Data workers and others go on as before.
 
     Returns:
         False where nothing was done: elsewhere than on Linux with glibc, and where the environment chooses for itself
