@@ -130,12 +130,14 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _survey(args: argparse.Namespace, loaded: Loaded) -> tuple[Survey, list[str]]:
-    from relpretrain.data.shards.find import resolve_shards
+    from relpretrain.data.shards.find import resolve_shards, tell_copies
     from relpretrain.explain.samples import draw
     from relpretrain.explain.survey import survey
 
     wanted = max(args.n, args.measure)  # figures are also of all that is shown
-    samples, bad = draw(resolve_shards(args.shards), wanted, args.triplets, args.seed)
+    shards = resolve_shards(args.shards)
+    tell_copies(shards)
+    samples, bad = draw(shards, wanted, args.triplets, args.seed)
     if not samples:
         why = f": {bad[0]}" if bad else ", whose two entities both have a box"
         raise ValueError(f"{', '.join(args.shards)} has no image with a triplet that could be shown{why}")

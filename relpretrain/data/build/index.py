@@ -11,7 +11,7 @@ from typing import Any
 
 from relpretrain.data.build.output import add_workers
 from relpretrain.data.build.tasks import Parts, add_task, is_merging, parts_of, stamp, task_of
-from relpretrain.data.shards.find import resolve_shards
+from relpretrain.data.shards.find import resolve_shards, tell_copies
 from relpretrain.data.shards.indexing import for_each
 from relpretrain.data.shards.manifest import (
     NAME,
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     shards = resolve_shards(args.shards)
     if command := next((shard for shard in shards if shard.startswith("pipe:")), None):
         raise ValueError(f"a manifest holds paths and addresses, but {command!r} is a command")
+    tell_copies(shards)
     place = _place(args.out, shards)
     if place.exists():
         try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import relpretrain
 from relpretrain.cli import main
 from relpretrain.data.shards.find import tell_copies
 from relpretrain.data.shards.remote import place_of
@@ -13,6 +14,7 @@ from relpretrain.inspect.common.survey import sample_name
 from tests.data.small import write_shards
 
 DAY = 86_400
+HOME = Path(relpretrain.__file__).parent
 
 
 @pytest.fixture
@@ -30,6 +32,12 @@ def test_commands_say_that_they_read_a_copy_and_how_old_it_is(shard, tmp_path, c
     (line,) = told
     assert "not anew: 1 of 1 remote shard, the oldest copy of 1971-01-" in line
     assert f"remove {tmp_path}/cache/shards to fetch them again" in line
+
+
+def test_every_command_that_is_given_shards_says_so():
+    given = [path for path in HOME.rglob("*.py") if "resolve_shards(args.shards)" in path.read_text(encoding="utf-8")]
+    assert {path.stem for path in given} >= {"index", "command", "output", "commands", "calibrate", "dialogues"}
+    assert [path for path in given if "tell_copies(" not in path.read_text(encoding="utf-8")] == []
 
 
 def test_nothing_is_said_of_local_shards_and_of_those_that_come(shard, tmp_path, capsys):
